@@ -1,0 +1,41 @@
+# Two commands for users, `make demo` and `make test`; each builds .venv once, from the lock, and reuses it.
+PYTHON ?= python3
+BIN := .venv/bin
+BUILT := .venv/built
+
+.PHONY: demo test slow lint lock wheel clean
+
+demo: $(BUILT)
+	$(BIN)/python cli.py demo demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+slow: $(BUILT)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(BUILT)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(BUILT): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.11 to 3.13 is needed, $(PYTHON) is another: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Building .venv from requirements.lock: about 2 GB, a few minutes, once."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Maintainers: after a change of dependencies in pyproject.toml. Needs uv.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras --group dev \
+	  --custom-compile-command "make lock" --quiet --output-file requirements.lock pyproject.toml
+	$(PYTHON) .ci/environment.py
+
+wheel: $(BUILT)
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean:
+	rm -rf .venv build dist demo *.egg-info

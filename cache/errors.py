@@ -1,0 +1,28 @@
+"""What can go wrong with a cache; each error is also the builtin a caller would catch."""
+
+
+class CacheError(Exception):
+    """The cache cannot do what was asked; the message is one line for the user."""
+
+
+class NotACache(CacheError, FileNotFoundError):
+    """The path holds no cache of this format."""
+
+
+class RecipeMismatch(CacheError, ValueError):
+    """The cache was built by another recipe than the one asked for."""
+
+
+class CacheLocked(CacheError, BlockingIOError):
+    """Another run is writing to this cache."""
+
+
+class DamagedSample(CacheError, OSError):
+    """A sample's chunk is missing or is not what its record promises; its values were not returned."""
+
+
+class UnknownSample(CacheError, KeyError):
+    """No complete sample has this id."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0])

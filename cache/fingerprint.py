@@ -1,0 +1,34 @@
+"""Digests: of a recipe, of source files, of an encoded chunk.
+
+They detect damage and change, not forgery: xxh3-128 reads at memory speed, so that hashing every byte that
+enters or leaves a cache costs less than one percent of the work on it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+BLOCK_BYTES = 1 << 20
+
+
+def digest_bytes(data: bytes | memoryview) -> str:
+    """xxh3-128 of `data`, 32 hexadecimal digits."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+def digest_files(paths: Iterable[Path]) -> str:
+    """xxh3-128 over the bytes of all files in order, as stored on disk. Raises OSError where one cannot be read."""
+    state = xxhash.xxh3_128()
+    for path in paths:
+        with path.open("rb", buffering=0) as file:
+            while block := file.read(BLOCK_BYTES):
+                state.update(block)
+    return state.hexdigest()
+
+
+def digest_recipe(recipe: Mapping[str, Any]) -> str:
+    """Digest of a recipe that does not depend on the order of its keys."""
+    return digest_bytes(json.dumps(recipe, sort_keys=True, separators=(",", ":")).encode())

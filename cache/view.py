@@ -1,0 +1,130 @@
+"""Looking at a cache: lazy xarray, montages, the notebook summary."""
+
+import base64
+import html
+import io
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cache.errors import CacheError
+from cache.schema import UNLABELLED
+from cache.store import DIMENSIONS
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import xarray
+
+    from cache.reader import Cache
+
+THUMBNAILS = 6
+THUMBNAIL_PIXELS = 96
+PLANE_OF_KIND = {"ct": "slice", "video": "frame"}
+
+
+class _LazyVolume:
+    """The array protocol Dask needs, over a Cache: whole samples are read, and checked, when they are computed."""
+
+    def __init__(self, cache: "Cache") -> None:
+        self.cache = cache
+        self.shape = (len(cache), *cache.shape)
+        self.dtype = np.dtype(np.float32)
+        self.ndim = 4
+
+    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
+        numbers = range(len(self.cache))[key[0]]
+        volumes = [self.cache[number][key[1:]] for number in numbers]
+        return np.stack(volumes) if volumes else np.empty((0, *self.cache.shape), np.float32)
+
+
+def dataset(cache: "Cache") -> "xarray.Dataset":
+    """`volume` (sample, depth, height, width) float32 in [0, 1], one Dask chunk a sample; label, group, sample_id."""
+    import dask.array
+    import xarray
+
+    volume = dask.array.from_array(
+        _LazyVolume(cache),
+        chunks=(1, *cache.shape),
+        name=f"cache-{cache.path}-{id(cache)}",
+        meta=np.empty((0,) * 4, np.float32),
+    )
+    return xarray.Dataset(
+        {
+            "volume": (DIMENSIONS, volume),
+            "label": ("sample", cache.labels),
+            "group": ("sample", np.array(cache.groups, object)),
+        },
+        coords={"sample": np.array(cache.ids, object)},
+        attrs={"kind": cache.kind, "class_names": cache.class_names, "recipe": cache.recipe},
+    )
+
+
+def montage(cache: "Cache", key: int | str, slices: int = 20) -> "matplotlib.figure.Figure":
+    """`slices` evenly spaced planes of one sample in reading order, gray from 0 to 1, each with its number."""
+    from matplotlib.figure import Figure
+
+    if slices < 1:
+        raise CacheError(f"slices {slices}; expected at least 1")
+    entry = cache.entry(key)
+    volume = cache[key]
+    planes = np.unique(np.linspace(0, len(volume) - 1, slices).round().astype(int))
+    columns = min(len(planes), int(np.ceil(np.sqrt(len(planes) * 1.5))))
+    rows = -(-len(planes) // columns)
+    figure = Figure(figsize=(1.6 * columns, 1.6 * rows * volume.shape[1] / volume.shape[2] + 0.5), layout="constrained")
+    for number, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.axis("off")
+        if number < len(planes):
+            axes.imshow(volume[planes[number]], cmap="gray", vmin=0, vmax=1)
+            axes.text(3, 3, str(planes[number]), color="gold", va="top", fontsize=8)
+    label = "unlabelled" if entry.label == UNLABELLED else cache.class_names[entry.label]
+    name = entry.id.encode("unicode_escape").decode() if not entry.id.isprintable() else entry.id
+    figure.suptitle(f"{name} · {label} · {PLANE_OF_KIND[cache.kind]}s of {len(volume)}", parse_math=False)
+    _show_in_notebooks()
+    return figure
+
+
+def _show_in_notebooks() -> None:
+    """Let IPython draw bare figures, which it learns only when pyplot is imported."""
+    import sys
+
+    if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
+        import matplotlib.pyplot as plt  # noqa: F401
+
+
+def summary_html(cache: "Cache") -> str:
+    """What a notebook shows for a cache: kind, shape, labels, recipe and thumbnails. Every text in it is escaped."""
+    counts = Counter(cache.labels.tolist())
+    rows: list[tuple[str, Any]] = [
+        ("samples", f"{len(cache)} × {' × '.join(map(str, cache.shape))}, stored as {cache.attributes.dtype}"),
+        ("labels", ", ".join(f"{name} {counts[index]}" for index, name in enumerate(cache.class_names))),
+        ("unlabelled", counts[UNLABELLED]),
+        ("recipe", ", ".join(f"{name} {value}" for name, value in cache.recipe.items())),
+    ]
+    table = "".join(
+        f'<tr><th style="text-align:left">{html.escape(str(name))}</th><td style="text-align:left">'
+        f"{html.escape(str(value))}</td></tr>"
+        for name, value in rows
+    )
+    chosen = np.unique(np.linspace(0, len(cache) - 1, min(THUMBNAILS, len(cache))).round().astype(int))
+    thumbnails = "".join(_thumbnail(cache, int(number)) for number in chosen)
+    title = html.escape(f"{cache.kind} cache {cache.path}")
+    return f"<div><b>{title}</b><table>{table}</table><div>{thumbnails}</div></div>"
+
+
+def _thumbnail(cache: "Cache", number: int) -> str:
+    from matplotlib.image import imsave
+
+    name = html.escape(cache.ids[number], quote=True)
+    try:
+        volume = cache[number]
+    except CacheError:
+        return f'<figure style="display:inline-block;margin:4px"><figcaption>{name}: damaged</figcaption></figure>'
+    picture = io.BytesIO()
+    imsave(picture, volume[len(volume) // 2], cmap="gray", vmin=0, vmax=1, format="png")
+    data = base64.b64encode(picture.getvalue()).decode()
+    return (
+        '<figure style="display:inline-block;margin:4px">'
+        f'<img width="{THUMBNAIL_PIXELS}" src="data:image/png;base64,{data}" alt="{name}">'
+        f"<figcaption>{name}</figcaption></figure>"
+    )

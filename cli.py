@@ -1,0 +1,468 @@
+"""The command line: parse, call, print, map errors to exit codes. Heavy imports stay inside the commands."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from cache.schema import Attributes, Entry
+    from pipeline.build import Job, Summary
+    from pipeline.execute import Executor
+
+DONE, FAILED, QUARANTINED, STOPPED, TERMINATED = 0, 1, 3, 130, 143
+LINE_SECONDS = 5.0  # between progress lines where there is no terminal
+DTYPES = ["uint8", "uint16", "float16", "float32"]
+PATH = click.Path(path_type=Path)
+
+
+class Commands(click.Group):
+    """Turns whatever a command raises into one line on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        signal.signal(signal.SIGTERM, _terminate)
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Stopped. What was committed is kept: run the same command again to go on.", err=True)
+            ctx.exit(STOPPED)
+        except Exception as error:  # noqa: BLE001 - the one place where errors become messages
+            click.echo(f"Error: {_one_line(error)}", err=True)
+            ctx.exit(FAILED)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as a job scheduler sends it: stopped as by Ctrl-C."""
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+def _one_line(error: Exception) -> str:
+    from cache.errors import CacheError
+    from pipeline.errors import PipelineError
+
+    text = printable(str(error))
+    if isinstance(error, CacheError | PipelineError):
+        return text
+    return f"{type(error).__name__}: {text}; this is not expected, please report it with the command you ran"
+
+
+def printable(text: str) -> str:
+    """`text` with control characters, line breaks and undecodable bytes escaped, safe to print to a terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        import cache
+
+        click.echo(f"viptt-net {cache.__version__}")
+        ctx.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print it.")
+def main() -> None:
+    """Resize CT scans and action clips once, into a Zarr cache, and look after that cache."""
+
+
+@main.group()
+def preprocess() -> None:
+    """Turn every file below a folder into one sample of a cache."""
+
+
+def options(*several: Callable[..., Any]) -> Callable[..., Any]:
+    """Several click options as one decorator."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(several):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+OUTPUT = options(
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+    click.option("--quiet", is_flag=True, help="No progress and no tables, only errors."),
+)
+WORKERS = options(
+    click.option("--workers", type=click.IntRange(0), help="Local processes; default: one a core, 0: this process."),
+    click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster there, such as tcp://host:8786."),
+)
+RUN = options(
+    click.option("--depth", type=int, default=70, show_default=True, help="Slices or frames of a sample."),
+    click.option("--height", type=int, default=224, show_default=True, help="Rows of a sample."),
+    click.option("--width", type=int, default=224, show_default=True, help="Columns of a sample."),
+    click.option(
+        "--dtype", type=click.Choice(["uint8", "uint16", "float16", "float32"]), help="How values are stored."
+    ),
+    WORKERS,
+    click.option("--dry-run", is_flag=True, help="Say what would be done, how long and how large; write nothing."),
+    click.option("--stop-on-error", is_flag=True, help="Stop at the first bad input instead of quarantining it."),
+    OUTPUT,
+)
+
+
+@preprocess.command()
+@click.argument("source", type=PATH)
+@click.argument("cache", type=PATH)
+@click.option("--labels", type=PATH, help="CSV with the columns FileName,TypeOfTB and optionally Patient.")
+@click.option("--class-names", metavar="A,B,…", help="Classes of another labelled set, counted from 1 in the CSV.")
+@click.option("--order", type=int, help="Order of the spline, 0 to 5 (default 3).")
+@click.option("--window", type=float, nargs=2, default=(-1000, 400), show_default=True, help="HU that become 0 and 1.")
+@click.option(
+    "--preset",
+    type=click.Choice(["paper", "original"]),
+    default="paper",
+    show_default=True,
+    help="`original`: the arrays of the authors' code, with its faults, to compare published results.",
+)
+@RUN
+def ct(
+    source: Path,
+    cache: Path,
+    labels: Path | None,
+    class_names: str | None,
+    order: int | None,
+    dtype: str | None,
+    workers: int | None,
+    scheduler: str | None,
+    dry_run: bool,
+    stop_on_error: bool,
+    as_json: bool,
+    quiet: bool,
+    **recipe: Any,
+) -> None:
+    """Resize every NIfTI scan below SOURCE into CACHE.
+
+    Run it again to add new scans, to redo changed ones, or to go on after an interruption: what is there is kept.
+
+    \b
+    Example:
+      python cli.py preprocess ct TrainSet ct.zarr --labels train.csv --workers 4
+    """
+    from pipeline import build
+    from pipeline.recipes import CtRecipe
+
+    if order is None:
+        order = 1 if recipe["preset"] == "original" else 3
+    job = build.prepare(
+        source, cache, CtRecipe(order=order, dtype=dtype or CtRecipe.dtype, **recipe), _names(class_names), labels
+    )
+    if dry_run:
+        _print_dry_run(job, workers, as_json)
+    else:
+        executor = _executor(workers, scheduler, len(job.plan.tasks), (job.source, job.root))
+        _run(job, executor, stop_on_error, as_json, quiet)
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(","))
+    if "" in names or len(set(names)) != len(names):
+        raise click.UsageError(f"--class-names {text!r}: expected different names with commas between them")
+    return names
+
+
+def _run(job: "Job", executor: Any, stop_on_error: bool, as_json: bool, quiet: bool) -> None:
+    """Run a prepared job with a progress bar, print how it ended, and exit accordingly."""
+    from pipeline import build
+
+    with Progress(len(job.plan.tasks), quiet) as progress:
+        summary = build.run(job, executor, progress.ended, stop_on_error)
+    if as_json:
+        _print_json(_cache_json(summary, job.attributes) | _run_json(summary))
+    elif not quiet:
+        _print_run(job, summary)
+    if summary.quarantined or summary.wrong_labels:
+        click.get_current_context().exit(QUARANTINED)
+
+
+@contextmanager
+def _executor(
+    workers: int | None, scheduler: str | None, tasks: int, folders: tuple[Path, ...]
+) -> Iterator["Executor"]:
+    """The executor asked for, started when entered; no more local workers than there are tasks."""
+    from pipeline import execute
+
+    if workers == 0:
+        yield execute.serial
+    elif scheduler:
+        with execute.existing_cluster(scheduler, folders) as run_all:
+            yield run_all
+    else:
+        with execute.local_cluster(min(workers or execute.default_workers(), tasks)) as run_all:
+            yield run_all
+
+
+# -- looking after a cache ---------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("cache", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def info(cache: Path, as_json: bool) -> None:
+    """Say what is in CACHE, from what recipe, and how every input ended.
+
+    \b
+    Example:
+      python cli.py info ct.zarr
+    """
+    from cache import store
+    from pipeline.build import summarise
+
+    attributes = store.read_attributes(cache)
+    summary = summarise(attributes, store.read_entries(cache))
+    if as_json:
+        _print_json(_cache_json(summary, attributes))
+        return
+    shape = "×".join(map(str, attributes.shape))
+    click.echo(f"{printable(str(cache))}: {attributes.kind}, {summary.complete} samples of {shape}")
+    click.echo(f"recipe: {printable(', '.join(f'{name} {value}' for name, value in attributes.recipe.items()))}")
+    for name, count in summary.labels.items():
+        click.echo(f"  {printable(name or 'unlabelled')}: {count}")
+    if store.unpublished(cache):
+        click.echo("A run is writing to it, or was interrupted: the same `preprocess` command goes on.")
+    _print_ledger(summary)
+    _print_reasons("Excluded", summary.excluded)
+    _print_reasons("Quarantined", summary.quarantined)
+
+
+@main.command()
+@click.argument("cache", type=PATH)
+@click.option(
+    "--sample", "percent", type=click.FloatRange(0, 100, min_open=True), default=100.0, help="Check only PERCENT."
+)
+@OUTPUT
+def verify(cache: Path, percent: float, as_json: bool, quiet: bool) -> None:
+    """Read CACHE again and compare it with its records.
+
+    Exits with 1 where a sample is damaged, missing, or stale (its source or recipe changed), and names each.
+
+    \b
+    Example:
+      python cli.py verify ct.zarr --sample 10
+    """
+    from cache.verify import verify as check
+
+    with Progress(0, quiet, "checked") as progress:
+        report = check(cache, percent, progress=progress.at)
+    if as_json:
+        faults = {"damaged": report.damaged, "missing": report.missing, "stale": report.stale}
+        _print_json({"ok": report.ok, **faults, "vanished": report.vanished})
+    elif not quiet or not report.sound:
+        for title in ("damaged", "missing", "stale"):
+            _print_reasons(title.capitalize(), getattr(report, title))
+        if report.vanished:
+            click.echo(f"{len(report.vanished)} sound samples whose source is gone: they can be used, not repaired.")
+        click.echo(f"{report.ok} sound, {len(report.damaged)} damaged, {len(report.missing)} missing, "
+                   f"{len(report.stale)} stale")  # fmt: skip
+    if not report.sound:
+        click.get_current_context().exit(FAILED)
+
+
+@main.command()
+@click.argument("cache", type=PATH)
+@WORKERS
+@OUTPUT
+def repair(cache: Path, workers: int | None, scheduler: str | None, as_json: bool, quiet: bool) -> None:
+    """Make the damaged, missing and stale samples of CACHE again from their sources, and no others.
+
+    \b
+    Example:
+      python cli.py repair ct.zarr
+    """
+    from pipeline import build
+
+    job = build.prepare_repair(cache)
+    executor = _executor(workers, scheduler, len(job.tasks), (job.root,))
+    with Progress(len(job.tasks), quiet) as progress:
+        healing = build.repair(job, executor, progress.ended)
+    if as_json:
+        _print_json({"healed": healing.healed, "failed": healing.failed})
+    elif not quiet or healing.failed:
+        _print_reasons("Not healed", healing.failed)
+        click.echo(f"{len(healing.healed)} healed, {len(healing.failed)} not healed")
+    if healing.failed:
+        click.get_current_context().exit(FAILED)
+
+
+# -- demo --------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("folder", metavar="[DIR]", type=PATH, default=Path("demo"))
+def demo(folder: Path) -> None:
+    """Generate phantom scans in DIR (default: demo) and run every step on them.
+
+    \b
+    Example:
+      python cli.py demo /tmp/demo
+    """
+    from cache import open_cache
+    from pipeline import phantoms
+
+    labels = phantoms.write_scans(folder / "scans")
+    root = folder / "ct.zarr"
+    for arguments in (
+        ["preprocess", "ct", str(folder / "scans"), str(root), "--labels", str(labels)],
+        ["verify", str(root)],
+        ["info", str(root)],
+    ):
+        click.echo(f"\n$ python cli.py {' '.join(arguments)}")
+        main.main(arguments, standalone_mode=False)
+    opened = open_cache(root)
+    for number, name in enumerate(opened.class_names):
+        sample = opened.ids[opened.labels.tolist().index(number)]
+        picture = folder / f"montage_{number + 1}_{name}.png"
+        opened.montage(sample).savefig(picture, dpi=100)
+        click.echo(f"{picture}: {sample}, {name}")
+
+
+# -- what is printed ---------------------------------------------------------------------------------------------------
+
+
+class Progress:
+    """A bar on stderr with rate, time left and quarantined so far; plain lines where that is no terminal."""
+
+    def __init__(self, total: int, quiet: bool, verb: str = "done") -> None:
+        self.total, self.quiet, self.verb = total, quiet, verb
+        self.done = self.quarantined = 0
+        self.started = self.printed = time.monotonic()
+        self.bar: Any = None
+
+    def __enter__(self) -> "Progress":
+        if not self.quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=self.total or None, unit="sample", dynamic_ncols=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def ended(self, entry: "Entry") -> None:
+        """One input has ended as `entry` says."""
+        self.quarantined += entry.state == "quarantined"
+        self.at(self.done + 1, self.total)
+
+    def at(self, done: int, total: int) -> None:
+        """`done` of `total` samples are through."""
+        step, self.done, self.total = done - self.done, done, total
+        if self.bar is not None:
+            self.bar.total = total
+            self.bar.set_postfix(quarantined=self.quarantined, refresh=False)
+            self.bar.update(step)
+        elif not self.quiet and time.monotonic() - self.printed > LINE_SECONDS:
+            self.printed = time.monotonic()
+            rate = done / (self.printed - self.started)
+            left = f"{(total - done) / rate:.0f} s left"
+            click.echo(f"{done} of {total} {self.verb}, {rate:.1f}/s, {left}, {self.quarantined} quarantined", err=True)
+
+
+def _print_json(data: dict[str, Any]) -> None:
+    click.echo(json.dumps(data, indent=2))
+
+
+def _cache_json(summary: "Summary", attributes: "Attributes") -> dict[str, Any]:
+    return {
+        "kind": attributes.kind,
+        "shape": list(attributes.shape),
+        "recipe": dict(attributes.recipe),
+        "labels": summary.labels,
+        "discovered": summary.discovered,
+        "complete": summary.complete,
+        "quarantined": len(summary.quarantined),
+        "excluded": len(summary.excluded),
+        "reasons": {"quarantined": summary.quarantined, "excluded": summary.excluded},
+    }
+
+
+def _run_json(summary: "Summary") -> dict[str, Any]:
+    return {
+        "made": summary.made,
+        "vanished": summary.vanished,
+        "wrong_labels": summary.wrong_labels,
+        "unlabelled": summary.unlabelled,
+    }
+
+
+def _print_run(job: "Job", summary: "Summary") -> None:
+    click.echo(f"{summary.made} made, {job.plan.kept} already there, in {printable(str(job.root))}")
+    if job.plan.commits:
+        click.echo(f"{len(job.plan.commits)} labels or exclusions updated")
+    _print_some("their source is gone; the samples are kept", summary.vanished)
+    _print_some("no row in the labels; cached without a label", summary.unlabelled)
+    _print_ledger(summary)
+    for line in summary.wrong_labels:
+        click.echo(f"Label refused: {printable(line)}")
+    _print_reasons("Quarantined", summary.quarantined)
+
+
+def _print_some(what: str, names: list[str], most: int = 10) -> None:
+    if names:
+        more = f" and {len(names) - most} more" if len(names) > most else ""
+        click.echo(f"{len(names)}: {what}: {printable(', '.join(names[:most]))}{more}")
+
+
+def _print_ledger(summary: "Summary") -> None:
+    click.echo(
+        f"{summary.discovered} discovered = {summary.complete} complete + {len(summary.quarantined)} quarantined"
+        f" + {len(summary.excluded)} excluded"
+    )
+
+
+def _print_reasons(title: str, reasons: dict[str, str]) -> None:
+    if reasons:
+        click.echo(f"{title}:")
+        for name, reason in sorted(reasons.items()):
+            click.echo(f"  {printable(name)}: {printable(reason)}")
+
+
+def _print_dry_run(job: "Job", workers: int | None, as_json: bool) -> None:
+    from pipeline import build
+    from pipeline.execute import default_workers
+
+    plan, sample = job.plan, build.estimate(job)
+    count = len(plan.tasks)
+    workers = workers or default_workers()
+    figures = {
+        "to_make": count,
+        "already_there": plan.kept,
+        "excluded": len(job.inputs.excluded),
+        "source_bytes": sum(max(task.record.source.size, 0) for task in plan.tasks),
+        "workers": workers,
+        "seconds": sample and round(count * sample.seconds / workers, 1),
+        "cache_bytes": sample and count * sample.nbytes,
+        "worker_memory_bytes": sample and sample.memory,
+        "measured_on": sample and sample.id,
+    }
+    if as_json:
+        _print_json(figures | {"wrong_labels": job.labels.wrong, "unlabelled": job.labels.unlabelled})
+        return
+    click.echo(f"{count} to make, {plan.kept} already there, {figures['excluded']} excluded; nothing is written")
+    if sample:
+        click.echo(
+            f"About {count * sample.seconds / workers:.0f} s with {workers} workers, "
+            f"{count * sample.nbytes / 1e9:.2f} GB of disk, {sample.memory / 1e6:.0f} MB of memory a worker "
+            f"(measured by making {printable(sample.id)!r} without storing it)"
+        )
+    for line in job.labels.wrong:
+        click.echo(f"Label refused: {printable(line)}")
+
+
+if __name__ == "__main__":
+    main()

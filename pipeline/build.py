@@ -1,0 +1,346 @@
+"""The story of this half: look at the source, plan, run the plan, commit each sample, account for every input."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import cache
+from cache import store
+from cache.errors import CacheError, NotACache, RecipeMismatch
+from cache.fingerprint import digest_files, digest_recipe
+from cache.reader import published_samples
+from cache.schema import Attributes, Entry
+from cache.verify import Report, check, verify
+from pipeline import execute
+from pipeline.errors import PipelineError, Refused
+from pipeline.plan import Plan, Task, make_plan
+from pipeline.recipes import Recipe, describe_difference, recipe_from_json
+from pipeline.sources import CLASS_NAMES, FINDERS, Inputs, LabelReport, Record, apply_labels, observe
+
+Watcher = Callable[[Entry], None]
+Executors = AbstractContextManager[execute.Executor]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that is fixed before any work: what to make, out of what, into which cache."""
+
+    source: Path
+    root: Path
+    recipe: Recipe
+    attributes: Attributes
+    inputs: Inputs
+    labels: LabelReport
+    entries: Mapping[str, Entry]
+    plan: Plan
+
+
+@dataclass
+class Summary:
+    """How a run ended: the cache's ledger, and what this run did.
+
+    `complete` counts samples; `quarantined` and `excluded` map each input's path below its SOURCE to the reason.
+    """
+
+    complete: int
+    quarantined: dict[str, str]
+    excluded: dict[str, str]
+    labels: dict[str | None, int]
+    made: int = 0
+    vanished: list[str] = field(default_factory=list)
+    wrong_labels: list[str] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
+
+    @property
+    def discovered(self) -> int:
+        return self.complete + len(self.quarantined) + len(self.excluded)
+
+
+# -- preprocess --------------------------------------------------------------------------------------------------------
+
+
+def prepare(
+    source: Path, root: Path, recipe: Recipe, class_names: Sequence[str] | None = None, labels: Path | None = None
+) -> Job:
+    """Look at SOURCE and CACHE and decide what there is to do. Nothing is written.
+
+    `class_names` of None keeps those of the cache, or takes those usual for the kind. Raises PipelineError or
+    CacheError where a run cannot start: no such folder, two inputs of one id, unreadable labels, or a CACHE that is
+    something else or of another recipe.
+    """
+    source, root = source.resolve(), root.resolve()
+    old = _existing(root, recipe)
+    names = tuple(class_names or (old.class_names if old else CLASS_NAMES[recipe.kind]))
+    sources = dict.fromkeys((*(old.sources if old else ()), str(source)))
+    attributes = Attributes(recipe.kind, recipe.to_json(), names, tuple(sources))
+
+    inputs = FINDERS[recipe.kind](source, root)
+    report = LabelReport()
+    if labels:
+        inputs.records, report = apply_labels(inputs.records, labels, len(names), any_header=class_names is not None)
+    entries = store.read_entries(root)
+    _refuse_taken_ids(inputs.records, entries)
+    plan = make_plan(
+        inputs.records,
+        inputs.excluded,
+        entries,
+        root=str(source),
+        recipe=digest_recipe(attributes.recipe),
+        software=cache.__version__,
+        rows_present=store.rows_present(root),
+        relabel=labels is not None,
+    )
+    return Job(source, root, recipe, attributes, inputs, report, entries, plan)
+
+
+def run(job: Job, executor: Executors, watch: Watcher, stop_on_error: bool = False) -> Summary:
+    """Do what `prepare` planned, calling `watch` with each input's entry as it ends.
+
+    A kill at any moment loses only what was not committed. Raises PipelineError at the first bad input where
+    `stop_on_error`, and CacheError where the cache cannot be written.
+    """
+    made = 0
+    with store.writing(job.root, job.attributes, job.entries) as writer:
+        writer.forget(job.plan.forget)
+        writer.commit(job.plan.commits)
+        for entry in _make_all(writer, job.recipe, job.plan.tasks, executor):
+            watch(entry)
+            made += entry.state == "complete"
+            if stop_on_error and entry.state == "quarantined":
+                raise PipelineError(f"{entry.source.paths[0]}: {entry.reason}")
+        summary = summarise(job.attributes, writer.entries)
+    return replace(
+        summary,
+        made=made,
+        vanished=job.plan.vanished,
+        wrong_labels=job.labels.wrong,
+        unlabelled=job.labels.unlabelled,
+    )
+
+
+def summarise(attributes: Attributes, entries: Mapping[str, Entry]) -> Summary:
+    """The ledger in figures: every input ended in one of the three ways."""
+    by_state: dict[str, list[Entry]] = {"complete": [], "quarantined": [], "excluded": []}
+    for entry in entries.values():
+        by_state[entry.state].append(entry)
+    labels: dict[str | None, int] = dict.fromkeys((*attributes.class_names, None), 0)
+    for entry in by_state["complete"]:
+        labels[attributes.class_names[entry.label] if entry.label >= 0 else None] += 1
+    reasons = {
+        state: {entry.source.files[0]: entry.reason for entry in by_state[state]}
+        for state in ("quarantined", "excluded")
+    }
+    return Summary(len(by_state["complete"]), reasons["quarantined"], reasons["excluded"], labels)
+
+
+# -- one sample --------------------------------------------------------------------------------------------------------
+
+
+def make_sample(root: Path, recipe: Recipe, task: Task) -> Entry:
+    """Make one sample and write its chunk: what runs on the workers. Its entry is not committed yet.
+
+    Whatever is wrong with the input becomes a quarantine. Raises CacheError where the cache cannot be written.
+    """
+    execute.pin_threads()
+    record = replace(task.record, source=observe(task.record.source))
+    end = partial(
+        Entry, record.id, row=task.row, label=record.label, group=record.group, recipe=digest_recipe(recipe.to_json())
+    )
+    refuse = partial(end, "quarantined", source=record.source, details={"software": cache.__version__})
+    try:
+        _check_files(record)
+        if task.known and digest_files(record.source.paths) == task.known.source.digest:
+            source = replace(record.source, digest=task.known.source.digest)
+            return replace(task.known, source=source, label=record.label, group=record.group)
+        made = recipe.make(record.source.paths)
+    except Refused as error:
+        return refuse(reason=str(error))
+    except OSError as error:
+        reason = f"it cannot be read ({error.strerror or error}); expected a readable file; check it and run again"
+        return refuse(reason=reason, retry=True)
+    except MemoryError:
+        return refuse(reason="not enough memory; expected it to fit; use fewer --workers and run again", retry=True)
+    except Exception as error:  # noqa: BLE001 - one bad file never ends a run
+        return refuse(reason=f"reading it failed ({type(error).__name__}: {error}); expected a sound file; check it")
+    source = replace(record.source, digest=made.digest)
+    nbytes, digest = store.write_chunk(root, task.row, made.values, recipe.dtype)
+    return end("complete", source=source, nbytes=nbytes, digest=digest, details=made.details)
+
+
+def _check_files(record: Record) -> None:
+    try:
+        record.id.encode()
+    except UnicodeEncodeError as error:
+        raise Refused("its name is not valid UTF-8", "a name that every system can read", "rename it") from error
+    for path in record.source.paths:
+        path.stat()
+        if not path.is_file():  # opening a pipe or a device could wait for ever
+            kind = "a folder" if path.is_dir() else "no regular file"
+            raise Refused(f"{path.name!r} is {kind}", "a file", "rename it, or take it out of SOURCE")
+
+
+def _make_all(writer: store.CacheWriter, recipe: Recipe, tasks: Sequence[Task], executor: Executors) -> Iterator[Entry]:
+    """Run `tasks` and commit what comes of them, yielding each entry once it is durable."""
+    if not tasks:
+        return
+    with executor as run_all:
+        for batch in run_all(partial(make_sample, writer.root, recipe), tasks):
+            entries = [_died(task, recipe, end) if isinstance(end, execute.Died) else end for task, end in batch]
+            writer.commit(entries)
+            yield from entries
+
+
+def _died(task: Task, recipe: Recipe, death: execute.Died) -> Entry:
+    record = task.record
+    return Entry(
+        record.id,
+        "quarantined",
+        row=task.row,
+        label=record.label,
+        group=record.group,
+        recipe=digest_recipe(recipe.to_json()),
+        source=record.source,
+        reason=str(death),
+        retry=True,
+    )
+
+
+# -- before a run ------------------------------------------------------------------------------------------------------
+
+
+def _existing(root: Path, recipe: Recipe) -> Attributes | None:
+    """The attributes of the cache in `root`, None where there is none yet. Raises unless `recipe` can go on there."""
+    try:
+        old = store.read_attributes(root)
+    except NotACache as error:
+        if store.is_ours(root) or not root.exists() or (root.is_dir() and not any(root.iterdir())):
+            return None
+        raise CacheError(f"{root} exists and is not a cache; choose a CACHE path that is not there yet") from error
+    if difference := describe_difference(old.recipe, recipe.to_json()):
+        raise RecipeMismatch(
+            f"{root} was built by another recipe ({difference}); give the same options, or another CACHE path"
+        )
+    return old
+
+
+def _refuse_taken_ids(records: Sequence[Record], entries: Mapping[str, Entry]) -> None:
+    """Raise where a sample of another SOURCE, still there, has the id of one of `records`."""
+    for record in records:
+        entry = entries.get(record.id)
+        if entry is None or entry.state != "complete" or entry.source.root == record.source.root:
+            continue
+        if all(path.exists() for path in entry.source.paths):
+            raise PipelineError(
+                f"{record.source.paths[0]} and {entry.source.paths[0]} would both get the id {record.id!r}; "
+                "rename one, or use another CACHE"
+            )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one sample takes: seconds of one worker, stored bytes, and the peak memory of this process in bytes; found
+    by making the sample `id` without storing it."""
+
+    id: str
+    seconds: float
+    nbytes: int
+    memory: int
+
+
+def estimate(job: Job, tries: int = 3) -> Estimate | None:
+    """The cost of a planned sample of middling size; None where none of the first few can be made."""
+    by_size = sorted(job.plan.tasks, key=lambda task: task.record.source.size)
+    middle = len(by_size) // 2
+    execute.pin_threads()
+    for task in by_size[middle : middle + tries]:
+        start = time.perf_counter()
+        with suppress(Refused, OSError):
+            made = job.recipe.make(task.record.source.paths)
+            nbytes = len(store.encode(made.values, job.recipe.dtype))
+            return Estimate(task.record.id, time.perf_counter() - start, nbytes, execute.peak_memory())
+    return None
+
+
+# -- repair ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Healing:
+    """What `repair` did: ids `healed`, and those that are still not sound, with the reason."""
+
+    healed: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RepairJob:
+    """Samples to make again (`tasks`), and what is known already of the others that are not sound (`healing`)."""
+
+    root: Path
+    attributes: Attributes
+    entries: Mapping[str, Entry]
+    tasks: list[Task]
+    healing: Healing
+
+
+def prepare_repair(root: Path, found: Report | None = None) -> RepairJob:
+    """What to make again so that `verify` finds the cache sound. Nothing is written. Raises NotACache."""
+    root = root.resolve()
+    attributes = store.read_attributes(root)
+    entries = store.read_entries(root)
+    found = found or verify(root)
+    healing = Healing()
+    tasks = list(_repair_tasks(root, attributes, entries, found.damaged | found.missing | found.stale, healing))
+    return RepairJob(root, attributes, entries, tasks, healing)
+
+
+def repair(job: RepairJob, executor: Executors, watch: Watcher) -> Healing:
+    """Make the planned samples again from their sources, and nothing else; publish the index.
+
+    A sample whose source is gone or refused is reported. Raises CacheError, PipelineError.
+    """
+    recipe = recipe_from_json(job.attributes.recipe)
+    healing = job.healing
+    with store.writing(job.root, job.attributes, job.entries) as writer:
+        for entry in _make_all(writer, recipe, job.tasks, executor):
+            watch(entry)
+            if entry.state == "complete":
+                healing.healed.append(entry.id)
+            else:
+                healing.failed[entry.id] = entry.reason
+    return healing
+
+
+def _repair_tasks(
+    root: Path, attributes: Attributes, entries: Mapping[str, Entry], faults: Mapping[str, str], healing: Healing
+) -> Iterator[Task]:
+    recipe = digest_recipe(attributes.recipe)
+    lost = {name for name in faults if name not in entries}
+    for name in faults.keys() - lost:
+        entry = entries[name]
+        if check(root, entry, recipe)[0] in ("", "vanished"):  # only the published arrays were wrong
+            healing.healed.append(name)
+        elif observe(entry.source).size < 0:
+            healing.failed[name] = f"{faults[name]}; but its source {entry.source.paths[0]} is gone: put it back"
+        else:
+            yield Task(Record(entry.id, observe(entry.source), entry.label, entry.group), entry.row)
+    published = {sample.id: sample for sample in published_samples(root)}
+    for record in _rediscover(attributes, lost & published.keys()):
+        lost.discard(record.id)
+        sample = published[record.id]
+        yield Task(replace(record, label=sample.label, group=sample.group), sample.row)
+    for name in lost & published.keys():
+        healing.failed[name] = f"{faults[name]}; but no source of this name is below {', '.join(attributes.sources)}"
+    healing.healed += lost - published.keys()  # unreadable ledger lines and arrays, dropped and published anew
+
+
+def _rediscover(attributes: Attributes, ids: set[str]) -> Iterator[Record]:
+    """The records of `ids` in the folders the cache was made from."""
+    for source in attributes.sources if ids else ():
+        with suppress(PipelineError):
+            for record in FINDERS[attributes.kind](Path(source), None).records:
+                if record.id in ids:
+                    yield record

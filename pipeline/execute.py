@@ -1,0 +1,284 @@
+"""Running tasks: in this process, or on Dask workers. Dask's only door.
+
+An executor is a function `(work, tasks) -> batches of (task, result)`, in the order of completion; `work` is a
+module-level function of one task. A result is what `work` returned, or a `Died` where that could not be had. What
+`work` raises ends the run, so `work` turns what one bad input can cause into a result.
+
+On Dask each worker has one task in flight, pinned to it. A worker that dies therefore takes one task down, and which
+one is known; that task is tried again alone, once all others are done and with nothing else running. After
+two deaths alone it is given up.
+"""
+
+import logging
+import os
+import queue
+import signal
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cache
+from pipeline.errors import PipelineError
+
+T = TypeVar("T")
+R = TypeVar("R")
+LIVENESS_SECONDS = 0.5  # how often to look whether the workers are still there
+NO_WORKER_SECONDS = 60.0
+RESULT_SECONDS = 10.0  # results are a few hundred bytes
+DEATHS_ALONE = 2
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Died:
+    """A task whose worker died `times` times while it ran."""
+
+    times: int
+
+    def __str__(self) -> str:
+        return (
+            f"worker died {self.times} times while making this sample, twice with nothing else running, likely memory: "
+            "the input needs more than a worker has; expected it to fit; use fewer --workers, or a larger machine"
+        )
+
+
+Batches = Iterator[list[tuple[T, R | Died]]]
+Executor = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[list[tuple[Any, Any]]]]
+
+
+def serial(work: Callable[[T], R], tasks: Iterable[T]) -> Batches[T, R]:
+    """One task after the other, in this process."""
+    for task in tasks:
+        yield [(task, work(task))]
+
+
+@lru_cache(maxsize=1)
+def pin_threads() -> None:
+    """Keep BLAS, OpenMP and the codec of this process to one thread: one process a core is the parallelism."""
+    import numcodecs.blosc
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(1)
+    numcodecs.blosc.use_threads = False
+
+
+@contextmanager
+def local_cluster(workers: int) -> Iterator[Executor]:
+    """An executor over `workers` single-threaded processes of this machine, started now and ended with the block."""
+    from distributed import Client, LocalCluster
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory(prefix="dask-", ignore_cleanup_errors=True) as scratch:
+        with _interrupts_held():
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                local_directory=scratch,
+                silence_logs=logging.CRITICAL,
+            )
+        with cluster, Client(cluster) as client:
+            yield lambda work, tasks: on_workers(client, work, tasks)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold back Ctrl-C in this thread and in all threads and processes started inside the block, where it is lost.
+
+    A terminal sends Ctrl-C to every process; workers must leave it to the coordinator, which gets it after the block.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would lift the block when it starts
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@contextmanager
+def existing_cluster(address: str, folders: Iterable[Path]) -> Iterator[Executor]:
+    """An executor over the workers of the Dask scheduler at `address`, which must all see `folders`.
+
+    Raises PipelineError where there is no scheduler, or a worker lacks this project's version or a folder.
+    """
+    from distributed import Client
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        client = Client(address, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise PipelineError(
+            f"no Dask scheduler answers at {address} ({type(error).__name__}); "
+            "expected an address such as tcp://host:8786; start one with `dask scheduler`"
+        ) from error
+    with client:
+        check_workers(client, address, [str(folder) for folder in folders])
+        yield lambda work, tasks: on_workers(client, work, tasks)
+
+
+def check_workers(client: Any, address: str, folders: list[str]) -> None:
+    """Raise PipelineError unless every worker has this version of the project and sees `folders`."""
+
+    def inspect() -> tuple[str, list[str]]:  # nested, so that it travels by value and needs nothing installed there
+        import importlib
+        import pathlib
+
+        try:
+            version = str(importlib.import_module("cache").__version__)
+            importlib.import_module("pipeline.build")
+        except (ImportError, AttributeError) as error:
+            version = f"missing ({error})"
+        return version, [folder for folder in folders if not pathlib.Path(folder).is_dir()]
+
+    found = client.run(inspect)
+    if not found:
+        raise PipelineError(f"the scheduler at {address} has no workers; start some with `dask worker {address}`")
+    for worker, (version, unseen) in found.items():
+        if version != cache.__version__:
+            raise PipelineError(
+                f"worker {worker} has viptt-net {version}; expected {cache.__version__}; "
+                "install the same wheel on every worker and start them again"
+            )
+        if unseen:
+            raise PipelineError(f"worker {worker} cannot see {unseen[0]}; expected SOURCE and CACHE on shared storage")
+
+
+def on_workers(client: Any, work: Callable[[T], R], tasks: Iterable[T]) -> Batches[T, R]:
+    """Run `tasks` on the workers of `client` as the module says; `tasks` is drawn from as workers become free."""
+    run = _Run(client, work)
+    try:
+        yield from run.all(iter(tasks))
+    finally:
+        client.cancel(list(run.running), force=True)
+
+
+class _Run:
+    def __init__(self, client: Any, work: Callable[[Any], Any]) -> None:
+        self.client, self.work = client, work
+        self.running: dict[Any, tuple[Any, str]] = {}  # future → its task and worker
+        self.finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.deaths: Counter[int] = Counter()  # by id() of a task in `suspects`
+        self.suspects: deque[Any] = deque()
+        self.workers: set[str] = set()
+        self.seen_workers = self.looked = time.monotonic()
+
+    def all(self, tasks: Iterator[Any]) -> Iterator[list[tuple[Any, Any]]]:
+        self._look()
+        more = self._feed(tasks, len(self.workers))
+        while more or self.running:
+            if batch := self._collect():
+                yield batch
+            more = more and self._feed(tasks, len(self.workers))
+        while self.suspects:
+            if not self.running:
+                self._feed(iter([self.suspects[0]]), 1)
+            if batch := self._collect():
+                yield batch
+
+    def _feed(self, tasks: Iterator[Any], most: int) -> bool:
+        """Give each idle worker a task, `most` in flight; False once there are no more."""
+        busy = {worker for _, worker in self.running.values()}
+        for worker in sorted(self.workers - busy)[: most - len(busy)]:
+            try:
+                task = next(tasks)
+            except StopIteration:
+                return False
+            future = self.client.submit(
+                self.work, task, workers=[worker], allow_other_workers=False, pure=False, retries=0
+            )
+            self.running[future] = task, worker
+            future.add_done_callback(self.finished.put)
+        return True
+
+    def _collect(self) -> list[tuple[Any, Any]]:
+        """What has finished, waiting a moment where nothing has."""
+        batch = []
+        try:
+            done = [self.finished.get(timeout=LIVENESS_SECONDS)]
+            while not self.finished.empty():
+                done.append(self.finished.get())
+        except queue.Empty:
+            done = []
+        for future in done:
+            if future in self.running:
+                batch += self._result(future)
+        if time.monotonic() - self.looked > LIVENESS_SECONDS:
+            batch += self._look()
+        return batch
+
+    def _result(self, future: Any) -> list[tuple[Any, Any]]:
+        from distributed.scheduler import KilledWorker
+
+        task, _ = self.running.pop(future)
+        if future.status == "finished":
+            try:
+                result = future.result(timeout=RESULT_SECONDS)
+            except (TimeoutError, CancelledError):  # the worker died with the result still on it
+                return self._died(task)
+            self._clear(task)
+            return [(task, result)]
+        error = future.exception() if future.status == "error" else None
+        if error is None or isinstance(error, KilledWorker):
+            return self._died(task)
+        raise error
+
+    def _look(self) -> list[tuple[Any, Any]]:
+        """Take stock of the workers; the tasks of those that are gone have died with them."""
+        self.looked = time.monotonic()
+        self.workers = set(self.client.nthreads())
+        if self.workers:
+            self.seen_workers = self.looked
+        elif self.looked - self.seen_workers > NO_WORKER_SECONDS:
+            raise PipelineError(
+                f"no Dask worker for {NO_WORKER_SECONDS:.0f} s; start workers and run the same command again, "
+                "it goes on where it was"
+            )
+        batch = []
+        for future, (task, worker) in list(self.running.items()):
+            if worker not in self.workers and not future.done():
+                del self.running[future]
+                future.cancel()
+                batch += self._died(task)
+        return batch
+
+    def _died(self, task: Any) -> list[tuple[Any, Any]]:
+        self.deaths[id(task)] += 1
+        if self.deaths[id(task)] == 1:
+            self.suspects.append(task)
+        elif self.deaths[id(task)] > DEATHS_ALONE:
+            times = self.deaths[id(task)]
+            self._clear(task)
+            return [(task, Died(times))]
+        return []
+
+    def _clear(self, task: Any) -> None:
+        if self.deaths.pop(id(task), 0):
+            self.suspects.remove(task)
+
+
+def default_workers() -> int:
+    """One worker a core, as far as each has 1 GiB of memory."""
+    import psutil
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, psutil.virtual_memory().total // GIB))
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most; 0 where the system does not tell."""
+    status = Path("/proc/self/status")  # getrusage would give the parent's peak to a child
+    lines = status.read_text().splitlines() if status.exists() else []
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

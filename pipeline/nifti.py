@@ -1,0 +1,297 @@
+"""NIfTI file -> header facts and raw slices; nibabel's and isal's only door.
+
+No header is believed before it is checked against the file: what it claims must fit in the file's own size
+(for gzip, in the most that deflate can hold) before anything is allocated. The file is then read once,
+front to back, every byte of it hashed, and to its very end, so that a gzip's checksum and length are checked.
+Whatever cannot become a sample is `Refused`; only the system's own OSErrors (permission, vanished file) pass.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+import math
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from isal import igzip, igzip_lib
+from nibabel import nifti1, nifti2
+from nibabel.orientations import io_orientation
+from xxhash import xxh3_128
+
+from pipeline.errors import Refused
+
+MAX_INFLATION = 1032  # deflate's limit: output bytes per input byte
+MAX_AXIS = 4096  # voxels; far above any CT, and it bounds what one slice can ask for
+MAX_SURPLUS = 1 << 20  # bytes after the voxels that are tolerated, with a note
+MIN_VOLUME = 1e-4  # of the parallelepiped of the three axis directions; gantry tilt leaves 0.8 and more
+GZIP_MAGIC = b"\x1f\x8b"
+CHUNK = 1 << 19  # bytes a read; isal gains nothing above
+
+HEADERS = {  # (header bytes, magic) -> nibabel's class
+    (348, b"n+1\0"): nifti1.Nifti1Header,
+    (348, b"ni1\0"): nifti1.Nifti1PairHeader,
+    (540, b"n+2\0"): nifti2.Nifti2Header,
+    (540, b"ni2\0"): nifti2.Nifti2PairHeader,
+}
+CONVERT = "convert it to single-channel NIfTI, e.g. with dcm2niix"
+FETCH_AGAIN = "the file is damaged or incomplete: fetch or export it again"
+
+
+class _HashingFile(io.RawIOBase):
+    """A regular file that hashes every byte read from it. The hasher goes on from file to file."""
+
+    def __init__(self, file: io.FileIO, hasher: xxh3_128) -> None:
+        self._file, self._hasher = file, hasher
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        count = self._file.readinto(buffer) or 0
+        self._hasher.update(memoryview(buffer)[:count])
+        return count
+
+
+class _Stream:
+    """The uncompressed bytes of one file, front to back. `capacity`: the most that they can be."""
+
+    def __init__(self, path: Path, hasher: xxh3_128, stack: ExitStack) -> None:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+            raise Refused("not a regular file", "a NIfTI file", "point to the file itself")
+        file = stack.enter_context(path.open("rb", buffering=0))
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        if size == 0:
+            raise Refused("empty file", "a NIfTI header and voxels", FETCH_AGAIN)
+        source = io.BufferedReader(_HashingFile(file, hasher), CHUNK)
+        self.zipped = path.name.lower().endswith(".gz")
+        if self.zipped and source.peek(2)[:2] != GZIP_MAGIC:
+            raise Refused("plain data named .gz", "gzip data", "rename it without .gz, or compress it")
+        self.capacity = size * MAX_INFLATION if self.zipped else size
+        self._file = igzip.IGzipFile(fileobj=source, mode="rb") if self.zipped else source
+
+    def read(self, count: int) -> bytes:
+        """Exactly `count` bytes, fewer only at the end; Refused if the gzip stream is damaged."""
+        try:
+            return self._file.read(count)
+        except (EOFError, gzip.BadGzipFile, igzip_lib.error) as exc:  # type: ignore[misc]  # its stub errs
+            raise Refused(
+                f"damaged gzip data, or other bytes after its end ({_line(exc)})",
+                "one sound gzip stream up to the end of the file",
+                FETCH_AGAIN,
+            ) from exc
+
+    def skip(self, count: int) -> int:
+        """Read past `count` bytes; how many there really were."""
+        left = count
+        while left and (got := len(self.read(min(left, CHUNK)))):
+            left -= got
+        return count - left
+
+
+def _line(message: object) -> str:
+    """What a library had to say, as one short printable line."""
+    return ascii(" ".join(str(message).split())[:160])[1:-1] or type(message).__name__
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a checked header says, axes in file order (fastest first), and the voxels still to be read."""
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype  # with the file's byte order
+    slope: float  # value = slope * raw + inter; 1 and 0 where the header sets no (valid) scaling
+    inter: float
+    affine: np.ndarray  # float64 (4, 4), voxel indices to mm in RAS+
+    axes: tuple[tuple[int, int], ...]  # per file axis: world axis (0 R, 1 A, 2 S), +1 along it or -1 against
+    spacing: tuple[float, float, float]  # mm
+    notes: list[str]  # what was odd, yet accepted
+    _stream: _Stream = field(repr=False)
+    _hasher: xxh3_128 = field(repr=False)
+
+    @property
+    def orientation(self) -> str:
+        """The directions that the file axes grow toward, such as "LPS"."""
+        return "".join(("RL", "AP", "SI")[world][step < 0] for world, step in self.axes)
+
+    @property
+    def digest(self) -> str:
+        """xxh3_128 of the source files' own bytes, in order; complete once `slices` is exhausted."""
+        return self._hasher.hexdigest()
+
+    def slices(self) -> Iterator[np.ndarray]:
+        """Yield each raw (mid, fast) slice, slowest axis outermost: read-only, `dtype`; once only.
+
+        Refused on damage, wherever in the file it shows: a volume counts only once this is exhausted.
+        """
+        n_fast, n_mid, n_slow = self.shape
+        size = n_fast * n_mid * self.dtype.itemsize
+        for index in range(n_slow):
+            block = self._stream.read(size)
+            if len(block) < size:
+                raise Refused(
+                    f"{index * size + len(block)} bytes of voxels",
+                    f"{n_slow * size} as its header claims",
+                    FETCH_AGAIN,
+                )
+            yield np.frombuffer(block, self.dtype).reshape(n_mid, n_fast)
+        surplus = self._stream.skip(MAX_SURPLUS)  # reading on to the end is what checks a gzip's checksum
+        if self._stream.read(1):
+            raise Refused(
+                f"more than {MAX_SURPLUS} bytes after the voxels",
+                f"the file to end after {n_slow * size} bytes of voxels",
+                "its header and voxels don't belong together: export it again",
+            )
+        if surplus:
+            self.notes.append(f"{surplus} bytes after the voxels were ignored")
+
+
+@contextmanager
+def open_scan(paths: tuple[Path, ...]) -> Iterator[Scan]:
+    """Open one `.nii` or `.nii.gz`, or a `(.hdr, .img)` pair, and check its header before anything else.
+
+    Raises Refused for what cannot become a sample, OSError for what the system would not let us read.
+    """
+    hasher = xxh3_128()
+    with ExitStack() as stack:
+        stream = _Stream(paths[0], hasher, stack)
+        paired = len(paths) == 2
+        header, length, notes = _read_header(stream, paired)
+        if paired:
+            if stream.skip(MAX_SURPLUS) == MAX_SURPLUS:
+                raise Refused("a .hdr of more than 1 MiB", "a NIfTI header", "check which file is which")
+            stream, length = _Stream(paths[1], hasher, stack), 0
+        yield _checked(header, length, stream, notes, hasher)
+
+
+def _read_header(stream: _Stream, paired: bool) -> tuple[nifti1.Nifti1Header, int, list[str]]:
+    """The parsed header, the bytes read for it, and what nibabel found odd and mended."""
+    block = stream.read(348)
+    if block[:2] == GZIP_MAGIC:
+        if stream.zipped:
+            raise Refused("gzip inside gzip", "NIfTI inside gzip", "decompress it once")
+        raise Refused("gzip data without .gz in its name", "plain NIfTI", "rename it so that it ends in .gz")
+    order = "<" if block[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
+    size = int.from_bytes(block[:4], "little" if order == "<" else "big")
+    if size == 540:
+        block += stream.read(540 - 348)
+    if size in (348, 540) and len(block) < size:
+        raise Refused(f"{len(block)} bytes of header", f"{size}", FETCH_AGAIN)
+    magic = block[344:348] if size == 348 else block[4:8]
+    if (size, magic) not in HEADERS:
+        raise Refused(f"no NIfTI header (it says size {size}, magic {magic!r})", "NIfTI-1 or NIfTI-2", CONVERT)
+    if (magic[1:2] == b"i") != paired:
+        given, expected = ("n+1", "ni1") if paired else ("ni1", "n+1")
+        kind = "a .hdr/.img pair" if paired else "a single file"
+        raise Refused(f"magic {given} in {kind}", f"magic {expected}", "rename it to what its magic says")
+    header, notes = _parse(HEADERS[size, magic], block, order)
+    return header, size, notes
+
+
+def _parse(kind: type[nifti1.Nifti1Header], block: bytes, order: str) -> tuple[nifti1.Nifti1Header, list[str]]:
+    """nibabel's reading of a header, mended as `nibabel.load` would, its log kept as notes."""
+    notes: list[str] = []
+    logger = logging.Logger("a header's own")  # nibabel's would print
+    logger.addHandler(_NoteHandler(notes))
+    try:
+        with np.errstate(all="ignore"):
+            header = kind(block, endianness=order, check=False)
+            header.check_fix(logger=logger, error_level=40)
+    except Exception as exc:
+        raise Refused(f"a header that nibabel rejects ({_line(exc)})", "a valid NIfTI header", CONVERT) from exc
+    return header, notes
+
+
+class _NoteHandler(logging.Handler):
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._notes.append(f"header: {_line(record.getMessage())}")
+
+
+def _checked(header: nifti1.Nifti1Header, length: int, stream: _Stream, notes: list[str], hasher: xxh3_128) -> Scan:
+    """The scan, its stream at the first voxel; Refused for whatever in the header cannot be a CT volume."""
+    shape, dtype = _shape(header), _dtype(header)
+    offset = _offset(header, length)
+    claimed = offset + math.prod(shape) * dtype.itemsize
+    if claimed > stream.capacity:
+        raise Refused(
+            f"a header that claims {claimed} bytes ({' x '.join(map(str, shape))} of {dtype.name})",
+            f"at most {stream.capacity}, what this file can hold",
+            FETCH_AGAIN,
+        )
+    slope, inter = _scaling(header, notes)
+    affine, axes = _affine(header, notes)
+    spacing = tuple(float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
+    stream.skip(offset - length)
+    return Scan(shape, dtype, slope, inter, affine, axes, spacing, notes, stream, hasher)  # type: ignore[arg-type]
+
+
+def _shape(header: nifti1.Nifti1Header) -> tuple[int, int, int]:
+    count, *sizes = (int(size) for size in header["dim"])
+    if not 3 <= count <= 7:
+        raise Refused(f"an image of {count} dimensions", "3", "export the CT as one 3-D volume")
+    shape = sizes[:count]
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    given = " x ".join(map(str, shape)) + " voxels"
+    if min(shape) < 1:
+        raise Refused(given, "positive sizes", FETCH_AGAIN)
+    if len(shape) > 3:
+        raise Refused(f"{given}, more than one volume", "one 3-D volume", "split it and keep one volume")
+    if min(shape) < 2 or max(shape) > MAX_AXIS:
+        raise Refused(given, f"2 to {MAX_AXIS} along each axis", "check that this is a CT volume, or resample it")
+    return shape[0], shape[1], shape[2]
+
+
+def _dtype(header: nifti1.Nifti1Header) -> np.dtype:
+    dtype = header.get_data_dtype()
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        name = "colour" if dtype.names else dtype.name
+        raise Refused(f"{name} voxels", "8 to 64-bit integers or 32 or 64-bit floats", CONVERT)
+    return dtype
+
+
+def _offset(header: nifti1.Nifti1Header, length: int) -> int:
+    """Where in the voxel file its voxels start, from 0; `length` bytes of it are read already."""
+    offset = float(header["vox_offset"])
+    least = length + 4 if length else 0  # the header is followed by four bytes saying whether it is extended
+    if not offset.is_integer() or offset < least:
+        raise Refused(f"voxels said to start at byte {offset}", f"a whole number from {least} up", CONVERT)
+    return int(offset)
+
+
+def _scaling(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[float, float]:
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or not math.isfinite(slope):
+        notes.append(f"scl_slope is {slope:g}, which means no scaling")
+        return 1.0, 0.0
+    if not math.isfinite(inter):
+        raise Refused(f"scl_inter {inter:g}", "a finite intercept", "correct the header's scl_inter")
+    return slope, inter
+
+
+def _affine(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[np.ndarray, tuple[tuple[int, int], ...]]:
+    """The affine that nibabel would choose, and which way in the world each file axis runs."""
+    remedy = "correct its sform or qform, or convert it again from DICOM"
+    try:
+        with np.errstate(all="ignore"):
+            affine = np.array(header.get_best_affine(), np.float64)
+            directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+            volume = abs(np.linalg.det(directions)) if np.isfinite(affine).all() else np.nan
+            axes = io_orientation(affine)  # NaN for an axis it cannot tell
+            if not volume > MIN_VOLUME or not np.isfinite(axes).all():
+                raise ValueError("singular, not finite or ambiguous")
+    except Exception as exc:
+        raise Refused(f"an unusable affine ({_line(exc)})", "three independent axes", remedy) from exc
+    if not header["sform_code"] > 0 and not header["qform_code"] > 0:
+        notes.append("no orientation codes: axes taken as nibabel's default, LAS")
+    return affine, tuple((int(world), int(step)) for world, step in axes)

@@ -1,0 +1,108 @@
+"""What is missing or stale: pure, from what the source holds and what the ledger says.
+
+An input is fresh while its entry is of this recipe and its files have the recorded root, names, size and time. A
+complete one whose files only look different is checked by its bytes before anything is made again (`Task.known`).
+"""
+
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from cache.schema import Entry, Source
+from pipeline.sources import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One sample to make: `record` into `row`. `known` is its complete entry where only its bytes can tell if it is
+    still good."""
+
+    record: Record
+    row: int
+    known: Entry | None = None
+
+
+@dataclass
+class Plan:
+    """`tasks` to run; `commits` to write first (changed labels, exclusions); `forget`, ids that are inputs no more.
+
+    `kept` counts inputs that need nothing; `vanished` are ids of complete samples whose source is gone.
+    """
+
+    tasks: list[Task] = field(default_factory=list)
+    commits: list[Entry] = field(default_factory=list)
+    forget: list[str] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+    kept: int = 0
+
+
+def make_plan(
+    records: Collection[Record],
+    excluded: Mapping[str, str],
+    entries: Mapping[str, Entry],
+    *,
+    root: str,
+    recipe: str,
+    software: str,
+    rows_present: Container[int],
+    relabel: bool,
+) -> Plan:
+    """Compare what is below `root` with the ledger's `entries`.
+
+    `recipe` is the recipe's digest, `software` the version whose verdict on a bad input stands, `rows_present` the
+    rows that have a chunk file; with `relabel` the records' labels and groups replace those in the ledger. Rows are
+    kept by the inputs that have one; new inputs take the lowest free ones, in the order of `records`.
+    """
+    plan = Plan()
+    rows = _free_rows(entries.values())
+    for record in records:
+        entry = entries.get(record.id)
+        if entry is None or entry.row < 0:
+            plan.tasks.append(Task(record, next(rows)))
+            continue
+        if not relabel:
+            record = replace(record, label=entry.label, group=entry.group)
+        if not _ended(entry, recipe, software, rows_present):
+            plan.tasks.append(Task(record, entry.row))
+        elif not same_files(entry.source, record.source):
+            plan.tasks.append(Task(record, entry.row, entry if entry.state == "complete" else None))
+        else:
+            plan.kept += 1
+            plan.commits += _relabelled(entry, record)
+    plan.commits += _exclusions(excluded, entries, root)
+    seen = {record.id for record in records} | excluded.keys()
+    gone = [entry for entry in entries.values() if entry.source.root == root and entry.id not in seen]
+    plan.vanished = [entry.id for entry in gone if entry.state == "complete"]
+    plan.forget = [entry.id for entry in gone if entry.state != "complete"]
+    return plan
+
+
+def same_files(old: Source, new: Source) -> bool:
+    """True where root, names, size and time are alike: the shortcut that saves reading the bytes."""
+    return replace(old, digest="") == replace(new, digest="")
+
+
+def _ended(entry: Entry, recipe: str, software: str, rows_present: Container[int]) -> bool:
+    """Whether the entry's end still counts, its source unchanged."""
+    if entry.recipe != recipe:
+        return False
+    if entry.state == "complete":
+        return entry.row in rows_present
+    return not entry.retry and entry.details.get("software") == software
+
+
+def _relabelled(entry: Entry, record: Record) -> list[Entry]:
+    new = replace(entry, label=record.label, group=record.group)
+    return [] if new == entry else [new]
+
+
+def _exclusions(excluded: Mapping[str, str], entries: Mapping[str, Entry], root: str) -> Iterator[Entry]:
+    for file, reason in excluded.items():
+        entry = Entry(id=file, state="excluded", reason=reason, source=Source(root, (file,)))
+        if entries.get(file) != entry:
+            yield entry
+
+
+def _free_rows(entries: Iterable[Entry]) -> Iterator[int]:
+    taken = {entry.row for entry in entries}
+    return (row for row in count() if row not in taken)

@@ -1,0 +1,134 @@
+"""The recipes: what is done to a source file to make a sample of it.
+
+A recipe is one frozen value. Its JSON is stored in the cache and decides, with the source's bytes, what is fresh;
+`VERSION` counts up when the same parameters would give other arrays.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from cache.schema import DTYPES
+from pipeline.errors import PipelineError
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Made:
+    """One sample: `values` (depth, height, width), float32 in [0, 1] or already as stored; the digest of the bytes
+    it was made from; and its record, which goes into the ledger."""
+
+    values: np.ndarray
+    digest: str
+    details: dict[str, Any]
+
+
+class Recipe(Protocol):
+    """What the pipeline needs of a recipe, whatever its kind."""
+
+    kind: ClassVar[str]
+
+    @property
+    def dtype(self) -> str: ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+    def make(self, paths: tuple[Path, ...]) -> Made:
+        """The sample in `paths`. Raises Refused where they hold none, OSError where they cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class CtRecipe:
+    """CT: windowed in HU, zoomed by splines of `order`, axes toward Superior, Posterior, Left (ViPTT-Net §2.2).
+
+    `preset="original"` gives the arrays of the authors' code instead: file axes, 90° turn, order 1, blanked edges.
+    """
+
+    kind: ClassVar[str] = "ct"
+    depth: int = 70
+    height: int = 224
+    width: int = 224
+    order: int = 3
+    window: tuple[float, float] = (-1000.0, 400.0)
+    dtype: str = "uint16"
+    preset: str = "paper"
+
+    def __post_init__(self) -> None:
+        _check_shape_and_dtype(self.depth, self.height, self.width, self.dtype)
+        if self.order not in range(6):
+            raise PipelineError(f"order {self.order}; expected a spline order from 0 to 5")
+        if self.preset not in ("paper", "original"):
+            raise PipelineError(f"preset {self.preset!r}; expected paper or original")
+        if self.preset == "original" and self.order != 1:
+            raise PipelineError(f"order {self.order} with preset original; that code used order 1, leave --order out")
+        low, high = self.window
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            raise PipelineError(f"window {low:g} {high:g}; expected two numbers in HU, the lower first")
+
+    def to_json(self) -> dict[str, Any]:
+        orientation = "SPL" if self.preset == "paper" else "file"
+        return {
+            "kind": self.kind,
+            "version": VERSION,
+            "depth": self.depth,
+            "height": self.height,
+            "width": self.width,
+            "order": self.order,
+            "window": list(self.window),
+            "orientation": orientation,
+            "preset": self.preset,
+            "dtype": self.dtype,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "CtRecipe":
+        low, high = data["window"]
+        names = ("depth", "height", "width", "order", "dtype", "preset")
+        return cls(window=(float(low), float(high)), **{name: data[name] for name in names})
+
+    def make(self, paths: tuple[Path, ...]) -> Made:
+        from pipeline.ct import ct_volume
+
+        volume, digest, details = ct_volume(
+            paths,
+            depth=self.depth,
+            height=self.height,
+            width=self.width,
+            order=self.order,
+            window=self.window,
+            preset=self.preset,
+        )
+        return Made(volume, digest, details)
+
+
+RECIPES: dict[str, type[CtRecipe]] = {"ct": CtRecipe}
+
+
+def recipe_from_json(data: Mapping[str, Any]) -> CtRecipe:
+    """The recipe a cache was built by. Raises PipelineError where this version cannot follow it."""
+    try:
+        recipe = RECIPES[data["kind"]].from_json(data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PipelineError(f"the cache's recipe cannot be read ({error!r}); it was made by another version") from error
+    if recipe.to_json() != dict(data):
+        raise PipelineError(f"the cache's recipe is of version {data.get('version')}, this program's of {VERSION}")
+    return recipe
+
+
+def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Where two recipes differ, as "order 3 → 1, window …"; empty where they do not."""
+    names = [name for name in (*old, *(key for key in new if key not in old)) if old.get(name) != new.get(name)]
+    return ", ".join(f"{name} {old.get(name)} → {new.get(name)}" for name in names)
+
+
+def _check_shape_and_dtype(depth: int, height: int, width: int, dtype: str) -> None:
+    for name, size in (("depth", depth), ("height", height), ("width", width)):
+        if not 2 <= size <= 4096:
+            raise PipelineError(f"{name} {size}; expected 2 to 4096")
+    if dtype not in DTYPES:
+        raise PipelineError(f"dtype {dtype!r}; expected one of {', '.join(DTYPES)}")

@@ -1,6 +1,8 @@
 """The command line: parse, call, print, map errors to exit codes. Heavy imports stay inside the commands."""
 
+import io
 import json
+import re
 import signal
 import sys
 import time
@@ -19,28 +21,38 @@ if TYPE_CHECKING:
 DONE, FAILED, QUARANTINED, STOPPED, TERMINATED = 0, 1, 3, 130, 143
 LINE_SECONDS = 5.0  # between progress lines where there is no terminal
 DTYPES = ["uint8", "uint16", "float16", "float32"]
-PATH = click.Path(path_type=Path)
+ADDRESS = re.compile(r"((tcp|tls|ws|wss|ucx)://)?([^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 
 
 class Commands(click.Group):
     """Turns whatever a command raises into one line on stderr and an exit code."""
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a name or a sign that the terminal lacks must not end a run
+            sys.stdout.reconfigure(errors="backslashreplace")
+        return super().main(*args, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
-        signal.signal(signal.SIGTERM, _terminate)
+        before = signal.signal(signal.SIGTERM, _terminate)
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
-        except (KeyboardInterrupt, click.Abort):
+        except (KeyboardInterrupt, click.Abort) as stop:
+            for number in (signal.SIGINT, signal.SIGTERM):  # impatient further ones must not spoil the end
+                signal.signal(number, signal.SIG_IGN)
             click.echo("Stopped. What was committed is kept: run the same command again to go on.", err=True)
-            ctx.exit(STOPPED)
+            ctx.exit(TERMINATED if isinstance(stop, Terminated) else STOPPED)
         except Exception as error:  # noqa: BLE001 - the one place where errors become messages
             click.echo(f"Error: {_one_line(error)}", err=True)
             ctx.exit(FAILED)
+        finally:
+            if signal.getsignal(signal.SIGTERM) is _terminate:
+                signal.signal(signal.SIGTERM, before)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as a job scheduler sends it: stopped as by Ctrl-C."""
+    """SIGTERM, as a job scheduler sends it: the run stops as by Ctrl-C."""
 
 
 def _terminate(*_: object) -> None:
@@ -54,6 +66,9 @@ def _one_line(error: Exception) -> str:
     text = printable(str(error))
     if isinstance(error, CacheError | PipelineError):
         return text
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else "cannot go on: "
+        return printable(f"{where}{error.strerror}; check the path, its permissions and the space left")
     return f"{type(error).__name__}: {text}; this is not expected, please report it with the command you ran"
 
 
@@ -68,6 +83,30 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
         click.echo(f"viptt-net {cache.__version__}")
         ctx.exit()
+
+
+class GivenPath(click.Path):
+    """A path; "", as an unset variable of a shell script gives it, would mean the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty; expected a path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _one_of_both(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Refuse --workers beside --scheduler, and what cannot be an address."""
+    from pipeline.errors import PipelineError
+
+    other = {"workers": "scheduler", "scheduler": "workers"}[str(param.name)]
+    if value is not None and ctx.params.get(other) is not None:
+        raise click.UsageError("--workers starts local processes, --scheduler uses others; expected one of the two")
+    if isinstance(value, str) and not ADDRESS.fullmatch(value):
+        raise PipelineError(f"scheduler {value!r} is no address; expected one such as tcp://host:8786")
+    return value
+
+
+PATH = GivenPath(path_type=Path)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -97,8 +136,18 @@ OUTPUT = options(
     click.option("--quiet", is_flag=True, help="No progress and no tables, only errors."),
 )
 WORKERS = options(
-    click.option("--workers", type=click.IntRange(0), help="Local processes; default: one a core, 0: this process."),
-    click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster there, such as tcp://host:8786."),
+    click.option(
+        "--workers",
+        type=click.IntRange(0),
+        callback=_one_of_both,
+        help="Local processes; default: one a core, 0: this process.",
+    ),
+    click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        callback=_one_of_both,
+        help="Use the Dask cluster there, such as tcp://host:8786.",
+    ),
 )
 RUN = options(
     click.option("--depth", type=int, default=70, show_default=True, help="Slices or frames of a sample."),
@@ -153,18 +202,34 @@ def ct(
       python cli.py preprocess ct TrainSet ct.zarr --labels train.csv --workers 4
     """
     from pipeline import build
+    from pipeline.errors import PipelineError
     from pipeline.recipes import CtRecipe
 
     if order is None:
         order = 1 if recipe["preset"] == "original" else 3
-    job = build.prepare(
-        source, cache, CtRecipe(order=order, dtype=dtype or CtRecipe.dtype, **recipe), _names(class_names), labels
-    )
+    try:
+        wanted = CtRecipe(order=order, dtype=dtype or CtRecipe.dtype, **recipe)
+    except PipelineError as error:
+        raise click.UsageError(str(error)) from error
+    job = build.prepare(source, cache, wanted, _names(class_names), labels)
+    _refuse_nothing(job)
     if dry_run:
-        _print_dry_run(job, workers, as_json)
+        _dry_run(job, workers, as_json, quiet)
     else:
         executor = _executor(workers, scheduler, len(job.plan.tasks), (job.source, job.root))
         _run(job, executor, stop_on_error, as_json, quiet)
+
+
+def _refuse_nothing(job: "Job") -> None:
+    """Stop where SOURCE is most likely the wrong folder."""
+    from pipeline.errors import PipelineError
+    from pipeline.sources import ENDINGS
+
+    if not job.inputs.records and not job.entries:
+        endings = ", ".join(ENDINGS[job.recipe.kind])
+        raise PipelineError(
+            f"SOURCE {job.source} holds no input; expected files that end in {endings}, in it or in folders below it"
+        )
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -174,6 +239,14 @@ def _names(text: str | None) -> tuple[str, ...] | None:
     if "" in names or len(set(names)) != len(names):
         raise click.UsageError(f"--class-names {text!r}: expected different names with commas between them")
     return names
+
+
+def _dry_run(job: "Job", workers: int | None, as_json: bool, quiet: bool) -> None:
+    """Say what a prepared job would do; wrong labels show in the exit code as after the run itself."""
+    if as_json or not quiet:
+        _print_dry_run(job, workers, as_json)
+    if job.labels.wrong:
+        click.get_current_context().exit(QUARANTINED)
 
 
 def _run(job: "Job", executor: Any, stop_on_error: bool, as_json: bool, quiet: bool) -> None:
@@ -199,7 +272,7 @@ def _executor(
 
     if workers == 0:
         yield execute.serial
-    elif scheduler:
+    elif scheduler is not None:
         with execute.existing_cluster(scheduler, folders) as run_all:
             yield run_all
     else:
@@ -284,9 +357,12 @@ def repair(cache: Path, workers: int | None, scheduler: str | None, as_json: boo
     Example:
       python cli.py repair ct.zarr
     """
+    from cache.verify import verify as check
     from pipeline import build
 
-    job = build.prepare_repair(cache)
+    with Progress(0, quiet, "checked") as progress:
+        found = check(cache, progress=progress.at)
+    job = build.prepare_repair(cache, found)
     executor = _executor(workers, scheduler, len(job.tasks), (job.root,))
     with Progress(len(job.tasks), quiet) as progress:
         healing = build.repair(job, executor, progress.ended)
@@ -322,7 +398,9 @@ def demo(folder: Path) -> None:
         ["info", str(root)],
     ):
         click.echo(f"\n$ python cli.py {' '.join(arguments)}")
-        main.main(arguments, standalone_mode=False)
+        code = main.main(arguments, standalone_mode=False)
+        if code not in (None, DONE, QUARANTINED):  # one of the scans is damaged on purpose
+            click.get_current_context().exit(code)
     opened = open_cache(root)
     for number, name in enumerate(opened.class_names):
         sample = opened.ids[opened.labels.tolist().index(number)]
@@ -344,10 +422,10 @@ class Progress:
         self.bar: Any = None
 
     def __enter__(self) -> "Progress":
-        if not self.quiet and sys.stderr.isatty():
+        if not self.quiet and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=self.total or None, unit="sample", dynamic_ncols=True)
+            self.bar = tqdm(total=self.total or None, unit=" samples", dynamic_ncols=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -364,13 +442,15 @@ class Progress:
         step, self.done, self.total = done - self.done, done, total
         if self.bar is not None:
             self.bar.total = total
-            self.bar.set_postfix(quarantined=self.quarantined, refresh=False)
+            if self.verb == "done":
+                self.bar.set_postfix(quarantined=self.quarantined, refresh=False)
             self.bar.update(step)
         elif not self.quiet and time.monotonic() - self.printed > LINE_SECONDS:
             self.printed = time.monotonic()
             rate = done / (self.printed - self.started)
             left = f"{(total - done) / rate:.0f} s left"
-            click.echo(f"{done} of {total} {self.verb}, {rate:.1f}/s, {left}, {self.quarantined} quarantined", err=True)
+            quarantined = f", {self.quarantined} quarantined" if self.verb == "done" else ""
+            click.echo(f"{done} of {total} {self.verb}, {rate:.1f}/s, {left}{quarantined}", err=True)
 
 
 def _print_json(data: dict[str, Any]) -> None:
@@ -402,10 +482,10 @@ def _run_json(summary: "Summary") -> dict[str, Any]:
 
 def _print_run(job: "Job", summary: "Summary") -> None:
     click.echo(f"{summary.made} made, {job.plan.kept} already there, in {printable(str(job.root))}")
-    if job.plan.commits:
-        click.echo(f"{len(job.plan.commits)} labels or exclusions updated")
-    _print_some("their source is gone; the samples are kept", summary.vanished)
-    _print_some("no row in the labels; cached without a label", summary.unlabelled)
+    if relabelled := sum(entry.state != "excluded" for entry in job.plan.commits):
+        click.echo(f"{relabelled} labels updated")
+    _print_some("kept though their source is gone", summary.vanished)
+    _print_some("without a row in the labels, cached without a label", summary.unlabelled)
     _print_ledger(summary)
     for line in summary.wrong_labels:
         click.echo(f"Label refused: {printable(line)}")
@@ -415,7 +495,7 @@ def _print_run(job: "Job", summary: "Summary") -> None:
 def _print_some(what: str, names: list[str], most: int = 10) -> None:
     if names:
         more = f" and {len(names) - most} more" if len(names) > most else ""
-        click.echo(f"{len(names)}: {what}: {printable(', '.join(names[:most]))}{more}")
+        click.echo(f"{len(names)} {what}: {printable(', '.join(names[:most]))}{more}")
 
 
 def _print_ledger(summary: "Summary") -> None:
@@ -438,7 +518,7 @@ def _print_dry_run(job: "Job", workers: int | None, as_json: bool) -> None:
 
     plan, sample = job.plan, build.estimate(job)
     count = len(plan.tasks)
-    workers = workers or default_workers()
+    workers = max(1, min(default_workers() if workers is None else workers, count))
     figures = {
         "to_make": count,
         "already_there": plan.kept,
@@ -456,7 +536,7 @@ def _print_dry_run(job: "Job", workers: int | None, as_json: bool) -> None:
     click.echo(f"{count} to make, {plan.kept} already there, {figures['excluded']} excluded; nothing is written")
     if sample:
         click.echo(
-            f"About {count * sample.seconds / workers:.0f} s with {workers} workers, "
+            f"About {count * sample.seconds / workers:.0f} s with --workers {workers}, "
             f"{count * sample.nbytes / 1e9:.2f} GB of disk, {sample.memory / 1e6:.0f} MB of memory a worker "
             f"(measured by making {printable(sample.id)!r} without storing it)"
         )

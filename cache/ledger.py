@@ -10,75 +10,78 @@ import json
 import os
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cache.errors import CacheError
 from cache.schema import Entry
+
+LINE_BYTES = 1 << 24  # no line is longer, so that a gigabyte of junk is not read into memory at once
 
 
 @dataclass
 class Ledger:
-    """Every input's last entry by id, in the order of first mention; `damaged` are line numbers from 1."""
+    """Every input's last entry by id, in the order of first mention.
+
+    `damaged` are the numbers, from 1, of lines that cannot be believed; `end` is where the last whole line ends.
+    """
 
     entries: dict[str, Entry] = field(default_factory=dict)
     damaged: list[int] = field(default_factory=list)
     lines: int = 0
+    end: int = 0
 
     def of_state(self, state: str) -> list[Entry]:
         return [entry for entry in self.entries.values() if entry.state == state]
 
 
 def load(path: Path) -> Ledger:
-    """The ledger in `path`; empty where there is no such file. A torn last line is left out."""
+    """The ledger in `path`; empty where there is no such file. A torn last line is left out.
+
+    Raises CacheError where there is one that cannot be read.
+    """
     ledger = Ledger()
     try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return ledger
-    with file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            ledger.lines += 1
-            try:
-                entry = _decode(line)
-            except (ValueError, KeyError, TypeError):
-                ledger.damaged.append(ledger.lines)
-            else:
-                ledger.entries[entry.id] = entry
+        with path.open("rb") as file:
+            start = True
+            while piece := file.readline(LINE_BYTES):
+                whole = piece.endswith(b"\n")
+                if whole:
+                    _add(ledger, piece if start else b"\n")
+                    ledger.end = file.tell()
+                start = whole
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise CacheError(
+            f"cannot read {path}: {error.strerror or error}; check the disk and its permissions"
+        ) from error
     return ledger
 
 
 class LedgerWriter:
-    """Appends entries to the ledger in `path`; to be used under the cache's lock."""
+    """Appends entries to the ledger in `path`, after its first `end` bytes; to be used under the cache's lock."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab")
-        self._cut_torn_line(path)
+    def __init__(self, path: Path, end: int) -> None:
+        self._file = path.open("ab", buffering=0)
+        self._file.truncate(end)
 
     def close(self) -> None:
         self._file.close()
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Write `entries` and return once they would survive a power cut."""
-        self._file.write(b"".join(map(_encode, entries)))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def _cut_torn_line(self, path: Path) -> None:
-        data_end = self._file.tell()
-        with path.open("rb") as file:
-            position = data_end
-            while position > 0:
-                start = max(0, position - 65536)
-                file.seek(start)
-                newline = file.read(position - start).rfind(b"\n")
-                if newline >= 0:
-                    position = start + newline + 1
-                    break
-                position = start
-        if position < data_end:
-            self._file.truncate(position)
+        """Write `entries` and return once they would survive a power cut; where that fails, none is left behind."""
+        end = os.fstat(self._file.fileno()).st_size
+        rest = memoryview(dump(entries))
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except BaseException:
+            with suppress(OSError):
+                self._file.truncate(end)
+            raise
 
 
 def dump(entries: Iterable[Entry]) -> bytes:
@@ -91,8 +94,14 @@ def _encode(entry: Entry) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def _decode(line: bytes) -> Entry:
+def _add(ledger: Ledger, line: bytes) -> None:
+    ledger.lines += 1
     text = line[9:-1]
-    if line[:9] != b"%08x " % zlib.crc32(text):
-        raise ValueError("checksum does not fit")
-    return Entry.from_json(json.loads(text))
+    try:
+        if line[:9] != b"%08x " % zlib.crc32(text):
+            raise ValueError("checksum does not fit")
+        entry = Entry.from_json(json.loads(text))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        ledger.damaged.append(ledger.lines)
+    else:
+        ledger.entries[entry.id] = entry

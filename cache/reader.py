@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
-from cache import ledger, store
+from cache import index, ledger, store
 from cache.errors import UnknownSample
-from cache.schema import Attributes, Entry, scale_factor
+from cache.schema import MAX_ROWS, UNLABELLED, Attributes, Entry, scale_factor
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -38,20 +38,21 @@ class Cache:
     def __contains__(self, sample_id: object) -> bool:
         return sample_id in self._row_of
 
-    def __getitem__(self, key: int | str) -> np.ndarray:
+    def __getitem__(self, key: SupportsIndex | str) -> np.ndarray:
         stored = self.stored(key)
-        values = stored.astype(np.float32)
         scale = scale_factor(self.attributes.dtype)
-        return values if scale is None else np.multiply(values, np.float32(scale), out=values)
+        if scale is None:
+            return stored.astype(np.float32, copy=False)
+        return np.multiply(stored, np.float32(scale), dtype=np.float32)
 
-    def stored(self, key: int | str) -> np.ndarray:
+    def stored(self, key: SupportsIndex | str) -> np.ndarray:
         """One sample as it is stored: the cache's own dtype, `scale_factor` not yet applied.
 
         Raises UnknownSample, IndexError, or DamagedSample where the bytes are not what was written.
         """
         return store.read_chunk(self.path, self.entry(key), self.shape, self.attributes.dtype)
 
-    def entry(self, key: int | str) -> Entry:
+    def entry(self, key: SupportsIndex | str) -> Entry:
         """The ledger entry of one sample: its source, digests and record."""
         if isinstance(key, str):
             if key not in self._row_of:
@@ -59,7 +60,14 @@ class Cache:
                     f"no complete sample {key!r} in {self.path}; `.ids` lists the {len(self)} there are"
                 )
             return self.samples[self._row_of[key]]
-        return self.samples[key]
+        if isinstance(key, bool) or not isinstance(key, SupportsIndex):
+            raise TypeError(
+                f"{key!r} is neither a number nor an id; one sample at a time, as in cache[0] or cache['ID']"
+            )
+        try:
+            return self.samples[key]
+        except IndexError:
+            raise IndexError(f"sample {key} of {len(self)} in {self.path}") from None
 
     @property
     def kind(self) -> str:
@@ -100,7 +108,7 @@ class Cache:
 
         return dataset(self)
 
-    def montage(self, key: int | str, slices: int = 20) -> "matplotlib.figure.Figure":
+    def montage(self, key: SupportsIndex | str, slices: int = 20) -> "matplotlib.figure.Figure":
         """A figure of `slices` evenly spaced slices of one sample, the first at the top left."""
         from cache.view import montage
 
@@ -124,28 +132,27 @@ def open_cache(path: str | Path) -> Cache:
     """
     root = Path(path)
     attributes = store.read_attributes(root)
-    entries = ledger.load(store.ledger_path(root)).entries
-    samples = [entry for entry in entries.values() if entry.state == "complete"]
-    samples += lost_entries(root, entries)
-    return Cache(root, attributes, sorted(samples, key=lambda entry: entry.row))
+    loaded, lost = load_ledger(root)
+    return Cache(root, attributes, sorted(loaded.of_state("complete") + lost, key=lambda entry: entry.row))
 
 
-def lost_entries(root: Path, entries: dict[str, Entry]) -> list[Entry]:
-    """Samples that the published arrays name and the ledger does not know: without a record to check them by."""
-    return [sample for sample in published_samples(root) if sample.id not in entries]
+def load_ledger(root: Path) -> tuple[ledger.Ledger, list[Entry]]:
+    """The ledger, and the samples that the published arrays name in rows of which the ledger knows nothing.
+
+    The arrays are read first: what a running `preprocess` commits meanwhile is then in both, or in the ledger only.
+    """
+    rows = index.published_rows(root)
+    loaded = ledger.load(store.ledger_path(root))
+    taken = {entry.row for entry in loaded.entries.values()}
+    lost = [row for row, (name, _, _) in enumerate(rows) if name and row not in taken and name not in loaded.entries]
+    return loaded, [_without_record(row, *rows[row]) for row in lost]
 
 
 def published_samples(root: Path) -> list[Entry]:
     """What the published arrays, which plain Zarr users read, say is there; empty where they cannot be read."""
-    import zarr
+    return [_without_record(row, *values) for row, values in enumerate(index.published_rows(root)) if values[0]]
 
-    try:
-        columns = [zarr.open_array(root / name, mode="r")[:] for name in ("sample_id", "label", "group")]
-        ids, labels, groups = (np.asarray(column).tolist() for column in columns)
-    except Exception:  # noqa: BLE001 - a damaged array raises whatever its codec meets; `verify` reports it
-        return []
-    return [
-        Entry(name, "complete", row=row, label=label, group=group, reason="its ledger line is lost")
-        for row, (name, label, group) in enumerate(zip(ids, labels, groups, strict=False))
-        if name
-    ]
+
+def _without_record(row: int, name: str, label: int, group: str) -> Entry:
+    label = label if 0 <= label < MAX_ROWS else UNLABELLED
+    return Entry(name, "complete", row=row, label=label, group=group, reason="its ledger line is lost")

@@ -3,21 +3,39 @@
 Everything here may come from an untrusted file, so `from_json` checks types and ranges and raises ValueError.
 """
 
+import math
+import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 FORMAT_VERSION = 1
 KINDS = ("ct", "video")
-DTYPES = ("uint8", "uint16", "float16", "float32")
+DTYPES = {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}  # how values may be stored: bytes of one
 STATES = ("complete", "quarantined", "excluded")
 UNLABELLED = -1
+MAX_ROWS = 10**7  # a row beyond is damage: nothing is allocated for it
+MAX_SAMPLE_BYTES = 2**31 - 17  # what one Blosc buffer, a chunk, can hold
 
 
 def scale_factor(dtype: str) -> float | None:
     """What stored integers are multiplied by to give [0, 1]; None for floats, which are stored as they are."""
     return {"uint8": 1 / 255, "uint16": 1 / 65535}.get(dtype)
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise ValueError(f"{value!r} where {kind.__name__} was expected")
+    return value
+
+
+def _check_types(value: object, types: Mapping[str, type]) -> None:
+    for name, kind in types.items():
+        _typed(getattr(value, name), kind)
+
+
+SOURCE_TYPES = {"root": str, "files": tuple, "size": int, "mtime_ns": int, "digest": str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +53,23 @@ class Source:
     digest: str = ""
 
     def __post_init__(self) -> None:
+        _check_types(self, SOURCE_TYPES)
         for file in self.files:
-            path = PurePosixPath(file)
-            if path.is_absolute() or ".." in path.parts:
-                raise ValueError(f"source {file!r} leaves its root")
+            if file.startswith("/") or ".." in file.split("/") or "\0" in self.root + file:
+                raise ValueError(f"source {file!r} is not a path below its root {self.root!r}")
 
     @property
     def paths(self) -> tuple[Path, ...]:
         return tuple(Path(self.root, file) for file in self.files)
+
+
+ENTRY_TYPES = {
+    **dict.fromkeys(("id", "state", "group", "reason", "recipe", "digest"), str),
+    **dict.fromkeys(("row", "label", "nbytes"), int),
+    "retry": bool,
+    "source": Source,
+    "details": dict,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,38 +96,34 @@ class Entry:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _check_types(self, ENTRY_TYPES)
         if self.state not in STATES:
             raise ValueError(f"state {self.state!r}, expected one of {', '.join(STATES)}")
-        if self.state == "complete" and self.row < 0:
-            raise ValueError(f"{self.id!r} is complete without a row")
+        if not (-1 <= self.row < MAX_ROWS and -1 <= self.label < MAX_ROWS):
+            raise ValueError(f"row {self.row}, label {self.label}; expected -1 to {MAX_ROWS - 1}")
+        if self.state == "complete" and (self.row < 0 or not self.id):
+            raise ValueError(f"{self.id!r} is complete without a row or without an id")
+        if self.state == "complete":
+            (self.id + self.group).encode()  # raises ValueError: Zarr's strings are UTF-8
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """All fields but those at their default, which `from_json` puts back."""
+        data = _differing(self)
+        if "source" in data:
+            data["source"] = _differing(self.source)
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Entry":
-        source = data["source"]
-        files = tuple(_typed(file, str) for file in source["files"])
-        return cls(
-            id=_typed(data["id"], str),
-            state=_typed(data["state"], str),
-            row=_typed(data["row"], int),
-            label=_typed(data["label"], int),
-            group=_typed(data["group"], str),
-            reason=_typed(data["reason"], str),
-            retry=_typed(data["retry"], bool),
-            source=Source(
-                _typed(source["root"], str),
-                files,
-                _typed(source["size"], int),
-                _typed(source["mtime_ns"], int),
-                _typed(source["digest"], str),
-            ),
-            recipe=_typed(data["recipe"], str),
-            nbytes=_typed(data["nbytes"], int),
-            digest=_typed(data["digest"], str),
-            details=_typed(data["details"], dict),
-        )
+        """Raises ValueError or TypeError for anything that `to_json` would not give."""
+        values = dict(data)
+        if "source" in values:
+            source = dict(values["source"])
+            files = tuple(_typed(file, str) for file in source.get("files", ()))
+            values["source"] = Source(**source | {"root": sys.intern(source.get("root", "")), "files": files})
+        if "recipe" in values:
+            values["recipe"] = sys.intern(values["recipe"])  # the same in most entries: kept once
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -120,8 +143,11 @@ class Attributes:
             raise ValueError(f"kind {self.kind!r}, expected one of {', '.join(KINDS)}")
         if self.recipe.get("dtype") not in DTYPES:
             raise ValueError(f"dtype {self.recipe.get('dtype')!r}, expected one of {', '.join(DTYPES)}")
-        if any(type(size) is not int or size < 1 for size in self.shape):
-            raise ValueError(f"shape {self.shape}, expected three positive integers")
+        shape = tuple(self.recipe.get(name) for name in ("depth", "height", "width"))
+        if not all(type(size) is int and size > 0 for size in shape):
+            raise ValueError(f"shape {shape}, expected three positive integers")
+        if self.sample_bytes > MAX_SAMPLE_BYTES:
+            raise ValueError(f"shape {shape} takes {self.sample_bytes} bytes a sample, at most {MAX_SAMPLE_BYTES} fit")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -132,6 +158,17 @@ class Attributes:
     def dtype(self) -> str:
         """The stored dtype's name."""
         return str(self.recipe["dtype"])
+
+    @property
+    def sample_bytes(self) -> int:
+        """The bytes of one sample before encoding."""
+        return math.prod(self.shape) * DTYPES[self.dtype]
+
+    def class_name(self, label: int) -> str:
+        """The name of class `label`: "unlabelled" for -1, the number itself where the class has no name (any more)."""
+        if label == UNLABELLED:
+            return "unlabelled"
+        return self.class_names[label] if label < len(self.class_names) else f"class {label}"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"class_names": list(self.class_names), "sources": list(self.sources)}
@@ -147,7 +184,7 @@ class Attributes:
         )
 
 
-def _typed(value: Any, kind: type) -> Any:
-    if type(value) is not kind:
-        raise ValueError(f"{value!r} where {kind.__name__} was expected")
-    return value
+def _differing(value: Source | Entry) -> dict[str, Any]:
+    """The fields of `value` that are not at their default."""
+    items = ((f.name, getattr(value, f.name), f.default) for f in fields(value))
+    return {name: item for name, item, default in items if item != default and item != {}}

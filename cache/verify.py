@@ -1,19 +1,17 @@
 """Is every sample still what was written, and its source still what it was made from? Reads only."""
 
+import json
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from cache import ledger, store
+from cache import index, store
 from cache.errors import DamagedSample
 from cache.fingerprint import digest_files, digest_recipe
-from cache.reader import lost_entries
-from cache.schema import Attributes, Entry, Source
+from cache.reader import load_ledger
+from cache.schema import Entry, Source
 
 THREADS = 4
 BATCH = 256  # samples in flight, so that a large cache does not make a large queue
@@ -35,21 +33,28 @@ class Report:
 
 
 def verify(
-    root: Path, percent: float = 100.0, seed: int = 0, progress: Callable[[int, int], None] | None = None
+    root: Path, percent: float = 100.0, seed: int | None = None, progress: Callable[[int, int], None] | None = None
 ) -> Report:
-    """Re-read and re-hash `percent` of the samples, drawn by `seed`, and check the index and the ledger as a whole.
+    """Re-read and re-hash `percent` of the samples, and check the published arrays and the ledger as a whole.
 
-    `progress(done, total)` is called as samples are checked. Raises NotACache.
+    The samples are drawn anew each time, or by `seed`. `progress(done, total)` is called as they are checked. Raises
+    NotACache.
     """
     attributes = store.read_attributes(root)
-    loaded = ledger.load(store.ledger_path(root))
+    lagging = store.unpublished(root)
+    loaded, lost = load_ledger(root)
     complete = loaded.of_state("complete")
-    drawn = complete
-    if percent < 100:
-        count = max(1, round(len(complete) * percent / 100)) if complete else 0
-        drawn = random.Random(seed).sample(complete, count)
+    report = Report(damaged={entry.id: f"{entry.reason}; run `repair` to rebuild it from its source" for entry in lost})
+    if not lost:
+        for line in loaded.damaged:
+            report.damaged[f"ledger line {line}"] = "its checksum does not fit; run `repair` to drop it"
+    faults = index_faults(root, complete + lost)
+    if not (lagging or store.unpublished(root)):  # no run was writing all the while
+        report.damaged |= faults
 
-    report = Report()
+    drawn = complete
+    if percent < 100 and complete:
+        drawn = random.Random(seed).sample(complete, max(1, round(len(complete) * percent / 100)))
     recipe = digest_recipe(attributes.recipe)
     with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(drawn), BATCH):
@@ -58,14 +63,6 @@ def verify(
                 _file(report, entry, *fault)
             if progress:
                 progress(start + len(batch), len(drawn))
-    for entry in lost_entries(root, loaded.entries):
-        report.damaged[entry.id] = "its ledger line is lost; run `repair` to rebuild it from its source"
-    for line in loaded.damaged if not report.damaged else ():
-        report.damaged[f"ledger line {line}"] = "its checksum does not fit; run `repair` to drop it"
-    if not store.unpublished(root):
-        report.damaged |= {
-            key: fault for key, fault in index_faults(root, attributes, complete).items() if key not in report.damaged
-        }
     return report
 
 
@@ -94,36 +91,27 @@ def source_change(source: Source) -> str:
         if max((s.st_mtime_ns for s in stats), default=0) == source.mtime_ns:
             return ""
         return "" if digest_files(source.paths) == source.digest else "changed"
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a path that no system could hold
         return "vanished"
 
 
-def index_faults(root: Path, attributes: Attributes, complete: list[Entry]) -> dict[str, str]:
-    """Where the published arrays, which plain Zarr users read, differ from the ledger: by id, or by array."""
-    import zarr
+def index_faults(root: Path, complete: list[Entry]) -> dict[str, str]:
+    """What plain Zarr users would read otherwise than it was published, or than the ledger says: by its key."""
+    try:
+        published = json.loads((root / store.DIGESTS).read_bytes())
+        changed = [key for key in published if not _is_digest_of(published[key], root / key)]
+    except (OSError, ValueError, TypeError, RecursionError):
+        changed = [store.DIGESTS]
+    if not changed and index.published_rows(root) != index.rows_of(complete):
+        changed = list(index.COLUMNS)
+    return dict.fromkeys(changed, "it is not what was published; run `repair` to publish it again")
 
-    faults: dict[str, str] = {}
-    arrays: dict[str, Any] = {}
-    for name in ("volume", "label", "sample_id", "group"):
-        try:
-            array = zarr.open_array(root / name, mode="r")
-            arrays[name] = array.shape[1:] if name == "volume" else np.asarray(array[:]).tolist()
-        except Exception as error:  # noqa: BLE001 - whatever a damaged document or chunk raises
-            faults[name] = f"the {name} array cannot be read ({type(error).__name__}); run `repair` to publish it again"
-    if faults:
-        return faults
-    if arrays["volume"] != attributes.shape:
-        return {"volume": f"its shape is {arrays['volume']}, expected {attributes.shape}; run `repair`"}
-    rows = {entry.row: entry for entry in complete}
-    for row, published in enumerate(zip(arrays["sample_id"], arrays["label"], arrays["group"], strict=True)):
-        entry = rows.pop(row, None)
-        expected = (entry.id, entry.label, entry.group) if entry else ("", -1, "")
-        if published != expected:
-            faults[entry.id if entry else str(published[0])] = (
-                f"row {row} is published as {published}, recorded as {expected}; run `repair`"
-            )
-    faults |= {entry.id: f"row {entry.row} is not published; run `repair`" for entry in rows.values()}
-    return faults
+
+def _is_digest_of(digest: str, path: Path) -> bool:
+    try:
+        return path.is_file() and digest_files([path]) == digest
+    except OSError:
+        return False
 
 
 def _file(report: Report, entry: Entry, state: str, reason: str) -> None:

@@ -4,13 +4,13 @@ import base64
 import html
 import io
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
 from cache.errors import CacheError
+from cache.index import DIMENSIONS
 from cache.schema import UNLABELLED
-from cache.store import DIMENSIONS
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cache.reader import Cache
 
+SHOWN = 100  # characters of an id or a path
 THUMBNAILS = 6
 THUMBNAIL_PIXELS = 96
 PLANE_OF_KIND = {"ct": "slice", "video": "frame"}
@@ -32,35 +33,39 @@ class _LazyVolume:
         self.dtype = np.dtype(np.float32)
         self.ndim = 4
 
-    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
-        numbers = range(len(self.cache))[key[0]]
-        volumes = [self.cache[number][key[1:]] for number in numbers]
-        return np.stack(volumes) if volumes else np.empty((0, *self.cache.shape), np.float32)
+    def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
+        numbers = np.arange(len(self.cache))[key[0]]  # one, where Dask took it out of its slice
+        if numbers.ndim == 0:
+            return self.cache[numbers][key[1:]]
+        parts = [self.cache[number][key[1:]] for number in numbers]
+        return np.stack(parts) if parts else np.empty((0, *self.cache.shape), np.float32)[(slice(0), *key[1:])]
 
 
 def dataset(cache: "Cache") -> "xarray.Dataset":
-    """`volume` (sample, depth, height, width) float32 in [0, 1], one Dask chunk a sample; label, group, sample_id."""
+    """`volume` (sample, depth, height, width) float32 in [0, 1], one Dask chunk a sample; label, sample_id, group.
+
+    Samples are named by their id along `sample`, as in `.sel(sample="TRN_0001")`.
+    """
     import dask.array
     import xarray
 
     volume = dask.array.from_array(
-        _LazyVolume(cache),
-        chunks=(1, *cache.shape),
-        name=f"cache-{cache.path}-{id(cache)}",
-        meta=np.empty((0,) * 4, np.float32),
+        _LazyVolume(cache), chunks=(1, *cache.shape), name=False, meta=np.empty((0,) * 4, np.float32)
     )
+    ids = np.array(cache.ids, object)
     return xarray.Dataset(
         {
             "volume": (DIMENSIONS, volume),
             "label": ("sample", cache.labels),
+            "sample_id": ("sample", ids),
             "group": ("sample", np.array(cache.groups, object)),
         },
-        coords={"sample": np.array(cache.ids, object)},
+        coords={"sample": ids},
         attrs={"kind": cache.kind, "class_names": cache.class_names, "recipe": cache.recipe},
     )
 
 
-def montage(cache: "Cache", key: int | str, slices: int = 20) -> "matplotlib.figure.Figure":
+def montage(cache: "Cache", key: SupportsIndex | str, slices: int = 20) -> "matplotlib.figure.Figure":
     """`slices` evenly spaced planes of one sample in reading order, gray from 0 to 1, each with its number."""
     from matplotlib.figure import Figure
 
@@ -71,15 +76,17 @@ def montage(cache: "Cache", key: int | str, slices: int = 20) -> "matplotlib.fig
     planes = np.unique(np.linspace(0, len(volume) - 1, slices).round().astype(int))
     columns = min(len(planes), int(np.ceil(np.sqrt(len(planes) * 1.5))))
     rows = -(-len(planes) // columns)
-    figure = Figure(figsize=(1.6 * columns, 1.6 * rows * volume.shape[1] / volume.shape[2] + 0.5), layout="constrained")
+    tall = min(max(volume.shape[1] / volume.shape[2], 0.5), 4)
+    figure = Figure(figsize=(1.6 * columns, 1.6 * rows * tall + 0.5), layout="constrained")
     for number, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if number < len(planes):
             axes.imshow(volume[planes[number]], cmap="gray", vmin=0, vmax=1)
-            axes.text(3, 3, str(planes[number]), color="gold", va="top", fontsize=8)
-    label = "unlabelled" if entry.label == UNLABELLED else cache.class_names[entry.label]
-    name = entry.id.encode("unicode_escape").decode() if not entry.id.isprintable() else entry.id
-    figure.suptitle(f"{name} · {label} · {PLANE_OF_KIND[cache.kind]}s of {len(volume)}", parse_math=False)
+            place = {"transform": axes.transAxes, "va": "top", "in_layout": False}
+            axes.text(0.03, 0.97, str(planes[number]), color="gold", fontsize=8, **place)
+    name, label = _shown(entry.id), _shown(cache.attributes.class_name(entry.label))
+    title = f"{name} · {label} · {PLANE_OF_KIND[cache.kind]}s of {len(volume)}"
+    figure.suptitle(title.encode("latin-1", "backslashreplace").decode("latin-1"), parse_math=False)  # as fonts have it
     _show_in_notebooks()
     return figure
 
@@ -97,25 +104,24 @@ def summary_html(cache: "Cache") -> str:
     counts = Counter(cache.labels.tolist())
     rows: list[tuple[str, Any]] = [
         ("samples", f"{len(cache)} × {' × '.join(map(str, cache.shape))}, stored as {cache.attributes.dtype}"),
-        ("labels", ", ".join(f"{name} {counts[index]}" for index, name in enumerate(cache.class_names))),
+        ("labels", ", ".join(f"{_shown(name)} {counts[index]}" for index, name in enumerate(cache.class_names))),
         ("unlabelled", counts[UNLABELLED]),
-        ("recipe", ", ".join(f"{name} {value}" for name, value in cache.recipe.items())),
+        ("recipe", ", ".join(_shown(f"{name} {value}") for name, value in cache.recipe.items())),
     ]
     table = "".join(
-        f'<tr><th style="text-align:left">{html.escape(str(name))}</th><td style="text-align:left">'
-        f"{html.escape(str(value))}</td></tr>"
+        f'<tr><th style="text-align:left">{name}</th><td style="text-align:left">{html.escape(str(value))}</td></tr>'
         for name, value in rows
     )
     chosen = np.unique(np.linspace(0, len(cache) - 1, min(THUMBNAILS, len(cache))).round().astype(int))
     thumbnails = "".join(_thumbnail(cache, int(number)) for number in chosen)
-    title = html.escape(f"{cache.kind} cache {cache.path}")
+    title = html.escape(_shown(f"{cache.kind} cache {cache.path}"))
     return f"<div><b>{title}</b><table>{table}</table><div>{thumbnails}</div></div>"
 
 
 def _thumbnail(cache: "Cache", number: int) -> str:
     from matplotlib.image import imsave
 
-    name = html.escape(cache.ids[number], quote=True)
+    name = html.escape(_shown(cache.samples[number].id), quote=True)
     try:
         volume = cache[number]
     except CacheError:
@@ -128,3 +134,9 @@ def _thumbnail(cache: "Cache", number: int) -> str:
         f'<img width="{THUMBNAIL_PIXELS}" src="data:image/png;base64,{data}" alt="{name}">'
         f"<figcaption>{name}</figcaption></figure>"
     )
+
+
+def _shown(text: str) -> str:
+    """`text` on one line: what cannot be printed is escaped, and most of a very long one left out."""
+    text = text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}…{text[-SHOWN // 2 :]}"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

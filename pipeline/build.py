@@ -188,12 +188,12 @@ def _make_all(writer: store.CacheWriter, recipe: Recipe, tasks: Sequence[Task], 
         return
     with executor as run_all:
         for batch in run_all(partial(make_sample, writer.root, recipe), tasks):
-            entries = [_died(task, recipe, end) if isinstance(end, execute.Died) else end for task, end in batch]
+            entries = [_lost(task, recipe, end) if isinstance(end, execute.Lost) else end for task, end in batch]
             writer.commit(entries)
             yield from entries
 
 
-def _died(task: Task, recipe: Recipe, death: execute.Died) -> Entry:
+def _lost(task: Task, recipe: Recipe, lost: execute.Lost) -> Entry:
     record = task.record
     return Entry(
         record.id,
@@ -203,7 +203,7 @@ def _died(task: Task, recipe: Recipe, death: execute.Died) -> Entry:
         group=record.group,
         recipe=digest_recipe(recipe.to_json()),
         source=record.source,
-        reason=str(death),
+        reason=lost.reason,
         retry=True,
     )
 

@@ -17,3 +17,7 @@ class Refused(PipelineError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.given}; expected {self.expected}; {self.remedy}"
+
+
+class Excluded(PipelineError):
+    """One input is sound and left out by request; the message is the reason."""

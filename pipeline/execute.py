@@ -1,12 +1,12 @@
 """Running tasks: in this process, or on Dask workers. Dask's only door.
 
 An executor is a function `(work, tasks) -> batches of (task, result)`, in the order of completion; `work` is a
-module-level function of one task. A result is what `work` returned, or a `Died` where that could not be had. What
+module-level function of one task. A result is what `work` returned, or a `Lost` where that could not be had. What
 `work` raises ends the run, so `work` turns what one bad input can cause into a result.
 
 On Dask each worker has one task in flight, pinned to it. A worker that dies therefore takes one task down, and which
-one is known; that task is tried again alone, once all others are done and with nothing else running. After
-two deaths alone it is given up.
+one is known; that task is tried again alone, once all others are done and with nothing else running. After two
+deaths alone it is given up. A task that exceeds a time limit is given up at once, and its worker replaced.
 """
 
 import logging
@@ -14,11 +14,12 @@ import os
 import queue
 import signal
 import tempfile
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from concurrent.futures import CancelledError, Future, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import resource_tracker
@@ -38,26 +39,47 @@ GIB = 1 << 30
 
 
 @dataclass(frozen=True)
-class Died:
-    """A task whose worker died `times` times while it ran."""
+class Lost:
+    """A task without a result, and why, for the user."""
 
-    times: int
-
-    def __str__(self) -> str:
-        return (
-            f"worker died {self.times} times while making this sample, twice with nothing else running, likely memory: "
-            "the input needs more than a worker has; expected it to fit; use fewer --workers, or a larger machine"
-        )
+    reason: str
 
 
-Batches = Iterator[list[tuple[T, R | Died]]]
+def died(times: int) -> Lost:
+    return Lost(
+        f"worker died {times} times on it, twice with nothing else running, likely memory: it needs more than a worker "
+        "has; expected it to fit; use fewer --workers or a larger machine and run again"
+    )
+
+
+def timed_out(seconds: float) -> Lost:
+    return Lost(
+        f"it was not done after {seconds:g} s; expected it to end; check that it can be played, or allow more time"
+    )
+
+
 Executor = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[list[tuple[Any, Any]]]]
 
 
-def serial(work: Callable[[T], R], tasks: Iterable[T]) -> Batches[T, R]:
-    """One task after the other, in this process."""
+def serial(
+    work: Callable[[T], R], tasks: Iterable[T], timeout: float | None = None
+) -> Iterator[list[tuple[T, R | Lost]]]:
+    """One task after the other, in this process. One that exceeds `timeout` seconds is left behind in its thread."""
     for task in tasks:
-        yield [(task, work(task))]
+        yield [(task, work(task) if timeout is None else _limited(work, task, timeout))]
+
+
+def _limited(work: Callable[[T], R], task: T, timeout: float) -> R | Lost:
+    future: Future[R] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work(task))
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future.result() if wait([future], timeout).done else timed_out(timeout)
 
 
 @lru_cache(maxsize=1)
@@ -71,7 +93,7 @@ def pin_threads() -> None:
 
 
 @contextmanager
-def local_cluster(workers: int) -> Iterator[Executor]:
+def local_cluster(workers: int, timeout: float | None = None) -> Iterator[Executor]:
     """An executor over `workers` single-threaded processes of this machine, started now and ended with the block."""
     from distributed import Client, LocalCluster
 
@@ -83,12 +105,12 @@ def local_cluster(workers: int) -> Iterator[Executor]:
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # any free port, so that runs do not get in each other's way
                 local_directory=scratch,
                 silence_logs=logging.CRITICAL,
             )
         with cluster, Client(cluster) as client:
-            yield lambda work, tasks: on_workers(client, work, tasks)
+            yield lambda work, tasks: on_workers(client, work, tasks, timeout)
 
 
 @contextmanager
@@ -109,7 +131,7 @@ def _interrupts_held() -> Iterator[None]:
 
 
 @contextmanager
-def existing_cluster(address: str, folders: Iterable[Path]) -> Iterator[Executor]:
+def existing_cluster(address: str, folders: Iterable[Path], timeout: float | None = None) -> Iterator[Executor]:
     """An executor over the workers of the Dask scheduler at `address`, which must all see `folders`.
 
     Raises PipelineError where there is no scheduler, or a worker lacks this project's version or a folder.
@@ -126,7 +148,7 @@ def existing_cluster(address: str, folders: Iterable[Path]) -> Iterator[Executor
         ) from error
     with client:
         check_workers(client, address, [str(folder) for folder in folders])
-        yield lambda work, tasks: on_workers(client, work, tasks)
+        yield lambda work, tasks: on_workers(client, work, tasks, timeout)
 
 
 def check_workers(client: Any, address: str, folders: list[str]) -> None:
@@ -156,23 +178,35 @@ def check_workers(client: Any, address: str, folders: list[str]) -> None:
             raise PipelineError(f"worker {worker} cannot see {unseen[0]}; expected SOURCE and CACHE on shared storage")
 
 
-def on_workers(client: Any, work: Callable[[T], R], tasks: Iterable[T]) -> Batches[T, R]:
+def on_workers(
+    client: Any, work: Callable[[T], R], tasks: Iterable[T], timeout: float | None = None
+) -> Iterator[list[tuple[T, R | Lost]]]:
     """Run `tasks` on the workers of `client` as the module says; `tasks` is drawn from as workers become free."""
-    run = _Run(client, work)
+    run = _Run(client, work, timeout)
     try:
         yield from run.all(iter(tasks))
     finally:
         client.cancel(list(run.running), force=True)
 
 
+@dataclass
+class _Try:
+    """One task in flight."""
+
+    task: Any
+    worker: str
+    started: float
+
+
 class _Run:
-    def __init__(self, client: Any, work: Callable[[Any], Any]) -> None:
-        self.client, self.work = client, work
-        self.running: dict[Any, tuple[Any, str]] = {}  # future → its task and worker
+    def __init__(self, client: Any, work: Callable[[Any], Any], timeout: float | None) -> None:
+        self.client, self.work, self.timeout = client, work, timeout
+        self.running: dict[Any, _Try] = {}  # by future
         self.finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.deaths: Counter[int] = Counter()  # by id() of a task in `suspects`
         self.suspects: deque[Any] = deque()
         self.workers: set[str] = set()
+        self.hung: set[str] = set()  # workers that are being replaced
         self.seen_workers = self.looked = time.monotonic()
 
     def all(self, tasks: Iterator[Any]) -> Iterator[list[tuple[Any, Any]]]:
@@ -190,8 +224,8 @@ class _Run:
 
     def _feed(self, tasks: Iterator[Any], most: int) -> bool:
         """Give each idle worker a task, `most` in flight; False once there are no more."""
-        busy = {worker for _, worker in self.running.values()}
-        for worker in sorted(self.workers - busy)[: most - len(busy)]:
+        busy = {trial.worker for trial in self.running.values()}
+        for worker in sorted(self.workers - self.hung - busy)[: most - len(busy)]:
             try:
                 task = next(tasks)
             except StopIteration:
@@ -199,7 +233,7 @@ class _Run:
             future = self.client.submit(
                 self.work, task, workers=[worker], allow_other_workers=False, pure=False, retries=0
             )
-            self.running[future] = task, worker
+            self.running[future] = _Try(task, worker, time.monotonic())
             future.add_done_callback(self.finished.put)
         return True
 
@@ -222,7 +256,7 @@ class _Run:
     def _result(self, future: Any) -> list[tuple[Any, Any]]:
         from distributed.scheduler import KilledWorker
 
-        task, _ = self.running.pop(future)
+        task = self.running.pop(future).task
         if future.status == "finished":
             try:
                 result = future.result(timeout=RESULT_SECONDS)
@@ -247,12 +281,25 @@ class _Run:
                 "it goes on where it was"
             )
         batch = []
-        for future, (task, worker) in list(self.running.items()):
-            if worker not in self.workers and not future.done():
+        for future, trial in list(self.running.items()):
+            if future.done():
+                continue
+            if trial.worker not in self.workers:
                 del self.running[future]
                 future.cancel()
-                batch += self._died(task)
+                batch += self._died(trial.task)
+            elif self.timeout and self.looked - trial.started > self.timeout:
+                del self.running[future]
+                self._replace(trial.worker)
+                self._clear(trial.task)
+                batch.append((trial.task, timed_out(self.timeout)))
         return batch
+
+    def _replace(self, worker: str) -> None:
+        """Have the nanny of a worker that hangs kill it and start another; without a nanny it is only left alone."""
+        self.hung.add(worker)
+        with suppress(ValueError, TimeoutError, OSError):
+            self.client.restart_workers([worker], timeout=NO_WORKER_SECONDS, raise_for_error=False)
 
     def _died(self, task: Any) -> list[tuple[Any, Any]]:
         self.deaths[id(task)] += 1
@@ -261,7 +308,7 @@ class _Run:
         elif self.deaths[id(task)] > DEATHS_ALONE:
             times = self.deaths[id(task)]
             self._clear(task)
-            return [(task, Died(times))]
+            return [(task, died(times))]
         return []
 
     def _clear(self, task: Any) -> None:

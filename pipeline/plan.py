@@ -70,7 +70,7 @@ def make_plan(
             plan.kept += 1
             plan.commits += _relabelled(entry, record)
     plan.commits += _exclusions(excluded, entries, root)
-    seen = {record.id for record in records} | excluded.keys()
+    seen = {record.id for record in records} | {exclusion_id(root, file) for file in excluded}
     gone = [entry for entry in entries.values() if entry.source.root == root and entry.id not in seen]
     plan.vanished = [entry.id for entry in gone if entry.state == "complete"]
     plan.forget = [entry.id for entry in gone if entry.state != "complete"]
@@ -96,10 +96,15 @@ def _relabelled(entry: Entry, record: Record) -> list[Entry]:
     return [] if new == entry else [new]
 
 
+def exclusion_id(root: str, file: str) -> str:
+    """The ledger's id of a file left out: its whole path, which no sample's id can be."""
+    return f"{root}/{file}"
+
+
 def _exclusions(excluded: Mapping[str, str], entries: Mapping[str, Entry], root: str) -> Iterator[Entry]:
     for file, reason in excluded.items():
-        entry = Entry(id=file, state="excluded", reason=reason, source=Source(root, (file,)))
-        if entries.get(file) != entry:
+        entry = Entry(id=exclusion_id(root, file), state="excluded", reason=reason, source=Source(root, (file,)))
+        if entries.get(entry.id) != entry:
             yield entry
 
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from cache.schema import DTYPES
-from pipeline.errors import PipelineError
+from cache.schema import DTYPES, MAX_SAMPLE_BYTES
+from pipeline.errors import PipelineError, Refused
 
 VERSION = 1
 
@@ -67,7 +67,7 @@ class CtRecipe:
         if self.preset == "original" and self.order != 1:
             raise PipelineError(f"order {self.order} with preset original; that code used order 1, leave --order out")
         low, high = self.window
-        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        if not (low < high and np.isfinite(high - low)):
             raise PipelineError(f"window {low:g} {high:g}; expected two numbers in HU, the lower first")
 
     def to_json(self) -> dict[str, Any]:
@@ -94,6 +94,7 @@ class CtRecipe:
     def make(self, paths: tuple[Path, ...]) -> Made:
         from pipeline.ct import ct_volume
 
+        _refuse_half_a_pair(paths)
         volume, digest, details = ct_volume(
             paths,
             depth=self.depth,
@@ -126,9 +127,24 @@ def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {old.get(name)} → {new.get(name)}" for name in names)
 
 
+def _refuse_half_a_pair(paths: tuple[Path, ...]) -> None:
+    other = {".hdr": ".img", ".img": ".hdr"}.get(paths[0].suffix.lower())
+    if other and len(paths) == 1:
+        raise Refused(
+            f"half of a .hdr/.img pair, without its {other}",
+            f"{paths[0].stem + other!r} beside it, its name in the same case",
+            f"put the {other} there, or take this file out of SOURCE",
+        )
+
+
 def _check_shape_and_dtype(depth: int, height: int, width: int, dtype: str) -> None:
     for name, size in (("depth", depth), ("height", height), ("width", width)):
         if not 2 <= size <= 4096:
             raise PipelineError(f"{name} {size}; expected 2 to 4096")
     if dtype not in DTYPES:
         raise PipelineError(f"dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
+    nbytes = depth * height * width * DTYPES[dtype]
+    if nbytes > MAX_SAMPLE_BYTES:
+        raise PipelineError(
+            f"a sample of {depth}×{height}×{width} {dtype} has {nbytes / 1e9:.1f} GB; expected at most 2.1 GB"
+        )

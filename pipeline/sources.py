@@ -6,6 +6,7 @@ nothing is dropped.
 
 import csv
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -87,26 +88,49 @@ def walk(root: Path, endings: tuple[str, ...], skip: Path | None = None) -> Foun
 
     Links to files are followed, links to folders are not entered, so that a loop of links ends; they are excluded by
     name, as hidden and system files are. A folder named like an input is listed like one: opening it tells.
-    Raises PipelineError where a folder cannot be listed.
+    Raises PipelineError where a folder cannot be listed, and where `root` is no folder or lies in `skip`.
     """
     if not root.is_dir():
         raise PipelineError(f"SOURCE {root} is not a folder; give the folder that holds the files")
+    if skip and root.is_relative_to(skip):
+        raise PipelineError(f"SOURCE {root} lies in CACHE {skip}; give a CACHE outside SOURCE")
     found = Found()
-    for folder, folders, names in os.walk(root, onerror=_refuse):
-        here = Path(folder)
-        folders[:] = [name for name in folders if here / name != skip]
-        below = here.relative_to(root)
-        hidden = {name for name in names if is_hidden((below / name).as_posix())}
-        inputs = [name for name in (*folders, *names) if name.lower().endswith(endings) and name not in hidden]
-        links = [name for name in folders if name not in inputs and (here / name).is_symlink()]
-        found.files += [(below / name).as_posix() for name in inputs]
-        found.excluded |= {(below / name).as_posix(): HIDDEN for name in hidden}
-        found.excluded |= {(below / name).as_posix(): LINKED for name in links}
+    folders = [""]  # still to be listed; `os.walk` recurses before Python 3.12, and fails a thousand folders deep
+    while folders:
+        below = folders.pop()
+        for item in _listed(root / below, skip):
+            file = below + item.name
+            if item.is_dir(follow_symlinks=False):
+                folders.append(f"{file}/")
+            if reason := _left_out(item, file):
+                found.excluded[file] = reason
+            elif item.name.lower().endswith(endings) and not is_hidden(file):
+                found.files.append(file)
     return found
 
 
-def _refuse(error: OSError) -> None:
-    raise PipelineError(f"cannot list {error.filename}: {error.strerror}; give a SOURCE that can be read whole")
+def _left_out(item: os.DirEntry[str], file: str) -> str:
+    """Why what is at `file` is excluded; empty for what is not, and for folders, whose files are looked at singly."""
+    if item.is_dir(follow_symlinks=False):
+        return ""
+    if is_hidden(file):
+        return HIDDEN
+    return LINKED if item.is_symlink() and _is_folder(Path(item.path)) else ""
+
+
+def _listed(folder: Path, skip: Path | None) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as items:
+            return sorted((item for item in items if item.path != str(skip)), key=lambda item: item.name)
+    except OSError as error:
+        raise PipelineError(f"cannot list {folder}: {error.strerror}; give a SOURCE that can be read whole") from error
+
+
+def _is_folder(link: Path) -> bool:
+    try:
+        return link.is_dir()
+    except OSError:  # a link into what may not be looked at
+        return False
 
 
 def is_hidden(file: str) -> bool:
@@ -150,29 +174,27 @@ def apply_labels(
 ) -> tuple[list[Record], LabelReport]:
     """`records` with the labels and patients of the CSV in `path`, and what in it was wrong, by name and line.
 
-    Columns `FileName,TypeOfTB[,Patient]`; a FileName is a file's name, or its path below SOURCE. Values count from 1
-    to `classes`. `any_header` takes the first two columns whatever they are called. A scan named twice with two
-    labels stays unlabelled. Raises PipelineError where the file cannot be read as such a table.
+    Columns `FileName,TypeOfTB[,Patient]`; a FileName is a file's path below SOURCE, or its bare name where no other
+    file has it. Values count from 1 to `classes`. `any_header` takes the first two columns whatever they are called.
+    A scan named twice with two labels stays unlabelled. Raises PipelineError where the file cannot be read as such a
+    table.
     """
     report = LabelReport()
-    owners = _owners(records)
+    owners = _Owners(records)
     rows_of: dict[str, list[_Row]] = defaultdict(list)
+    named: set[str] = set()
     for row in _rows(path, any_header):
-        ids = owners.get(row.file, [])
-        if len(ids) != 1:
-            problem = f"{len(ids)} files have this name; give the path below SOURCE" if ids else "no such file"
-            report.wrong.append(f"{path.name} line {row.line}: {row.file!r}: {problem}")
-        elif _label(row.label, classes) is None:
-            report.wrong.append(
-                f"{path.name} line {row.line}: {row.file!r}: label {row.label!r}, expected 1 to {classes}"
-            )
+        ids = owners.of(row.file)
+        named.update(ids)
+        if problem := _problem(row, len(ids), classes):
+            report.wrong.append(f"{path.name} line {row.line}: {_shown(row.file)}: {problem}")
         else:
             rows_of[ids[0]].append(row)
     labelled = []
     for item in records:
-        label, patient = _decide(item, rows_of.get(item.id, []), classes, path.name, report)
+        label, patient = _decide(rows_of.get(item.id, []), classes, path.name, report)
         labelled.append(replace(item, label=label, group=patient or item.id))
-        if label == UNLABELLED:
+        if item.id not in named:
             report.unlabelled.append(item.source.files[0])
     return labelled, report
 
@@ -183,25 +205,48 @@ class _Row:
     file: str
     label: str
     patient: str
+    surplus: int = 0  # cells beyond those of the header
 
 
-def _owners(records: Iterable[Record]) -> dict[str, list[str]]:
-    """Ids by file name and by path below SOURCE; more than one where a bare name is not enough."""
-    owners: dict[str, list[str]] = defaultdict(list)
-    for item in records:
-        for file in item.source.files:
-            for name in {file, PurePosixPath(file).name}:
-                owners[name].append(item.id)
-    return owners
+class _Owners:
+    """Which records a FileName may mean."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._by_path: dict[str, list[str]] = defaultdict(list)
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        for item in records:
+            for file in map(_composed, item.source.files):
+                self._by_path[file].append(item.id)
+                self._by_name[PurePosixPath(file).name].append(item.id)
+
+    def of(self, file: str) -> list[str]:
+        """The ids of the files of that path below SOURCE, else of that bare name."""
+        return self._by_path.get(_composed(file)) or self._by_name.get(_composed(file), [])
 
 
-def _decide(item: Record, rows: list[_Row], classes: int, name: str, report: LabelReport) -> tuple[int, str]:
+def _composed(name: str) -> str:
+    """`name` with accents in one code point each: macOS takes them apart, spreadsheets do not."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _problem(row: _Row, owners: int, classes: int) -> str:
+    """Why a row cannot be followed; empty where it can."""
+    if owners != 1:
+        return f"{owners} files have this name; give the path below SOURCE" if owners else "no such file"
+    if row.surplus:
+        return f"{row.surplus} more cells than the header; expected as many, and no comma inside a number"
+    if _label(row.label, classes) is None:
+        return f"label {_shown(row.label)}, expected 1 to {classes}"
+    return ""
+
+
+def _decide(rows: list[_Row], classes: int, name: str, report: LabelReport) -> tuple[int, str]:
     """(label, patient) of one scan from the rows that name it; two that disagree leave it unlabelled."""
     answers = {(_label(row.label, classes), row.patient) for row in rows}
     if len(rows) > 1:
         outcome = "alike" if len(answers) == 1 else "not alike: it stays unlabelled"
         lines = ", ".join(str(row.line) for row in rows)
-        report.wrong.append(f"{name} lines {lines}: {rows[0].file!r} is there {len(rows)} times, {outcome}")
+        report.wrong.append(f"{name} lines {lines}: {_shown(rows[0].file)} is there {len(rows)} times, {outcome}")
     if len(answers) != 1:
         return UNLABELLED, ""
     label, patient = answers.pop()
@@ -210,30 +255,35 @@ def _decide(item: Record, rows: list[_Row], classes: int, name: str, report: Lab
 
 def _rows(path: Path, any_header: bool) -> Iterator[_Row]:
     """The rows of a labels CSV as text. Raises PipelineError."""
-    expected = "expected the columns FileName,TypeOfTB and optionally Patient"
+    expected = "the columns FileName,TypeOfTB and optionally Patient"
+    if any_header:
+        expected = "a header, then a file name and a label in each line"
+    expected = f"expected {expected}, with commas between them, in UTF-8"
+    line = 0
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
+            reader = csv.reader(file, strict=True)
+            filled = ([cell.strip() for cell in row] for row in reader if any(map(str.strip, row)))
+            header = next(filled, [])
             columns = _columns(header, any_header)
             if columns is None:
-                raise PipelineError(f"labels {path} begin with {','.join(header)[:80]!r}; {expected}")
-            for row in reader:
-                cells = [cell.strip() for cell in row]
-                if any(cells):
-                    cells += [""] * (len(header) - len(cells))
-                    yield _Row(reader.line_num, *(cells[column] if column >= 0 else "" for column in columns))
+                raise PipelineError(f"labels {path} begin with {_shown(','.join(header))}; {expected}")
+            for cells in filled:
+                line = reader.line_num
+                name, label, patient = (cells[column] if 0 <= column < len(cells) else "" for column in columns)
+                yield _Row(line, name, label, patient, surplus=sum(map(bool, cells[len(header) :])))
     except OSError as error:
         raise PipelineError(f"cannot read labels {path}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise PipelineError(f"labels {path} are not a CSV in UTF-8 ({error}); {expected}") from error
+        raise PipelineError(f"labels {path} cannot be read after line {line} ({error}); {expected}") from error
 
 
 def _columns(header: list[str], any_header: bool) -> tuple[int, int, int] | None:
     names = [name.lower() for name in header]
     patient = names.index("patient") if "patient" in names else -1
-    if any_header:
-        return (0, 1, patient if patient > 1 else -1) if len(header) >= 2 else None
+    if any_header:  # a number there is a label: the header was left out
+        usable = len(header) >= 2 and _label(header[1], 10**9) is None
+        return (0, 1, patient if patient > 1 else -1) if usable else None
     if "filename" in names and "typeoftb" in names:
         return names.index("filename"), names.index("typeoftb"), patient
     return None
@@ -248,5 +298,11 @@ def _label(text: str, classes: int) -> int | None:
     return int(value) - 1 if value.is_integer() and 1 <= value <= classes else None
 
 
+def _shown(text: str, most: int = 80) -> str:
+    """`text` quoted, cut where it is too long for a message."""
+    return repr(text if len(text) <= most else f"{text[:most]}…")
+
+
+ENDINGS = {"ct": SCAN_ENDINGS}
 FINDERS = {"ct": find_scans}
 CLASS_NAMES = {"ct": TUBERCULOSIS_TYPES}

@@ -1,0 +1,57 @@
+"""What the benchmarks share: the scan they measure on, the original code's steps, timing."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # runs from a checkout that is not installed
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+ROOT = Path(__file__).resolve().parent.parent
+LIDC = ROOT.parent / "shared" / "data" / "ct" / "LIDC-IDRI-0314_2mm.nii.gz"
+
+
+def a_scan(folder: Path, quick: bool) -> Path:
+    """The real scan to measure on, or a small phantom in `folder` where it is absent or `quick` is wanted."""
+    if LIDC.exists() and not quick:
+        return LIDC
+    from pipeline import phantoms
+
+    if not quick:
+        print(f"{LIDC} is not there: a 512×512×138 phantom is measured instead")
+    size, slices = (32, (10, 12)) if quick else (512, (138, 139))
+    phantoms.write_scans(folder, per_class=1, size=size, slices=slices)
+    return folder / "TRN_0001.nii.gz"
+
+
+def original_steps(scan: Path, out: Path, shape: tuple[int, int, int] = (70, 224, 224)) -> None:
+    """What the original code did to one scan: read, window, rotate by splines, zoom of order 1, save."""
+    volume = nib.load(scan).get_fdata()
+    volume[volume < -1000] = -1000
+    volume[volume > 400] = 400
+    volume = ((volume + 1000) / 1400).astype("float32")
+    volume = ndimage.rotate(volume, 90, reshape=False)
+    depth, height, width = shape
+    factors = (width / volume.shape[0], height / volume.shape[1], depth / volume.shape[2])
+    volume = np.clip(ndimage.zoom(volume, factors, order=1), 0, 1)
+    np.save(out, np.expand_dims(np.moveaxis(volume, -1, 0), 3))
+
+
+def seconds(action: Callable[[], object], repeats: int = 5) -> float:
+    """The median time of `repeats` calls, after one that is not counted."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return sorted(times[1:])[repeats // 2]
+
+
+def verdict(what: str, ratio: float, bar: float, at_most: bool = False) -> None:
+    """Print one ratio beside its bar."""
+    met = ratio <= bar if at_most else ratio >= bar
+    print(f"{what}: {ratio:.2f} (bar: {'at most' if at_most else 'at least'} {bar:g}) {'met' if met else 'MISSED'}")

@@ -1,0 +1,57 @@
+"""Files and folders that survive a power cut."""
+
+import os
+import shutil
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+
+def holds(path: Path, data: bytes) -> bool:
+    """True where `path` is a file of exactly `data`."""
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def write_durably(root: Path, path: Path, data: bytes) -> None:
+    """Make `path`, below `root`, a file of `data`: a crash at any moment leaves what was there before, or all of it.
+
+    On return it would survive a power cut: the file is flushed, renamed into place, and each folder up to `root`
+    flushed. A folder that stands in its place is removed.
+    """
+    partial = root / "ledger" / "partial" / uuid.uuid4().hex
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+    for folder in path.parents:
+        flush_folder(folder)
+        if folder == root:
+            break
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder`, and those above it, such that they survive a power cut."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        flush_folder(folder.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,93 @@
+"""Who may import whom: own modules, and each heavy library by its doors only."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("cache", "pipeline")
+
+# What each package may import of the project.
+ALLOWED = {
+    "cli": {"cache", "pipeline"},
+    "cache": {"cache"},
+    "pipeline": {"cache", "pipeline"},
+}
+
+# The only modules that import a heavy library, lazily or not.
+DOORS = {
+    "click": {"cli"},
+    "cv2": {"pipeline.video"},
+    "dask": {"cache.view"},  # the array protocol behind to_xarray
+    "distributed": {"pipeline.execute"},
+    "isal": {"pipeline.nifti"},
+    "matplotlib": {"cache.reader", "cache.view"},
+    "nibabel": {"pipeline.nifti", "pipeline.phantoms"},
+    "scipy": {"pipeline.zoom"},
+    "xarray": {"cache.reader", "cache.view"},
+    "zarr": {"cache.store", "cache.reader", "cache.verify"},
+    "tensorflow": set(),
+    "pickle": set(),
+}
+
+
+def modules():
+    """Dotted name → path of every module of the project."""
+    found = {"cli": ROOT / "cli.py"}
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            found[".".join(path.relative_to(ROOT).with_suffix("").parts)] = path
+    return found
+
+
+def imports(path):
+    """Every module that `path` imports, at any depth."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_go_one_way(name):
+    allowed = ALLOWED[name.partition(".")[0]]
+    own = {module for module in imports(modules()[name]) if module.partition(".")[0] in {*ALLOWED, "trainer"}}
+    assert {module for module in own if module.partition(".")[0] not in allowed} == set()
+
+
+@pytest.mark.parametrize("library", sorted(DOORS))
+def test_a_heavy_library_has_its_doors_only(library):
+    used = {name for name, path in modules().items() if library in {used.partition(".")[0] for used in imports(path)}}
+    assert used <= DOORS[library], f"{library} is imported by {sorted(used - DOORS[library])}"
+
+
+def test_there_are_no_circles_inside_a_package():
+    known = modules()
+    graph = {name: {used for used in top_level(path) if used in known and used != name} for name, path in known.items()}
+    done = set()
+    while ready := {name for name in graph if name not in done and graph[name] <= done}:
+        done |= ready
+    assert set(graph) - done == set()
+
+
+def top_level(path):
+    """Imports that run when the module is imported; those inside functions and type checks do not."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from imports_of(node)
+
+
+def imports_of(node):
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+
+
+def test_the_command_line_imports_nothing_heavy_at_first():
+    light = {"click"} | set(sys.stdlib_module_names)
+    assert {name.partition(".")[0] for name in top_level(ROOT / "cli.py")} <= light

@@ -1,0 +1,76 @@
+"""What is written down is true: commands, options, links, files."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+import cache
+import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+OTHERS_OPTIONS = {"--nthreads", "--nworkers", "--port", "--scheduler-file"}  # Dask's
+OTHERS_OPTIONS |= {"--ntasks", "--cpus-per-task", "--mem-per-cpu", "--time"}  # SLURM's
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+
+
+def commands(group=cli.main, words=()):
+    """Words → command of every command that does something."""
+    found = {}
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found |= commands(command, (*words, name))
+        else:
+            found[(*words, name)] = command
+    return found
+
+
+@pytest.mark.parametrize("words", sorted(commands()), ids=" ".join)
+def test_every_command_is_in_the_readme_and_shows_an_example(words):
+    assert f"cli.py {' '.join(words)}" in (ROOT / "README.md").read_text()
+    assert f"python cli.py {' '.join(words)}" in commands()[words].help
+
+
+def test_every_option_the_pages_name_exists():
+    known = {option for command in commands().values() for parameter in command.params for option in parameter.opts}
+    known |= {"--help", "--quick", *OTHERS_OPTIONS}
+    for page in PAGES:
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))
+        assert named - known == set(), page.name
+
+
+def test_every_option_has_a_help_text():
+    bare = [
+        (words, parameter.name)
+        for words, command in commands().items()
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.help
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_the_pages_name_exist(page):
+    for name in re.findall(r"`((?:benchmarks|cache|docs|notebooks|pipeline|tests|trainer)/[\w./-]*)", page.read_text()):
+        assert (ROOT / name).exists(), f"{page.name} names {name}"
+    for name in re.findall(r"python (benchmarks/\w+\.py)", page.read_text()):
+        assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_every_benchmark_has_its_figures_in_the_performance_page():
+    page = (ROOT / "docs" / "performance.md").read_text()
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        assert path.name == "common.py" or f"benchmarks/{path.name}" in page, path.name
+
+
+def test_one_version_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == cache.__version__

@@ -1,0 +1,151 @@
+"""The ledger believes whole lines with their checksum, all of them, and nothing else."""
+
+import json
+import os
+import resource
+import tracemalloc
+import zlib
+from contextlib import closing, contextmanager
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_schema import entries
+
+from cache import ledger
+from cache.errors import CacheError
+from cache.schema import Entry, Source
+
+ENTRIES = [
+    Entry(f"s{row}", "complete", row=row, source=Source("/data", (f"{row}.nii",), 1, 2, "d"), digest="e", nbytes=50)
+    for row in range(3)
+]
+LINES = [ledger.dump([entry]) for entry in ENTRIES]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "entries.jsonl"
+
+
+def loaded(path, data):
+    path.write_bytes(data)
+    return ledger.load(path)
+
+
+def line(text):
+    """A line that bears its checksum."""
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+@given(st.lists(entries, max_size=6))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_written_is_loaded_and_the_last_line_of_an_id_counts(tmp_path, several):
+    found = loaded(tmp_path / "entries.jsonl", ledger.dump(several))
+    assert list(found.entries.items()) == list({entry.id: entry for entry in several}.items())
+    assert (found.damaged, found.lines) == ([], len(several))
+
+
+def test_a_ledger_cut_at_any_byte_holds_the_lines_before(path):
+    data = b"".join(LINES)
+    for size in range(len(data) + 1):
+        found = loaded(path, data[:size])
+        whole = data[:size].count(b"\n")
+        assert list(found.entries.values()) == ENTRIES[:whole]
+        assert found.damaged == []
+        assert found.end == sum(map(len, LINES[:whole]))
+
+
+def test_a_bit_flipped_anywhere_costs_its_own_line_only(path):
+    data = b"".join(LINES)
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        found = loaded(path, bytes(flipped))
+        touched = data[: bit // 8].count(b"\n")
+        lost = {touched, touched + 1} if data[bit // 8] == 10 else {touched}  # a lost line break joins two
+        assert list(found.entries.values()) == [entry for row, entry in enumerate(ENTRIES) if row not in lost]
+        assert found.damaged or touched == 2
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"\n", b"junk\n", b"\xff\xfe\x00\n", b"\0" * 500 + b"\n", b"x" * 70_000 + b"\n", LINES[0].upper(),
+        line(b""), line(b"null"), line(b"[]"), line(b"\xff"), line(b'{"id":"a"'), line(b"[" * 100_000),
+        line(b"9" * 10_000), line(json.dumps({"id": "a", "state": "complete", "row": -5}).encode()),
+        line(json.dumps({"id": "a", "state": "excluded", "row": 10**12}).encode()),
+        line(json.dumps({"id": "a", "state": "excluded", "new": 1}).encode()),
+        line(json.dumps({"id": "a", "state": "excluded", "source": {"root": "/", "files": ["../b"]}}).encode()),
+        line(json.dumps({"id": "a", "state": "excluded", "source": {"root": [], "files": 5}}).encode()),
+    ],
+)  # fmt: skip
+def test_a_junk_line_is_named_and_its_neighbours_are_believed(path, monkeypatch, junk):
+    monkeypatch.setattr(ledger, "LINE_BYTES", 1000)
+    found = loaded(path, LINES[0] + junk + LINES[1])
+    assert list(found.entries.values()) == ENTRIES[:2]
+    assert found.damaged == [2]
+
+
+def test_a_long_tail_of_junk_is_not_read_at_once(path, monkeypatch):
+    monkeypatch.setattr(ledger, "LINE_BYTES", 1 << 16)
+    with path.open("wb") as file:
+        file.write(LINES[0])
+        file.truncate(1 << 26)  # zeros, as a crash leaves on some file systems
+    tracemalloc.start()
+    found = ledger.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert list(found.entries.values()) == ENTRIES[:1]
+    assert found.end == len(LINES[0])
+    assert peak < 1 << 20
+
+
+def test_no_ledger_is_an_empty_one(path):
+    assert ledger.load(path) == ledger.Ledger()
+
+
+def test_a_ledger_that_cannot_be_read_is_not_taken_for_an_empty_one(path):
+    path.mkdir()
+    with pytest.raises(CacheError, match=r"^cannot read .*entries.jsonl: Is a directory; check the disk"):
+        ledger.load(path)
+
+
+def test_the_next_writer_cuts_a_torn_line(path):
+    found = loaded(path, LINES[0] + LINES[1][:-5])
+    with closing(ledger.LedgerWriter(path, found.end)) as writer:
+        writer.append(ENTRIES[2:])
+    assert path.read_bytes() == LINES[0] + LINES[2]
+
+
+@contextmanager
+def disk_of(size):
+    """No file can grow beyond `size` bytes: a write in between is cut short, the next fails."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def test_a_disk_that_fills_up_within_a_line_leaves_none_of_it(path):
+    with closing(ledger.LedgerWriter(path, 0)) as writer:
+        writer.append(ENTRIES[:1])
+        with disk_of(len(LINES[0]) + 20), pytest.raises(OSError, match="File too large"):
+            writer.append(ENTRIES[1:])
+        assert path.read_bytes() == LINES[0]
+        writer.append(ENTRIES[2:])
+    assert path.read_bytes() == LINES[0] + LINES[2]
+
+
+def test_a_line_that_was_not_flushed_is_taken_back(path, monkeypatch):
+    def failing(_):
+        raise OSError(5, "Input/output error")
+
+    with closing(ledger.LedgerWriter(path, 0)) as writer:
+        writer.append(ENTRIES[:1])
+        monkeypatch.setattr(os, "fsync", failing)
+        with pytest.raises(OSError, match="Input/output"):
+            writer.append(ENTRIES[1:])
+    assert path.read_bytes() == LINES[0]

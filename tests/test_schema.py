@@ -1,0 +1,129 @@
+"""Entries and attributes go to JSON and back unchanged, and believe no JSON that they would not write."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache.schema import DTYPES, MAX_ROWS, STATES, Attributes, Entry, Source, scale_factor
+
+text = st.text(st.characters(exclude_categories=["Cs"]))
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=6,
+)
+numbers = st.integers(0, MAX_ROWS - 1)
+file_names = st.from_regex(r"[^/\0.][^/\0]{0,8}(/[^/\0.]{1,5}){0,2}", fullmatch=True)
+sources = st.builds(
+    Source, root=text.map(lambda t: t.replace("\0", "")), files=st.lists(file_names, max_size=2).map(tuple),
+    size=st.integers(-1), mtime_ns=st.integers(), digest=text,
+)  # fmt: skip
+entries = st.builds(
+    Entry, id=text.filter(bool), state=st.sampled_from(STATES), row=numbers, label=st.integers(-1, 99), group=text,
+    reason=text, retry=st.booleans(), source=sources, recipe=text, nbytes=st.integers(0), digest=text,
+    details=st.dictionaries(text, json_values, max_size=3),
+)  # fmt: skip
+COMPLETE = Entry("s0", "complete", row=0, source=Source("/data", ("a.nii",), 1, 2, "d"), digest="e", nbytes=50)
+GOOD = Attributes("ct", {"depth": 3, "height": 4, "width": 5, "dtype": "uint16"}, ("one",), ("/data",))
+
+
+def through_json(value):
+    return json.loads(json.dumps(value))
+
+
+@given(entries)
+def test_an_entry_survives_json(entry):
+    assert Entry.from_json(through_json(entry.to_json())) == entry
+
+
+def test_an_entry_s_json_leaves_defaults_out():
+    assert Entry("a.txt", "excluded").to_json() == {"id": "a.txt", "state": "excluded"}
+    assert COMPLETE.to_json()["row"] == 0
+
+
+@given(st.dictionaries(st.sampled_from(["id", "state", "row", "label", "source", "details", "x"]), json_values))
+def test_an_entry_is_made_of_no_json_but_its_own(changes):
+    data = through_json(COMPLETE.to_json()) | changes
+    try:
+        entry = Entry.from_json(data)
+    except (ValueError, TypeError):
+        return
+    assert Entry.from_json(through_json(entry.to_json())) == entry
+    assert "x" not in data
+
+
+@pytest.mark.parametrize("json_value", [None, 1, "text", [], [1], {}, {"id": "a"}])
+def test_what_is_no_entry_at_all_is_refused(json_value):
+    with pytest.raises((ValueError, TypeError)):
+        Entry.from_json(json_value)
+
+
+@pytest.mark.parametrize("file", ["../a", "a/../../b", "..", "/etc/passwd", "a/..", "a\0b"])
+def test_a_source_stays_below_its_root(file):
+    with pytest.raises(ValueError, match="not a path below its root"):
+        Source("/data", (file,))
+
+
+def test_two_dots_in_a_file_name_are_no_way_out():
+    assert Source("/data", ("scan..2.nii", "..a/b")).files == ("scan..2.nii", "..a/b")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"row": -1}, {"row": -2}, {"row": MAX_ROWS}, {"row": True}, {"row": np.int64(1)}, {"row": 1.0}, {"id": ""},
+        {"id": "lone \udcff"}, {"group": "lone \ud800"}, {"label": -2}, {"label": 10**30}, {"state": "done"},
+        {"nbytes": "50"}, {"details": []}, {"source": {}}, {"retry": 1}, {"id": 7},
+    ],
+)  # fmt: skip
+def test_a_complete_entry_that_nothing_could_be_read_by_is_refused(change):
+    with pytest.raises(ValueError, match=r"expected|without|utf-8"):
+        replace(COMPLETE, **change)
+
+
+def test_a_name_that_is_no_utf8_can_be_quarantined():
+    entry = Entry("scan \udcff", "quarantined", source=Source("/data", ("scan \udcff.nii",)))
+    assert Entry.from_json(through_json(entry.to_json())) == entry
+
+
+def test_attributes_survive_json():
+    assert Attributes.from_json(through_json(GOOD.to_json())) == GOOD
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"depth": 0}, {"depth": -1}, {"depth": 2.0}, {"depth": True}, {"depth": None}, {"depth": "3"},
+        {"depth": 10**9}, {"height": 2**31}, {"dtype": "int32"}, {"dtype": None}, {"width": []},
+    ],
+)  # fmt: skip
+def test_a_recipe_that_no_sample_could_have_is_refused(change):
+    with pytest.raises(ValueError, match=r"expected|at most"):
+        replace(GOOD, recipe=GOOD.recipe | change)
+
+
+def test_another_kind_or_format_is_refused():
+    with pytest.raises(ValueError, match="kind 'mri', expected one of ct, video"):
+        replace(GOOD, kind="mri")
+    with pytest.raises(ValueError, match="format_version 2, expected 1"):
+        replace(GOOD, format_version=2)
+
+
+@pytest.mark.parametrize(("label", "name"), [(-1, "unlabelled"), (0, "one"), (1, "class 1"), (10**6, "class 1000000")])
+def test_every_label_has_a_name(label, name):
+    assert GOOD.class_name(label) == name
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_integers_decode_to_0_to_1_exactly(dtype):
+    scale = scale_factor(dtype)
+    if scale is None:
+        assert dtype.startswith("float")
+    else:
+        top = np.iinfo(dtype).max
+        assert np.float64(top) * scale == 1
+        assert np.float32(top) * np.float32(scale) == 1

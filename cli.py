@@ -6,21 +6,22 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from cache.schema import Attributes, Entry
-    from pipeline.build import Job, Summary
+    from cache.schema import Entry
+    from pipeline.build import Job
     from pipeline.execute import Executor
 
 DONE, FAILED, QUARANTINED, STOPPED, TERMINATED = 0, 1, 3, 130, 143
 LINE_SECONDS = 5.0  # between progress lines where there is no terminal
-DTYPES = ["uint8", "uint16", "float16", "float32"]
+DTYPES = ("uint8", "uint16", "float16", "float32")
 ADDRESS = re.compile(r"((tcp|tls|ws|wss|ucx)://)?([^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 
 
@@ -154,7 +155,7 @@ RUN = options(
     click.option("--height", type=int, default=224, show_default=True, help="Rows of a sample."),
     click.option("--width", type=int, default=224, show_default=True, help="Columns of a sample."),
     click.option(
-        "--dtype", type=click.Choice(["uint8", "uint16", "float16", "float32"]), help="How values are stored."
+        "--dtype", type=click.Choice(DTYPES), help="How values are stored; default: uint16 for CT, uint8 for video."
     ),
     WORKERS,
     click.option("--dry-run", is_flag=True, help="Say what would be done, how long and how large; write nothing."),
@@ -202,22 +203,91 @@ def ct(
       python cli.py preprocess ct TrainSet ct.zarr --labels train.csv --workers 4
     """
     from pipeline import build
-    from pipeline.errors import PipelineError
     from pipeline.recipes import CtRecipe
 
     if order is None:
         order = 1 if recipe["preset"] == "original" else 3
-    try:
-        wanted = CtRecipe(order=order, dtype=dtype or CtRecipe.dtype, **recipe)
-    except PipelineError as error:
-        raise click.UsageError(str(error)) from error
-    job = build.prepare(source, cache, wanted, _names(class_names), labels)
+    wanted = _recipe(CtRecipe, order=order, dtype=dtype or CtRecipe.dtype, **recipe)
+    job = build.prepare(source, cache, wanted, _names("--class-names", class_names), labels)
     _refuse_nothing(job)
     if dry_run:
         _dry_run(job, workers, as_json, quiet)
     else:
         executor = _executor(workers, scheduler, len(job.plan.tasks), (job.source, job.root))
         _run(job, executor, stop_on_error, as_json, quiet)
+
+
+@preprocess.command()
+@click.argument("source", type=PATH)
+@click.argument("cache", type=PATH)
+@click.option("--classes", metavar="A,B,…", help="Class folders to take, in label order; `paper`: the paper's ten.")
+@click.option(
+    "--sampling",
+    type=click.Choice(("head", "uniform", "spline")),
+    default="head",
+    show_default=True,
+    help="First frames, evenly spaced ones, or the spline zoom along time.",
+)
+@click.option(
+    "--short",
+    type=click.Choice(("skip", "loop", "stretch")),
+    default="skip",
+    show_default=True,
+    help="What becomes of clips with fewer frames than --depth.",
+)
+@click.option(
+    "--clip-timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds after which a clip that does not end is given up.",
+)
+@RUN
+def video(
+    source: Path,
+    cache: Path,
+    classes: str | None,
+    clip_timeout: float,
+    dtype: str | None,
+    workers: int | None,
+    scheduler: str | None,
+    dry_run: bool,
+    stop_on_error: bool,
+    as_json: bool,
+    quiet: bool,
+    **recipe: Any,
+) -> None:
+    """Turn every clip of a `Class/v_Class_gNN_cMM.avi` tree below SOURCE into gray frames in CACHE.
+
+    The label is the folder, the group of a split is the gNN of the name. Run it again to add, redo or go on.
+
+    \b
+    Example:
+      python cli.py preprocess video UCF50 clips.zarr --classes paper --workers 4
+    """
+    from pipeline import build
+    from pipeline.recipes import VideoRecipe
+    from pipeline.sources import PAPER_CLASSES
+
+    wanted = _recipe(VideoRecipe, dtype=dtype or VideoRecipe.dtype, **recipe)
+    names = PAPER_CLASSES if classes == "paper" else _names("--classes", classes)
+    job = build.prepare(source, cache, wanted, names)
+    _refuse_nothing(job)
+    if dry_run:
+        _dry_run(job, workers, as_json, quiet)
+    else:
+        executor = _executor(workers, scheduler, len(job.plan.tasks), (job.source, job.root), clip_timeout)
+        _run(job, executor, stop_on_error, as_json, quiet)
+
+
+def _recipe(kind: Callable[..., Any], **parameters: Any) -> Any:
+    """A recipe of `kind`; parameters that it refuses are wrong usage."""
+    from pipeline.errors import PipelineError
+
+    try:
+        return kind(**parameters)
+    except PipelineError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _refuse_nothing(job: "Job") -> None:
@@ -232,51 +302,56 @@ def _refuse_nothing(job: "Job") -> None:
         )
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
+def _names(option: str, text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     names = tuple(name.strip() for name in text.split(","))
     if "" in names or len(set(names)) != len(names):
-        raise click.UsageError(f"--class-names {text!r}: expected different names with commas between them")
+        raise click.UsageError(f"{option} {text!r}: expected different names with commas between them")
     return names
 
 
 def _dry_run(job: "Job", workers: int | None, as_json: bool, quiet: bool) -> None:
     """Say what a prepared job would do; wrong labels show in the exit code as after the run itself."""
-    if as_json or not quiet:
-        _print_dry_run(job, workers, as_json)
+    from pipeline import build, execute, report
+
+    workers = max(1, min(execute.default_workers() if workers is None else workers, len(job.plan.tasks)))
+    if as_json:
+        _say_json(report.plan_json(job, workers, build.estimate(job)))
+    elif not quiet:
+        _say(report.plan_lines(job, workers, build.estimate(job)))
     if job.labels.wrong:
         click.get_current_context().exit(QUARANTINED)
 
 
 def _run(job: "Job", executor: Any, stop_on_error: bool, as_json: bool, quiet: bool) -> None:
     """Run a prepared job with a progress bar, print how it ended, and exit accordingly."""
-    from pipeline import build
+    from pipeline import build, report
 
     with Progress(len(job.plan.tasks), quiet) as progress:
         summary = build.run(job, executor, progress.ended, stop_on_error)
     if as_json:
-        _print_json(_cache_json(summary, job.attributes) | _run_json(summary))
+        _say_json(report.run_json(summary, job.attributes))
     elif not quiet:
-        _print_run(job, summary)
+        _say(report.run_lines(job, summary))
     if summary.quarantined or summary.wrong_labels:
         click.get_current_context().exit(QUARANTINED)
 
 
 @contextmanager
 def _executor(
-    workers: int | None, scheduler: str | None, tasks: int, folders: tuple[Path, ...]
+    workers: int | None, scheduler: str | None, tasks: int, folders: tuple[Path, ...], timeout: float | None = None
 ) -> Iterator["Executor"]:
     """The executor asked for, started when entered; no more local workers than there are tasks."""
     from pipeline import execute
 
     if workers == 0:
-        yield execute.serial
+        yield partial(execute.serial, timeout=timeout)
     elif scheduler is not None:
-        with execute.existing_cluster(scheduler, folders) as run_all:
+        with execute.existing_cluster(scheduler, folders, timeout) as run_all:
             yield run_all
     else:
-        with execute.local_cluster(min(workers or execute.default_workers(), tasks)) as run_all:
+        with execute.local_cluster(min(workers or execute.default_workers(), tasks), timeout) as run_all:
             yield run_all
 
 
@@ -294,23 +369,14 @@ def info(cache: Path, as_json: bool) -> None:
       python cli.py info ct.zarr
     """
     from cache import store
-    from pipeline.build import summarise
+    from pipeline import build, report
 
     attributes = store.read_attributes(cache)
-    summary = summarise(attributes, store.read_entries(cache))
+    summary = build.summarise(attributes, store.read_entries(cache))
     if as_json:
-        _print_json(_cache_json(summary, attributes))
-        return
-    shape = "×".join(map(str, attributes.shape))
-    click.echo(f"{printable(str(cache))}: {attributes.kind}, {summary.complete} samples of {shape}")
-    click.echo(f"recipe: {printable(', '.join(f'{name} {value}' for name, value in attributes.recipe.items()))}")
-    for name, count in summary.labels.items():
-        click.echo(f"  {printable(name or 'unlabelled')}: {count}")
-    if store.unpublished(cache):
-        click.echo("A run is writing to it, or was interrupted: the same `preprocess` command goes on.")
-    _print_ledger(summary)
-    _print_reasons("Excluded", summary.excluded)
-    _print_reasons("Quarantined", summary.quarantined)
+        _say_json(report.cache_json(summary, attributes))
+    else:
+        _say(report.cache_lines(str(cache), summary, attributes, store.unpublished(cache)))
 
 
 @main.command()
@@ -329,20 +395,15 @@ def verify(cache: Path, percent: float, as_json: bool, quiet: bool) -> None:
       python cli.py verify ct.zarr --sample 10
     """
     from cache.verify import verify as check
+    from pipeline import report
 
     with Progress(0, quiet, "checked") as progress:
-        report = check(cache, percent, progress=progress.at)
+        found = check(cache, percent, progress=progress.at)
     if as_json:
-        faults = {"damaged": report.damaged, "missing": report.missing, "stale": report.stale}
-        _print_json({"ok": report.ok, **faults, "vanished": report.vanished})
-    elif not quiet or not report.sound:
-        for title in ("damaged", "missing", "stale"):
-            _print_reasons(title.capitalize(), getattr(report, title))
-        if report.vanished:
-            click.echo(f"{len(report.vanished)} sound samples whose source is gone: they can be used, not repaired.")
-        click.echo(f"{report.ok} sound, {len(report.damaged)} damaged, {len(report.missing)} missing, "
-                   f"{len(report.stale)} stale")  # fmt: skip
-    if not report.sound:
+        _say_json(report.verify_json(found))
+    elif not quiet or not found.sound:
+        _say(report.verify_lines(found))
+    if not found.sound:
         click.get_current_context().exit(FAILED)
 
 
@@ -358,7 +419,7 @@ def repair(cache: Path, workers: int | None, scheduler: str | None, as_json: boo
       python cli.py repair ct.zarr
     """
     from cache.verify import verify as check
-    from pipeline import build
+    from pipeline import build, report
 
     with Progress(0, quiet, "checked") as progress:
         found = check(cache, progress=progress.at)
@@ -367,10 +428,9 @@ def repair(cache: Path, workers: int | None, scheduler: str | None, as_json: boo
     with Progress(len(job.tasks), quiet) as progress:
         healing = build.repair(job, executor, progress.ended)
     if as_json:
-        _print_json({"healed": healing.healed, "failed": healing.failed})
+        _say_json({"healed": healing.healed, "failed": healing.failed})
     elif not quiet or healing.failed:
-        _print_reasons("Not healed", healing.failed)
-        click.echo(f"{len(healing.healed)} healed, {len(healing.failed)} not healed")
+        _say(report.healing_lines(healing))
     if healing.failed:
         click.get_current_context().exit(FAILED)
 
@@ -381,32 +441,48 @@ def repair(cache: Path, workers: int | None, scheduler: str | None, as_json: boo
 @main.command()
 @click.argument("folder", metavar="[DIR]", type=PATH, default=Path("demo"))
 def demo(folder: Path) -> None:
-    """Generate phantom scans in DIR (default: demo) and run every step on them.
+    """Generate phantom scans and clips in DIR (default: demo) and run every step on them.
 
     \b
     Example:
       python cli.py demo /tmp/demo
     """
-    from cache import open_cache
-    from pipeline import phantoms
+    from pipeline import phantom_clips, phantoms
 
+    click.echo(f"Generating scans and clips in {folder}, some of them damaged on purpose ...")
     labels = phantoms.write_scans(folder / "scans")
-    root = folder / "ct.zarr"
+    phantom_clips.write_clips(folder / "clips")
+    scans, clips = folder / "ct.zarr", folder / "clips.zarr"
     for arguments in (
-        ["preprocess", "ct", str(folder / "scans"), str(root), "--labels", str(labels)],
-        ["verify", str(root)],
-        ["info", str(root)],
+        ["preprocess", "ct", folder / "scans", scans, "--labels", labels],
+        ["preprocess", "video", folder / "clips", clips],
+        ["verify", scans],
+        ["verify", clips],
+        ["info", scans],
+        ["info", clips],
     ):
-        click.echo(f"\n$ python cli.py {' '.join(arguments)}")
-        code = main.main(arguments, standalone_mode=False)
-        if code not in (None, DONE, QUARANTINED):  # one of the scans is damaged on purpose
-            click.get_current_context().exit(code)
-    opened = open_cache(root)
-    for number, name in enumerate(opened.class_names):
-        sample = opened.ids[opened.labels.tolist().index(number)]
-        picture = folder / f"montage_{number + 1}_{name}.png"
-        opened.montage(sample).savefig(picture, dpi=100)
-        click.echo(f"{picture}: {sample}, {name}")
+        _demo_step([str(argument) for argument in arguments])
+    for cache, slices in ((scans, 35), (clips, 15)):
+        _demo_pictures(cache, folder, slices)
+
+
+def _demo_step(arguments: list[str]) -> None:
+    click.echo(f"\n$ python cli.py {' '.join(arguments)}")
+    code = main.main(arguments, standalone_mode=False)
+    if code not in (None, DONE, QUARANTINED):  # some inputs are damaged on purpose
+        click.get_current_context().exit(code)
+
+
+def _demo_pictures(root: Path, folder: Path, slices: int) -> None:
+    """Write a montage of one sample of each class."""
+    from cache import open_cache
+
+    cache = open_cache(root)
+    labels = cache.labels.tolist()
+    for number, name in enumerate(cache.class_names):
+        picture = folder / f"{root.stem}_{number + 1}_{name}.png"
+        cache.montage(labels.index(number), slices).savefig(picture, dpi=100)
+        click.echo(f"{picture}: {cache.ids[labels.index(number)]}")
 
 
 # -- what is printed ---------------------------------------------------------------------------------------------------
@@ -453,95 +529,13 @@ class Progress:
             click.echo(f"{done} of {total} {self.verb}, {rate:.1f}/s, {left}{quarantined}", err=True)
 
 
-def _print_json(data: dict[str, Any]) -> None:
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(printable(line))
+
+
+def _say_json(data: Mapping[str, Any]) -> None:
     click.echo(json.dumps(data, indent=2))
-
-
-def _cache_json(summary: "Summary", attributes: "Attributes") -> dict[str, Any]:
-    return {
-        "kind": attributes.kind,
-        "shape": list(attributes.shape),
-        "recipe": dict(attributes.recipe),
-        "labels": summary.labels,
-        "discovered": summary.discovered,
-        "complete": summary.complete,
-        "quarantined": len(summary.quarantined),
-        "excluded": len(summary.excluded),
-        "reasons": {"quarantined": summary.quarantined, "excluded": summary.excluded},
-    }
-
-
-def _run_json(summary: "Summary") -> dict[str, Any]:
-    return {
-        "made": summary.made,
-        "vanished": summary.vanished,
-        "wrong_labels": summary.wrong_labels,
-        "unlabelled": summary.unlabelled,
-    }
-
-
-def _print_run(job: "Job", summary: "Summary") -> None:
-    click.echo(f"{summary.made} made, {job.plan.kept} already there, in {printable(str(job.root))}")
-    if relabelled := sum(entry.state != "excluded" for entry in job.plan.commits):
-        click.echo(f"{relabelled} labels updated")
-    _print_some("kept though their source is gone", summary.vanished)
-    _print_some("without a row in the labels, cached without a label", summary.unlabelled)
-    _print_ledger(summary)
-    for line in summary.wrong_labels:
-        click.echo(f"Label refused: {printable(line)}")
-    _print_reasons("Quarantined", summary.quarantined)
-
-
-def _print_some(what: str, names: list[str], most: int = 10) -> None:
-    if names:
-        more = f" and {len(names) - most} more" if len(names) > most else ""
-        click.echo(f"{len(names)} {what}: {printable(', '.join(names[:most]))}{more}")
-
-
-def _print_ledger(summary: "Summary") -> None:
-    click.echo(
-        f"{summary.discovered} discovered = {summary.complete} complete + {len(summary.quarantined)} quarantined"
-        f" + {len(summary.excluded)} excluded"
-    )
-
-
-def _print_reasons(title: str, reasons: dict[str, str]) -> None:
-    if reasons:
-        click.echo(f"{title}:")
-        for name, reason in sorted(reasons.items()):
-            click.echo(f"  {printable(name)}: {printable(reason)}")
-
-
-def _print_dry_run(job: "Job", workers: int | None, as_json: bool) -> None:
-    from pipeline import build
-    from pipeline.execute import default_workers
-
-    plan, sample = job.plan, build.estimate(job)
-    count = len(plan.tasks)
-    workers = max(1, min(default_workers() if workers is None else workers, count))
-    figures = {
-        "to_make": count,
-        "already_there": plan.kept,
-        "excluded": len(job.inputs.excluded),
-        "source_bytes": sum(max(task.record.source.size, 0) for task in plan.tasks),
-        "workers": workers,
-        "seconds": sample and round(count * sample.seconds / workers, 1),
-        "cache_bytes": sample and count * sample.nbytes,
-        "worker_memory_bytes": sample and sample.memory,
-        "measured_on": sample and sample.id,
-    }
-    if as_json:
-        _print_json(figures | {"wrong_labels": job.labels.wrong, "unlabelled": job.labels.unlabelled})
-        return
-    click.echo(f"{count} to make, {plan.kept} already there, {figures['excluded']} excluded; nothing is written")
-    if sample:
-        click.echo(
-            f"About {count * sample.seconds / workers:.0f} s with --workers {workers}, "
-            f"{count * sample.nbytes / 1e9:.2f} GB of disk, {sample.memory / 1e6:.0f} MB of memory a worker "
-            f"(measured by making {printable(sample.id)!r} without storing it)"
-        )
-    for line in job.labels.wrong:
-        click.echo(f"Label refused: {printable(line)}")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ def holds(path: Path, data: bytes) -> bool:
 def write_durably(root: Path, path: Path, data: bytes) -> None:
     """Make `path`, below `root`, a file of `data`: a crash at any moment leaves what was there before, or all of it.
 
-    On return it would survive a power cut: the file is flushed, renamed into place, and each folder up to `root`
-    flushed. A folder that stands in its place is removed.
+    On return it would survive a power cut: the file is flushed, renamed into place, and each folder flushed in which
+    there is a new name. A folder that stands in its place is removed.
     """
+    new = [folder for folder in path.parents if not folder.is_dir()]
     partial = root / "ledger" / "partial" / uuid.uuid4().hex
     try:
         with partial.open("wb") as file:
@@ -35,10 +36,8 @@ def write_durably(root: Path, path: Path, data: bytes) -> None:
         with suppress(OSError):
             partial.unlink()
         raise
-    for folder in path.parents:
-        flush_folder(folder)
-        if folder == root:
-            break
+    for folder in (path, *new):
+        flush_folder(folder.parent)
 
 
 def make_folder(folder: Path) -> None:

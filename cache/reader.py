@@ -69,6 +69,20 @@ class Cache:
         except IndexError:
             raise IndexError(f"sample {key} of {len(self)} in {self.path}") from None
 
+    def record(self, key: SupportsIndex | str) -> dict[str, Any]:
+        """Where one sample came from and what was found there: its file, label and group, digests and notes."""
+        entry = self.entry(key)
+        about = {"id": entry.id, "file": _file(entry), "label": entry.label, "group": entry.group}
+        digests = {"source digest": entry.source.digest, "chunk digest": entry.digest, "chunk bytes": entry.nbytes}
+        return about | dict(entry.details) | digests
+
+    def inputs(self) -> list[dict[str, str]]:
+        """How every input ended, one row each: id, file, state (complete, quarantined or excluded) and reason."""
+        return [
+            {"id": entry.id, "file": _file(entry), "state": entry.state, "reason": entry.reason}
+            for entry in store.read_entries(self.path).values()
+        ]
+
     @property
     def kind(self) -> str:
         """ "ct" or "video"."""
@@ -156,3 +170,7 @@ def published_samples(root: Path) -> list[Entry]:
 def _without_record(row: int, name: str, label: int, group: str) -> Entry:
     label = label if 0 <= label < MAX_ROWS else UNLABELLED
     return Entry(name, "complete", row=row, label=label, group=group, reason="its ledger line is lost")
+
+
+def _file(entry: Entry) -> str:
+    return str(entry.source.paths[0]) if entry.source.files else ""

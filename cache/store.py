@@ -119,7 +119,8 @@ def quantise(values: np.ndarray, dtype: str) -> np.ndarray:
     scale = scale_factor(dtype)
     if scale is None or values.dtype == dtype:
         return values.astype(dtype, copy=False)
-    return np.rint(values * values.dtype.type(1 / scale)).astype(dtype)
+    levels = values * values.dtype.type(1 / scale)
+    return np.rint(levels, out=levels).astype(dtype)
 
 
 def read_chunk(root: Path, entry: Entry, shape: tuple[int, int, int], dtype: str) -> np.ndarray:
@@ -219,6 +220,7 @@ def writing(root: Path, attributes: Attributes, planned_on: Mapping[str, Entry])
     """
     with _cannot_write(root):
         make_folder(root / "ledger")
+        make_folder(root / "volume" / "c")  # not left to workers: one would rely on the other to flush it
     with _lock(root):
         loaded = ledger.load(ledger_path(root))
         if loaded.entries != planned_on:

@@ -47,7 +47,9 @@ def verify(
     report = Report(damaged={entry.id: f"{entry.reason}; run `repair` to rebuild it from its source" for entry in lost})
     if not lost:
         for line in loaded.damaged:
-            report.damaged[f"ledger line {line}"] = "its checksum does not fit; run `repair` to drop it"
+            report.damaged[f"ledger line {line}"] = (
+                "its checksum does not fit; run `repair` to drop it, then `preprocess` to find again what it named"
+            )
     faults = index_faults(root, complete + lost)
     if not (lagging or store.unpublished(root)):  # no run was writing all the while
         report.damaged |= faults

@@ -15,10 +15,11 @@ from cache.reader import published_samples
 from cache.schema import Attributes, Entry
 from cache.verify import Report, check, verify
 from pipeline import execute
-from pipeline.errors import PipelineError, Refused
+from pipeline.errors import Excluded, PipelineError, Refused
+from pipeline.labels import LabelReport, apply_labels
 from pipeline.plan import Plan, Task, make_plan
 from pipeline.recipes import Recipe, describe_difference, recipe_from_json
-from pipeline.sources import CLASS_NAMES, FINDERS, Inputs, LabelReport, Record, apply_labels, observe
+from pipeline.sources import FINDERS, TUBERCULOSIS_TYPES, Inputs, Record, observe
 
 Watcher = Callable[[Entry], None]
 Executors = AbstractContextManager[execute.Executor]
@@ -42,7 +43,8 @@ class Job:
 class Summary:
     """How a run ended: the cache's ledger, and what this run did.
 
-    `complete` counts samples; `quarantined` and `excluded` map each input's path below its SOURCE to the reason.
+    `complete` counts samples; `quarantined` and `excluded` map each input's path to the reason: below SOURCE, or whole
+    where the cache has several SOURCEs. `labels` counts samples by class name, None for the unlabelled.
     """
 
     complete: int
@@ -73,16 +75,17 @@ def prepare(
     """
     source, root = source.resolve(), root.resolve()
     old = _existing(root, recipe)
-    names = tuple(class_names or (old.class_names if old else CLASS_NAMES[recipe.kind]))
-    sources = dict.fromkeys((*(old.sources if old else ()), str(source)))
-    attributes = Attributes(recipe.kind, recipe.to_json(), names, tuple(sources))
-
-    inputs = FINDERS[recipe.kind](source, root)
+    sources = old.sources if old else ()
+    _refuse_nested(source, sources)
+    inputs = FINDERS[recipe.kind](source, root, class_names)
+    names = tuple(inputs.class_names or class_names or (old.class_names if old else TUBERCULOSIS_TYPES))
+    attributes = Attributes(recipe.kind, recipe.to_json(), names, tuple(dict.fromkeys((*sources, str(source)))))
     report = LabelReport()
     if labels:
         inputs.records, report = apply_labels(inputs.records, labels, len(names), any_header=class_names is not None)
     entries = store.read_entries(root)
     _refuse_taken_ids(inputs.records, entries)
+    _refuse_excluding_samples(str(source), inputs.excluded, entries)
     plan = make_plan(
         inputs.records,
         inputs.excluded,
@@ -91,8 +94,9 @@ def prepare(
         recipe=digest_recipe(attributes.recipe),
         software=cache.__version__,
         rows_present=store.rows_present(root),
-        relabel=labels is not None,
+        relabel=labels is not None or bool(inputs.class_names),
     )
+    _refuse_too_few_classes(names, entries, plan)
     return Job(source, root, recipe, attributes, inputs, report, entries, plan)
 
 
@@ -126,12 +130,15 @@ def summarise(attributes: Attributes, entries: Mapping[str, Entry]) -> Summary:
     by_state: dict[str, list[Entry]] = {"complete": [], "quarantined": [], "excluded": []}
     for entry in entries.values():
         by_state[entry.state].append(entry)
+    names = dict(enumerate(attributes.class_names))
     labels: dict[str | None, int] = dict.fromkeys((*attributes.class_names, None), 0)
     for entry in by_state["complete"]:
-        labels[attributes.class_names[entry.label] if entry.label >= 0 else None] += 1
+        labels[names.get(entry.label)] += 1
+    several = len({entry.source.root for entry in entries.values()}) > 1
     reasons = {
-        state: {entry.source.files[0]: entry.reason for entry in by_state[state]}
-        for state in ("quarantined", "excluded")
+        state: {str(entry.source.paths[0]) if several else entry.source.files[0]: entry.reason for entry in found}
+        for state, found in by_state.items()
+        if state != "complete"
     }
     return Summary(len(by_state["complete"]), reasons["quarantined"], reasons["excluded"], labels)
 
@@ -158,6 +165,8 @@ def make_sample(root: Path, recipe: Recipe, task: Task) -> Entry:
         made = recipe.make(record.source.paths)
     except Refused as error:
         return refuse(reason=str(error))
+    except Excluded as error:
+        return end("excluded", source=record.source, reason=str(error), details={"software": cache.__version__})
     except OSError as error:
         reason = f"it cannot be read ({error.strerror or error}); expected a readable file; check it and run again"
         return refuse(reason=reason, retry=True)
@@ -166,11 +175,15 @@ def make_sample(root: Path, recipe: Recipe, task: Task) -> Entry:
     except Exception as error:  # noqa: BLE001 - one bad file never ends a run
         return refuse(reason=f"reading it failed ({type(error).__name__}: {error}); expected a sound file; check it")
     source = replace(record.source, digest=made.digest)
+    if record.note:
+        made.details["notes"].append(record.note)
     nbytes, digest = store.write_chunk(root, task.row, made.values, recipe.dtype)
     return end("complete", source=source, nbytes=nbytes, digest=digest, details=made.details)
 
 
 def _check_files(record: Record) -> None:
+    if record.refusal:
+        raise Refused(*record.refusal)
     try:
         record.id.encode()
     except UnicodeEncodeError as error:
@@ -226,17 +239,50 @@ def _existing(root: Path, recipe: Recipe) -> Attributes | None:
     return old
 
 
+def _refuse_nested(source: Path, sources: Sequence[str]) -> None:
+    """Raise where files would be in the cache twice: below SOURCE and below a SOURCE of an earlier run."""
+    for old in map(Path, sources):
+        if source != old and old.is_dir() and (source.is_relative_to(old) or old.is_relative_to(source)):
+            raise PipelineError(
+                f"SOURCE {source} and {old}, of which this cache was made, lie one in the other: files would be in it "
+                "twice; give the same SOURCE as before, or another CACHE"
+            )
+
+
 def _refuse_taken_ids(records: Sequence[Record], entries: Mapping[str, Entry]) -> None:
-    """Raise where a sample of another SOURCE, still there, has the id of one of `records`."""
+    """Raise where an input of another SOURCE, still there, has the id of one of `records`."""
     for record in records:
         entry = entries.get(record.id)
-        if entry is None or entry.state != "complete" or entry.source.root == record.source.root:
+        if entry is None or entry.source.root == record.source.root:
             continue
         if all(path.exists() for path in entry.source.paths):
             raise PipelineError(
                 f"{record.source.paths[0]} and {entry.source.paths[0]} would both get the id {record.id!r}; "
                 "rename one, or use another CACHE"
             )
+
+
+def _refuse_excluding_samples(root: str, excluded: Mapping[str, str], entries: Mapping[str, Entry]) -> None:
+    """Raise where a file that would now be excluded has a sample already."""
+    for entry in entries.values():
+        if entry.state == "complete" and entry.source.root == root and entry.source.files[0] in excluded:
+            file = entry.source.files[0]
+            raise PipelineError(
+                f"{file} is in the cache, but now it would be excluded ({excluded[file]}); "
+                "give the same options as before, or another CACHE"
+            )
+
+
+def _refuse_too_few_classes(names: Sequence[str], entries: Mapping[str, Entry], plan: Plan) -> None:
+    """Raise where samples would keep labels that `names` does not reach."""
+    after = dict(entries) | {entry.id: entry for entry in plan.commits}
+    redone = {task.record.id for task in plan.tasks}
+    highest = max((entry.label for name, entry in after.items() if name not in redone), default=-1)
+    if highest >= len(names):
+        raise PipelineError(
+            f"{len(names)} class names ({', '.join(names)}), but the cache has samples of class {highest + 1}; "
+            "give a name for each class, or labels of the new classes with --labels"
+        )
 
 
 @dataclass(frozen=True)
@@ -341,6 +387,6 @@ def _rediscover(attributes: Attributes, ids: set[str]) -> Iterator[Record]:
     """The records of `ids` in the folders the cache was made from."""
     for source in attributes.sources if ids else ():
         with suppress(PipelineError):
-            for record in FINDERS[attributes.kind](Path(source), None).records:
+            for record in FINDERS[attributes.kind](Path(source), None, None).records:
                 if record.id in ids:
                     yield record

@@ -141,7 +141,7 @@ def existing_cluster(address: str, folders: Iterable[Path], timeout: float | Non
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout="10s", set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise PipelineError(
             f"no Dask scheduler answers at {address} ({type(error).__name__}); "
             "expected an address such as tcp://host:8786; start one with `dask scheduler`"

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,9 +28,6 @@ import numpy as np
 from cache.fingerprint import digest_files
 from pipeline.errors import Excluded, Refused
 from pipeline.zoom import Zoom
-
-Sampling = Literal["head", "uniform", "spline"]
-Short = Literal["skip", "loop", "stretch"]
 
 TOLERANCE = 2  # frames by which an honest header may be off
 MOST_FRAMES = 10_000_000  # a header that promises more promises nothing
@@ -46,7 +43,7 @@ CONVERT = "convert it to one of these, or take it out of SOURCE"
 
 
 def video_clip(
-    path: Path, *, depth: int, height: int, width: int, sampling: Sampling = "head", short: Short = "skip"
+    path: Path, *, depth: int, height: int, width: int, sampling: str = "head", short: str = "skip"
 ) -> tuple[np.ndarray, str, dict[str, Any]]:
     """Read one clip as a sample.
 
@@ -97,7 +94,7 @@ def _head(source: _Source, frames: np.ndarray) -> int:
     return count
 
 
-def _whole(source: _Source, frames: np.ndarray, sampling: Sampling) -> int:
+def _whole(source: _Source, frames: np.ndarray, sampling: str) -> int:
     """Fill `frames` from the whole clip; how many it has. Where those are fewer, they come first, each once.
 
     Where a frame falls depends on how many follow, so the clip is decoded again where the header was wrong.

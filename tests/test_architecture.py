@@ -19,7 +19,7 @@ ALLOWED = {
 # The only modules that import a heavy library, lazily or not.
 DOORS = {
     "click": {"cli"},
-    "cv2": {"pipeline.video"},
+    "cv2": {"pipeline.phantom_clips", "pipeline.video"},
     "dask": {"cache.view"},  # the array protocol behind to_xarray
     "distributed": {"pipeline.execute"},
     "isal": {"pipeline.nifti"},
@@ -27,7 +27,7 @@ DOORS = {
     "nibabel": {"pipeline.nifti", "pipeline.phantoms"},
     "scipy": {"pipeline.zoom"},
     "xarray": {"cache.reader", "cache.view"},
-    "zarr": {"cache.store", "cache.reader", "cache.verify"},
+    "zarr": {"cache.index"},
     "tensorflow": set(),
     "pickle": set(),
 }

@@ -427,7 +427,6 @@ def test_an_id_that_another_source_has_is_refused(scans, other, cache):
     )
 
 
-@pytest.mark.xfail(strict=True, reason="pipeline.build.summarise: reasons of two sources share one key")
 def test_exclusions_of_two_sources_are_counted_apart(scans, other, cache):
     (scans / ".h").touch()
     (other / ".h").touch()
@@ -453,7 +452,6 @@ def test_class_names_must_differ(scans, cache, names):
     assert message == f"Error: --class-names {names!r}: expected different names with commas between them"
 
 
-@pytest.mark.xfail(strict=True, reason="pipeline.build.prepare: the labels there index names that are gone")
 def test_class_names_too_few_for_the_labels_there_leave_the_cache_usable(scans, cache, labels):
     ct(scans, cache, "--labels", labels("a.nii,5"))
     error(ct(scans, cache, "--class-names", "normal,ill"))

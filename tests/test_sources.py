@@ -6,7 +6,8 @@ import unicodedata
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.sources import apply_labels, find_scans, observe
+from pipeline.labels import apply_labels
+from pipeline.sources import find_scans, observe
 
 HIDDEN = "hidden or system file"
 LINKED = "link to a folder, not followed; give the folder itself as SOURCE"

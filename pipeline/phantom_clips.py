@@ -1,0 +1,149 @@
+"""Phantom action clips whose classes differ in nothing but order and tempo, for the demo and the tests.
+
+An outline grows, shrinks or pulses (grows and shrinks by turns), fast or slowly, before a textured ground. In every
+class its size passes evenly through the same range, from a random start and in whole cycles within 70 frames. So one
+frame, or all frames in any order, tells nothing of the class: only their sequence does, and a network that pools
+each frame must remember. What the clips of a group share, its scene, is the same in every class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+CLASSES = ("GrowFast", "GrowSlow", "PulseFast", "PulseSlow", "ShrinkFast", "ShrinkSlow")
+FPS = 25
+PERIODS = {"Fast": 14, "Slow": 35}  # frames a cycle; both divide 70
+LENGTHS = (75, 110)  # frames of a sound clip: fewest, most
+SHORT = 43  # frames of the short clip
+KEPT = 0.4  # of the damaged clip's bytes
+SIZE = (240, 320)  # pixels: height, width
+RADII = (0.09, 0.36)  # smallest and largest radius of the outline, in heights of the frame
+OUTLINES = ((np.inf, 0.8, 1.0), (1.0, 1.13, 1.41), (2.0, 1.0, 1.0))  # power, reach, width: equally much is lit
+NOISE = 2.5  # gray levels
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the clips of one group share, whatever their class: ground and actor."""
+
+    ground: np.ndarray  # gray levels, float32 (height, width)
+    power: float  # of the norm whose unit circle the outline is: 1 a diamond, 2 a ring, infinity a square
+    light: float  # gray levels by which the outline is brighter than the mean ground
+    scale: float  # of its radius
+    width: float  # of its line, in heights of the frame
+    centre: np.ndarray  # (row, column), in heights of the frame
+
+
+def scene(group: int, seed: int, size: tuple[int, int] = SIZE) -> Scene:
+    """The scene of a group, 1 and on; groups take the three outlines in turn."""
+    rng = np.random.default_rng([seed, group])
+    ground = rng.uniform(66, 74) + _texture(rng, size, cells=5, level=6) + _texture(rng, size, cells=24, level=5)
+    power, reach, across = OUTLINES[group % len(OUTLINES)]
+    return Scene(
+        ground=ground.astype(np.float32),
+        power=power,
+        light=rng.uniform(112, 124),
+        scale=reach * rng.uniform(0.93, 1.03),
+        width=across * rng.uniform(0.047, 0.053),
+        centre=np.array([0.5, 0.5 * size[1] / size[0]]) + rng.uniform((-0.04, -0.18), (0.04, 0.18)),
+    )
+
+
+def _texture(rng: np.random.Generator, size: tuple[int, int], cells: int, level: float) -> np.ndarray:
+    """Smooth noise around 0: random gray levels at `cells` points a side, bilinear between them."""
+    near = [np.linspace(0, cells - 1, pixels)[:, None] - np.arange(cells) for pixels in size]
+    rows, columns = (np.clip(1 - np.abs(distance), 0, None) for distance in near)
+    return rows @ rng.normal(0, level, (cells, cells)) @ columns.T
+
+
+def course(kind: int, start: float, frames: int) -> np.ndarray:
+    """How far the outline has grown in each frame, 0 to 1, where `start` is a share of a cycle."""
+    name = CLASSES[kind]
+    phase = np.arange(frames) / PERIODS[name[-4:]] + start
+    if name.startswith("Pulse"):
+        return 1 - np.abs(2 * (phase % 1) - 1)
+    return phase % 1 if name.startswith("Grow") else -phase % 1
+
+
+def clip(kind: int, group: int, number: int, seed: int, frames: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """Gray frames of one clip, uint8 (frames, height, width). Same arguments, same array.
+
+    `kind` is an index into CLASSES, `group` and `number` count from 1, `size` is (height, width) in pixels.
+    """
+    if not 0 <= kind < len(CLASSES):
+        raise ValueError(f"class {kind}; expected 0 to {len(CLASSES) - 1}, an index into CLASSES")
+    look = scene(group, seed, size)
+    rng = np.random.default_rng([seed, group, number, kind])
+    centre = look.centre + rng.uniform(-0.02, 0.02, 2)
+    growth = course(kind, rng.random(), frames)
+    row, column = (np.abs(np.arange(n) / size[0] - at) for n, at in zip(size, centre, strict=True))
+    corner = np.stack(np.broadcast_arrays(row[:, None], column))
+    distance = np.linalg.norm(corner, look.power, axis=0).astype(np.float32)
+    radii = (look.scale * (RADII[0] + (RADII[1] - RADII[0]) * growth)).astype(np.float32)
+    over = look.ground.mean() + look.light - look.ground
+    result = np.empty((frames, *size), np.uint8)
+    for frame, radius in zip(result, radii, strict=True):
+        inside = (look.width / 2 - np.abs(distance - radius)) * size[0]  # pixels
+        picture = look.ground + np.clip(0.5 + inside, 0, 1) * over
+        picture += np.float32(NOISE) * rng.standard_normal(size, np.float32)
+        np.copyto(frame, np.clip(np.rint(picture), 0, 255), casting="unsafe")
+    return result
+
+
+def write_clips(
+    folder: Path,
+    *,
+    groups: int = 4,
+    clips: int = 3,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[str, ...]:
+    """Write `groups` × `clips` sound clips of each class, and two odd ones; return the names of the classes.
+
+    Files are XviD, `FOLDER/Class/v_Class_gNN_cMM.avi`, 320x240, 25 fps, 75 to 110 frames. The odd ones come last
+    in the last group: of the first class one that is short, honestly, with 43 frames, and of the last class one that
+    is damaged, cut at 40 %. On one machine the same arguments write the same bytes. `progress(done, total)` is called
+    after each file. Raises OSError where OpenCV cannot write XviD.
+    """
+    planned = list(_plan(groups, clips))
+    for done, (kind, group, number) in enumerate(planned, start=1):
+        path = Path(folder) / CLASSES[kind] / f"v_{CLASSES[kind]}_g{group:02d}_c{number:02d}.avi"
+        odd = number > clips
+        length = int(np.random.default_rng([seed, 1, kind, group, number]).integers(*LENGTHS, endpoint=True))
+        _write(path, clip(kind, group, number, seed, SHORT if odd and kind == 0 else length))
+        if odd and kind != 0:
+            content = path.read_bytes()
+            path.write_bytes(content[: int(KEPT * len(content))])
+        if progress:
+            progress(done, len(planned))
+    return CLASSES
+
+
+def _plan(groups: int, clips: int) -> Iterator[tuple[int, int, int]]:
+    """Kind, group and number of every clip; the odd ones, of the first and the last kind, have one number more."""
+    for kind in range(len(CLASSES)):
+        for group in range(1, groups + 1):
+            odd = group == groups and kind in (0, len(CLASSES) - 1)
+            yield from ((kind, group, number) for number in range(1, clips + odd + 1))
+
+
+def _write(path: Path, frames: np.ndarray) -> None:
+    """Store gray frames as an XviD AVI, below folders made as needed."""
+    import cv2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = frames.shape[:0:-1]
+    writer = cv2.VideoWriter(str(path.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"XVID"), FPS, size)
+    if not writer.isOpened():
+        raise OSError(
+            f"{path}: OpenCV {cv2.__version__} cannot write XviD here; its FFmpeg is missing or the disk full"
+        )
+    try:
+        for frame in frames:
+            writer.write(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
+    finally:
+        writer.release()

@@ -1,0 +1,129 @@
+"""What a run, a plan or a cache tells: lines for people, plain data for programs. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cache.schema import Attributes
+from cache.verify import Report
+from pipeline.build import Estimate, Healing, Job, Summary
+
+MOST_NAMES = 10
+
+
+def cache_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
+    return {
+        "kind": attributes.kind,
+        "shape": list(attributes.shape),
+        "recipe": dict(attributes.recipe),
+        "labels": summary.labels,
+        "discovered": summary.discovered,
+        "complete": summary.complete,
+        "quarantined": len(summary.quarantined),
+        "excluded": len(summary.excluded),
+        "reasons": {"quarantined": summary.quarantined, "excluded": summary.excluded},
+    }
+
+
+def cache_lines(name: str, summary: Summary, attributes: Attributes, unpublished: bool) -> Iterator[str]:
+    yield f"{name}: {attributes.kind}, {summary.complete} samples of {'×'.join(map(str, attributes.shape))}"
+    yield f"recipe: {', '.join(f'{key} {value}' for key, value in attributes.recipe.items())}"
+    for label, count in summary.labels.items():
+        yield f"  {label or 'unlabelled'}: {count}"
+    if unpublished:
+        yield "A run is writing to it, or was interrupted: the same `preprocess` command goes on."
+    yield ledger_line(summary)
+    yield from reason_lines("Excluded", summary.excluded)
+    yield from reason_lines("Quarantined", summary.quarantined)
+
+
+def run_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
+    return cache_json(summary, attributes) | {
+        "made": summary.made,
+        "vanished": summary.vanished,
+        "wrong_labels": summary.wrong_labels,
+        "unlabelled": summary.unlabelled,
+    }
+
+
+def run_lines(job: Job, summary: Summary) -> Iterator[str]:
+    yield f"{summary.made} made, {job.plan.kept} already there, in {job.root}"
+    if relabelled := sum(entry.state != "excluded" for entry in job.plan.commits):
+        yield f"{relabelled} labels updated"
+    yield from _some("kept though their source is gone", summary.vanished)
+    yield from _some("without a row in the labels, cached without a label", summary.unlabelled)
+    yield ledger_line(summary)
+    yield from (f"Label refused: {line}" for line in summary.wrong_labels)
+    yield from reason_lines("Excluded", shown_exclusions(summary.excluded))
+    yield from reason_lines("Quarantined", summary.quarantined)
+
+
+def plan_json(job: Job, workers: int, sample: Estimate | None) -> dict[str, Any]:
+    count = len(job.plan.tasks)
+    return {
+        "to_make": count,
+        "already_there": job.plan.kept,
+        "excluded": len(job.inputs.excluded),
+        "source_bytes": sum(max(task.record.source.size, 0) for task in job.plan.tasks),
+        "workers": workers,
+        "seconds": sample and round(count * sample.seconds / workers, 1),
+        "cache_bytes": sample and count * sample.nbytes,
+        "worker_memory_bytes": sample and sample.memory,
+        "measured_on": sample and sample.id,
+        "wrong_labels": job.labels.wrong,
+        "unlabelled": job.labels.unlabelled,
+    }
+
+
+def plan_lines(job: Job, workers: int, sample: Estimate | None) -> Iterator[str]:
+    count = len(job.plan.tasks)
+    yield f"{count} to make, {job.plan.kept} already there, {len(job.inputs.excluded)} excluded; nothing is written"
+    if sample:
+        yield (
+            f"About {count * sample.seconds / workers:.0f} s with --workers {workers}, "
+            f"{count * sample.nbytes / 1e9:.2f} GB of disk, {sample.memory / 1e6:.0f} MB of memory a worker "
+            f"(measured by making {sample.id!r} without storing it)"
+        )
+    yield from (f"Label refused: {line}" for line in job.labels.wrong)
+
+
+def verify_json(report: Report) -> dict[str, Any]:
+    faults = {"damaged": report.damaged, "missing": report.missing, "stale": report.stale}
+    return {"ok": report.ok, **faults, "vanished": report.vanished}
+
+
+def verify_lines(report: Report) -> Iterator[str]:
+    for title, faults in (("Damaged", report.damaged), ("Missing", report.missing), ("Stale", report.stale)):
+        yield from reason_lines(title, faults)
+    if report.vanished:
+        yield f"{len(report.vanished)} sound samples whose source is gone: they can be used, not repaired."
+    counts = f"{len(report.damaged)} damaged, {len(report.missing)} missing, {len(report.stale)} stale"
+    yield f"{report.ok} sound, {counts}"
+
+
+def healing_lines(healing: Healing) -> Iterator[str]:
+    yield from reason_lines("Not healed", healing.failed)
+    yield f"{len(healing.healed)} healed, {len(healing.failed)} not healed"
+
+
+def ledger_line(summary: Summary) -> str:
+    return (
+        f"{summary.discovered} discovered = {summary.complete} complete + {len(summary.quarantined)} quarantined"
+        f" + {len(summary.excluded)} excluded"
+    )
+
+
+def reason_lines(title: str, reasons: Mapping[str, str]) -> Iterator[str]:
+    if reasons:
+        yield f"{title}:"
+        yield from (f"  {name}: {reason}" for name, reason in sorted(reasons.items()))
+
+
+def shown_exclusions(excluded: Mapping[str, str]) -> dict[str, str]:
+    """Of what was left out, what the user may not expect: clips too short, but no hidden files or other classes."""
+    return {name: reason for name, reason in excluded.items() if reason.startswith("too short")}
+
+
+def _some(what: str, names: list[str]) -> Iterator[str]:
+    if names:
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        yield f"{len(names)} {what}: {', '.join(names[:MOST_NAMES])}{more}"

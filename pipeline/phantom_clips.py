@@ -3,7 +3,7 @@
 An outline grows, shrinks or pulses (grows and shrinks by turns), fast or slowly, before a textured ground. In every
 class its size passes evenly through the same range, from a random start and in whole cycles within 70 frames. So one
 frame, or all frames in any order, tells nothing of the class: only their sequence does, and a network that pools
-each frame must remember. What the clips of a group share, its scene, is the same in every class.
+each frame must remember. The clips of a group share their scene, which is the same in every class.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class Scene:
 def scene(group: int, seed: int, size: tuple[int, int] = SIZE) -> Scene:
     """The scene of a group, 1 and on; groups take the three outlines in turn."""
     rng = np.random.default_rng([seed, group])
-    ground = rng.uniform(66, 74) + _texture(rng, size, cells=5, level=6) + _texture(rng, size, cells=24, level=5)
+    ground = rng.uniform(68, 72) + _texture(rng, size, cells=5, level=5) + _texture(rng, size, cells=24, level=3)
     power, reach, across = OUTLINES[group % len(OUTLINES)]
     return Scene(
         ground=ground.astype(np.float32),
         power=power,
-        light=rng.uniform(112, 124),
-        scale=reach * rng.uniform(0.93, 1.03),
-        width=across * rng.uniform(0.047, 0.053),
-        centre=np.array([0.5, 0.5 * size[1] / size[0]]) + rng.uniform((-0.04, -0.18), (0.04, 0.18)),
+        light=rng.uniform(114, 122),
+        scale=reach * rng.uniform(0.97, 1.03),
+        width=across * rng.uniform(0.048, 0.052),
+        centre=np.array([0.5, 0.5 * size[1] / size[0]]) + rng.uniform((-0.02, -0.18), (0.02, 0.18)),
     )
 
 
@@ -57,16 +57,16 @@ def _texture(rng: np.random.Generator, size: tuple[int, int], cells: int, level:
     """Smooth noise around 0: random gray levels at `cells` points a side, bilinear between them."""
     near = [np.linspace(0, cells - 1, pixels)[:, None] - np.arange(cells) for pixels in size]
     rows, columns = (np.clip(1 - np.abs(distance), 0, None) for distance in near)
-    return rows @ rng.normal(0, level, (cells, cells)) @ columns.T
+    levels = rng.normal(0, level, (cells, cells))
+    return np.einsum("rj,cj->rc", np.einsum("ri,ij->rj", rows, levels), columns)  # `@` would keep other cores busy
 
 
 def course(kind: int, start: float, frames: int) -> np.ndarray:
     """How far the outline has grown in each frame, 0 to 1, where `start` is a share of a cycle."""
-    name = CLASSES[kind]
-    phase = np.arange(frames) / PERIODS[name[-4:]] + start
-    if name.startswith("Pulse"):
+    phase = np.arange(frames) / PERIODS[CLASSES[kind][-4:]] + start
+    if CLASSES[kind].startswith("Pulse"):
         return 1 - np.abs(2 * (phase % 1) - 1)
-    return phase % 1 if name.startswith("Grow") else -phase % 1
+    return phase % 1 if CLASSES[kind].startswith("Grow") else -phase % 1
 
 
 def clip(kind: int, group: int, number: int, seed: int, frames: int, size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -78,7 +78,7 @@ def clip(kind: int, group: int, number: int, seed: int, frames: int, size: tuple
         raise ValueError(f"class {kind}; expected 0 to {len(CLASSES) - 1}, an index into CLASSES")
     look = scene(group, seed, size)
     rng = np.random.default_rng([seed, group, number, kind])
-    centre = look.centre + rng.uniform(-0.02, 0.02, 2)
+    centre = look.centre + rng.uniform(-0.015, 0.015, 2)
     growth = course(kind, rng.random(), frames)
     row, column = (np.abs(np.arange(n) / size[0] - at) for n, at in zip(size, centre, strict=True))
     corner = np.stack(np.broadcast_arrays(row[:, None], column))
@@ -135,13 +135,14 @@ def _write(path: Path, frames: np.ndarray) -> None:
     """Store gray frames as an XviD AVI, below folders made as needed."""
     import cv2
 
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    name, size = str(path.absolute()), frames.shape[:0:-1]
+    if name != name.encode(errors="replace").decode():
+        raise OSError(f"{name!r} is not UTF-8; expected a path that is: OpenCV crashes on any other")
     path.parent.mkdir(parents=True, exist_ok=True)
-    size = frames.shape[:0:-1]
-    writer = cv2.VideoWriter(str(path.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"XVID"), FPS, size)
+    writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"XVID"), FPS, size)
     if not writer.isOpened():
-        raise OSError(
-            f"{path}: OpenCV {cv2.__version__} cannot write XviD here; its FFmpeg is missing or the disk full"
-        )
+        raise OSError(f"{path}: OpenCV {cv2.__version__} cannot write XviD there; is the path free, its disk full?")
     try:
         for frame in frames:
             writer.write(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))

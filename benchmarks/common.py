@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # runs from a checkout that is not installed
@@ -10,6 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # runs from a c
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
+
+from pipeline import build, execute
 
 ROOT = Path(__file__).resolve().parent.parent
 LIDC = ROOT.parent / "shared" / "data" / "ct" / "LIDC-IDRI-0314_2mm.nii.gz"
@@ -49,6 +52,22 @@ def seconds(action: Callable[[], object], repeats: int = 5) -> float:
         action()
         times.append(time.perf_counter() - start)
     return sorted(times[1:])[repeats // 2]
+
+
+def steady_seconds(job: "build.Job", workers: int) -> float:
+    """Seconds that all tasks of `job` take, scaled up from those after each worker has made its first sample."""
+    started: list[float] = []
+    with execute.local_cluster(workers) as run_all:
+
+        def warm(work: Callable, tasks: list) -> Iterator:
+            yield from run_all(work, tasks[:workers])
+            started.append(time.perf_counter())
+            yield from run_all(work, tasks[workers:])
+
+        build.run(job, nullcontext(warm), lambda entry: None)
+        took = time.perf_counter() - started[0]
+    count = len(job.plan.tasks)
+    return took * count / (count - workers)
 
 
 def verdict(what: str, ratio: float, bar: float, at_most: bool = False) -> None:

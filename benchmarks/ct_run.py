@@ -12,9 +12,9 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from common import ROOT, a_scan, original_steps, verdict
+from common import ROOT, a_scan, original_steps, steady_seconds, verdict
 
-from pipeline import build, execute
+from pipeline import build
 from pipeline.recipes import CtRecipe
 
 
@@ -24,24 +24,6 @@ def copies(folder: Path, scan: Path, count: int) -> Path:
     for number in range(count):
         (folder / f"TRN_{number:04d}.nii.gz").symlink_to(scan)
     return folder
-
-
-def run_seconds(source: Path, root: Path, workers: int) -> float:
-    """From the first task to the end, once the workers are up and have made one sample each."""
-    job = build.prepare(source, root, CtRecipe())
-    times: list[float] = []
-    with execute.local_cluster(workers) as run_all:
-
-        def warm(work, tasks):
-            tasks = list(tasks)
-            yield from run_all(work, tasks[:workers])
-            times.append(time.perf_counter())
-            yield from run_all(work, tasks[workers:])
-
-        from contextlib import nullcontext
-
-        build.run(job, nullcontext(warm), lambda entry: None)
-        return time.perf_counter() - times[0]
 
 
 def whole_command(source: Path, root: Path) -> float:
@@ -68,7 +50,8 @@ def main(quick: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = copies(folder / "source", a_scan(folder / "scans", quick), count)
-        one, two = (run_seconds(source, folder / f"{n}.zarr", n) * count / (count - n) for n in (1, 2))
+        jobs = [build.prepare(source, folder / f"{workers}.zarr", CtRecipe()) for workers in (1, 2)]
+        one, two = (steady_seconds(job, workers) for workers, job in enumerate(jobs, 1))
         print(f"{count} scans without start-up: 1 worker {one:.2f} s, 2 workers {two:.2f} s")
         verdict("two workers against one", one / two, 1.7)
         whole = whole_command(source, folder / "whole.zarr")

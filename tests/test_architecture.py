@@ -20,7 +20,7 @@ ALLOWED = {
 DOORS = {
     "click": {"cli"},
     "cv2": {"pipeline.phantom_clips", "pipeline.video"},
-    "dask": {"cache.view"},  # the array protocol behind to_xarray
+    "dask": {"cache.view", "pipeline.execute"},  # in view: the arrays behind to_xarray
     "distributed": {"pipeline.execute"},
     "isal": {"pipeline.nifti"},
     "matplotlib": {"cache.reader", "cache.view"},

@@ -26,7 +26,7 @@ def work(task: str) -> str:
     if name == "die-once" and not Path(folder, "died").exists():
         Path(folder, "died").touch()
         os._exit(9)
-    time.sleep(0.01)
+    time.sleep(0.3 if name.startswith("slow") else 0.005)
     return name.upper()
 
 
@@ -65,7 +65,14 @@ def test_tasks_are_drawn_as_workers_become_free_and_not_before(pool):
         done += len(batch)
         ahead.append(len(drawn) - done)
     assert done == 40
-    assert max(ahead) <= 2
+    assert max(ahead) <= 2 * execute.MOST_IN_HAND
+
+
+def test_long_tasks_go_one_by_one_and_short_ones_by_the_handful(pool):
+    together = [len(batch) for batch in pool(work, [f"slow{number}" for number in range(6)])]
+    assert max(together) <= 2  # one from each of two workers
+    together = [len(batch) for batch in pool(work, [f"task{number}" for number in range(100)])]
+    assert max(together) > 2
 
 
 def test_what_work_raises_ends_the_run(pool):
@@ -74,8 +81,10 @@ def test_what_work_raises_ends_the_run(pool):
     assert results(pool(work, ["a"])) == {"a": "A"}  # and leaves the workers fit for the next
 
 
-def test_a_poison_task_is_given_up_after_two_deaths_alone_and_its_neighbours_are_done(pool):
-    tasks = ["a", "poison", *(f"task{number}" for number in range(20))]
+@pytest.mark.parametrize("at", [1, 45], ids=["sent alone", "sent among others"])
+def test_a_poison_task_is_given_up_after_two_deaths_alone_and_its_neighbours_are_done(pool, at):
+    tasks = [f"task{number}" for number in range(60)]
+    tasks.insert(at, "poison")
     found = results(pool(work, tasks))
     lost = found.pop("poison")
     assert lost == execute.died(3)
@@ -99,8 +108,12 @@ def test_a_task_that_hangs_costs_itself_only():
         found = results(run(work, ["hang", *(f"task{number}" for number in range(10))]))
         assert found.pop("hang") == execute.timed_out(2)
         assert len(found) == 10
+        among = [*(f"task{number}" for number in range(30)), "hang", *(f"task{number}" for number in range(30, 60))]
+        found = results(run(work, among))  # in a handful with innocent ones
+        assert found.pop("hang") == execute.timed_out(2)
+        assert found == {f"task{number}": f"TASK{number}" for number in range(60)}
         assert results(run(work, ["a", "b", "c"])) == {"a": "A", "b": "B", "c": "C"}
-        assert time.monotonic() - start < 60
+        assert time.monotonic() - start < 90
 
 
 def test_serial_leaves_a_task_that_hangs_behind():

@@ -35,7 +35,7 @@ def test_every_command_is_in_the_readme_and_shows_an_example(words):
 
 def test_every_option_the_pages_name_exists():
     known = {option for command in commands().values() for parameter in command.params for option in parameter.opts}
-    known |= {"--help", "--quick", *OTHERS_OPTIONS}
+    known |= {"--help", "--long", "--quick", *OTHERS_OPTIONS}
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))
         assert named - known == set(), page.name

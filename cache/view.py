@@ -69,6 +69,14 @@ def montage(cache: "Cache", key: SupportsIndex | str, slices: int = 20) -> "matp
     """`slices` evenly spaced planes of one sample in reading order, gray from 0 to 1, each with its number."""
     from matplotlib.figure import Figure
 
+    class Montage(Figure):
+        """A figure that notebooks show by itself: without pyplot they have no other way to."""
+
+        def _repr_png_(self) -> bytes:
+            picture = io.BytesIO()
+            self.savefig(picture, format="png", dpi=80)
+            return picture.getvalue()
+
     if slices < 1:
         raise CacheError(f"slices {slices}; expected at least 1")
     entry = cache.entry(key)
@@ -77,7 +85,7 @@ def montage(cache: "Cache", key: SupportsIndex | str, slices: int = 20) -> "matp
     columns = min(len(planes), int(np.ceil(np.sqrt(len(planes) * 1.5))))
     rows = -(-len(planes) // columns)
     tall = min(max(volume.shape[1] / volume.shape[2], 0.5), 4)
-    figure = Figure(figsize=(1.6 * columns, 1.6 * rows * tall + 0.5), layout="constrained")
+    figure = Montage(figsize=(1.6 * columns, 1.6 * rows * tall + 0.5), layout="constrained")
     for number, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if number < len(planes):
@@ -87,16 +95,7 @@ def montage(cache: "Cache", key: SupportsIndex | str, slices: int = 20) -> "matp
     name, label = _shown(entry.id), _shown(cache.attributes.class_name(entry.label))
     title = f"{name} · {label} · {PLANE_OF_KIND[cache.kind]}s of {len(volume)}"
     figure.suptitle(title.encode("latin-1", "backslashreplace").decode("latin-1"), parse_math=False)  # as fonts have it
-    _show_in_notebooks()
     return figure
-
-
-def _show_in_notebooks() -> None:
-    """Let IPython draw bare figures, which it learns only when pyplot is imported."""
-    import sys
-
-    if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
-        import matplotlib.pyplot as plt  # noqa: F401
 
 
 def summary_html(cache: "Cache") -> str:

@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SCANS = ROOT.parent / "shared" / "data" / "ct"
 
 
-def start(source, cache, *options):
-    command = [sys.executable, "cli.py", "preprocess", "ct", str(source), str(cache), "--quiet", *options]
+def start(source, cache, *options, kind="ct"):
+    command = [sys.executable, "cli.py", "preprocess", kind, str(source), str(cache), "--quiet", *options]
     return subprocess.Popen(
         command, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -41,11 +41,11 @@ def committed(cache):
     return found
 
 
-def kill_and_finish(source, whole, cache, moments, options):
+def kill_and_finish(source, whole, cache, moments, options, kind="ct"):
     """Kill runs at `moments` (s), then let one finish; nothing committed is made again and the bytes are `whole`'s."""
     before = {}
     for moment in moments:
-        process = start(source, cache, *options)
+        process = start(source, cache, *options, kind=kind)
         time.sleep(moment)
         os.killpg(process.pid, signal.SIGKILL)
         finish(process)
@@ -55,7 +55,7 @@ def kill_and_finish(source, whole, cache, moments, options):
         after = committed(cache)
         assert before.items() <= after.items()
         before = after
-    code, output = finish(start(source, cache, *options))
+    code, output = finish(start(source, cache, *options, kind=kind))
     assert (code, output) == (0, "")
     assert before.items() <= committed(cache).items()
     assert verify(cache).sound
@@ -95,6 +95,22 @@ def test_ten_kills_at_random_moments_on_real_scans_lose_nothing(tmp_path):
     moments = [random.uniform(0.2, 3) for _ in range(10)]
     print("killed after", ", ".join(f"{moment:.2f}" for moment in moments), "s")
     kill_and_finish(source, tmp_path / "whole.zarr", tmp_path / "killed.zarr", moments, ("--workers", "2"))
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_on_real_clips_lose_nothing(tmp_path):
+    clips = SCANS.parent / "clips"
+    if not clips.is_dir():
+        pytest.skip(f"{clips} is not there")
+    source = tmp_path / "clips"
+    for number in range(400):
+        scene = source / "Nasa" / f"v_Nasa_g{number:03d}_c01.avi"
+        scene.parent.mkdir(parents=True, exist_ok=True)
+        scene.symlink_to(clips / "Nasa" / f"v_Nasa_g01_c0{1 + number % 2}.avi")
+    assert finish(start(source, tmp_path / "whole.zarr", "--workers", "2", kind="video")) == (0, "")
+    moments = [random.uniform(0.5, 3) for _ in range(10)]
+    print("killed after", ", ".join(f"{moment:.2f}" for moment in moments), "s")
+    kill_and_finish(source, tmp_path / "whole.zarr", tmp_path / "killed.zarr", moments, ("--workers", "2"), "video")
 
 
 def test_a_killed_coordinator_leaves_no_process_behind(phantom_scans, tmp_path):

@@ -1,6 +1,7 @@
 """What several test files share: a tiny cache made by `cache.store` alone, and the real samples where they are."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from cache.fingerprint import digest_files, digest_recipe
 from cache.schema import Attributes, Entry, Source
 
 SHAPE = (3, 4, 5)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background; what tests start must get Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.execute import Executor
 
 DONE, FAILED, QUARANTINED, STOPPED, TERMINATED = 0, 1, 3, 130, 143
+CLIP_SECONDS = 300.0
 LINE_SECONDS = 5.0  # between progress lines where there is no terminal
 DTYPES = ("uint8", "uint16", "float16", "float32")
 ADDRESS = re.compile(r"((tcp|tls|ws|wss|ucx)://)?([^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
@@ -238,7 +239,7 @@ def ct(
 @click.option(
     "--clip-timeout",
     type=click.FloatRange(0, min_open=True),
-    default=300.0,
+    default=CLIP_SECONDS,
     show_default=True,
     help="Seconds after which a clip that does not end is given up.",
 )
@@ -424,7 +425,9 @@ def repair(cache: Path, workers: int | None, scheduler: str | None, as_json: boo
     with Progress(0, quiet, "checked") as progress:
         found = check(cache, progress=progress.at)
     job = build.prepare_repair(cache, found)
-    executor = _executor(workers, scheduler, len(job.tasks), (job.root,))
+    folders = (job.root, *(source for source in map(Path, job.attributes.sources) if source.is_dir()))
+    timeout = CLIP_SECONDS if job.attributes.kind == "video" else None
+    executor = _executor(workers, scheduler, len(job.tasks), folders, timeout)
     with Progress(len(job.tasks), quiet) as progress:
         healing = build.repair(job, executor, progress.ended)
     if as_json:

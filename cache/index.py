@@ -67,15 +67,23 @@ def documents_of(attributes: Attributes, entries: Iterable[Entry]) -> dict[str, 
 
 
 def published_rows(root: Path) -> list[tuple[str, int, str]]:
-    """(id, label, group) of every row, as the published arrays say; empty where they cannot be read."""
+    """(id, label, group) of every row, as the published arrays say; empty where the ids cannot be read.
+
+    Where labels or groups cannot be read, rows are unlabelled, or groups of their own.
+    """
+    ids = _published_column(root, "sample_id", "T") or []
+    labels = _published_column(root, "label", "i") or [UNLABELLED] * len(ids)
+    groups = _published_column(root, "group", "T") or ids
+    return list(zip(ids, labels, groups, strict=False))
+
+
+def _published_column(root: Path, name: str, kind: str) -> list | None:
     import zarr
 
     try:
-        arrays = [zarr.open_array(root / name, mode="r") for name in COLUMNS]
-        forms = [(array.chunks, array.shape[0] < MAX_ROWS, array.dtype.kind) for array in arrays]
-        if forms != [((ROWS,), True, kind) for kind in "TiT"]:  # before anything of a wrong size is allocated
-            return []
-        ids, labels, groups = (np.asarray(array[:]).tolist() for array in arrays)
+        array = zarr.open_array(root / name, mode="r")
+        if (array.chunks, array.shape[0] < MAX_ROWS, array.dtype.kind) != ((ROWS,), True, kind):
+            return None  # before anything of a wrong size is allocated
+        return np.asarray(array[:]).tolist()
     except Exception:  # noqa: BLE001 - a damaged array raises whatever its codec meets; `verify` reports it
-        return []
-    return list(zip(ids, labels, groups, strict=False))
+        return None

@@ -42,7 +42,7 @@ SOURCE_TYPES = {"root": str, "files": tuple, "size": int, "mtime_ns": int, "dige
 class Source:
     """The file or files one sample is made of, as they were when it was made.
 
-    `files` are POSIX paths below `root`; `size` (bytes) and `mtime_ns` are the sum and the newest over them, and
+    `files` are POSIX paths below `root`; `size` (bytes) and `mtime_ns` are sums over them, and
     only a shortcut: what decides is `digest`, over all their bytes in order ("" where they were never read whole).
     """
 

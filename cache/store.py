@@ -56,16 +56,27 @@ def read_attributes(root: Path) -> Attributes:
 
     Raises NotACache where there is none that this version can read.
     """
-    for path in (root / "zarr.json", root / "ledger" / "zarr.json"):
-        with suppress(OSError, ValueError, RecursionError):
+    faults: list[NotACache] = []
+    for path in _attribute_files(root):
+        try:
             document = json.loads(path.read_bytes())
-            break
-    else:
-        raise NotACache(f"{root} is not a cache: it has no readable zarr.json; build one with `preprocess`")
-    try:
-        return Attributes.from_json(document["attributes"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise NotACache(f"{path} does not describe a cache of this format: {error}") from error
+        except (OSError, ValueError, RecursionError):
+            continue
+        try:
+            return Attributes.from_json(document["attributes"])
+        except (ValueError, KeyError, TypeError) as error:
+            faults.append(NotACache(f"{path} does not describe a cache of this format: {error}"))
+    missing = NotACache(f"{root} is not a cache: it has no readable zarr.json; build one with `preprocess`")
+    raise (faults or [missing])[0]
+
+
+def has_attributes(root: Path) -> bool:
+    """True where something describes a cache in `root`, be it unreadable or of another format."""
+    return any(path.is_file() for path in _attribute_files(root))
+
+
+def _attribute_files(root: Path) -> tuple[Path, Path]:
+    return root / "zarr.json", root / "ledger" / "zarr.json"
 
 
 def read_entries(root: Path) -> dict[str, Entry]:

@@ -14,6 +14,7 @@ from cache.reader import load_ledger
 from cache.schema import Entry, Source
 
 THREADS = 4
+LINE = "ledger line "  # what the key of a damaged ledger line begins with
 BATCH = 256  # samples in flight, so that a large cache does not make a large queue
 
 
@@ -47,7 +48,7 @@ def verify(
     report = Report(damaged={entry.id: f"{entry.reason}; run `repair` to rebuild it from its source" for entry in lost})
     if not lost:
         for line in loaded.damaged:
-            report.damaged[f"ledger line {line}"] = (
+            report.damaged[f"{LINE}{line}"] = (
                 "its checksum does not fit; run `repair` to drop it, then `preprocess` to find again what it named"
             )
     faults = index_faults(root, complete + lost)
@@ -90,7 +91,7 @@ def source_change(source: Source) -> str:
         stats = [path.stat() for path in source.paths]
         if sum(s.st_size for s in stats) != source.size:
             return "changed"
-        if max((s.st_mtime_ns for s in stats), default=0) == source.mtime_ns:
+        if sum(s.st_mtime_ns for s in stats) == source.mtime_ns:
             return ""
         return "" if digest_files(source.paths) == source.digest else "changed"
     except (OSError, ValueError):  # ValueError: a path that no system could hold

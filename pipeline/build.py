@@ -1,7 +1,7 @@
 """The story of this half: look at the source, plan, run the plan, commit each sample, account for every input."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,9 +11,9 @@ import cache
 from cache import store
 from cache.errors import CacheError, NotACache, RecipeMismatch
 from cache.fingerprint import digest_files, digest_recipe
-from cache.reader import published_samples
+from cache.reader import load_ledger, published_samples
 from cache.schema import Attributes, Entry
-from cache.verify import Report, check, verify
+from cache.verify import LINE, Report, check, verify
 from pipeline import execute
 from pipeline.errors import Excluded, PipelineError, Refused
 from pipeline.labels import LabelReport, apply_labels
@@ -77,26 +77,30 @@ def prepare(
     old = _existing(root, recipe)
     sources = old.sources if old else ()
     _refuse_nested(source, sources)
-    inputs = FINDERS[recipe.kind](source, root, class_names)
+    inputs = FINDERS[recipe.kind](source, root, class_names, old.class_names if old else ())
     names = tuple(inputs.class_names or class_names or (old.class_names if old else TUBERCULOSIS_TYPES))
+    entries = _sound_entries(root)
+    relabel = labels is not None or bool(inputs.class_names)
+    told = {record.id for record in inputs.records} if relabel else set()
+    names, carried = _carry_labels(entries, told, old.class_names if old else (), names, may_add=relabel)
     attributes = Attributes(recipe.kind, recipe.to_json(), names, tuple(dict.fromkeys((*sources, str(source)))))
     report = LabelReport()
     if labels:
         inputs.records, report = apply_labels(inputs.records, labels, len(names), any_header=class_names is not None)
-    entries = store.read_entries(root)
     _refuse_taken_ids(inputs.records, entries)
     _refuse_excluding_samples(str(source), inputs.excluded, entries)
     plan = make_plan(
         inputs.records,
         inputs.excluded,
-        entries,
+        dict(entries) | carried,
         root=str(source),
         recipe=digest_recipe(attributes.recipe),
         software=cache.__version__,
         rows_present=store.rows_present(root),
-        relabel=labels is not None or bool(inputs.class_names),
+        relabel=relabel,
     )
-    _refuse_too_few_classes(names, entries, plan)
+    settled = {entry.id for entry in plan.commits} | set(plan.forget)
+    plan.commits += [entry for entry in carried.values() if entry.id not in settled]
     return Job(source, root, recipe, attributes, inputs, report, entries, plan)
 
 
@@ -159,26 +163,46 @@ def make_sample(root: Path, recipe: Recipe, task: Task) -> Entry:
     refuse = partial(end, "quarantined", source=record.source, details={"software": cache.__version__})
     try:
         _check_files(record)
-        if task.known and digest_files(record.source.paths) == task.known.source.digest:
-            source = replace(record.source, digest=task.known.source.digest)
-            return replace(task.known, source=source, label=record.label, group=record.group)
+        if known := _unchanged(task, record):
+            return known
         made = recipe.make(record.source.paths)
-    except Refused as error:
-        return refuse(reason=str(error))
     except Excluded as error:
         return end("excluded", source=record.source, reason=str(error), details={"software": cache.__version__})
-    except OSError as error:
-        reason = f"it cannot be read ({error.strerror or error}); expected a readable file; check it and run again"
-        return refuse(reason=reason, retry=True)
-    except MemoryError:
-        return refuse(reason="not enough memory; expected it to fit; use fewer --workers and run again", retry=True)
-    except Exception as error:  # noqa: BLE001 - one bad file never ends a run
-        return refuse(reason=f"reading it failed ({type(error).__name__}: {error}); expected a sound file; check it")
+    except Exception as error:
+        if isinstance(error, PipelineError) and not isinstance(error, Refused):
+            raise
+        reason, retry = _reason(error)
+        return refuse(reason=reason, retry=retry)
     source = replace(record.source, digest=made.digest)
     if record.note:
         made.details["notes"].append(record.note)
     nbytes, digest = store.write_chunk(root, task.row, made.values, recipe.dtype)
     return end("complete", source=source, nbytes=nbytes, digest=digest, details=made.details)
+
+
+def _unchanged(task: Task, record: Record) -> Entry | None:
+    """The entry of a sample whose files only look different. Raises PipelineError where another's would be replaced."""
+    known = task.known
+    if known is None:
+        return None
+    if digest_files(record.source.paths) == known.source.digest:
+        source = replace(record.source, digest=known.source.digest)
+        return replace(known, source=source, label=record.label, group=record.group)
+    if known.source.root != record.source.root:
+        raise _other_source(record, known)
+    return None
+
+
+def _reason(error: Exception) -> tuple[str, bool]:
+    """Why an input is quarantined, and whether that may pass by itself. One bad file never ends a run."""
+    if isinstance(error, Refused):
+        return str(error), False
+    if isinstance(error, OSError):
+        what = error.strerror or error
+        return f"it cannot be read ({what}); expected a readable file; check it and run again", True
+    if isinstance(error, MemoryError):
+        return "not enough memory; expected it to fit; use fewer --workers and run again", True
+    return f"reading it failed ({type(error).__name__}: {error}); expected a sound file; check it", False
 
 
 def _check_files(record: Record) -> None:
@@ -195,14 +219,19 @@ def _check_files(record: Record) -> None:
             raise Refused(f"{path.name!r} is {kind}", "a file", "rename it, or take it out of SOURCE")
 
 
-def _make_all(writer: store.CacheWriter, recipe: Recipe, tasks: Sequence[Task], executor: Executors) -> Iterator[Entry]:
-    """Run `tasks` and commit what comes of them, yielding each entry once it is durable."""
+def _make_all(
+    writer: store.CacheWriter, recipe: Recipe, tasks: Sequence[Task], executor: Executors, keep: bool = False
+) -> Iterator[Entry]:
+    """Run `tasks` and commit what comes of them, yielding each entry once it is durable.
+
+    With `keep` only samples are committed: what could not be made stays in the ledger as it was.
+    """
     if not tasks:
         return
     with executor as run_all:
         for batch in run_all(partial(make_sample, writer.root, recipe), tasks):
             entries = [_lost(task, recipe, end) if isinstance(end, execute.Lost) else end for task, end in batch]
-            writer.commit(entries)
+            writer.commit(entry for entry in entries if entry.state == "complete" or not keep)
             yield from entries
 
 
@@ -229,7 +258,11 @@ def _existing(root: Path, recipe: Recipe) -> Attributes | None:
     try:
         old = store.read_attributes(root)
     except NotACache as error:
-        if store.is_ours(root) or not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+            return None
+        if store.is_ours(root):  # begun by a run that was stopped before there was anything to describe, or not ours
+            if store.has_attributes(root) or store.read_entries(root):
+                raise
             return None
         raise CacheError(f"{root} exists and is not a cache; choose a CACHE path that is not there yet") from error
     if difference := describe_difference(old.recipe, recipe.to_json()):
@@ -250,16 +283,25 @@ def _refuse_nested(source: Path, sources: Sequence[str]) -> None:
 
 
 def _refuse_taken_ids(records: Sequence[Record], entries: Mapping[str, Entry]) -> None:
-    """Raise where an input of another SOURCE, still there, has the id of one of `records`."""
+    """Raise where an input of another SOURCE, still there or of another size, has the id of one of `records`."""
     for record in records:
         entry = entries.get(record.id)
         if entry is None or entry.source.root == record.source.root:
             continue
+        if entry.state == "complete" and entry.source.size != record.source.size:
+            raise _other_source(record, entry)
         if all(path.exists() for path in entry.source.paths):
             raise PipelineError(
                 f"{record.source.paths[0]} and {entry.source.paths[0]} would both get the id {record.id!r}; "
                 "rename one, or use another CACHE"
             )
+
+
+def _other_source(record: Record, entry: Entry) -> PipelineError:
+    return PipelineError(
+        f"{record.source.paths[0]} would replace the sample {record.id!r}, made of {entry.source.paths[0]}, which has "
+        "other bytes; put it back there, rename the new one, or use another CACHE"
+    )
 
 
 def _refuse_excluding_samples(root: str, excluded: Mapping[str, str], entries: Mapping[str, Entry]) -> None:
@@ -273,16 +315,34 @@ def _refuse_excluding_samples(root: str, excluded: Mapping[str, str], entries: M
             )
 
 
-def _refuse_too_few_classes(names: Sequence[str], entries: Mapping[str, Entry], plan: Plan) -> None:
-    """Raise where samples would keep labels that `names` does not reach."""
-    after = dict(entries) | {entry.id: entry for entry in plan.commits}
-    redone = {task.record.id for task in plan.tasks}
-    highest = max((entry.label for name, entry in after.items() if name not in redone), default=-1)
-    if highest >= len(names):
-        raise PipelineError(
-            f"{len(names)} class names ({', '.join(names)}), but the cache has samples of class {highest + 1}; "
-            "give a name for each class, or labels of the new classes with --labels"
+def _sound_entries(root: Path) -> dict[str, Entry]:
+    """The ledger's entries. Raises where samples have lost theirs, which a new ledger would forget."""
+    loaded, lost = load_ledger(root)
+    if lost:
+        raise CacheError(
+            f"{len(lost)} samples of {root}, such as {lost[0].id}, have lost their ledger lines; run `repair` first"
         )
+    return loaded.entries
+
+
+def _carry_labels(
+    entries: Mapping[str, Entry], told: Container[str], old: Sequence[str], names: tuple[str, ...], may_add: bool
+) -> tuple[tuple[str, ...], dict[str, Entry]]:
+    """Class names, and the entries whose label must change, so that samples not `told` anew keep their class by name.
+
+    Classes still in use are added to `names` where it `may_add`; raises where they are missing otherwise.
+    """
+    kept = [entry for entry in entries.values() if entry.id not in told and 0 <= entry.label < len(old)]
+    if missing := sorted({old[entry.label] for entry in kept} - set(names)):
+        if not may_add:
+            raise PipelineError(
+                f"the cache has samples of class {', '.join(missing)}, which is not among {', '.join(names)}; "
+                "name these classes too, or give the labels again with --labels"
+            )
+        names = (*names, *missing)
+    position = {name: label for label, name in enumerate(names)}
+    moved = [replace(entry, label=position[old[entry.label]]) for entry in kept]
+    return names, {entry.id: entry for entry in moved if entry != entries[entry.id]}
 
 
 @dataclass(frozen=True)
@@ -301,9 +361,9 @@ def estimate(job: Job, tries: int = 3) -> Estimate | None:
     by_size = sorted(job.plan.tasks, key=lambda task: task.record.source.size)
     middle = len(by_size) // 2
     execute.pin_threads()
-    for task in by_size[middle : middle + tries]:
+    for task in [task for task in by_size if not task.record.refusal][middle : middle + tries]:
         start = time.perf_counter()
-        with suppress(Refused, OSError):
+        with suppress(Exception):  # whatever it is, the run will name it
             made = job.recipe.make(task.record.source.paths)
             nbytes = len(store.encode(made.values, job.recipe.dtype))
             return Estimate(task.record.id, time.perf_counter() - start, nbytes, execute.peak_memory())
@@ -351,7 +411,7 @@ def repair(job: RepairJob, executor: Executors, watch: Watcher) -> Healing:
     recipe = recipe_from_json(job.attributes.recipe)
     healing = job.healing
     with store.writing(job.root, job.attributes, job.entries) as writer:
-        for entry in _make_all(writer, recipe, job.tasks, executor):
+        for entry in _make_all(writer, recipe, job.tasks, executor, keep=True):
             watch(entry)
             if entry.state == "complete":
                 healing.healed.append(entry.id)
@@ -380,13 +440,18 @@ def _repair_tasks(
         yield Task(replace(record, label=sample.label, group=sample.group), sample.row)
     for name in lost & published.keys():
         healing.failed[name] = f"{faults[name]}; but no source of this name is below {', '.join(attributes.sources)}"
-    healing.healed += lost - published.keys()  # unreadable ledger lines and arrays, dropped and published anew
+    unknown = lost - published.keys()  # unreadable ledger lines and arrays, dropped and published anew
+    lines = {name for name in unknown if name.startswith(LINE)}
+    if len(lines) > len(published.keys() - entries.keys()):  # no array says whose they were
+        healing.failed |= dict.fromkeys(lines, "dropped; run `preprocess` to make again what it was about")
+        unknown -= lines
+    healing.healed += unknown
 
 
 def _rediscover(attributes: Attributes, ids: set[str]) -> Iterator[Record]:
     """The records of `ids` in the folders the cache was made from."""
     for source in attributes.sources if ids else ():
         with suppress(PipelineError):
-            for record in FINDERS[attributes.kind](Path(source), None, None).records:
+            for record in FINDERS[attributes.kind](Path(source)).records:
                 if record.id in ids:
                     yield record

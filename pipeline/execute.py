@@ -285,7 +285,8 @@ class _Run:
         """Take stock of the workers; the tasks of those that are gone have died with them."""
         self.looked = time.monotonic()
         self.workers = set(self.client.nthreads())
-        if self.workers:
+        self.hung &= self.workers
+        if self.workers - self.hung:
             self.seen_workers = self.looked
         elif self.looked - self.seen_workers > NO_WORKER_SECONDS:
             raise PipelineError(
@@ -313,7 +314,8 @@ class _Run:
             self.client.restart_workers([worker], timeout=NO_WORKER_SECONDS, raise_for_error=False)
 
     def _late(self, tasks: list[Any], timeout: float) -> list[tuple[Any, Any]]:
-        if len(tasks) > 1:  # one of them hangs: alone it will show
+        if len(tasks) > 1:  # one of them hangs, and will show it alone; or all of a sudden they take long
+            self.seconds = HANDFUL_SECONDS
             return self._died(tasks)
         self._clear(tasks[0])
         return [(tasks[0], timed_out(timeout))]
@@ -331,7 +333,7 @@ class _Run:
 
     def _clear(self, task: Any) -> None:
         if self.deaths.pop(id(task), 0):
-            self.suspects.remove(task)
+            self.suspects = deque(suspect for suspect in self.suspects if suspect is not task)
 
 
 def default_workers() -> int:

@@ -133,7 +133,7 @@ def _columns(header: list[str], any_header: bool) -> tuple[int, int, int] | None
     names = [name.lower() for name in header]
     patient = names.index("patient") if "patient" in names else -1
     if any_header:  # a number there is a label: the header was left out
-        usable = len(header) >= 2 and _label(header[1], 10**9) is None
+        usable = len(header) >= 2 and _label(header[1], 10**9) is None and patient != 1
         return (0, 1, patient if patient > 1 else -1) if usable else None
     if "filename" in names and "typeoftb" in names:
         return names.index("filename"), names.index("typeoftb"), patient

@@ -62,7 +62,9 @@ def make_plan(
             continue
         if not relabel and (record.label, record.group) != (entry.label, entry.group):
             record = replace(record, label=entry.label, group=entry.group)
-        if not _ended(entry, recipe, software, rows_present):
+        if entry.state == "complete" and record.source.size < 0:  # a link that leads nowhere, say
+            plan.vanished.append(entry.id)
+        elif not _ended(entry, recipe, software, rows_present):
             plan.tasks.append(Task(record, entry.row))
         elif not same_files(entry.source, record.source):
             plan.tasks.append(Task(record, entry.row, entry if entry.state == "complete" else None))
@@ -72,7 +74,7 @@ def make_plan(
     plan.commits += _exclusions(excluded, entries, root)
     seen = {record.id for record in records} | {exclusion_id(root, file) for file in excluded}
     gone = [entry for entry in entries.values() if entry.source.root == root and entry.id not in seen]
-    plan.vanished = [entry.id for entry in gone if entry.state == "complete"]
+    plan.vanished += [entry.id for entry in gone if entry.state == "complete"]
     plan.forget = [entry.id for entry in gone if entry.state != "complete"]
     return plan
 

@@ -57,11 +57,14 @@ class Inputs:
     class_names: tuple[str, ...] = ()
 
 
-def find_scans(root: Path, skip: Path | None = None, _: Sequence[str] | None = None) -> Inputs:
+def find_scans(
+    root: Path, skip: Path | None = None, class_names: Sequence[str] | None = None, known: Sequence[str] = ()
+) -> Inputs:
     """Every `.nii`, `.nii.gz` and `.hdr`/`.img` pair below `root`, any depth and case, in the order of their ids.
 
     A lone half of a pair is a record too, to be quarantined with its reason. `skip` (the cache) is not entered.
-    Raises PipelineError where `root` is no folder or two inputs would get one id.
+    Classes are none of its business: a labels CSV says them. Raises PipelineError where `root` is no folder or two
+    inputs would get one id.
     """
     found = walk(root, SCAN_ENDINGS, skip)
     pairs: dict[str, dict[str, str]] = defaultdict(dict)
@@ -78,18 +81,20 @@ def find_scans(root: Path, skip: Path | None = None, _: Sequence[str] | None = N
     return Inputs(_sorted((record(root, *item) for item in files), root), found.excluded)
 
 
-def find_clips(root: Path, skip: Path | None = None, class_names: Sequence[str] | None = None) -> Inputs:
+def find_clips(
+    root: Path, skip: Path | None = None, class_names: Sequence[str] | None = None, known: Sequence[str] = ()
+) -> Inputs:
     """Every clip of a `Class/v_Class_gNN_cMM.avi` tree at any depth below `root`, in the order of their ids.
 
     The label is the folder, whatever the file's own name says; the group is `Class/gNN` by the file's name, or the
     clip itself with a note. `class_names` says which classes and in which order, by default all, sorted; clips of
-    other classes are excluded. Raises PipelineError like `find_scans`, and where a class is not there.
+    other classes are excluded. Raises PipelineError like `find_scans`, and where a class is neither there nor `known`.
     """
     found = walk(root, CLIP_ENDINGS, skip)
     paths = [PurePosixPath(file) for file in found.files]
     there = {path.parent.name for path in paths} - {""}
     names = tuple(class_names or sorted(there))
-    if unknown := [name for name in names if name not in there]:
+    if unknown := [name for name in names if name not in there and name not in known]:
         raise PipelineError(
             f"no clips of class {', '.join(unknown)} below {root}; expected classes among {', '.join(sorted(there))}"
         )
@@ -205,7 +210,7 @@ def observe(source: Source) -> Source:
         stats = [os.stat(f"{source.root}/{file}") for file in source.files]  # noqa: PTH116 - for 100,000 files
     except (OSError, ValueError):
         return replace(source, size=-1, mtime_ns=-1)
-    return replace(source, size=sum(s.st_size for s in stats), mtime_ns=max((s.st_mtime_ns for s in stats), default=0))
+    return replace(source, size=sum(s.st_size for s in stats), mtime_ns=sum(s.st_mtime_ns for s in stats))
 
 
 def _one_id(name: str, first: str, second: str, root: Path) -> PipelineError:

@@ -255,7 +255,8 @@ def test_a_chunk_of_another_size_than_the_cache_s_raises_before_anything_is_retu
 def test_a_shape_that_no_chunk_could_have_is_refused_before_anything_is_allocated(tiny):
     document = json.loads((tiny / "zarr.json").read_bytes())
     document["attributes"]["recipe"]["depth"] = 10**9
-    (tiny / "zarr.json").write_text(json.dumps(document))
+    for name in ("zarr.json", "ledger/zarr.json"):
+        (tiny / name).write_text(json.dumps(document))
     with pytest.raises(NotACache, match="takes 40000000000 bytes a sample, at most 2147483631 fit"):
         open_cache(tiny)
 

@@ -114,7 +114,7 @@ def test_a_pair_of_files_is_one_source(tmp_path):
     image.write_bytes(b"345")
     os.utime(header, ns=(0, 5))
     os.utime(image, ns=(0, 7))
-    source = Source(str(tmp_path), ("a.hdr", "a.img"), 5, 7)
+    source = Source(str(tmp_path), ("a.hdr", "a.img"), 5, 5 + 7)
     assert source_change(source) == ""
     image.write_bytes(b"34")
     assert source_change(source) == "changed"

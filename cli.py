@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DONE, FAILED, QUARANTINED, STOPPED, TERMINATED = 0, 1, 3, 130, 143
 CLIP_SECONDS = 300.0
 LINE_SECONDS = 5.0  # between progress lines where there is no terminal
+# As in cache.schema, which is too heavy to import for --help.
 DTYPES = ("uint8", "uint16", "float16", "float32")
 ADDRESS = re.compile(r"((tcp|tls|ws|wss|ucx)://)?([^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 
@@ -210,12 +211,7 @@ def ct(
         order = 1 if recipe["preset"] == "original" else 3
     wanted = _recipe(CtRecipe, order=order, dtype=dtype or CtRecipe.dtype, **recipe)
     job = build.prepare(source, cache, wanted, _names("--class-names", class_names), labels)
-    _refuse_nothing(job)
-    if dry_run:
-        _dry_run(job, workers, as_json, quiet)
-    else:
-        executor = _executor(workers, scheduler, len(job.plan.tasks), (job.source, job.root))
-        _run(job, executor, stop_on_error, as_json, quiet)
+    _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet)
 
 
 @preprocess.command()
@@ -273,12 +269,7 @@ def video(
     wanted = _recipe(VideoRecipe, dtype=dtype or VideoRecipe.dtype, **recipe)
     names = PAPER_CLASSES if classes == "paper" else _names("--classes", classes)
     job = build.prepare(source, cache, wanted, names)
-    _refuse_nothing(job)
-    if dry_run:
-        _dry_run(job, workers, as_json, quiet)
-    else:
-        executor = _executor(workers, scheduler, len(job.plan.tasks), (job.source, job.root), clip_timeout)
-        _run(job, executor, stop_on_error, as_json, quiet)
+    _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet, clip_timeout)
 
 
 def _recipe(kind: Callable[..., Any], **parameters: Any) -> Any:
@@ -289,6 +280,25 @@ def _recipe(kind: Callable[..., Any], **parameters: Any) -> Any:
         return kind(**parameters)
     except PipelineError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _preprocess(
+    job: "Job",
+    workers: int | None,
+    scheduler: str | None,
+    dry_run: bool,
+    stop_on_error: bool,
+    as_json: bool,
+    quiet: bool,
+    timeout: float | None = None,
+) -> None:
+    """Run a prepared job, or say what it would do."""
+    _refuse_nothing(job)
+    if dry_run:
+        _dry_run(job, workers, as_json, quiet)
+    else:
+        executor = _executor(workers, scheduler, len(job.plan.tasks), (job.source, job.root), timeout)
+        _run(job, executor, stop_on_error, as_json, quiet)
 
 
 def _refuse_nothing(job: "Job") -> None:

@@ -69,7 +69,7 @@ def prepare(
 ) -> Job:
     """Look at SOURCE and CACHE and decide what there is to do. Nothing is written.
 
-    `class_names` of None keeps those of the cache, or takes those usual for the kind. Raises PipelineError or
+    `class_names` of None takes the class folders of clips; for CT those of the cache, or the five types. Raises PipelineError or
     CacheError where a run cannot start: no such folder, two inputs of one id, unreadable labels, or a CACHE that is
     something else or of another recipe.
     """

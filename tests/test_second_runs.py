@@ -1,4 +1,4 @@
-"""A cache met again: the source, the classes or the labels have changed meanwhile, and no sample changes its meaning."""
+"""A cache met again after its source, classes or labels have changed: no sample changes its meaning."""
 
 import json
 import shutil
@@ -108,7 +108,7 @@ def test_class_names_in_another_order_move_labels_with_them(scans):
 
 
 def test_class_names_without_a_class_in_use_are_refused(scans):
-    with pytest.raises(PipelineError, match="^the cache has samples of class Y, which is not among X, Z; name these"):
+    with pytest.raises(PipelineError, match=r"^the cache has samples of class Y, which is not among X, Z; name these"):
         run(scans / "s", scans / "c", CtRecipe(**SMALL), class_names=("X", "Z"))
     assert labels(scans / "c") == {"a": "X", "b": "Y"}
 
@@ -121,7 +121,7 @@ def test_a_moved_source_is_known_by_its_bytes_and_another_of_the_same_names_is_r
     assert labels(scans / "c") == {"a": "X", "b": "Y"}
     shutil.rmtree(scans / "t")
     scan(scans / "u" / "a.nii", value=300)
-    with pytest.raises(PipelineError, match="would replace the sample 'a', made of .*other bytes"):
+    with pytest.raises(PipelineError, match=r"would replace the sample 'a', made of .*other bytes"):
         run(scans / "u", scans / "c", CtRecipe(**SMALL))
     scan(scans / "u" / "a.nii", shape=(7, 7, 7))
     with pytest.raises(PipelineError, match="would replace the sample 'a'"):

@@ -69,9 +69,9 @@ def prepare(
 ) -> Job:
     """Look at SOURCE and CACHE and decide what there is to do. Nothing is written.
 
-    `class_names` of None takes the class folders of clips; for CT those of the cache, or the five types. Raises PipelineError or
-    CacheError where a run cannot start: no such folder, two inputs of one id, unreadable labels, or a CACHE that is
-    something else or of another recipe.
+    `class_names` of None takes the class folders of clips; for CT those of the cache, or the five types. Raises
+    PipelineError or CacheError where a run cannot start: no such folder, two inputs of one id, unreadable labels, or a
+    CACHE that is something else or of another recipe.
     """
     source, root = source.resolve(), root.resolve()
     old = _existing(root, recipe)

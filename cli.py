@@ -44,7 +44,7 @@ class Commands(click.Group):
         except (KeyboardInterrupt, click.Abort) as stop:
             for number in (signal.SIGINT, signal.SIGTERM):  # impatient further ones must not spoil the end
                 signal.signal(number, signal.SIG_IGN)
-            click.echo("Stopped. What was committed is kept: run the same command again to go on.", err=True)
+            click.echo(f"Stopped. What was saved is kept: run the same command again{_resuming()} to go on.", err=True)
             ctx.exit(TERMINATED if isinstance(stop, Terminated) else STOPPED)
         except Exception as error:  # noqa: BLE001 - the one place where errors become messages
             click.echo(f"Error: {_one_line(error)}", err=True)
@@ -52,6 +52,11 @@ class Commands(click.Group):
         finally:
             if signal.getsignal(signal.SIGTERM) is _terminate:
                 signal.signal(signal.SIGTERM, before)
+
+
+def _resuming() -> str:
+    """What to add to a command that does not go on by itself."""
+    return ", with --resume," if "train" in sys.argv[1:2] and "--resume" not in sys.argv else ""
 
 
 class Terminated(KeyboardInterrupt):
@@ -65,9 +70,10 @@ def _terminate(*_: object) -> None:
 def _one_line(error: Exception) -> str:
     from cache.errors import CacheError
     from pipeline.errors import PipelineError
+    from trainer.errors import TrainerError
 
     text = printable(str(error))
-    if isinstance(error, CacheError | PipelineError):
+    if isinstance(error, CacheError | PipelineError | TrainerError):
         return text
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else "cannot go on: "
@@ -115,7 +121,7 @@ PATH = GivenPath(path_type=Path)
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print it.")
 def main() -> None:
-    """Resize CT scans and action clips once, into a Zarr cache, and look after that cache."""
+    """Resize CT scans and action clips once, into a Zarr cache, look after that cache, and train from it."""
 
 
 @main.group()
@@ -448,6 +454,206 @@ def repair(cache: Path, workers: int | None, scheduler: str | None, as_json: boo
         click.get_current_context().exit(FAILED)
 
 
+# -- training ----------------------------------------------------------------------------------------------------------
+
+READERS = click.option(
+    "--readers", type=click.IntRange(1), default=2, show_default=True, help="Threads that read from the cache."
+)
+TRAINING = options(
+    click.argument("cache", type=PATH),
+    click.argument("run", type=PATH),
+    click.option("--backbone", type=click.Choice(("vgg16", "small")), help="Default: vgg16; small: for demo and CPU."),
+    click.option("--weights", help="Of the backbone: imagenet (default), none, or a Keras weights file."),
+    click.option(
+        "--input-map",
+        type=click.Choice(("imagenet", "glorot")),
+        help="Start of the 1×1×1 convolution: what the backbone expects (default), or random.",
+    ),
+    click.option("--rnn", type=click.Choice(("lstm", "gru")), help="Over the slices; default: lstm."),
+    click.option(
+        "--freeze-backbone/--train-backbone",
+        default=None,
+        help="Default: frozen in pretraining with vgg16, trained otherwise.",
+    ),
+    click.option("--epochs", type=int, help="At most; training ends before if nothing improves. Default: 100."),
+    click.option("--batch-size", type=int, help="Default: 2."),
+    click.option("--optimizer", type=click.Choice(("sgd", "adam")), help="Default: sgd; for small adam."),
+    click.option("--learning-rate", type=float, help="At first; default: 0.001."),
+    click.option("--seed", type=int, help="Of split, first weights, order and augmentation. Default: 0."),
+    click.option(
+        "--class-weights/--no-class-weights", default=None, help="Weigh classes by how rare they are. Default: no."
+    ),
+    click.option("--split", type=PATH, help="Which ids train and validate: another run's split.json, or one by hand."),
+    click.option(
+        "--frame-block", type=int, help="Slices at a time in the backbone, 0: all; bounds memory. Default: 10."
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(("float32", "mixed_bfloat16")),
+        help="Default: float32; mixed_bfloat16 for recent GPUs.",
+    ),
+    click.option("--jit-compile/--no-jit-compile", default=None, help="Compile by XLA. Default: no."),
+    click.option("--resume", is_flag=True, help="Go on with the run in RUN where it stopped."),
+    click.option(
+        "--save-every",
+        type=click.FloatRange(0),
+        default=60.0,
+        show_default=True,
+        help="Seconds between checkpoints within an epoch.",
+    ),
+    READERS,
+    OUTPUT,
+)
+
+
+@main.group()
+def train() -> None:
+    """Train a network on a cache: first on clips, then on CT."""
+
+
+@train.command()
+@TRAINING
+def pretrain(**given: Any) -> None:
+    """Train on the clips of CACHE with the backbone frozen, into the new folder RUN.
+
+    A run that was stopped goes on by the same command with --resume.
+
+    \b
+    Example:
+      python cli.py train pretrain clips.zarr runs/pretrained --weights vgg16.weights.h5
+    """
+    _train("pretrain", **given)
+
+
+@train.command()
+@TRAINING
+@click.option("--from", "parent", type=PATH, help="The run to start from; default: none, the paper's `No PT`.")
+@click.option("--augment/--no-augment", default=None, help="Turn scans anew in each epoch. Default: no.")
+@click.option(
+    "--augment-by", metavar="A,B,…", default="rotation", show_default=True, help="Of rotation, shift and blur."
+)
+def finetune(augment: bool | None, augment_by: str, **given: Any) -> None:
+    """Train all layers on the scans of CACHE, into the new folder RUN.
+
+    \b
+    Example:
+      python cli.py train finetune ct.zarr runs/pt_cw_aug --from runs/pretrained --class-weights --augment
+    """
+    if augment is not None:
+        given["augmentation"] = _names("--augment-by", augment_by) if augment else ()
+    _train("finetune", **given)
+
+
+def _train(
+    stage: str,
+    cache: Path,
+    run: Path,
+    split: Path | None,
+    resume: bool,
+    save_every: float,
+    readers: int,
+    as_json: bool,
+    quiet: bool,
+    parent: Path | None = None,
+    **given: Any,
+) -> None:
+    """Run one stage, showing how it goes, and print the metrics of its best weights."""
+    from trainer import backend
+
+    device = backend.start()
+    from trainer.report import metrics_lines
+    from trainer.train import Request, train
+
+    chosen = {name: value for name, value in given.items() if value is not None}
+    request = Request(stage, cache, run, chosen, parent, split, resume, readers, save_every)
+    with Training(quiet or as_json) as listener:
+        listener.note(device)
+        metrics = train(request, listener)
+    if as_json:
+        _say_json(metrics)
+    elif not quiet:
+        _say(["", f"{run}: the best epoch on {metrics['n']} validation samples", *metrics_lines(metrics)])
+
+
+@main.command()
+@click.argument("run", type=PATH)
+@click.argument("cache", type=PATH)
+@click.option(
+    "--part",
+    type=click.Choice(("train", "validation", "test")),
+    help="Of the run's split, on the cache it was trained on; default: validation.",
+)
+@click.option("--picture", type=PATH, help="Write the confusion matrix there, as PNG.")
+@READERS
+@OUTPUT
+def evaluate(
+    run: Path, cache: Path, part: str | None, picture: Path | None, readers: int, as_json: bool, quiet: bool
+) -> None:
+    """Say how well RUN does on CACHE: kappa, accuracy, F1 of each class, confusion matrix, 95 % intervals.
+
+    On the cache it was trained on, only its validation ids count.
+
+    \b
+    Example:
+      python cli.py evaluate runs/pt_cw_aug ct.zarr
+    """
+    from trainer import backend
+
+    backend.start()
+    from trainer import report
+    from trainer.evaluate import evaluate as score
+
+    with Progress(0, quiet, "predicted") as progress:
+        metrics = score(run, cache, part, readers, progress.at)
+    if picture:
+        report.write_picture(picture, report.confusion_picture(metrics))
+    if as_json:
+        _say_json(metrics)
+    elif not quiet:
+        _say([f"{run} on {cache}, part {metrics['part']}", *report.metrics_lines(metrics)])
+
+
+@main.command()
+@click.argument("run", type=PATH)
+@click.argument("cache", type=PATH)
+@click.argument("out", metavar="OUT.csv", type=PATH)
+@click.option("--ids", type=PATH, help="Predict exactly these: a file with one id or file name a line.")
+@click.option(
+    "--probabilities",
+    type=PATH,
+    is_flag=False,
+    flag_value=Path(),
+    help="Write each class's probability too, to this file; without one to OUT.probabilities.csv.",
+)
+@READERS
+@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+def predict(
+    run: Path, cache: Path, out: Path, ids: Path | None, probabilities: Path | None, readers: int, quiet: bool
+) -> None:
+    """Write what RUN predicts for each sample of CACHE to OUT.csv, as ImageCLEF takes it: `TST_0001.nii.gz,2`.
+
+    \b
+    Example:
+      python cli.py predict runs/pt_cw_aug test.zarr submission.csv --ids test_ids.txt
+    """
+    from trainer import backend
+
+    backend.start()
+    from trainer import submission
+    from trainer.evaluate import predictions
+
+    wanted = submission.read_ids(ids) if ids else None
+    with Progress(0, quiet, "predicted") as progress:
+        found = predictions(run, cache, wanted, readers, progress.at)
+    submission.write_submission(out, found)
+    if probabilities is not None:
+        beside = out.with_name(f"{out.stem}.probabilities.csv")
+        submission.write_probabilities(beside if probabilities == Path() else probabilities, found)
+    if not quiet:
+        left = len(found.cache) - len(found.ids)
+        _say([f"{out}: {len(found.ids)} samples" + (f", {left} of {cache} not asked for" if left else "")])
+
+
 # -- demo --------------------------------------------------------------------------------------------------------------
 
 
@@ -540,6 +746,56 @@ class Progress:
             left = f"{(total - done) / rate:.0f} s left"
             quarantined = f", {self.quarantined} quarantined" if self.verb == "done" else ""
             click.echo(f"{done} of {total} {self.verb}, {rate:.1f}/s, {left}{quarantined}", err=True)
+
+
+class Training:
+    """How training goes: a bar for each epoch on stderr, a line after it; plain lines where that is no terminal."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.printed = time.monotonic()
+        self.bar: Any = None
+        self.noted: set[str] = set()
+
+    def __enter__(self) -> "Training":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        self.bar = None
+
+    def note(self, text: str) -> None:
+        """Say something, once."""
+        if not self.quiet and text not in self.noted:
+            self.noted.add(text)
+            click.echo(printable(text), err=True)
+
+    def at_step(self, epoch: int, done: int, total: int, loss: float) -> None:
+        if self.quiet:
+            return
+        if sys.stderr is not None and sys.stderr.isatty():
+            if self.bar is None:
+                from tqdm import tqdm
+
+                self.bar = tqdm(desc=f"epoch {epoch + 1}", total=total, unit=" steps", dynamic_ncols=True, leave=False)
+            self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            self.bar.update(done - self.bar.n)
+        elif time.monotonic() - self.printed > LINE_SECONDS:
+            self.printed = time.monotonic()
+            click.echo(f"epoch {epoch + 1}, {done} of {total} steps, loss {loss:.4f}", err=True)
+
+    def after_epoch(self, row: Mapping[str, float], timing: Mapping[str, float], epochs: int) -> None:
+        from trainer.report import epoch_line, stall_advice
+
+        self._close()
+        if not self.quiet:
+            click.echo(epoch_line(row, timing, epochs))
+            if advice := stall_advice(timing):
+                self.note(advice)
 
 
 def _say(lines: Iterable[str]) -> None:

@@ -1,0 +1,82 @@
+"""All that a run must know to go on as if it had never stopped, in one file replaced as a whole.
+
+The file is NumPy's `.npz`, read without pickle: each variable of the model and of its optimizer, and the rest as JSON.
+Training draws nothing from a stateful generator: the order of samples, and what augmentation does to each, follow from
+the seed, the epoch and the sample.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from trainer.errors import TrainerError
+from trainer.files import replace
+
+Row = dict[str, float]
+
+
+@dataclass
+class State:
+    """Where a run is: `step` batches into `epoch`, both from 0, which had `seen` samples, the sums over them of
+    `losses` and `hits`; `counters` are those of its callbacks.
+
+    `history` has one row an epoch, without clocks; `timings` are the rows' seconds and share of them spent waiting.
+    `stopped` is why no more epochs follow, "" while some do.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    seen: int = 0
+    losses: float = 0.0
+    hits: float = 0.0
+    counters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    history: list[Row] = field(default_factory=list)
+    timings: list[Row] = field(default_factory=list)
+    stopped: str = ""
+
+    def add(self, count: int, loss: float, accuracy: float) -> None:
+        """A step over `count` samples is through, with these means over them."""
+        self.step += 1
+        self.seen += count
+        self.losses += count * loss
+        self.hits += count * accuracy
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.epoch, self.step, self.seen, self.losses, self.hits = epoch, 0, 0, 0.0, 0.0
+
+
+def save(path: Path, state: State, model: keras.Model) -> None:
+    """Write `state` and every variable of the compiled `model`; a crash leaves the file before, or this one."""
+    arrays = {f"v{number}": np.asarray(keras.ops.convert_to_numpy(v)) for number, v in enumerate(_variables(model))}
+    text = np.frombuffer(json.dumps(asdict(state)).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, state=text, **arrays)  # type: ignore[arg-type]
+    replace(path, buffer.getbuffer())
+
+
+def restore(path: Path, model: keras.Model) -> State:
+    """Put every variable of `model` back as `save` found it, and return the state. Raises TrainerError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        state = State(**json.loads(arrays.pop("state").tobytes()))
+        variables = _variables(model)
+        if [arrays[f"v{n}"].shape for n in range(len(arrays))] != [tuple(v.shape) for v in variables]:
+            raise ValueError("its arrays are not those of this model")
+    except Exception as error:  # whatever a broken file makes NumPy raise
+        raise TrainerError(
+            f"{path} is no checkpoint of this run ({' '.join(str(error).split())}); restore it, or start another run"
+        ) from error
+    for number, variable in enumerate(variables):
+        variable.assign(arrays[f"v{number}"])
+    return state
+
+
+def _variables(model: keras.Model) -> Sequence[Any]:
+    return [*model.weights, *model.optimizer.variables]

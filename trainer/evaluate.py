@@ -1,0 +1,107 @@
+"""What a trained run says of a cache: how often it is right, and what it predicts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache import Cache, open_cache
+from trainer.errors import TrainerError
+from trainer.fit import predict
+from trainer.metrics import score
+from trainer.run import Run, check_cache, is_trained_on, read_run, read_split
+from trainer.stream import READERS, Part, part_of
+from trainer.train import for_stored, trained_model
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`probabilities` float32 (n, classes) of the samples `ids` of `cache`, in the order of `class_names`."""
+
+    cache: Cache
+    ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    probabilities: np.ndarray
+
+
+def evaluate(
+    root: Path, cache_path: Path, part: str | None = None, readers: int = READERS, progress: Progress | None = None
+) -> dict[str, Any]:
+    """The metrics of the run in `root` on a labelled cache, as metrics.json has them.
+
+    On the cache it was trained on, only the ids of one part of its split count, those for validation unless `part`
+    says otherwise; on any other, all that have a label. The metrics' `part` says which ("all" for a whole cache).
+    """
+    run, cache = read_run(root), open_cache(cache_path)
+    check_cache(run, cache)
+    chosen, ids = _scored(root, cache, part)
+    some = part_of(cache, ids)
+    labels = _labels_of_run(run, cache, some)
+    found = _predict(root, run, some, readers, progress)
+    return score(labels, found, run.class_names) | {"part": chosen}
+
+
+def predictions(
+    root: Path,
+    cache_path: Path,
+    ids: Sequence[str] | None = None,
+    readers: int = READERS,
+    progress: Progress | None = None,
+) -> Predictions:
+    """What the run in `root` predicts for these samples of a cache, or for all of them."""
+    run, cache = read_run(root), open_cache(cache_path)
+    check_cache(run, cache)
+    some = part_of(cache, cache.ids if ids is None else _present(cache, ids))
+    if not len(some):
+        raise TrainerError(f"{cache_path} holds no sample; expected some to predict")
+    return Predictions(cache, some.ids, run.class_names, _predict(root, run, some, readers, progress))
+
+
+def _predict(root: Path, run: Run, part: Part, readers: int, progress: Progress | None) -> np.ndarray:
+    model = for_stored(trained_model(root, run), part.cache.attributes.dtype)
+    return predict(model, part, run.config.batch_size, readers=readers, progress=progress)
+
+
+def _scored(root: Path, cache: Cache, part: str | None) -> tuple[str, list[str]]:
+    """Which part is scored, and its ids."""
+    labelled = {name for name, label in zip(cache.ids, cache.labels, strict=True) if label >= 0}
+    if is_trained_on(root, cache):
+        chosen = part or "validation"
+        ids = [name for name in read_split(root / "split.json").parts[chosen] if name in labelled]
+        expected = f"labelled samples of the split's part {chosen!r}"
+    elif part:
+        raise TrainerError(
+            f"--part {part} with {cache.path}, which {root} was not trained on; leave it out to score that cache whole"
+        )
+    else:
+        chosen, ids, expected = "all", [name for name in cache.ids if name in labelled], "labelled samples"
+    if not ids:
+        raise TrainerError(f"{cache.path} has no sample to score; expected {expected}")
+    return chosen, ids
+
+
+def _labels_of_run(run: Run, cache: Cache, part: Part) -> np.ndarray:
+    """The labels of `part` counted in the run's classes, which the cache may have in another order."""
+    number = {name: count for count, name in enumerate(run.class_names)}
+    names = [cache.attributes.class_name(label) for label in part.labels.tolist()]
+    for name in names:
+        if name not in number:
+            raise TrainerError(
+                f"{cache.path} has samples of class {name!r}, the run knows {', '.join(run.class_names)}; "
+                "give a cache of the same classes"
+            )
+    return np.array([number[name] for name in names], np.int64)
+
+
+def _present(cache: Cache, ids: Sequence[str]) -> Sequence[str]:
+    missing = [name for name in ids if name not in cache]
+    if missing:
+        raise TrainerError(
+            f"{len(missing)} of {len(ids)} samples are not in {cache.path}, the first is {missing[0]!r}; "
+            "see `info` for what became of them"
+        )
+    return ids

@@ -1,0 +1,71 @@
+"""Files of a run: each is replaced as a whole, so that a crash or a full disk leaves the one before."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import TrainerError
+
+PARTIAL = "partial-"  # begins the name of a file that is being written
+
+
+def replace(path: Path, data: bytes | memoryview) -> None:
+    """Make `path` a file of `data`, durably."""
+    replace_by(path, lambda partial: partial.write_bytes(data))
+
+
+def replace_by(path: Path, write: Callable[[Path], Any]) -> None:
+    """Make `path` what `write` writes to the path that it is given, durably. Raises TrainerError where that fails."""
+    partial = path.with_name(PARTIAL + path.name)
+    try:
+        write(partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _flush(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        reason = error.strerror or str(error)
+        raise TrainerError(
+            f"cannot write {path}: {reason}; what was saved before is kept, free some space or allow writing, and go on"
+        ) from error
+
+
+def _flush(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    replace(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """The JSON object in `path`, an untrusted file that should be `what`. Raises TrainerError."""
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise TrainerError(f"{path}: {error.strerror}; expected {what}") from error
+    except (ValueError, RecursionError) as error:
+        raise TrainerError(f"{path} is not readable as JSON ({error}); expected {what}") from error
+    if not isinstance(data, dict):
+        raise TrainerError(f"{path} holds a {type(data).__name__}; expected {what}")
+    return data
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """One line a row below a line of names; numbers as `repr` gives them, so that reading gives the same back."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace(path, text.getvalue().encode())

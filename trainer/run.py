@@ -1,0 +1,141 @@
+"""The folder of a run: what is in it, and who may write it.
+
+RUN/
+  config.json      how it trains; the kind, shape, classes and recipe of the cache it trains on
+  split.json       which ids it trains on, and which it validates on
+  samples.json     the digest of each of those samples: what "the cache the run was trained on" is known by
+  model.keras      the weights of the best epoch so far
+  checkpoint.npz   all that `--resume` needs (`checkpoint.py`)
+  history.csv      one line an epoch; timings.csv beside it has what depends on the machine
+  curves.png       the same as a picture
+  metrics.json     how well the best weights do on the validation ids; confusion.png is the same as a picture
+  logs/            for TensorBoard
+  lock             held by the one process that trains; the kernel drops it when that process dies
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cache import Cache
+from trainer import files
+from trainer.config import Config
+from trainer.errors import TrainerError
+from trainer.splits import Split
+
+FORMAT_VERSION = 1
+SAME = ("window", "orientation")  # of a recipe: what changes the meaning of a value or an axis
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's config.json says. `shape` is that of a sample, `recipe` that of the cache it trained on."""
+
+    config: Config
+    kind: str
+    shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+    recipe: Mapping[str, Any]
+    parent: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        about = {"format_version": FORMAT_VERSION, "kind": self.kind, "shape": list(self.shape)}
+        about |= {"class_names": list(self.class_names), "recipe": dict(self.recipe), "from": self.parent}
+        return self.config.to_json() | about
+
+
+def read_run(root: Path) -> Run:
+    """The run in `root`. Raises TrainerError where there is none that this version can read."""
+    data = files.read_json(root / "config.json", "the config.json of a run, as `train` writes it")
+    if data.get("format_version") != FORMAT_VERSION:
+        raise TrainerError(
+            f"{root}/config.json has format_version {data.get('format_version')!r}, expected {FORMAT_VERSION}"
+        )
+    try:
+        shape, names, recipe = data["shape"], data["class_names"], data["recipe"]
+        if not (shape and all(type(size) is int and size > 0 for size in shape)):
+            raise ValueError(f"shape {shape!r}")
+        if not (len(names) > 1 and all(type(name) is str for name in names)):
+            raise ValueError(f"class_names {names!r}")
+        return Run(Config.from_json(data), data["kind"], tuple(shape), tuple(names), dict(recipe), str(data["from"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrainerError(f"{root}/config.json is not that of a run: {error}; restore it, or train again") from error
+
+
+def read_split(path: Path) -> Split:
+    return Split.from_json(files.read_json(path, 'a split such as {"train": [ids], "validation": [ids]}'))
+
+
+def read_samples(root: Path) -> dict[str, str]:
+    """The digest of each sample the run trains or validates on."""
+    return {
+        str(name): str(digest)
+        for name, digest in files.read_json(root / "samples.json", "samples.json of a run").items()
+    }
+
+
+def is_trained_on(root: Path, cache: Cache) -> bool:
+    """True where a sample that the run in `root` trained on is in `cache`, with the same bytes."""
+    recorded, trained = read_samples(root), read_split(root / "split.json").train
+    return any(name in cache and cache.entry(name).digest == recorded.get(name) for name in trained)
+
+
+def check_cache(run: Run, cache: Cache, what: str = "the run") -> None:
+    """Raises TrainerError where the samples of `cache` do not mean what those meant that `run` was trained on."""
+    expected = {"kind": run.kind, "shape": tuple(run.shape)} | {key: run.recipe.get(key) for key in SAME}
+    given = {"kind": cache.kind, "shape": tuple(cache.shape)} | {key: cache.recipe.get(key) for key in SAME}
+    for key, value in expected.items():
+        if given[key] != value:
+            raise TrainerError(
+                f"{cache.path} has {key} {given[key]}, {what} was trained on {key} {value}; "
+                "give a cache built by the same recipe"
+            )
+
+
+@contextmanager
+def writing(root: Path, resume: bool) -> Iterator[bool]:
+    """Hold RUN for training; yields True where there is a run to go on with.
+
+    Raises TrainerError where RUN holds a run already and `resume` is not asked for, where it holds anything else, or
+    while another process trains into it.
+    """
+    begun = check_folder(root, resume)
+    root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise TrainerError(f"another process trains into {root}; wait for it to end, or choose another RUN") from error
+    try:
+        for left in root.glob(f"{files.PARTIAL}*"):
+            left.unlink()
+        yield begun
+    finally:
+        lock.release()
+
+
+def check_folder(root: Path, resume: bool) -> bool:
+    """True where RUN holds a run to go on with. Raises TrainerError where it is not for this process to write."""
+    begun = (root / "config.json").is_file()
+    if begun and not resume:
+        raise TrainerError(f"{root} holds a run already; go on with it by --resume, or choose another RUN")
+    if root.exists() and not root.is_dir():
+        raise TrainerError(f"{root} is a file; expected a folder that is new or empty, or a run to --resume")
+    own = {"lock", "split.json", "samples.json"}  # what a run killed before its config.json leaves
+    foreign = [
+        path.name for path in (root.iterdir() if root.exists() else ()) if not path.name.startswith(files.PARTIAL)
+    ]
+    if not begun and (set(foreign) - own or (foreign and not resume)):
+        raise TrainerError(f"{root} holds {sorted(foreign)[0]!r} and no run; expected a folder that is new or empty")
+    return begun
+
+
+def begin(root: Path, run: Run, split: Split, samples: Mapping[str, str]) -> None:
+    """Write down what the run is; config.json last, for it makes the folder a run."""
+    files.write_json(root / "samples.json", samples)
+    files.write_json(root / "split.json", split.to_json())
+    files.write_json(root / "config.json", run.to_json())

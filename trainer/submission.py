@@ -1,0 +1,70 @@
+"""The files that predictions go to: ImageCLEF's submission, and probabilities. And the ids that must be there."""
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from cache import Cache
+from trainer import files
+from trainer.errors import TrainerError
+from trainer.evaluate import Predictions
+
+ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".avi", ".mp4", ".mov", ".mkv", ".webm")
+
+
+def read_ids(path: Path) -> list[str]:
+    """The ids in `path`, one a line or in the first column of a CSV, with or without the ending of a file.
+
+    Raises TrainerError where there is none, or one twice.
+    """
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except OSError as error:
+        raise TrainerError(f"{path}: {error.strerror}; expected a file with one id a line") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TrainerError(f"{path} is no text ({error}); expected a file with one id a line") from error
+    names = [_without_ending(row[0].strip()) for row in rows if row and row[0].strip()]
+    if names and names[0].lower() in ("filename", "id", "ids"):
+        del names[0]
+    if not names:
+        raise TrainerError(f"{path} holds no id; expected one a line")
+    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    if twice:
+        raise TrainerError(f"{path} has {sorted(twice)[0]!r} more than once; expected each id once")
+    return names
+
+
+def _without_ending(name: str) -> str:
+    return next((name[: -len(ending)] for ending in ENDINGS if name.lower().endswith(ending)), name)
+
+
+def write_submission(path: Path, found: Predictions) -> None:
+    """One line a sample, `TST_0001.nii.gz,2`, the class counted from 1, no header (ImageCLEF 2021 TBT)."""
+    classes = found.probabilities.argmax(axis=1) + 1
+    _write(
+        path, ((_file_name(found.cache, name), int(number)) for name, number in zip(found.ids, classes, strict=True))
+    )
+
+
+def write_probabilities(path: Path, found: Predictions) -> None:
+    """A header of `FileName` and the classes' names, then one line a sample."""
+    rows = zip(found.ids, found.probabilities.tolist(), strict=True)
+    header = ("FileName", *found.class_names)
+    _write(path, (header, *((_file_name(found.cache, name), *(f"{p:.6g}" for p in row)) for name, row in rows)))
+
+
+def _file_name(cache: Cache, name: str) -> str:
+    """The sample's file below its SOURCE, or its id where it was made of none."""
+    files_of = cache.entry(name).source.files
+    return files_of[0] if files_of else name
+
+
+def _write(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    if path.is_dir():
+        raise TrainerError(f"{path} is a folder; expected a file to write")
+    if not path.parent.is_dir():
+        raise TrainerError(f"{path.parent} is no folder; make it first, or choose another place for {path.name}")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    files.replace(path, text.getvalue().encode())

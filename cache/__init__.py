@@ -1,6 +1,15 @@
-"""The contract between preprocessing and training: a Zarr cache of equally shaped volumes, checked on every read."""
+"""The contract between preprocessing and training: a Zarr cache of equally shaped samples, checked on every read."""
 
-from cache.errors import CacheError, CacheLocked, DamagedSample, NotACache, RecipeMismatch, UnknownSample
+from cache.errors import (
+    CacheError,
+    CacheLocked,
+    DamagedSample,
+    InvalidFeatures,
+    NotACache,
+    RecipeMismatch,
+    UnknownSample,
+)
+from cache.features import write_features
 from cache.reader import Cache, open_cache
 
 __version__ = "0.1.0"
@@ -9,8 +18,10 @@ __all__ = [
     "CacheError",
     "CacheLocked",
     "DamagedSample",
+    "InvalidFeatures",
     "NotACache",
     "RecipeMismatch",
     "UnknownSample",
     "open_cache",
+    "write_features",
 ]

@@ -13,6 +13,10 @@ class RecipeMismatch(CacheError, ValueError):
     """The cache was built by another recipe than the one asked for."""
 
 
+class InvalidFeatures(CacheError, ValueError):
+    """Features, or what was said about them, that no cache can hold."""
+
+
 class CacheLocked(CacheError, BlockingIOError):
     """Another run is writing to this cache."""
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from cache.schema import MAX_ROWS, UNLABELLED, Attributes, Entry, scale_factor
 
-DIMENSIONS = ("sample", "depth", "height", "width")
 ROWS = 4096  # in one chunk of a derived array
 COLUMNS = {  # dtype, value of a row without a sample, dtype in memory
     "sample_id": ("string", "", object),
@@ -41,20 +40,20 @@ def documents_of(attributes: Attributes, entries: Iterable[Entry]) -> dict[str, 
     shape = attributes.shape
     scale = scale_factor(attributes.dtype)
     group.create_array(
-        "volume",
+        attributes.layout.array,
         shape=(len(rows), *shape),
         chunks=(1, *shape),
         dtype=attributes.dtype,
         compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
         fill_value=0,
-        dimension_names=DIMENSIONS,
+        dimension_names=attributes.layout.dimensions,
         attributes={} if scale is None else {"scale_factor": scale},
     )
     index: dict[str, Any] = {
         "shape": (len(rows),),
         "chunks": (ROWS,),
         "compressors": (ZstdCodec(), Crc32cCodec()),  # damaged lengths of strings would take gigabytes to decode
-        "dimension_names": DIMENSIONS[:1],
+        "dimension_names": attributes.layout.dimensions[:1],
         "config": {"write_empty_chunks": True},  # or an old chunk would outlive the values it held
     }
     for number, (name, (dtype, fill, memory)) in enumerate(COLUMNS.items()):

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class Cache:
     """The complete samples of a cache, in the order of their rows. Get one by `open_cache`.
 
-    `cache[0]`, `cache[-1]` and `cache["TRN_0001"]` return a new float32 array (depth, height, width) in [0, 1], after
-    comparing every byte read with the sample's record. The view is the moment's: samples that a running
+    `cache[0]`, `cache[-1]` and `cache["TRN_0001"]` return a new float32 array after comparing every byte read with the
+    sample's record: (depth, height, width) in [0, 1], or where the cache holds features `shape`, of any finite values.
+    The view is the moment's: samples that a running
     `preprocess` commits later are seen by opening the cache again. Safe to use from several threads, and to pickle.
     """
 
@@ -50,7 +51,8 @@ class Cache:
 
         Raises UnknownSample, IndexError, or DamagedSample where the bytes are not what was written.
         """
-        return store.read_chunk(self.path, self.entry(key), self.shape, self.attributes.dtype)
+        attributes = self.attributes
+        return store.read_chunk(self.path, self.entry(key), self.shape, attributes.dtype, attributes.layout)
 
     def entry(self, key: SupportsIndex | str) -> Entry:
         """The ledger entry of one sample: its source, digests and record."""
@@ -85,13 +87,18 @@ class Cache:
 
     @property
     def kind(self) -> str:
-        """ "ct" or "video"."""
+        """ "ct", "video" or "features"."""
         return self.attributes.kind
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(depth, height, width) of one sample."""
+    def shape(self) -> tuple[int, ...]:
+        """(depth, height, width) of one sample; of features (depth, channels), or (angles, depth, channels)."""
         return self.attributes.shape
+
+    @property
+    def angles(self) -> tuple[float, ...]:
+        """The rotation of each set of features of a sample in degrees; empty where there is one set, or none."""
+        return self.attributes.angles
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -123,14 +130,16 @@ class Cache:
         return dataset(self)
 
     def montage(self, key: SupportsIndex | str, slices: int = 20) -> "matplotlib.figure.Figure":
-        """A figure of `slices` evenly spaced slices of one sample, the first at the top left."""
+        """A figure of `slices` evenly spaced slices of one sample, the first at the top left.
+
+        Features, of the first angle where there are several, are one image instead: depth by channels.
+        """
         from cache.view import montage
 
         return montage(self, key, slices)
 
     def __repr__(self) -> str:
-        depth, height, width = self.shape
-        return f"<Cache {self.path} · {self.kind} · {len(self)} samples of {depth}×{height}×{width}>"
+        return f"<Cache {self.path} · {self.kind} · {len(self)} samples of {'×'.join(map(str, self.shape))}>"
 
     def _repr_html_(self) -> str:
         from cache.view import summary_html

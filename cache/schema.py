@@ -6,17 +6,53 @@ Everything here may come from an untrusted file, so `from_json` checks types and
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 FORMAT_VERSION = 1
-KINDS = ("ct", "video")
 DTYPES = {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}  # how values may be stored: bytes of one
 STATES = ("complete", "quarantined", "excluded")
 UNLABELLED = -1
 MAX_ROWS = 10**7  # a row beyond is damage: nothing is allocated for it
 MAX_SAMPLE_BYTES = 2**31 - 17  # what one Blosc buffer, a chunk, can hold
+MAX_DEGREES = 360  # of a rotation, either way
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the samples of a kind are stored: in which array, along which axes, by which dtypes; and the cure of damage.
+
+    Values of a `bounded` layout are in [0, 1], those of another any finite numbers.
+    """
+
+    array: str
+    axes: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    bounded: bool
+    remedy: str
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The names of the array's dimensions."""
+        return ("sample", *self.axes)
+
+    def chunk(self, row: int) -> str:
+        """The file of one sample, as a POSIX path below the cache."""
+        return "/".join((self.array, "c", str(row), *("0" for _ in self.axes)))
+
+
+VOLUME = Layout("volume", ("depth", "height", "width"), tuple(DTYPES), bounded=True, remedy="run `repair`")
+FEATURES = Layout(
+    "features",
+    ("depth", "channel"),
+    ("float16", "float32"),
+    bounded=False,
+    remedy="run `features`, or call `write_features`, once more",
+)
+AUGMENTED = replace(FEATURES, axes=("angle", *FEATURES.axes))  # one set of features for each rotation
+SIZES = {"channel": "channels"}  # what the size of an axis is called in recipes, where not by the axis' own name
+LAYOUTS = {"ct": VOLUME, "video": VOLUME, "features": FEATURES}
 
 
 def scale_factor(dtype: str) -> float | None:
@@ -128,7 +164,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Attributes:
-    """The group attributes of a cache. `sources` are the folders its samples came from."""
+    """The group attributes of a cache. `sources` are the folders, or the volume cache, its samples came from."""
 
     kind: str
     recipe: Mapping[str, Any]
@@ -139,20 +175,33 @@ class Attributes:
     def __post_init__(self) -> None:
         if self.format_version != FORMAT_VERSION:
             raise ValueError(f"format_version {self.format_version!r}, expected {FORMAT_VERSION}")
-        if self.kind not in KINDS:
-            raise ValueError(f"kind {self.kind!r}, expected one of {', '.join(KINDS)}")
-        if self.recipe.get("dtype") not in DTYPES:
-            raise ValueError(f"dtype {self.recipe.get('dtype')!r}, expected one of {', '.join(DTYPES)}")
-        shape = tuple(self.recipe.get(name) for name in ("depth", "height", "width"))
+        if self.kind not in LAYOUTS:
+            raise ValueError(f"kind {self.kind!r}, expected one of {', '.join(LAYOUTS)}")
+        if self.recipe.get("dtype") not in self.layout.dtypes:
+            raise ValueError(f"dtype {self.recipe.get('dtype')!r}, expected one of {', '.join(self.layout.dtypes)}")
+        if self.layout is AUGMENTED:
+            _check_angles(self.recipe["angles"])
+        shape = self.shape
         if not all(type(size) is int and size > 0 for size in shape):
-            raise ValueError(f"shape {shape}, expected three positive integers")
+            raise ValueError(f"shape {shape}, expected {len(shape)} positive integers")
         if self.sample_bytes > MAX_SAMPLE_BYTES:
             raise ValueError(f"shape {shape} takes {self.sample_bytes} bytes a sample, at most {MAX_SAMPLE_BYTES} fit")
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(depth, height, width) of every sample."""
-        return (self.recipe["depth"], self.recipe["height"], self.recipe["width"])
+    def layout(self) -> Layout:
+        """How samples are stored; that of features says if there is one set for each of several angles."""
+        return AUGMENTED if self.kind == "features" and "angles" in self.recipe else LAYOUTS[self.kind]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(depth, height, width) of every sample; of features (depth, channels) or (angles, depth, channels)."""
+        sizes = dict(self.recipe) | {"angle": len(self.angles)}
+        return tuple(sizes.get(SIZES.get(axis, axis), 0) for axis in self.layout.axes)
+
+    @property
+    def angles(self) -> tuple[float, ...]:
+        """The rotation of each set of features in degrees; empty where samples have no such axis."""
+        return tuple(self.recipe["angles"]) if self.layout is AUGMENTED else ()
 
     @property
     def dtype(self) -> str:
@@ -182,6 +231,14 @@ class Attributes:
             sources=tuple(_typed(root, str) for root in data.get("sources", ())),
             format_version=_typed(data["format_version"], int),
         )
+
+
+def _check_angles(angles: Any) -> None:
+    numbers = type(angles) is list and all(
+        type(angle) in (int, float) and -MAX_DEGREES <= angle <= MAX_DEGREES for angle in angles
+    )
+    if not numbers or not angles or len(set(angles)) < len(angles):
+        raise ValueError(f"angles {angles!r}, expected a list of different numbers of degrees")
 
 
 def _differing(value: Source | Entry) -> dict[str, Any]:

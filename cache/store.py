@@ -1,7 +1,8 @@
 """The cache on disk: who writes what, and what a crash leaves.
 
     CACHE/                    a Zarr v3 group; attributes: kind, recipe, class_names, format_version, sources
-      volume/c/ROW/0/0/0      one sample, one chunk file, written once by the worker that made it
+      volume/c/ROW/0/0/0      one sample, one chunk file, written once by the worker that made it; in a cache of
+                              features they are features/c/ROW/0/0, or features/c/ROW/0/0/0 with an axis of angles
       label/ sample_id/ group/   small arrays over the sample axis, derived from the ledger
       ledger/                 a group without arrays, that has a copy of the attributes
         entries.jsonl         the truth: how every input ended (see `ledger.py`), written by the coordinator
@@ -35,7 +36,7 @@ from cache.durable import flush_folder, holds, make_folder, write_durably
 from cache.errors import CacheError, CacheLocked, DamagedSample, NotACache
 from cache.fingerprint import digest_bytes
 from cache.index import documents_of
-from cache.schema import Attributes, Entry, scale_factor
+from cache.schema import VOLUME, Attributes, Entry, Layout, scale_factor
 
 # Measured on a real scan (docs/decisions.md): as small as zstd within 8 %, and read twice as fast.
 BLOSC = {"cname": "lz4", "clevel": 5, "shuffle": Blosc.BITSHUFFLE}
@@ -47,8 +48,8 @@ def ledger_path(root: Path) -> Path:
     return root / "ledger" / "entries.jsonl"
 
 
-def chunk_path(root: Path, row: int) -> Path:
-    return root / "volume" / "c" / str(row) / "0" / "0" / "0"
+def chunk_path(root: Path, row: int, layout: Layout = VOLUME) -> Path:
+    return root / layout.chunk(row)
 
 
 def read_attributes(root: Path) -> Attributes:
@@ -85,9 +86,9 @@ def read_entries(root: Path) -> dict[str, Entry]:
 
 
 def rows_present(root: Path) -> set[int]:
-    """The rows that have a chunk file."""
+    """The rows of a volume cache that have a chunk file."""
     try:
-        with os.scandir(root / "volume" / "c") as rows:
+        with os.scandir(root / VOLUME.array / "c") as rows:
             found = [row for row in rows if row.name.isdecimal()]
     except OSError:
         return set()
@@ -113,15 +114,31 @@ def write_chunk(root: Path, row: int, values: np.ndarray, dtype: str) -> tuple[i
     On return the chunk would survive a power cut. Any number of processes may write different rows at once.
     """
     encoded = encode(values, dtype)
-    with _cannot_write(root):
-        write_durably(root, chunk_path(root, row), encoded)
+    write_encoded(root, chunk_path(root, row), encoded)
     return len(encoded), digest_bytes(encoded)
 
 
-def encode(values: np.ndarray, dtype: str) -> bytes:
+def write_encoded(root: Path, path: Path, encoded: bytes) -> None:
+    """Make the chunk in `path` one of `encoded`, durably."""
+    with _cannot_write(root):
+        write_durably(root, path, encoded)
+
+
+def encode(values: np.ndarray, dtype: str, layout: Layout = VOLUME) -> bytes:
     """The bytes of a chunk: what Zarr's bytes and blosc codecs give for `values` stored as `dtype`."""
-    stored = np.ascontiguousarray(quantise(values, dtype).astype(np.dtype(dtype).newbyteorder("<"), copy=False))
+    fitted = quantise(values, dtype) if layout.bounded else finite(values, dtype)
+    stored = np.ascontiguousarray(fitted.astype(np.dtype(dtype).newbyteorder("<"), copy=False))
     return bytes(Blosc(**BLOSC).encode(stored))
+
+
+def finite(values: np.ndarray, dtype: str) -> np.ndarray:
+    """`values` as the float `dtype`. Raises ValueError where one is not a finite number, or too large for it."""
+    with np.errstate(over="ignore"):
+        stored = values.astype(dtype, copy=False)
+    if not np.isfinite(stored).all():
+        place = tuple(map(int, np.argwhere(~np.isfinite(stored))[0]))
+        raise ValueError(f"{values[place]} at {place}, expected finite numbers that {dtype} can hold")
+    return stored
 
 
 def quantise(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -138,9 +155,9 @@ def quantise(values: np.ndarray, dtype: str) -> np.ndarray:
     return np.rint(levels, out=levels).astype(dtype)
 
 
-def read_chunk(root: Path, entry: Entry, shape: tuple[int, int, int], dtype: str) -> np.ndarray:
+def read_chunk(root: Path, entry: Entry, shape: tuple[int, ...], dtype: str, layout: Layout = VOLUME) -> np.ndarray:
     """The stored values of `entry`, exactly as written. Raises DamagedSample unless every byte is as recorded."""
-    encoded = checked_bytes(root, entry)
+    encoded = checked_bytes(root, entry, layout)
     held, needed = int.from_bytes(encoded[4:8], "little"), math.prod(shape) * np.dtype(dtype).itemsize
     if held != needed:  # `held` is from Blosc's header; nothing is allocated before it is known to be right
         raise DamagedSample(f"{entry.id}: its chunk holds {held} bytes of values, {shape} {dtype} takes {needed}")
@@ -152,10 +169,10 @@ def read_chunk(root: Path, entry: Entry, shape: tuple[int, int, int], dtype: str
     return stored
 
 
-def checked_bytes(root: Path, entry: Entry) -> bytes:
+def checked_bytes(root: Path, entry: Entry, layout: Layout = VOLUME) -> bytes:
     """The encoded chunk of `entry` after comparing its size and digest with the record."""
-    path = chunk_path(root, entry.row)
-    remedy = "run `repair` to rebuild it from its source"
+    path = chunk_path(root, entry.row, layout)
+    remedy = f"{layout.remedy} to rebuild it from its source"
     if not entry.digest:
         raise DamagedSample(f"{entry.id}: {entry.reason or 'it has no digest to check'}; {remedy}")
     try:
@@ -235,7 +252,7 @@ def writing(root: Path, attributes: Attributes, planned_on: Mapping[str, Entry])
     """
     with _cannot_write(root):
         make_folder(root / "ledger")
-        make_folder(root / "volume" / "c")  # not left to workers: one would rely on the other to flush it
+        make_folder(root / attributes.layout.array / "c")  # or one worker would rely on another to flush it
     with _lock(root):
         loaded = ledger.load(ledger_path(root))
         if loaded.entries != planned_on:

@@ -11,7 +11,7 @@ from cache import index, store
 from cache.errors import DamagedSample
 from cache.fingerprint import digest_files, digest_recipe
 from cache.reader import load_ledger
-from cache.schema import Entry, Source
+from cache.schema import VOLUME, Entry, Layout, Source
 
 THREADS = 4
 LINE = "ledger line "  # what the key of a damaged ledger line begins with
@@ -45,13 +45,12 @@ def verify(
     lagging = store.unpublished(root)
     loaded, lost = load_ledger(root)
     complete = loaded.of_state("complete")
-    report = Report(damaged={entry.id: f"{entry.reason}; run `repair` to rebuild it from its source" for entry in lost})
+    remedy = attributes.layout.remedy
+    report = Report(damaged={entry.id: f"{entry.reason}; {remedy} to rebuild it from its source" for entry in lost})
     if not lost:
-        for line in loaded.damaged:
-            report.damaged[f"{LINE}{line}"] = (
-                "its checksum does not fit; run `repair` to drop it, then `preprocess` to find again what it named"
-            )
-    faults = index_faults(root, complete + lost)
+        unbelieved = f"its checksum does not fit; {remedy} to drop it, which tells how to find again what it named"
+        report.damaged |= dict.fromkeys((f"{LINE}{line}" for line in loaded.damaged), unbelieved)
+    faults = index_faults(root, complete + lost, remedy)
     if not (lagging or store.unpublished(root)):  # no run was writing all the while
         report.damaged |= faults
 
@@ -62,26 +61,28 @@ def verify(
     with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(drawn), BATCH):
             batch = drawn[start : start + BATCH]
-            for entry, fault in zip(batch, pool.map(lambda e: check(root, e, recipe), batch), strict=True):
+            faulty = pool.map(lambda entry: check(root, entry, recipe, attributes.layout), batch)
+            for entry, fault in zip(batch, faulty, strict=True):
                 _file(report, entry, *fault)
             if progress:
                 progress(start + len(batch), len(drawn))
     return report
 
 
-def check(root: Path, entry: Entry, recipe: str) -> tuple[str, str]:
+def check(root: Path, entry: Entry, recipe: str, layout: Layout = VOLUME) -> tuple[str, str]:
     """What is wrong with one sample: ("", ""), or one of damaged, missing, stale, vanished with the reason."""
-    if not store.chunk_path(root, entry.row).is_file():
-        return "missing", f"its chunk {store.chunk_path(root, entry.row)} is gone; run `repair`"
+    path = store.chunk_path(root, entry.row, layout)
+    if not path.is_file():
+        return "missing", f"its chunk {path} is gone; {layout.remedy}"
     try:
-        store.checked_bytes(root, entry)
+        store.checked_bytes(root, entry, layout)
     except DamagedSample as error:
         return "damaged", str(error).removeprefix(f"{entry.id}: ")
     if entry.recipe != recipe:
-        return "stale", "it was made by another recipe than the cache's; run `repair`"
+        return "stale", f"it was made by another recipe than the cache's; {layout.remedy}"
     change = source_change(entry.source)
     if change == "changed":
-        return "stale", f"its source {entry.source.paths[0]} has changed since; run `preprocess` or `repair`"
+        return "stale", f"its source {entry.source.paths[0]} has changed since; {layout.remedy}"
     return ("vanished", "its source is gone") if change == "vanished" else ("", "")
 
 
@@ -98,7 +99,7 @@ def source_change(source: Source) -> str:
         return "vanished"
 
 
-def index_faults(root: Path, complete: list[Entry]) -> dict[str, str]:
+def index_faults(root: Path, complete: list[Entry], remedy: str) -> dict[str, str]:
     """What plain Zarr users would read otherwise than it was published, or than the ledger says: by its key."""
     try:
         published = json.loads((root / store.DIGESTS).read_bytes())
@@ -107,7 +108,7 @@ def index_faults(root: Path, complete: list[Entry]) -> dict[str, str]:
         changed = [store.DIGESTS]
     if not changed and index.published_rows(root) != index.rows_of(complete):
         changed = list(index.COLUMNS)
-    return dict.fromkeys(changed, "it is not what was published; run `repair` to publish it again")
+    return dict.fromkeys(changed, f"it is not what was published; {remedy} to publish it again")
 
 
 def _is_digest_of(digest: str, path: Path) -> bool:

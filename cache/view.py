@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 
 from cache.errors import CacheError
-from cache.index import DIMENSIONS
 from cache.schema import UNLABELLED
 
 if TYPE_CHECKING:
@@ -24,14 +23,14 @@ THUMBNAIL_PIXELS = 96
 PLANE_OF_KIND = {"ct": "slice", "video": "frame"}
 
 
-class _LazyVolume:
+class _LazySamples:
     """The array protocol Dask needs, over a Cache: whole samples are read, and checked, when they are computed."""
 
     def __init__(self, cache: "Cache") -> None:
         self.cache = cache
         self.shape = (len(cache), *cache.shape)
         self.dtype = np.dtype(np.float32)
-        self.ndim = 4
+        self.ndim = len(self.shape)
 
     def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
         numbers = np.arange(len(self.cache))[key[0]]  # one, where Dask took it out of its slice
@@ -44,58 +43,87 @@ class _LazyVolume:
 def dataset(cache: "Cache") -> "xarray.Dataset":
     """`volume` (sample, depth, height, width) float32 in [0, 1], one Dask chunk a sample; label, sample_id, group.
 
-    Samples are named by their id along `sample`, as in `.sel(sample="TRN_0001")`.
+    A cache of features has `features` (sample, depth, channel) instead, perhaps with an axis `angle` in degrees after
+    the first. Samples are named by their id along `sample`, as in `.sel(sample="TRN_0001")`.
     """
     import dask.array
     import xarray
 
-    volume = dask.array.from_array(
-        _LazyVolume(cache), chunks=(1, *cache.shape), name=False, meta=np.empty((0,) * 4, np.float32)
+    layout = cache.attributes.layout
+    samples = _LazySamples(cache)
+    values = dask.array.from_array(
+        samples, chunks=(1, *cache.shape), name=False, meta=np.empty((0,) * samples.ndim, np.float32)
     )
     ids = np.array(cache.ids, object)
+    angles = {"angle": np.array(cache.angles, np.float64)} if cache.angles else {}
     return xarray.Dataset(
         {
-            "volume": (DIMENSIONS, volume),
+            layout.array: (layout.dimensions, values),
             "label": ("sample", cache.labels),
             "sample_id": ("sample", ids),
             "group": ("sample", np.array(cache.groups, object)),
         },
-        coords={"sample": ids},
+        coords={"sample": ids} | angles,
         attrs={"kind": cache.kind, "class_names": cache.class_names, "recipe": cache.recipe},
     )
 
 
 def montage(cache: "Cache", key: SupportsIndex | str, slices: int = 20) -> "matplotlib.figure.Figure":
-    """`slices` evenly spaced planes of one sample in reading order, gray from 0 to 1, each with its number."""
+    """One sample: `slices` evenly spaced planes of a volume, or the image that features are."""
+    if slices < 1:
+        raise CacheError(f"slices {slices}; expected at least 1")
+    values = cache[key]
+    figure, what = _planes(cache, values, slices) if cache.attributes.layout.bounded else _image(cache, values)
+    entry = cache.entry(key)
+    name, label = _shown(entry.id), _shown(cache.attributes.class_name(entry.label))
+    title = f"{name} · {label} · {what}"
+    figure.suptitle(title.encode("latin-1", "backslashreplace").decode("latin-1"), parse_math=False)  # as fonts have it
+    return figure
+
+
+def _figure(width: float, height: float) -> "matplotlib.figure.Figure":
+    """A figure of inches that notebooks show by itself: without pyplot they have no other way to."""
     from matplotlib.figure import Figure
 
     class Montage(Figure):
-        """A figure that notebooks show by itself: without pyplot they have no other way to."""
-
         def _repr_png_(self) -> bytes:
             picture = io.BytesIO()
             self.savefig(picture, format="png", dpi=80)
             return picture.getvalue()
 
-    if slices < 1:
-        raise CacheError(f"slices {slices}; expected at least 1")
-    entry = cache.entry(key)
-    volume = cache[key]
+    return Montage(figsize=(width, height), layout="constrained")
+
+
+def _image(cache: "Cache", values: np.ndarray) -> tuple["matplotlib.figure.Figure", str]:
+    """Features, of the first angle where there are several, as an image of depth by channels; and its caption."""
+    figure = _figure(8, 3.5)
+    axes = figure.subplots()
+    picture = axes.imshow(_first_set(values), aspect="auto", interpolation="nearest", cmap="viridis")
+    axes.set(xlabel="channel", ylabel="depth")
+    figure.colorbar(picture, ax=axes, label="feature")
+    turned = f", at {cache.angles[0]:g} degrees" if cache.angles else ""
+    return figure, f"features{turned}"
+
+
+def _first_set(values: np.ndarray) -> np.ndarray:
+    """(depth, channels) of features with or without an axis of angles."""
+    return values.reshape(-1, *values.shape[-2:])[0]
+
+
+def _planes(cache: "Cache", volume: np.ndarray, slices: int) -> tuple["matplotlib.figure.Figure", str]:
+    """`slices` evenly spaced planes in reading order, gray from 0 to 1, each with its number; and their caption."""
     planes = np.unique(np.linspace(0, len(volume) - 1, slices).round().astype(int))
     columns = min(len(planes), int(np.ceil(np.sqrt(len(planes) * 1.5))))
     rows = -(-len(planes) // columns)
     tall = min(max(volume.shape[1] / volume.shape[2], 0.5), 4)
-    figure = Montage(figsize=(1.6 * columns, 1.6 * rows * tall + 0.5), layout="constrained")
+    figure = _figure(1.6 * columns, 1.6 * rows * tall + 0.5)
     for number, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if number < len(planes):
             axes.imshow(volume[planes[number]], cmap="gray", vmin=0, vmax=1)
             place = {"transform": axes.transAxes, "va": "top", "in_layout": False}
             axes.text(0.03, 0.97, str(planes[number]), color="gold", fontsize=8, **place)
-    name, label = _shown(entry.id), _shown(cache.attributes.class_name(entry.label))
-    title = f"{name} · {label} · {PLANE_OF_KIND[cache.kind]}s of {len(volume)}"
-    figure.suptitle(title.encode("latin-1", "backslashreplace").decode("latin-1"), parse_math=False)  # as fonts have it
-    return figure
+    return figure, f"{PLANE_OF_KIND[cache.kind]}s of {len(volume)}"
 
 
 def summary_html(cache: "Cache") -> str:
@@ -122,11 +150,14 @@ def _thumbnail(cache: "Cache", number: int) -> str:
 
     name = html.escape(_shown(cache.samples[number].id), quote=True)
     try:
-        volume = cache[number]
+        values = cache[number]
     except CacheError:
         return f'<figure style="display:inline-block;margin:4px"><figcaption>{name}: damaged</figcaption></figure>'
     picture = io.BytesIO()
-    imsave(picture, volume[len(volume) // 2], cmap="gray", vmin=0, vmax=1, format="png")
+    if cache.attributes.layout.bounded:
+        imsave(picture, values[len(values) // 2], cmap="gray", vmin=0, vmax=1, format="png")
+    else:
+        imsave(picture, _first_set(values), cmap="viridis", format="png")
     data = base64.b64encode(picture.getvalue()).decode()
     return (
         '<figure style="display:inline-block;margin:4px">'

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import cache
 from cache import store
-from cache.errors import CacheError, NotACache, RecipeMismatch
+from cache.errors import CacheError
 from cache.fingerprint import digest_files, digest_recipe
 from cache.reader import load_ledger, published_samples
+from cache.resume import carry_labels, existing
 from cache.schema import Attributes, Entry
 from cache.verify import LINE, Report, check, verify
 from pipeline import execute
 from pipeline.errors import Excluded, PipelineError, Refused
 from pipeline.labels import LabelReport, apply_labels
 from pipeline.plan import Plan, Task, make_plan
-from pipeline.recipes import Recipe, describe_difference, recipe_from_json
+from pipeline.recipes import Recipe, recipe_from_json
 from pipeline.sources import FINDERS, TUBERCULOSIS_TYPES, Inputs, Record, observe
 
 Watcher = Callable[[Entry], None]
@@ -74,7 +75,7 @@ def prepare(
     CACHE that is something else or of another recipe.
     """
     source, root = source.resolve(), root.resolve()
-    old = _existing(root, recipe)
+    old = existing(root, recipe.to_json())
     sources = old.sources if old else ()
     _refuse_nested(source, sources)
     inputs = FINDERS[recipe.kind](source, root, class_names, old.class_names if old else ())
@@ -253,25 +254,6 @@ def _lost(task: Task, recipe: Recipe, lost: execute.Lost) -> Entry:
 # -- before a run ------------------------------------------------------------------------------------------------------
 
 
-def _existing(root: Path, recipe: Recipe) -> Attributes | None:
-    """The attributes of the cache in `root`, None where there is none yet. Raises unless `recipe` can go on there."""
-    try:
-        old = store.read_attributes(root)
-    except NotACache as error:
-        if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-            return None
-        if store.is_ours(root):  # begun by a run that was stopped before there was anything to describe, or not ours
-            if store.has_attributes(root) or store.read_entries(root):
-                raise
-            return None
-        raise CacheError(f"{root} exists and is not a cache; choose a CACHE path that is not there yet") from error
-    if difference := describe_difference(old.recipe, recipe.to_json()):
-        raise RecipeMismatch(
-            f"{root} was built by another recipe ({difference}); give the same options, or another CACHE path"
-        )
-    return old
-
-
 def _refuse_nested(source: Path, sources: Sequence[str]) -> None:
     """Raise where files would be in the cache twice: below SOURCE and below a SOURCE of an earlier run."""
     for old in map(Path, sources):
@@ -332,17 +314,13 @@ def _carry_labels(
 
     Classes still in use are added to `names` where it `may_add`; raises where they are missing otherwise.
     """
-    kept = [entry for entry in entries.values() if entry.id not in told and 0 <= entry.label < len(old)]
-    if missing := sorted({old[entry.label] for entry in kept} - set(names)):
-        if not may_add:
-            raise PipelineError(
-                f"the cache has samples of class {', '.join(missing)}, which is not among {', '.join(names)}; "
-                "name these classes too, or give the labels again with --labels"
-            )
-        names = (*names, *missing)
-    position = {name: label for label, name in enumerate(names)}
-    moved = [replace(entry, label=position[old[entry.label]]) for entry in kept]
-    return names, {entry.id: entry for entry in moved if entry != entries[entry.id]}
+    wanted, moved = carry_labels(entries, told, old, names)
+    if (missing := wanted[len(names) :]) and not may_add:
+        raise PipelineError(
+            f"the cache has samples of class {', '.join(missing)}, which is not among {', '.join(names)}; "
+            "name these classes too, or give the labels again with --labels"
+        )
+    return wanted, moved
 
 
 @dataclass(frozen=True)
@@ -393,14 +371,25 @@ class RepairJob:
 
 
 def prepare_repair(root: Path, found: Report | None = None) -> RepairJob:
-    """What to make again so that `verify` finds the cache sound. Nothing is written. Raises NotACache."""
+    """What to make again so that `verify` finds the cache sound. Nothing is written.
+
+    Raises NotACache, and CacheError for features, which what made them must make again.
+    """
     root = root.resolve()
     attributes = store.read_attributes(root)
+    _refuse_features(root, attributes)
     entries = store.read_entries(root)
     found = found or verify(root)
     healing = Healing()
     tasks = list(_repair_tasks(root, attributes, entries, found.damaged | found.missing | found.stale, healing))
     return RepairJob(root, attributes, entries, tasks, healing)
+
+
+def _refuse_features(root: Path, attributes: Attributes) -> None:
+    if attributes.kind == "features":
+        volumes = "".join(attributes.sources[-1:])
+        again = f"run `features {volumes} {root}` again" if volumes else "write it again with `write_features`"
+        raise CacheError(f"{root} is a feature cache, which `repair` cannot rebuild; {again}")
 
 
 def repair(job: RepairJob, executor: Executors, watch: Watcher) -> Healing:

@@ -167,12 +167,6 @@ def recipe_from_json(data: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Where two recipes differ, as "order 3 → 1, window …"; empty where they do not."""
-    names = [name for name in (*old, *(key for key in new if key not in old)) if old.get(name) != new.get(name)]
-    return ", ".join(f"{name} {old.get(name)} → {new.get(name)}" for name in names)
-
-
 def _refuse_half_a_pair(paths: tuple[Path, ...]) -> None:
     other = {".hdr": ".img", ".img": ".hdr"}.get(paths[0].suffix.lower())
     if other and len(paths) == 1:

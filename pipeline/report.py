@@ -26,14 +26,23 @@ def cache_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
 
 def cache_lines(name: str, summary: Summary, attributes: Attributes, unpublished: bool) -> Iterator[str]:
     yield f"{name}: {attributes.kind}, {summary.complete} samples of {'×'.join(map(str, attributes.shape))}"
-    yield f"recipe: {', '.join(f'{key} {value}' for key, value in attributes.recipe.items())}"
+    yield from recipe_lines("recipe", attributes.recipe)
     for label, count in summary.labels.items():
         yield f"  {label or 'unlabelled'}: {count}"
     if unpublished:
-        yield "A run is writing to it, or was interrupted: the same `preprocess` command goes on."
+        how = "`features` command or `write_features` call" if attributes.kind == "features" else "`preprocess` command"
+        yield f"A run is writing to it, or was interrupted: the same {how} goes on."
     yield ledger_line(summary)
     yield from reason_lines("Excluded", summary.excluded)
     yield from reason_lines("Quarantined", summary.quarantined)
+
+
+def recipe_lines(name: str, recipe: Mapping[str, Any]) -> Iterator[str]:
+    """A recipe on one line, and on lines of their own those inside it."""
+    inner = {key: value for key, value in recipe.items() if isinstance(value, Mapping)}
+    yield f"{name}: {', '.join(f'{key} {value}' for key, value in recipe.items() if key not in inner)}"
+    for key, value in inner.items():
+        yield from recipe_lines(key, value)
 
 
 def run_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:

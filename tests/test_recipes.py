@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cache.resume import describe_difference
 from cache.schema import DTYPES
 from pipeline.errors import PipelineError, Refused
-from pipeline.recipes import CtRecipe, describe_difference, recipe_from_json
+from pipeline.recipes import CtRecipe, recipe_from_json
 
 
 @given(
@@ -94,6 +95,7 @@ def test_a_difference_names_each_parameter_old_and_new():
     assert describe_difference(old, new) == "order 3 → 1, window [-1000.0, 400.0] → [-500.0, 400.0]"
     assert describe_difference(old, old) == ""
     assert describe_difference({"a": 1}, {"b": 2}) == "a 1 → None, b None → 2"
+    assert describe_difference({"a": old, "b": {}}, {"a": new, "b": 1}).startswith("a.order 3 → 1, a.window [-1000.0")
 
 
 @pytest.mark.parametrize(("name", "other"), [("x.hdr", ".img"), ("X.IMG", ".hdr")])

@@ -98,7 +98,8 @@ def test_attributes_survive_json():
     "change",
     [
         {"depth": 0}, {"depth": -1}, {"depth": 2.0}, {"depth": True}, {"depth": None}, {"depth": "3"},
-        {"depth": 10**9}, {"height": 2**31}, {"dtype": "int32"}, {"dtype": None}, {"width": []},
+        {"depth": 10**9}, {"height": 2**31}, {"dtype": "int32"}, {"dtype": None}, {"dtype": []}, {"width": []},
+        {"width": [1, 2]}, {"angle": 3, "width": None},
     ],
 )  # fmt: skip
 def test_a_recipe_that_no_sample_could_have_is_refused(change):
@@ -107,7 +108,7 @@ def test_a_recipe_that_no_sample_could_have_is_refused(change):
 
 
 def test_another_kind_or_format_is_refused():
-    with pytest.raises(ValueError, match="kind 'mri', expected one of ct, video"):
+    with pytest.raises(ValueError, match="kind 'mri', expected one of ct, video, features"):
         replace(GOOD, kind="mri")
     with pytest.raises(ValueError, match="format_version 2, expected 1"):
         replace(GOOD, format_version=2)

@@ -81,7 +81,7 @@ def test_a_sample_is_stale_once_its_source_has_other_bytes(tiny, change):
     path = source_of(tiny, "s1")
     change(path)
     report = verify(tiny)
-    assert report.stale == {"s1": f"its source {path} has changed since; run `preprocess` or `repair`"}
+    assert report.stale == {"s1": f"its source {path} has changed since; run `repair`"}
     assert (report.ok, report.sound) == (2, False)
 
 

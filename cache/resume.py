@@ -1,0 +1,70 @@
+"""Going on with a cache that is there already: whether its recipe allows it, and what becomes of its labels."""
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from cache import store
+from cache.errors import CacheError, NotACache, RecipeMismatch
+from cache.schema import Attributes, Entry
+
+
+def existing(root: Path, recipe: Mapping[str, Any]) -> Attributes | None:
+    """The attributes of the cache in `root`, None where there is none yet. Raises unless `recipe` can go on there.
+
+    That is RecipeMismatch where it is of another recipe, NotACache where it cannot be read, and CacheError where
+    something else than a cache is there.
+    """
+    try:
+        old = store.read_attributes(root)
+    except NotACache as error:
+        if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+            return None
+        if store.is_ours(root):  # begun by a run that was stopped before there was anything to describe, or not ours
+            if store.has_attributes(root) or store.read_entries(root):
+                raise
+            return None
+        raise CacheError(f"{root} exists and is not a cache; choose a CACHE path that is not there yet") from error
+    if old.kind != recipe["kind"]:
+        raise RecipeMismatch(f"{root} is a cache of kind {old.kind}, not {recipe['kind']}; give another CACHE path")
+    if difference := describe_difference(old.recipe, recipe):
+        raise RecipeMismatch(
+            f"{root} was built by another recipe ({difference}); give the same options, or another CACHE path"
+        )
+    return old
+
+
+def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Where two recipes differ, as "order 3 → 1, source.window …"; empty where they do not."""
+    return ", ".join(f"{name} {before} → {after}" for name, before, after in _differences(old, new))
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, Any, Any]]:
+    for name in (*old, *(key for key in new if key not in old)):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from _differences(before, after, f"{inside}{name}.")
+        elif before != after:
+            yield f"{inside}{name}", before, after
+
+
+def carry_labels(
+    entries: Mapping[str, Entry], told: Container[str], old: Sequence[str], names: Sequence[str]
+) -> tuple[tuple[str, ...], dict[str, Entry]]:
+    """Class names, and the entries whose label must change, so that samples not `told` anew keep their class by name.
+
+    `old` are the class names there were, `names` those there shall be; classes still in use are added after them.
+    """
+    kept = [entry for entry in entries.values() if entry.id not in told and 0 <= entry.label < len(old)]
+    names = (*names, *sorted({old[entry.label] for entry in kept} - set(names)))
+    position = {name: label for label, name in enumerate(names)}
+    moved = [replace(entry, label=position[old[entry.label]]) for entry in kept]
+    return names, {entry.id: entry for entry in moved if entry != entries[entry.id]}
+
+
+def free_rows(entries: Iterable[Entry]) -> Iterator[int]:
+    """The rows that no entry has, lowest first."""
+    taken = {entry.row for entry in entries}
+    return (row for row in count() if row not in taken)

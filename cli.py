@@ -44,7 +44,7 @@ class Commands(click.Group):
         except (KeyboardInterrupt, click.Abort) as stop:
             for number in (signal.SIGINT, signal.SIGTERM):  # impatient further ones must not spoil the end
                 signal.signal(number, signal.SIG_IGN)
-            click.echo(f"Stopped. What was saved is kept: run the same command again{_resuming()} to go on.", err=True)
+            click.echo(f"Stopped. What was committed is kept: run the same command again{_resuming()} to go on.", err=True)
             ctx.exit(TERMINATED if isinstance(stop, Terminated) else STOPPED)
         except Exception as error:  # noqa: BLE001 - the one place where errors become messages
             click.echo(f"Error: {_one_line(error)}", err=True)
@@ -485,7 +485,9 @@ TRAINING = options(
     ),
     click.option("--split", type=PATH, help="Which ids train and validate: another run's split.json, or one by hand."),
     click.option(
-        "--frame-block", type=int, help="Slices at a time in the backbone, 0: all; bounds memory. Default: 10."
+        "--frame-block",
+        type=int,
+        help="Slices at a time in the backbone: bounds memory. Default: ten of 224×224, more of smaller.",
     ),
     click.option(
         "--precision",

@@ -3,7 +3,9 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
+from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # runs from a checkout that is not installed
@@ -74,3 +76,10 @@ def verdict(what: str, ratio: float, bar: float, at_most: bool = False) -> None:
     """Print one ratio beside its bar."""
     met = ratio <= bar if at_most else ratio >= bar
     print(f"{what}: {ratio:.2f} (bar: {'at most' if at_most else 'at least'} {bar:g}) {'met' if met else 'MISSED'}")
+
+
+def in_own_process(function: Callable, *arguments: object) -> dict:
+    """What `function`, of a module's top level, returns in a process of its own, and its `peak` memory in bytes."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        found = pool.submit(function, *arguments).result()
+        return found | {"peak": pool.submit(execute.peak_memory).result()}

@@ -23,9 +23,9 @@ class Config:
     """Everything that decides what a run computes, given its cache and split.
 
     `weights` is where the backbone's come from: "imagenet", "none" or a file. `frame_block` slices of a volume go
-    through the backbone at a time (0: all). `augmentation` names what is drawn anew for each sample in each epoch.
-    Learning rate × `plateau_factor` after `plateau_patience` epochs without a lower validation loss, end after
-    `stop_patience`.
+    through the backbone at a time (0: as many as have the pixels of ten at 224×224). `augmentation` names what is
+    drawn anew for each sample in each epoch. Learning rate × `plateau_factor` after `plateau_patience` epochs without
+    a lower validation loss, end after `stop_patience`.
     """
 
     stage: str
@@ -45,7 +45,7 @@ class Config:
     class_weights: bool = False
     augmentation: tuple[str, ...] = ()
     seed: int = 0
-    frame_block: int = 10
+    frame_block: int = 0
     precision: str = "float32"
     jit_compile: bool = False
 

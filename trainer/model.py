@@ -24,6 +24,7 @@ from trainer.config import Config
 
 RNN_UNITS = 256
 DENSE_UNITS = 1024
+BLOCK_PIXELS = 10 * 224 * 224  # of a block of slices: 5.2 GB for a step of two volumes through VGG-16
 VGG_MEANS = (103.939, 116.779, 123.68)  # ImageNet's, blue, green, red, of 0..255: what VGG-16's weights expect removed
 INPUT_MAPS = {"vgg16": (255.0, tuple(-mean for mean in VGG_MEANS)), "small": (1.0, (-0.5, -0.5, -0.5))}
 LEAST_SIDE = {"vgg16": 32, "small": 16}  # px that the poolings and strides of a backbone need
@@ -38,7 +39,8 @@ def build_model(config: Config, shape: tuple[int, int, int], classes: int) -> ke
     with precision(config.precision):
         keras.utils.set_random_seed(config.seed)
         volume = keras.Input(shape, name="volume")
-        frames = FrameEncoder(config.backbone, config.input_map, config.frame_block, name="frames")
+        block = config.frame_block or max(1, BLOCK_PIXELS // (shape[1] * shape[2]))
+        frames = FrameEncoder(config.backbone, config.input_map, block, name="frames")
         model = keras.Model(volume, _sequence_layers(frames(volume), config, classes), name="viptt_net")
     frames.backbone.trainable = not config.freeze_backbone
     return model

@@ -13,7 +13,8 @@ RUN/
   lock             held by the one process that trains; the kernel drops it when that process dies
 """
 
-from collections.abc import Iterator, Mapping
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from cache import Cache
+from cache.store import has_attributes
 from trainer import files
 from trainer.config import Config
 from trainer.errors import TrainerError
@@ -29,6 +31,11 @@ from trainer.splits import Split
 
 FORMAT_VERSION = 1
 SAME = ("window", "orientation")  # of a recipe: what changes the meaning of a value or an axis
+BEGUN = ("lock", "split.json", "samples.json")  # what a run killed before its config.json leaves
+OWN = (
+    *BEGUN, "config.json", "model.keras", "checkpoint.npz", "history.csv", "timings.csv", "curves.png", "metrics.json",
+    "confusion.png", "logs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,17 +64,29 @@ def read_run(root: Path) -> Run:
         )
     try:
         shape, names, recipe = data["shape"], data["class_names"], data["recipe"]
-        if not (shape and all(type(size) is int and size > 0 for size in shape)):
-            raise ValueError(f"shape {shape!r}")
-        if not (len(names) > 1 and all(type(name) is str for name in names)):
-            raise ValueError(f"class_names {names!r}")
+        if not (shape and type(shape) is list and all(type(size) is int and size > 0 for size in shape)):
+            raise ValueError(f"shape {reprlib.repr(shape)}, expected a list of positive integers")
+        if not (type(names) is list and len(names) > 1 and all(map(_is_name, names)) and len({*names}) == len(names)):
+            raise ValueError(f"class_names {reprlib.repr(names)}, expected a list of different names")
         return Run(Config.from_json(data), data["kind"], tuple(shape), tuple(names), dict(recipe), str(data["from"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise TrainerError(f"{root}/config.json has no {error}; restore it, or train again") from error
+    except (TypeError, ValueError, TrainerError) as error:
         raise TrainerError(f"{root}/config.json is not that of a run: {error}; restore it, or train again") from error
 
 
+def _is_name(value: object) -> bool:
+    """True for text that any file can hold: a lone surrogate, as JSON allows it, is none."""
+    return isinstance(value, str) and value.encode(errors="ignore").decode() == value
+
+
 def read_split(path: Path) -> Split:
-    return Split.from_json(files.read_json(path, 'a split such as {"train": [ids], "validation": [ids]}'))
+    """The split in `path`, which may be made by hand. Raises TrainerError."""
+    data = files.read_json(path, 'a split such as {"train": [ids], "validation": [ids]}')
+    try:
+        return Split.from_json(data)
+    except TrainerError as error:
+        raise TrainerError(f"{path}: {error}") from error
 
 
 def read_samples(root: Path) -> dict[str, str]:
@@ -103,7 +122,7 @@ def writing(root: Path, resume: bool) -> Iterator[bool]:
     Raises TrainerError where RUN holds a run already and `resume` is not asked for, where it holds anything else, or
     while another process trains into it.
     """
-    begun = check_folder(root, resume)
+    check_folder(root, resume)
     root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / "lock")
     try:
@@ -111,8 +130,9 @@ def writing(root: Path, resume: bool) -> Iterator[bool]:
     except Timeout as error:
         raise TrainerError(f"another process trains into {root}; wait for it to end, or choose another RUN") from error
     try:
-        for left in root.glob(f"{files.PARTIAL}*"):
-            left.unlink()
+        begun = check_folder(root, resume)  # once more: another process may have come first
+        for name in OWN:
+            (root / f"{files.PARTIAL}{name}").unlink(missing_ok=True)
         yield begun
     finally:
         lock.release()
@@ -123,15 +143,26 @@ def check_folder(root: Path, resume: bool) -> bool:
     begun = (root / "config.json").is_file()
     if begun and not resume:
         raise TrainerError(f"{root} holds a run already; go on with it by --resume, or choose another RUN")
-    if root.exists() and not root.is_dir():
+    if (root.exists() or root.is_symlink()) and not root.is_dir():
         raise TrainerError(f"{root} is a file; expected a folder that is new or empty, or a run to --resume")
-    own = {"lock", "split.json", "samples.json"}  # what a run killed before its config.json leaves
-    foreign = [
-        path.name for path in (root.iterdir() if root.exists() else ()) if not path.name.startswith(files.PARTIAL)
-    ]
-    if not begun and (set(foreign) - own or (foreign and not resume)):
-        raise TrainerError(f"{root} holds {sorted(foreign)[0]!r} and no run; expected a folder that is new or empty")
+    if not begun and (cache := inside_cache(root)):
+        raise TrainerError(f"{root} is inside the cache {cache}, which holds samples only; choose another RUN")
+    foreign = _foreign(root, BEGUN if resume else ("lock",))
+    if not begun and foreign:
+        raise TrainerError(f"{root} holds {foreign[0]!r} and no run; expected a folder that is new or empty")
     return begun
+
+
+def _foreign(root: Path, known: Sequence[str]) -> list[str]:
+    """The names in `root` that are not `known`, nor are files of a run that were being written."""
+    names = [path.name for path in root.iterdir()] if root.exists() else []
+    return sorted({*names} - {*known} - {f"{files.PARTIAL}{name}" for name in OWN})
+
+
+def inside_cache(path: Path) -> Path | None:
+    """The cache that `path` is or lies in, None where there is none."""
+    place = path.resolve()
+    return next((folder for folder in (place, *place.parents) if has_attributes(folder)), None)
 
 
 def begin(root: Path, run: Run, split: Split, samples: Mapping[str, str]) -> None:

@@ -28,7 +28,7 @@ from trainer.weights import load_backbone, load_model, take_over
 
 STAGES = {"pretrain": PRETRAIN, "finetune": FINETUNE}
 # `small` starts untrained: it is trained in both stages, at once, and by an optimizer that needs no patience.
-SMALL = {"freeze_backbone": False, "weights": "none", "frame_block": 0, "optimizer": "adam"}
+SMALL = {"freeze_backbone": False, "weights": "none", "optimizer": "adam"}
 
 
 @dataclass(frozen=True)

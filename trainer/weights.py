@@ -1,5 +1,9 @@
 """Where a model's first weights come from: ImageNet, a file, or an earlier run."""
 
+import io
+import warnings
+import zipfile
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +12,6 @@ import keras
 from trainer.errors import TrainerError
 
 WAY_OUT = "give a file of VGG-16's convolutions, --weights PATH, or --weights none"
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError, IndexError)
 
 
 def load_backbone(backbone: keras.Model, name: str, weights: str) -> None:
@@ -28,7 +31,9 @@ def load_backbone(backbone: keras.Model, name: str, weights: str) -> None:
 def _imagenet() -> list[Any]:
     """The weights of Keras' own VGG-16; they are kept in its cache folder after the first time."""
     try:
-        return keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(32, 32, 3)).get_weights()
+        with redirect_stdout(io.StringIO()):  # where Keras writes how the download goes, and we perhaps JSON
+            vgg16 = keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(32, 32, 3))
+        return vgg16.get_weights()
     except Exception as error:  # Keras raises a bare Exception where the download fails
         raise TrainerError(f"cannot fetch the ImageNet weights ({_first_line(error)}); {WAY_OUT}") from error
 
@@ -39,19 +44,30 @@ def _load_file(backbone: keras.Model, path: Path) -> None:
     if path.suffix not in (".h5", ".keras"):
         raise TrainerError(f"weights {path}: expected a Keras weights file, .weights.h5 or .h5; {WAY_OUT}")
     try:
-        backbone.load_weights(path)
-    except UNREADABLE as error:
+        _load_arrays(backbone, path)
+    except Exception as error:  # whatever a broken or foreign file makes Keras raise
         raise TrainerError(f"weights {path} are not VGG-16's convolutions ({_first_line(error)}); {WAY_OUT}") from error
 
 
 def load_model(model: keras.Model, path: Path) -> None:
     """Give `model` the weights in the `.keras` file at `path`. Nothing but arrays is taken from the file."""
     try:
-        model.load_weights(path)
-    except UNREADABLE as error:
+        _load_arrays(model, path)
+    except Exception as error:  # whatever a broken or foreign file makes Keras raise
         raise TrainerError(
             f"{path} does not hold this run's weights ({_first_line(error)}); restore it from a copy, or train again"
         ) from error
+
+
+def _load_arrays(model: keras.Model, path: Path) -> None:
+    """Load what is in `path`. Of a zip every checksum is compared first: Keras reads here and there in it."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} in it is damaged")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a line for each layer that is not in the file; then it raises
+        model.load_weights(path)
 
 
 def take_over(model: keras.Model, parent: keras.Model) -> None:

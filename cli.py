@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,9 @@ class Commands(click.Group):
         except (KeyboardInterrupt, click.Abort) as stop:
             for number in (signal.SIGINT, signal.SIGTERM):  # impatient further ones must not spoil the end
                 signal.signal(number, signal.SIG_IGN)
-            click.echo(f"Stopped. What was committed is kept: run the same command again{_resuming()} to go on.", err=True)
+            click.echo(
+                f"Stopped. What was committed is kept: run the same command again{_resuming()} to go on.", err=True
+            )
             ctx.exit(TERMINATED if isinstance(stop, Terminated) else STOPPED)
         except Exception as error:  # noqa: BLE001 - the one place where errors become messages
             click.echo(f"Error: {_one_line(error)}", err=True)
@@ -459,9 +462,8 @@ def repair(cache: Path, workers: int | None, scheduler: str | None, as_json: boo
 READERS = click.option(
     "--readers", type=click.IntRange(1), default=2, show_default=True, help="Threads that read from the cache."
 )
-TRAINING = options(
-    click.argument("cache", type=PATH),
-    click.argument("run", type=PATH),
+FEATURES = click.option("--features", type=PATH, help="Cached features of CACHE: saves running the backbone.")
+CONFIG = options(
     click.option("--backbone", type=click.Choice(("vgg16", "small")), help="Default: vgg16; small: for demo and CPU."),
     click.option("--weights", help="Of the backbone: imagenet (default), none, or a Keras weights file."),
     click.option(
@@ -495,6 +497,12 @@ TRAINING = options(
         help="Default: float32; mixed_bfloat16 for recent GPUs.",
     ),
     click.option("--jit-compile/--no-jit-compile", default=None, help="Compile by XLA. Default: no."),
+)
+TRAINING = options(
+    click.argument("cache", type=PATH),
+    click.argument("run", type=PATH),
+    click.option("--features", type=PATH, help="Cached features of CACHE: train only what is behind the backbone."),
+    CONFIG,
     click.option("--resume", is_flag=True, help="Go on with the run in RUN where it stopped."),
     click.option(
         "--save-every",
@@ -531,18 +539,18 @@ def pretrain(**given: Any) -> None:
 @TRAINING
 @click.option("--from", "parent", type=PATH, help="The run to start from; default: none, the paper's `No PT`.")
 @click.option("--augment/--no-augment", default=None, help="Turn scans anew in each epoch. Default: no.")
-@click.option(
-    "--augment-by", metavar="A,B,…", default="rotation", show_default=True, help="Of rotation, shift and blur."
-)
-def finetune(augment: bool | None, augment_by: str, **given: Any) -> None:
+@click.option("--augment-by", metavar="A,B,…", help="Of rotation, shift and blur; default: rotation.")
+def finetune(augment: bool | None, augment_by: str | None, **given: Any) -> None:
     """Train all layers on the scans of CACHE, into the new folder RUN.
 
     \b
     Example:
       python cli.py train finetune ct.zarr runs/pt_cw_aug --from runs/pretrained --class-weights --augment
     """
+    if augment_by is not None and not augment:
+        raise click.UsageError("--augment-by says what --augment does; expected --augment too")
     if augment is not None:
-        given["augmentation"] = _names("--augment-by", augment_by) if augment else ()
+        given["augmentation"] = _names("--augment-by", augment_by or "rotation") if augment else ()
     _train("finetune", **given)
 
 
@@ -552,6 +560,7 @@ def _train(
     run: Path,
     split: Path | None,
     resume: bool,
+    features: Path | None,
     save_every: float,
     readers: int,
     as_json: bool,
@@ -567,7 +576,7 @@ def _train(
     from trainer.train import Request, train
 
     chosen = {name: value for name, value in given.items() if value is not None}
-    request = Request(stage, cache, run, chosen, parent, split, resume, readers, save_every)
+    request = Request(stage, cache, run, chosen, parent, split, resume, features, readers, save_every)
     with Training(quiet or as_json) as listener:
         listener.note(device)
         metrics = train(request, listener)
@@ -586,10 +595,18 @@ def _train(
     help="Of the run's split, on the cache it was trained on; default: validation.",
 )
 @click.option("--picture", type=PATH, help="Write the confusion matrix there, as PNG.")
+@FEATURES
 @READERS
 @OUTPUT
 def evaluate(
-    run: Path, cache: Path, part: str | None, picture: Path | None, readers: int, as_json: bool, quiet: bool
+    run: Path,
+    cache: Path,
+    part: str | None,
+    picture: Path | None,
+    features: Path | None,
+    readers: int,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Say how well RUN does on CACHE: kappa, accuracy, F1 of each class, confusion matrix, 95 % intervals.
 
@@ -602,11 +619,12 @@ def evaluate(
     from trainer import backend
 
     backend.start()
-    from trainer import report
+    from trainer import report, submission
     from trainer.evaluate import evaluate as score
 
+    submission.check_outputs(run, [picture] if picture else [])
     with Progress(0, quiet, "predicted") as progress:
-        metrics = score(run, cache, part, readers, progress.at)
+        metrics = score(run, cache, part, readers, progress.at, features)
     if picture:
         report.write_picture(picture, report.confusion_picture(metrics))
     if as_json:
@@ -627,10 +645,18 @@ def evaluate(
     flag_value=Path(),
     help="Write each class's probability too, to this file; without one to OUT.probabilities.csv.",
 )
+@FEATURES
 @READERS
 @click.option("--quiet", is_flag=True, help="No progress, only errors.")
 def predict(
-    run: Path, cache: Path, out: Path, ids: Path | None, probabilities: Path | None, readers: int, quiet: bool
+    run: Path,
+    cache: Path,
+    out: Path,
+    ids: Path | None,
+    probabilities: Path | None,
+    features: Path | None,
+    readers: int,
+    quiet: bool,
 ) -> None:
     """Write what RUN predicts for each sample of CACHE to OUT.csv, as ImageCLEF takes it: `TST_0001.nii.gz,2`.
 
@@ -644,16 +670,104 @@ def predict(
     from trainer import submission
     from trainer.evaluate import predictions
 
+    if probabilities == Path():
+        probabilities = out.with_name(f"{out.stem}.probabilities.csv")
+    outputs = [out, probabilities] if probabilities else [out]
+    submission.check_outputs(run, outputs, [ids] if ids else [])
     wanted = submission.read_ids(ids) if ids else None
     with Progress(0, quiet, "predicted") as progress:
-        found = predictions(run, cache, wanted, readers, progress.at)
+        found = predictions(run, cache, wanted, readers, progress.at, features)
     submission.write_submission(out, found)
-    if probabilities is not None:
-        beside = out.with_name(f"{out.stem}.probabilities.csv")
-        submission.write_probabilities(beside if probabilities == Path() else probabilities, found)
+    if probabilities:
+        submission.write_probabilities(probabilities, found)
     if not quiet:
         left = len(found.cache) - len(found.ids)
         _say([f"{out}: {len(found.ids)} samples" + (f", {left} of {cache} not asked for" if left else "")])
+
+
+@main.command("features")
+@click.argument("cache", type=PATH)
+@click.argument("into", metavar="FEATURES", type=PATH)
+@click.option("--backbone", type=click.Choice(("vgg16", "small")), help="Default: vgg16.")
+@click.option("--weights", help="Of the backbone: imagenet (default), none, or a Keras weights file.")
+@click.option("--input-map", type=click.Choice(("imagenet", "glorot")), help="As in training; default: imagenet.")
+@click.option("--seed", type=int, help="Of random weights. Default: 0.")
+@click.option("--from", "parent", type=PATH, help="Take the backbone of this run instead.")
+@click.option("--augment", is_flag=True, help="One set of features for each of the paper's seven rotations.")
+@READERS
+@OUTPUT
+def extract_features(
+    cache: Path, into: Path, parent: Path | None, augment: bool, readers: int, as_json: bool, quiet: bool, **given: Any
+) -> None:
+    """Compute what the frozen backbone says of every sample of CACHE, once, into FEATURES.
+
+    Run it again to add new samples or to go on after an interruption: what is there and fresh is kept.
+
+    \b
+    Example:
+      python cli.py features clips.zarr clips_features.zarr --weights vgg16.weights.h5
+    """
+    from trainer import backend
+
+    backend.start()
+    from trainer.features import Extraction, extract
+
+    chosen = {name: value for name, value in given.items() if value is not None}
+    with Progress(0, quiet, "through the backbone") as progress:
+        done = extract(Extraction(cache, into, chosen, parent, augment, readers), progress.at)
+    if as_json:
+        _say_json(asdict(done))
+    elif not quiet:
+        gone = f"; {len(done.vanished)} kept that are no more in {cache}" if done.vanished else ""
+        _say([f"{into}: {done.made} made, {done.kept} already there, {done.rate:.1f} frames/s{gone}"])
+
+
+@main.command()
+@click.argument("clips", metavar="VIDEO_CACHE", type=PATH)
+@click.argument("scans", metavar="CT_CACHE", type=PATH)
+@click.argument("folder", metavar="DIR", type=PATH)
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Repeat with as many seeds.")
+@click.option("--features", "frozen", is_flag=True, help="Keep the backbone frozen throughout, on cached features.")
+@click.option("--pretrain-epochs", type=int, help="For pretraining; default: as --epochs.")
+@CONFIG
+@READERS
+@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+def experiment(
+    clips: Path,
+    scans: Path,
+    folder: Path,
+    seeds: int,
+    frozen: bool,
+    pretrain_epochs: int | None,
+    split: Path | None,
+    readers: int,
+    quiet: bool,
+    class_weights: bool | None,
+    **given: Any,
+) -> None:
+    """Repeat the paper's Table 1: No PT, PT, PT+CW and PT+CW+AUG on one split, into DIR/report.md.
+
+    Run it again to go on after an interruption, or with more --seeds: finished parts are kept.
+
+    \b
+    Example:
+      python cli.py experiment clips.zarr ct.zarr table1 --seeds 5 --weights vgg16.weights.h5
+    """
+    if class_weights is not None:
+        raise click.UsageError("--class-weights is one of the strategies compared; leave it out")
+    from trainer import backend
+
+    device = backend.start()
+    from trainer.experiment import Experiment, run_experiment
+
+    chosen = {name: value for name, value in given.items() if value is not None}
+    pretraining = {} if pretrain_epochs is None else {"epochs": pretrain_epochs}
+    asked = Experiment(clips, scans, folder, chosen, pretraining, seeds, frozen, split, readers)
+    with Training(quiet) as observer:
+        observer.note(device)
+        lines = run_experiment(asked, observer)
+    if not quiet:
+        _say([*lines, "", f"{folder / 'report.md'} has this with pictures"])
 
 
 # -- demo --------------------------------------------------------------------------------------------------------------
@@ -776,19 +890,33 @@ class Training:
             self.noted.add(text)
             click.echo(printable(text), err=True)
 
+    def part(self, name: str) -> None:
+        """A part of several begins."""
+        self.noted.clear()
+        self.note(f"-- {name}")
+
+    def at_sample(self, done: int, total: int) -> None:
+        """So many samples are through the backbone."""
+        self._bar("features", done, total, " samples")
+
     def at_step(self, epoch: int, done: int, total: int, loss: float) -> None:
+        self._bar(f"epoch {epoch + 1}", done, total, " steps", f"loss {loss:.4f}")
+
+    def _bar(self, title: str, done: int, total: int, unit: str, more: str = "") -> None:
         if self.quiet:
             return
         if sys.stderr is not None and sys.stderr.isatty():
             if self.bar is None:
                 from tqdm import tqdm
 
-                self.bar = tqdm(desc=f"epoch {epoch + 1}", total=total, unit=" steps", dynamic_ncols=True, leave=False)
-            self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                self.bar = tqdm(desc=title, total=total, unit=unit, dynamic_ncols=True, leave=False)
+            self.bar.set_postfix_str(more, refresh=False)
             self.bar.update(done - self.bar.n)
+            if done == total:
+                self._close()
         elif time.monotonic() - self.printed > LINE_SECONDS:
             self.printed = time.monotonic()
-            click.echo(f"epoch {epoch + 1}, {done} of {total} steps, loss {loss:.4f}", err=True)
+            click.echo(f"{title}, {done} of {total}{unit}{', ' * bool(more)}{more}", err=True)
 
     def after_epoch(self, row: Mapping[str, float], timing: Mapping[str, float], epochs: int) -> None:
         from trainer.report import epoch_line, stall_advice

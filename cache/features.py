@@ -182,6 +182,11 @@ def _is_whole(root: Path, entry: Entry, attributes: Attributes) -> bool:
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 
+def extractor_path(path: str | Path) -> Path:
+    """Where a cache of features keeps its extractor, if that was kept: bytes that only the extractor's program knows."""
+    return Path(path) / "ledger" / "extractor.npz"
+
+
 class FeatureWriter:
     """The one writer of a cache of features. Made by `writing_features`."""
 
@@ -242,6 +247,12 @@ class FeatureWriter:
                 if (known.label, known.group) != (sample.label, sample.group):
                     changed.append(sample.id)
         return changed
+
+    def keep_extractor(self, data: bytes) -> None:
+        """Keep what made the features beside them, as `extractor_path` has it."""
+        path = extractor_path(self._writer.root)
+        if not holds(path, data):
+            store.write_encoded(self._writer.root, path, data)
 
     def commit(self) -> None:
         """Make all samples put so far durable."""

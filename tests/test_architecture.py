@@ -24,7 +24,10 @@ DOORS = {
     "dask": {"cache.view", "pipeline.execute"},  # in view: the arrays behind to_xarray
     "distributed": {"pipeline.execute"},
     "isal": {"pipeline.nifti"},
-    "keras": {f"trainer.{name}" for name in ("backend", "checkpoint", "fit", "model", "train", "weights")},
+    "keras": {
+        f"trainer.{name}"
+        for name in ("backend", "checkpoint", "extractor", "features", "fit", "model", "train", "weights")
+    },
     "matplotlib": {"cache.reader", "cache.view", "trainer.report"},
     "nibabel": {"pipeline.nifti", "pipeline.phantoms"},
     "scipy": {"pipeline.zoom"},

@@ -142,8 +142,8 @@ def group_members(group):
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "a scheduler's SIGTERM"]
 )
 def test_a_stopped_run_says_how_to_go_on_and_leaves_a_sound_cache(number, code, phantom_scans, tmp_path):
-    cache = tmp_path / "ct.zarr"
-    process = start(phantom_scans, cache, "--workers", "2")
+    cache, large = tmp_path / "ct.zarr", ("--depth", "280")  # takes seconds
+    process = start(phantom_scans, cache, "--workers", "2", *large)
     deadline = time.monotonic() + 30
     while not committed(cache) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -155,5 +155,5 @@ def test_a_stopped_run_says_how_to_go_on_and_leaves_a_sound_cache(number, code, 
     )
     assert verify(cache).sound
     done = committed(cache)
-    assert finish(start(phantom_scans, cache, "--workers", "0")) == (0, "")
+    assert finish(start(phantom_scans, cache, "--workers", "2", *large)) == (0, "")
     assert done.items() <= committed(cache).items()

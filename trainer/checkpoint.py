@@ -63,19 +63,33 @@ def save(path: Path, state: State, model: keras.Model) -> None:
 def restore(path: Path, model: keras.Model) -> State:
     """Put every variable of `model` back as `save` found it, and return the state. Raises TrainerError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        state = State(**json.loads(arrays.pop("state").tobytes()))
+        state = _state(arrays.pop("state").tobytes())
         variables = _variables(model)
-        if [arrays[f"v{n}"].shape for n in range(len(arrays))] != [tuple(v.shape) for v in variables]:
+        found = [arrays[f"v{n}"] for n in range(len(arrays))]
+        if len(found) != len(variables) or not all(map(_fits, found, variables)):
             raise ValueError("its arrays are not those of this model")
     except Exception as error:  # whatever a broken file makes NumPy raise
         raise TrainerError(
             f"{path} is no checkpoint of this run ({' '.join(str(error).split())}); restore it, or start another run"
         ) from error
-    for number, variable in enumerate(variables):
-        variable.assign(arrays[f"v{number}"])
+    for variable, array in zip(variables, found, strict=True):
+        variable.assign(array)
     return state
+
+
+def _state(text: bytes) -> State:
+    """The state in `text`, JSON. Raises ValueError or TypeError where it is none."""
+    state = State(**json.loads(text))
+    for name, default in vars(State()).items():
+        if type(getattr(state, name)) is not type(default):
+            raise TypeError(f"{name} {getattr(state, name)!r}")
+    return state
+
+
+def _fits(array: np.ndarray, variable: Any) -> bool:
+    return array.shape == tuple(variable.shape) and np.can_cast(array.dtype, variable.dtype, "same_kind")
 
 
 def _variables(model: keras.Model) -> Sequence[Any]:

@@ -1,5 +1,6 @@
 """How a run trains: PRETRAIN and FINETUNE are two values of one frozen class (ViPTT-Net §2.3, §3.2)."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -25,7 +26,8 @@ class Config:
     `weights` is where the backbone's come from: "imagenet", "none" or a file. `frame_block` slices of a volume go
     through the backbone at a time (0: as many as have the pixels of ten at 224×224). `augmentation` names what is
     drawn anew for each sample in each epoch. Learning rate × `plateau_factor` after `plateau_patience` epochs without
-    a lower validation loss, end after `stop_patience`.
+    a lower validation loss, end after `stop_patience`. With `cached_features` what is before the RNN was computed
+    beforehand and is not trained, the map to its input included.
     """
 
     stage: str
@@ -48,6 +50,7 @@ class Config:
     frame_block: int = 0
     precision: str = "float32"
     jit_compile: bool = False
+    cached_features: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -57,10 +60,11 @@ class Config:
             self._whole(name, 1)
         for name in ("seed", "frame_block"):
             self._whole(name, 0)
-        if not 0 < self.learning_rate < float("inf"):
+        if not 0 < self.learning_rate <= sys.float_info.max:
             raise TrainerError(f"learning_rate {self.learning_rate}; expected a number above 0")
-        if not 0 < self.validation_fraction < 1:
-            raise TrainerError(f"validation_fraction {self.validation_fraction}; expected a number between 0 and 1")
+        for name in ("plateau_factor", "validation_fraction"):
+            if not 0 < getattr(self, name) < 1:
+                raise TrainerError(f"{name} {getattr(self, name)}; expected a number between 0 and 1")
         self._check_augmentation()
 
     def _whole(self, name: str, least: int) -> None:

@@ -1,7 +1,7 @@
 """What a trained run says of a cache: how often it is right, and what it predicts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,13 @@ import numpy as np
 
 from cache import Cache, open_cache
 from trainer.errors import TrainerError
+from trainer.extractor import check_features
 from trainer.fit import predict
+from trainer.inputs import as_they_are, prediction_batch
 from trainer.metrics import score
 from trainer.run import Run, check_cache, is_trained_on, read_run, read_split
 from trainer.stream import READERS, Part, part_of
-from trainer.train import for_stored, trained_model
+from trainer.train import trained_model, trained_on
 
 Progress = Callable[[int, int], None]
 
@@ -29,19 +31,25 @@ class Predictions:
 
 
 def evaluate(
-    root: Path, cache_path: Path, part: str | None = None, readers: int = READERS, progress: Progress | None = None
+    root: Path,
+    cache_path: Path,
+    part: str | None = None,
+    readers: int = READERS,
+    progress: Progress | None = None,
+    features: Path | None = None,
 ) -> dict[str, Any]:
     """The metrics of the run in `root` on a labelled cache, as metrics.json has them.
 
     On the cache it was trained on, only the ids of one part of its split count, those for validation unless `part`
     says otherwise; on any other, all that have a label. The metrics' `part` says which ("all" for a whole cache).
+    With a cache of its `features` the volumes are not read.
     """
     run, cache = read_run(root), open_cache(cache_path)
     check_cache(run, cache)
     chosen, ids = _scored(root, cache, part)
     some = part_of(cache, ids)
     labels = _labels_of_run(run, cache, some)
-    found = _predict(root, run, some, readers, progress)
+    found = _predict(root, run, some, features, readers, progress)
     return score(labels, found, run.class_names) | {"part": chosen}
 
 
@@ -51,19 +59,28 @@ def predictions(
     ids: Sequence[str] | None = None,
     readers: int = READERS,
     progress: Progress | None = None,
+    features: Path | None = None,
 ) -> Predictions:
-    """What the run in `root` predicts for these samples of a cache, or for all of them."""
+    """What the run in `root` predicts for these samples of a cache, or for all; from its `features` where given."""
     run, cache = read_run(root), open_cache(cache_path)
     check_cache(run, cache)
     some = part_of(cache, cache.ids if ids is None else _present(cache, ids))
     if not len(some):
         raise TrainerError(f"{cache_path} holds no sample; expected some to predict")
-    return Predictions(cache, some.ids, run.class_names, _predict(root, run, some, readers, progress))
+    return Predictions(cache, some.ids, run.class_names, _predict(root, run, some, features, readers, progress))
 
 
-def _predict(root: Path, run: Run, part: Part, readers: int, progress: Progress | None) -> np.ndarray:
-    model = for_stored(trained_model(root, run), part.cache.attributes.dtype)
-    return predict(model, part, run.config.batch_size, readers=readers, progress=progress)
+def _predict(
+    root: Path, run: Run, part: Part, features: Path | None, readers: int, progress: Progress | None
+) -> np.ndarray:
+    model = trained_model(root, run)
+    stored = part.cache
+    if features:
+        stored = open_cache(features)
+        check_features(stored, part.cache, model, part.ids)
+        part = replace(part, cache=stored)
+    batch, transform = prediction_batch(run.config, stored), as_they_are(stored)
+    return predict(trained_on(model, stored), part, batch, transform, readers, progress)
 
 
 def _scored(root: Path, cache: Cache, part: str | None) -> tuple[str, list[str]]:

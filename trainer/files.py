@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,12 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """One line a row below a line of names; numbers as `repr` gives them, so that reading gives the same back."""
+    names = list(rows[0]) if rows else []
+    write_rows(path, [names, *([row[name] for name in names] for row in rows)])
+
+
+def write_rows(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """One line a row, quoted where CSV needs it."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     replace(path, text.getvalue().encode())

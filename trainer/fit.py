@@ -57,6 +57,7 @@ class Data:
     class_weights: np.ndarray | None = None
     transform: Callable[[int, np.ndarray, str], np.ndarray] | None = None
     validation_transform: Transform | None = None
+    validation_batch: int = 2
     readers: int = READERS
 
 
@@ -87,8 +88,8 @@ def fit(
     state = checkpoint.restore(path, model) if path.is_file() else State()
     callbacks = _callbacks(model, config, state)
     save = partial(checkpoint.save, path, state, model)
-    if state.stopped == "epochs" and state.epoch < config.epochs:
-        state.stopped = ""
+    if state.stopped in ("", "epochs"):  # how many epochs there are may have been changed since
+        state.stopped = "epochs" if state.epoch >= config.epochs else ""
     _write_tables(folder, state)
     while not state.stopped:
         timing = _epoch(model, config, data, state, listener, _every(save_seconds, save))
@@ -142,7 +143,7 @@ def _epoch(
 def _validated(model: keras.Model, config: Config, data: Data, state: State) -> Row:
     """The epoch's row of the history."""
     labels = data.validation.labels
-    probabilities = predict(model, data.validation, config.batch_size, data.validation_transform, data.readers)
+    probabilities = predict(model, data.validation, data.validation_batch, data.validation_transform, data.readers)
     confusion = confusion_matrix(labels, probabilities.argmax(axis=1), probabilities.shape[1])
     return {
         "epoch": state.epoch + 1,

@@ -84,15 +84,36 @@ def paired_bootstrap(
     `confusion_matrix` does, and where there are no cases.
     """
     before, after = (statistic(confusion_matrix(truth, predicted, classes)) for predicted in (first, second))
-    cells, counts = np.unique(np.array([truth, first, second], np.int64), axis=1, return_counts=True)
-    drawn = _redraw(counts, resamples, seed).astype(np.float64)
-    stacks = (_collect(drawn, cells[0] * classes + cells[row], classes) for row in (1, 2))
-    one, other = map(statistic, stacks)
+    one, other = resampled(truth, [first, second], classes, statistic, resamples, seed)
+    return (float(after - before), *compare(one, other))
+
+
+def compare(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
+    """(low, high, p) of `other` - `one`, a statistic on the same resamples (r,), as `paired_bootstrap` has them."""
     differences = other - one
     low, high = np.percentile(differences, PERCENTILES)
     tail = min(np.sum(differences <= 0), np.sum(differences >= 0))
-    p = min(1.0, 2 * (1 + tail) / (1 + resamples))
-    return float(after - before), float(low), float(high), float(p)
+    p = min(1.0, 2 * (1 + tail) / (1 + len(differences)))
+    return float(low), float(high), float(p)
+
+
+def resampled(
+    truth: np.ndarray,
+    predictions: Sequence[np.ndarray],
+    classes: int,
+    statistic: Statistic = kappa,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> np.ndarray:
+    """float64 (predictions, resamples, …): `statistic` of each of several predictions for the same cases, redrawn.
+
+    The r-th resample holds the same cases for all. Raises TrainerError as `confusion_matrix` does.
+    """
+    for predicted in predictions:
+        confusion_matrix(truth, predicted, classes)
+    cells, counts = np.unique(np.array([truth, *predictions], np.int64), axis=1, return_counts=True)
+    drawn = _redraw(counts, resamples, seed).astype(np.float64)
+    return np.array([statistic(_collect(drawn, cells[0] * classes + row, classes)) for row in cells[1:]])
 
 
 def cross_entropy(truth: np.ndarray, probabilities: np.ndarray) -> float:

@@ -1,58 +1,83 @@
 """What a run tells people: pictures and lines."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from trainer import files
 
+MOST_COUNTED = 30  # classes whose counts can be read in a picture
+MOST_CHARACTERS = 24  # of a class's name there
 SHADED = 0.5  # of the row's total: cells above have white figures
 MOST_STALLED = 0.05  # of an epoch spent waiting for data, before something should be changed
 
 
 def curves_picture(history: Sequence[Mapping[str, float]]) -> Figure:
     """Loss, and agreement with the labels, over the epochs; the best epoch is marked."""
-    epochs = [row["epoch"] for row in history]
-    best = min(history, key=lambda row: row["val_loss"])["epoch"]
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
     loss, agreement = figure.subplots(1, 2)
-    panels = (
-        (loss, "loss", ("loss", "val_loss")),
-        (agreement, "agreement", ("accuracy", "val_accuracy", "val_kappa")),
-    )
-    for axes, title, names in panels:
-        for name in names:
-            axes.plot(epochs, [row[name] for row in history], marker="." if len(epochs) < 30 else "", label=name)
-        axes.axvline(best, color="0.6", linestyle=":", label=f"lowest val_loss, epoch {best:g}")
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(title)
-        axes.legend(fontsize="small")
+    _curves(loss, "loss", history, ("loss", "val_loss"))
+    _curves(agreement, "agreement", history, ("accuracy", "val_accuracy", "val_kappa"))
+    agreement.set_ylim(min(0, *(row["val_kappa"] for row in history)) - 0.04, 1.04)
     return figure
 
 
+def _curves(axes: Axes, title: str, history: Sequence[Mapping[str, float]], names: Sequence[str]) -> None:
+    epochs = [row["epoch"] for row in history]
+    best = min(history, key=lambda row: row["val_loss"])["epoch"]
+    for name in names:
+        axes.plot(epochs, [row[name] for row in history], marker="o" if len(epochs) < 30 else "", ms=4, label=name)
+    axes.axvline(best, color="0.6", linestyle=":", zorder=0, label=f"lowest val_loss, epoch {best:g}")
+    axes.set_xlim(0.5, max(epochs) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(title)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False, fontsize="small")
+
+
 def confusion_picture(metrics: Mapping[str, Any]) -> Figure:
-    """The confusion matrix of `metrics` (as in metrics.json), counts on shares of each row."""
-    names, counts = metrics["class_names"], np.array(metrics["confusion"])
+    """The confusion matrix of `metrics` (as in metrics.json), counts on shares of each row; of many classes no counts.
+
+    At most 14 inches a side, however many classes there are and whatever they are called.
+    """
+    names, counts = [_shown(name) for name in metrics["class_names"]], np.array(metrics["confusion"])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 2.2 + 0.6 * len(names)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    cell = min(0.6, 10 / len(names))  # inches
+    side, beside = max(2.2, cell * len(names)), 0.8 + 0.09 * max(map(len, names))
+    figure = Figure(figsize=(side + beside + 0.9, side + 0.75 * beside + 0.4), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    for (row, column), count in np.ndenumerate(counts):
-        color = "white" if shares[row, column] > SHADED else "black"
-        axes.text(column, row, str(count), ha="center", va="center", color=color)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
+    if len(names) <= MOST_COUNTED:
+        _write_counts(axes, counts, shares, points=min(10, 72 * cell / (0.7 * len(str(counts.max())))))
+    text: dict[str, Any] = {"fontsize": min(10, 60 * cell), "parse_math": False}
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", **text)
+    axes.set_yticks(range(len(names)), names, **text)
     axes.set_xlabel("predicted")
     axes.set_ylabel("labelled")
     low, high = metrics["ci95"]["kappa"]
     axes.set_title(f"kappa {metrics['kappa']:.2f} [{low:.2f}, {high:.2f}], n = {metrics['n']}", fontsize="medium")
     figure.colorbar(image, ax=axes, label="share of the labelled", shrink=0.8)
     return figure
+
+
+def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, points: float) -> None:
+    for (row, column), count in np.ndenumerate(counts):
+        color = "white" if shares[row, column] > SHADED else "black"
+        axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=points)
+
+
+def _shown(name: str) -> str:
+    """A class's name as a picture can hold it: short, and without what no font has."""
+    text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
+    half = MOST_CHARACTERS // 2
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:half]}…{text[1 - half :]}"
 
 
 def metrics_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -92,4 +117,6 @@ def stall_advice(timing: Mapping[str, float]) -> str:
 
 def write_picture(path: Path, figure: Figure) -> None:
     """Write `figure` as a PNG, as a whole or not at all."""
-    files.replace_by(path, partial(figure.savefig, format="png", dpi=100))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # it becomes a box
+        files.replace_by(path, partial(figure.savefig, format="png", dpi=100))

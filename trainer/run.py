@@ -13,6 +13,7 @@ RUN/
   lock             held by the one process that trains; the kernel drops it when that process dies
 """
 
+import csv
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from cache import Cache
@@ -34,7 +36,7 @@ SAME = ("window", "orientation")  # of a recipe: what changes the meaning of a v
 BEGUN = ("lock", "split.json", "samples.json")  # what a run killed before its config.json leaves
 OWN = (
     *BEGUN, "config.json", "model.keras", "checkpoint.npz", "history.csv", "timings.csv", "curves.png", "metrics.json",
-    "confusion.png", "logs",
+    "confusion.png", "validation.csv", "logs",
 )  # fmt: skip
 
 
@@ -98,21 +100,36 @@ def read_samples(root: Path) -> dict[str, str]:
 
 
 def is_trained_on(root: Path, cache: Cache) -> bool:
-    """True where a sample that the run in `root` trained on is in `cache`, with the same bytes."""
-    recorded, trained = read_samples(root), read_split(root / "split.json").train
-    return any(name in cache and cache.entry(name).digest == recorded.get(name) for name in trained)
+    """True where a sample that the run in `root` trained on is in `cache`, with the same bytes. Raises TrainerError."""
+    recorded, split = read_samples(root), read_split(root / "split.json")
+    for name in (*split.train, *split.validation):
+        if name not in recorded:
+            raise TrainerError(f"{root}/samples.json lacks {name!r} of split.json; restore both, or train again")
+    return any(name in cache and cache.entry(name).digest == recorded[name] for name in split.train)
 
 
 def check_cache(run: Run, cache: Cache, what: str = "the run") -> None:
     """Raises TrainerError where the samples of `cache` do not mean what those meant that `run` was trained on."""
-    expected = {"kind": run.kind, "shape": tuple(run.shape)} | {key: run.recipe.get(key) for key in SAME}
-    given = {"kind": cache.kind, "shape": tuple(cache.shape)} | {key: cache.recipe.get(key) for key in SAME}
+    expected = {"kind": run.kind, "shape": tuple(run.shape)} | _meaning(run.recipe)
+    given = {"kind": cache.kind, "shape": sample_shape(cache)} | _meaning(cache.recipe)
     for key, value in expected.items():
         if given[key] != value:
             raise TrainerError(
                 f"{cache.path} has {key} {given[key]}, {what} was trained on {key} {value}; "
                 "give a cache built by the same recipe"
             )
+
+
+def sample_shape(cache: Cache) -> tuple[int, ...]:
+    """The shape of what a network sees of a sample: of features, those of one angle."""
+    return tuple(cache.shape[-2:] if cache.kind == "features" else cache.shape)
+
+
+def _meaning(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a recipe, or of that of the volumes behind features, gives values and axes their meaning."""
+    volumes = recipe.get("source")
+    behind = volumes if isinstance(volumes, Mapping) else recipe
+    return {key: behind.get(key) for key in SAME} | {"extractor": recipe.get("extractor")}
 
 
 @contextmanager
@@ -160,9 +177,9 @@ def _foreign(root: Path, known: Sequence[str]) -> list[str]:
 
 
 def inside_cache(path: Path) -> Path | None:
-    """The cache that `path` is or lies in, None where there is none."""
+    """The cache that `path` is or lies in, the outermost group of its files; None where there is none."""
     place = path.resolve()
-    return next((folder for folder in (place, *place.parents) if has_attributes(folder)), None)
+    return next((folder for folder in (*reversed(place.parents), place) if has_attributes(folder)), None)
 
 
 def begin(root: Path, run: Run, split: Split, samples: Mapping[str, str]) -> None:
@@ -170,3 +187,32 @@ def begin(root: Path, run: Run, split: Split, samples: Mapping[str, str]) -> Non
     files.write_json(root / "samples.json", samples)
     files.write_json(root / "split.json", split.to_json())
     files.write_json(root / "config.json", run.to_json())
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What the best weights of a run predict for its validation samples: `labels` int64 (n,), probabilities (n, k)."""
+
+    ids: tuple[str, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    class_names: tuple[str, ...]
+
+
+def write_predictions(root: Path, found: Predicted) -> None:
+    rows = zip(found.ids, found.labels.tolist(), found.probabilities.astype(float).tolist(), strict=True)
+    header = ("id", "label", *found.class_names)
+    files.write_rows(root / "validation.csv", [header, *((name, label, *some) for name, label, some in rows)])
+
+
+def read_predictions(root: Path) -> Predicted:
+    """As `write_predictions` left them. Raises TrainerError."""
+    path = root / "validation.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = list(csv.reader(file))
+        ids, labels = tuple(row[0] for row in rows), np.array([int(row[1]) for row in rows])
+        probabilities = np.array([[float(value) for value in row[2:]] for row in rows])
+        return Predicted(ids, labels, probabilities, tuple(header[2:]))
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise TrainerError(f"{path} is not that of a run ({error}); restore it, or train again") from error

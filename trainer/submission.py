@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from cache import Cache
 from trainer import files
 from trainer.errors import TrainerError
 from trainer.evaluate import Predictions
+from trainer.run import OWN, inside_cache
 
 ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".avi", ".mp4", ".mov", ".mkv", ".webm")
 
@@ -19,7 +21,8 @@ def read_ids(path: Path) -> list[str]:
     Raises TrainerError where there is none, or one twice.
     """
     try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+        text = path.read_bytes().decode("utf-8-sig")  # with line breaks as they are: a quoted name may hold one
+        rows = list(csv.reader(io.StringIO(text, newline="")))
     except OSError as error:
         raise TrainerError(f"{path}: {error.strerror}; expected a file with one id a line") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -29,14 +32,38 @@ def read_ids(path: Path) -> list[str]:
         del names[0]
     if not names:
         raise TrainerError(f"{path} holds no id; expected one a line")
-    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
-    if twice:
-        raise TrainerError(f"{path} has {sorted(twice)[0]!r} more than once; expected each id once")
+    twice = next((name for name, times in Counter(names).items() if times > 1), None)
+    if twice is not None:
+        raise TrainerError(f"{path} has {twice!r} more than once; expected each id once")
     return names
 
 
 def _without_ending(name: str) -> str:
     return next((name[: -len(ending)] for ending in ENDINGS if name.lower().endswith(ending)), name)
+
+
+def check_outputs(run: Path, outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
+    """Raise TrainerError where one of `outputs` cannot be a file, or would take the place of what is needed.
+
+    That is another of them, one of `inputs`, a file that the run in `run` is made of, or anything in a cache.
+    """
+    needed = {path.resolve() for path in inputs} | {run.resolve() / name for name in OWN}
+    for path in outputs:
+        if path.resolve() in needed:
+            raise TrainerError(f"{path} would replace a file that this command reads or writes; choose another place")
+        needed.add(path.resolve())
+        _check_place(path)
+
+
+def _check_place(path: Path) -> None:
+    if path.is_dir():
+        raise TrainerError(f"{path} is a folder; expected a file to write")
+    if path.exists() and not path.is_file():
+        raise TrainerError(f"{path} is no regular file; expected a file to write")
+    if not path.resolve().parent.is_dir():
+        raise TrainerError(f"{path.parent} is no folder; make it first, or choose another place for {path.name}")
+    if cache := inside_cache(path):
+        raise TrainerError(f"{path} is inside the cache {cache}, which holds samples only; choose another place")
 
 
 def write_submission(path: Path, found: Predictions) -> None:
@@ -61,10 +88,6 @@ def _file_name(cache: Cache, name: str) -> str:
 
 
 def _write(path: Path, rows: Iterable[Iterable[object]]) -> None:
-    if path.is_dir():
-        raise TrainerError(f"{path} is a folder; expected a file to write")
-    if not path.parent.is_dir():
-        raise TrainerError(f"{path.parent} is no folder; make it first, or choose another place for {path.name}")
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    files.replace(path, text.getvalue().encode())
+    files.replace(path.resolve(), text.getvalue().encode())  # through a link, to the file that it names

@@ -1,28 +1,37 @@
 """The story of a run: cache → split → network → epochs → how good the best weights are."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from cache import Cache, open_cache
-from cache.schema import scale_factor
 from trainer import files, splits
-from trainer.augment import augment
-from trainer.batches import draw
 from trainer.checkpoint import State
 from trainer.config import FINETUNE, PRETRAIN, Config
 from trainer.errors import TrainerError
+from trainer.extractor import check_features, extractor_of, use_extractor
 from trainer.fit import SAVE_SECONDS, Data, Listener, compile_for, fit, predict
+from trainer.inputs import as_they_are, by_chance, prediction_batch
 from trainer.logs import Logged
 from trainer.metrics import score
-from trainer.model import LEAST_SIDE, build_model
+from trainer.model import LEAST_SIDE, build_head, build_model, for_stored, head_of
 from trainer.report import confusion_picture, curves_picture, write_picture
-from trainer.run import Run, begin, check_cache, check_folder, read_run, read_samples, read_split, writing
+from trainer.run import (
+    Predicted,
+    Run,
+    begin,
+    check_cache,
+    check_folder,
+    read_run,
+    read_samples,
+    read_split,
+    sample_shape,
+    write_predictions,
+    writing,
+)
 from trainer.stream import READERS, part_of
 from trainer.weights import load_backbone, load_model, take_over
 
@@ -33,7 +42,8 @@ SMALL = {"freeze_backbone": False, "weights": "none", "optimizer": "adam"}
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for. `given` are the fields of Config set by hand; `parent` is the run of --from."""
+    """What a user asks for. `given` are the fields of Config set by hand; `parent` is the run of --from; `features` a
+    cache of the features of `cache`, to train behind the backbone."""
 
     stage: str
     cache: Path
@@ -42,6 +52,7 @@ class Request:
     parent: Path | None = None
     split: Path | None = None
     resume: bool = False
+    features: Path | None = None
     readers: int = READERS
     save_seconds: float = SAVE_SECONDS
 
@@ -53,29 +64,33 @@ def train(request: Request, listener: Listener) -> dict[str, Any]:
     """
     begun = check_folder(request.run, request.resume)
     cache = open_cache(request.cache)
-    run = _resumed(request, cache) if begun else _new(request, cache)
-    split = read_split(request.run / "split.json") if begun else _split(request, cache, run.config, listener)
+    features = open_cache(request.features) if request.features else None
+    run = _resumed(request, cache) if begun else _new(request, cache, features)
+    split = _split(request, cache, run.config, begun, listener)
     _check_batch(run.config, split, "batch_size" in request.given)
-    whole = first_model(run)
+    whole = _start(run, features, begun and (request.run / "checkpoint.npz").is_file())
+    if features:
+        check_features(features, cache, whole, (*split.train, *split.validation))
     with writing(request.run, request.resume) as going_on:
+        if going_on != begun:
+            raise TrainerError(f"another process has trained into {request.run} meanwhile; run the same command again")
         digests = {name: cache.entry(name).digest for name in (*split.train, *split.validation)}
         if going_on:
             _check_samples(request, digests)
         begin(request.run, run, split, digests)
-        return _train_and_score(request, run, whole, cache, split, listener)
+        data = _data(run.config, cache, features or cache, split, request.readers)
+        return _train_and_score(request, run, whole, data, listener)
 
 
-def _train_and_score(
-    request: Request, run: Run, whole: keras.Model, cache: Cache, split: splits.Split, listener: Listener
-) -> dict[str, Any]:
-    model = for_stored(whole, cache.attributes.dtype)
+def _train_and_score(request: Request, run: Run, whole: keras.Model, data: Data, listener: Listener) -> dict[str, Any]:
+    model = trained_on(whole, data.training.cache)
     compile_for(model, run.config)
-    data = _data(run.config, cache, split, request.readers)
     logged = Logged(listener, request.run / "logs")
     state = fit(model, whole, run.config, data, request.run, logged, request.save_seconds)
     load_model(whole, request.run / "model.keras")
-    probabilities = predict(model, data.validation, run.config.batch_size, readers=request.readers)
-    metrics = score(data.validation.labels, probabilities, run.class_names)
+    found = predict(model, data.validation, data.validation_batch, data.validation_transform, request.readers)
+    metrics = score(data.validation.labels, found, run.class_names)
+    write_predictions(request.run, Predicted(data.validation.ids, data.validation.labels, found, run.class_names))
     _write_results(request.run, state, metrics)
     return metrics
 
@@ -86,65 +101,121 @@ def _write_results(root: Path, state: State, metrics: dict[str, Any]) -> None:
     files.write_json(root / "metrics.json", metrics)
 
 
-def configure(stage: str, given: Mapping[str, Any], parent: Config | None = None) -> Config:
-    """The configuration of `stage` with what the user gave, and of its parent what must be the same."""
+def configure(
+    stage: str, given: Mapping[str, Any], parent: Config | None = None, features: Cache | None = None
+) -> Config:
+    """The configuration of `stage` with what the user gave, and what must be as in its parent and its features."""
     inherited: dict[str, Any] = {}
     if parent is not None:
         inherited = {name: getattr(parent, name) for name in ("backbone", "rnn", "input_map")} | {"weights": "none"}
-        for name in ("backbone", "rnn"):
+        for name in ("backbone", "rnn", "input_map"):
             if given.get(name, inherited[name]) != inherited[name]:
                 raise TrainerError(
                     f"{name} {given[name]} with a run of --from that has {inherited[name]}; expected the same in both"
                 )
-    chosen = inherited | dict(given)
+        if given.get("weights", "none") != "none":
+            raise TrainerError(f"weights {given['weights']} with --from, whose run has its own; leave one of them out")
+    cached = _behind_the_backbone(stage, given, features) if features else {}
+    chosen = cached | inherited | dict(given)
     defaults: dict[str, Any] = SMALL if chosen.get("backbone") == "small" else {}
     return replace(STAGES[stage], **(defaults | chosen))
 
 
+def _behind_the_backbone(stage: str, given: Mapping[str, Any], features: Cache) -> dict[str, Any]:
+    """What training on `features` decides. Raises TrainerError where the user gave something else."""
+    frozen = given.get("freeze_backbone")
+    if frozen is False or (stage == "finetune" and extractor_of(features) and not frozen):
+        raise TrainerError(
+            f"{features.path} holds features of a backbone that cannot be trained on them; add --freeze-backbone, or "
+            "leave the features out to train all layers on volumes"
+        )
+    backbone = extractor_of(features).get("name", given.get("backbone", STAGES[stage].backbone))
+    if given.get("backbone", backbone) != backbone:
+        raise TrainerError(
+            f"backbone {given['backbone']}, but {features.path} has features of {backbone}; leave it out"
+        )
+    return {"backbone": backbone, "weights": "none", "freeze_backbone": True, "cached_features": True}
+
+
+def network(run: Run) -> keras.Model:
+    """The network of `run`, float volumes in [0, 1] → class probabilities, with initial weights only.
+
+    Of a run on features alone it is what comes behind the frames.
+    """
+    build = build_head if run.kind == "features" else build_model
+    return build(run.config, run.shape, len(run.class_names))  # type: ignore[arg-type]
+
+
 def first_model(run: Run) -> keras.Model:
     """The network of `run` with the weights that training starts from."""
-    model = build_model(run.config, run.shape, len(run.class_names))  # type: ignore[arg-type]
+    model = network(run)
     if run.parent:
         take_over(model, trained_model(Path(run.parent), read_run(Path(run.parent))))
-    else:
+    elif run.kind != "features":
         load_backbone(model.get_layer("frames").backbone, run.config.backbone, run.config.weights)
     return model
 
 
+def _start(run: Run, features: Cache | None, has_checkpoint: bool) -> keras.Model:
+    """The network with the weights that training starts from, or only with those that no checkpoint will bring."""
+    if features and not run.parent and run.config.weights == "none":
+        model = network(run)
+        use_extractor(model, features)
+        return model
+    return network(run) if has_checkpoint and not features else first_model(run)
+
+
+def trained_on(whole: keras.Model, cache: Cache) -> keras.Model:
+    """What of `whole` takes the stored samples of `cache`: all of it volumes, the layers behind the frames features."""
+    behind = cache.kind == "features" and any(layer.name == "frames" for layer in whole.layers)
+    return for_stored(head_of(whole) if behind else whole, cache.attributes.dtype)
+
+
 def trained_model(root: Path, run: Run) -> keras.Model:
-    """The network of the run in `root` with its best weights, float volumes in [0, 1] → class probabilities.
+    """The network of the run in `root` with its best weights.
 
     The network is made from config.json by this code; of model.keras only arrays are read.
     """
-    model = build_model(run.config, run.shape, len(run.class_names))  # type: ignore[arg-type]
-    load_model(model, root / "model.keras")
+    path = root / "model.keras"
+    if not path.is_file():
+        raise TrainerError(f"{root} has no model.keras: no epoch of it has ended; go on with it by --resume")
+    model = network(run)
+    load_model(model, path)
     return model
 
 
-def for_stored(model: keras.Model, dtype: str) -> keras.Model:
-    """`model` behind the step from values as stored to [0, 1], so that integers travel to the device."""
-    scale = scale_factor(dtype)
-    stored = keras.Input(model.input_shape[1:], dtype=dtype, name="stored")
-    values = keras.layers.Rescaling(1.0 if scale is None else scale, dtype="float32")(stored)
-    return keras.Model(stored, model(values))
-
-
-def _new(request: Request, cache: Cache) -> Run:
+def _new(request: Request, cache: Cache, features: Cache | None) -> Run:
+    if features and (cache.kind == "features" or features.kind != "features"):
+        raise TrainerError(
+            f"--features {features.path} for {cache.path}; expected a cache of features for a cache of volumes"
+        )
     parent = read_run(request.parent) if request.parent else None
-    config = configure(request.stage, request.given, parent.config if parent else None)
+    stored = features or (cache if cache.kind == "features" else None)
+    config = configure(request.stage, request.given, parent.config if parent else None, stored)
     _check_kind(cache, config)
     if parent and parent.kind == cache.kind:
         check_cache(parent, cache, "the run of --from")
-    elif parent and parent.shape != cache.shape:
+    elif parent and (parent.shape != cache.shape or "features" in (parent.kind, cache.kind)):
         raise TrainerError(
             f"{cache.path} has shape {cache.shape}, the run of --from was trained on {parent.shape}; "
             "preprocess both to the same --depth --height --width"
         )
-    where = str(request.parent.resolve()) if request.parent else ""
-    return Run(config, cache.kind, cache.shape, tuple(cache.class_names), cache.recipe, where)
+    return new_run(cache, config, str(request.parent.resolve()) if request.parent else "")
+
+
+def new_run(cache: Cache, config: Config, parent: str = "") -> Run:
+    """A run by `config` on `cache`."""
+    return Run(config, cache.kind, sample_shape(cache), tuple(cache.class_names), cache.recipe, parent)
 
 
 def _check_kind(cache: Cache, config: Config) -> None:
+    if cache.kind == "features":
+        made_of = cache.recipe.get("source", {}).get("kind", config.kind)
+        if made_of != config.kind:
+            raise TrainerError(
+                f"{cache.path} holds features of {made_of} samples, `train {config.stage}` takes those of {config.kind}"
+            )
+        return
     if cache.kind != config.kind:
         raise TrainerError(
             f"{cache.path} holds {cache.kind} samples, `train {config.stage}` takes {config.kind}; "
@@ -164,6 +235,10 @@ def _resumed(request: Request, cache: Cache) -> Run:
     if run.config.stage != request.stage:
         raise TrainerError(f"{request.run} is a run of `train {run.config.stage}`; resume it by that command")
     more = {"epochs": request.given.get("epochs", run.config.epochs)}
+    if more["epochs"] < run.config.epochs:
+        raise TrainerError(
+            f"epochs {more['epochs']} with --resume, but {request.run} has {run.config.epochs}; only more can be given"
+        )
     for name, value in request.given.items():
         if name not in more and getattr(run.config, name) != value:
             raise TrainerError(
@@ -182,15 +257,18 @@ def _resumed(request: Request, cache: Cache) -> Run:
     return replace(run, config=replace(run.config, **more))
 
 
-def _split(request: Request, cache: Cache, config: Config, listener: Listener) -> splits.Split:
-    """The split the user gives, after a check for leaks, or a stratified one by whole groups."""
+def _split(request: Request, cache: Cache, config: Config, begun: bool, listener: Listener) -> splits.Split:
+    """The split of the run in RUN or that the user gives, checked for leaks; or a stratified one by whole groups."""
     digests = [entry.digest for entry in cache.samples]
     known = (cache.ids, cache.labels, cache.groups, digests)
-    if request.split is None:
-        split = splits.stratified(*known, cache.class_names, config.seed, config.validation_fraction)
-    else:
-        split = read_split(request.split)
+    given = read_split(request.split) if request.split else None
+    split = read_split(request.run / "split.json") if begun else given
+    if given and given != split:
+        raise TrainerError(f"--split {request.split} with --resume, but {request.run} has another split; leave it out")
+    if split:
         splits.check(split, *known)
+    else:
+        split = splits.stratified(*known, cache.class_names, config.seed, config.validation_fraction)
     unused = len(cache) - len(split.train) - len(split.validation) - len(split.test)
     unlabelled = int((cache.labels < 0).sum())
     listener.note(
@@ -219,15 +297,15 @@ def _check_samples(request: Request, digests: Mapping[str, str]) -> None:
             )
 
 
-def _data(config: Config, cache: Cache, split: splits.Split, readers: int) -> Data:
-    training, validation = part_of(cache, split.train), part_of(cache, split.validation)
-    weights = splits.class_weights(training.labels, len(cache.class_names)) if config.class_weights else None
-    transform = partial(_augmented, config) if config.augmentation else None
-    return Data(training, validation, weights, transform, readers=readers)
-
-
-def _augmented(config: Config, epoch: int, stored: np.ndarray, name: str) -> np.ndarray:
-    return augment(stored, config.augmentation, draw(config.seed, epoch, name))
-
-
-CONFIGURABLE = frozenset(field.name for field in fields(Config)) - {"stage"}
+def _data(config: Config, cache: Cache, stored: Cache, split: splits.Split, readers: int) -> Data:
+    """The two sides of the split, with labels from `cache` and samples from `stored`, which may be its features."""
+    training, validation = (replace(part_of(cache, ids), cache=stored) for ids in (split.train, split.validation))
+    return Data(
+        training,
+        validation,
+        splits.class_weights(training.labels, len(cache.class_names)) if config.class_weights else None,
+        by_chance(config, stored),
+        as_they_are(stored),
+        prediction_batch(config, stored),
+        readers,
+    )

@@ -1,0 +1,154 @@
+"""A configuration is one of two values, changed by hand; whatever it cannot mean is refused in one line."""
+
+import json
+from dataclasses import FrozenInstanceError, fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.config import AUGMENTATIONS, CHOICES, FINETUNE, PRETRAIN, Config
+from trainer.errors import TrainerError
+
+WHOLE = ("batch_size", "epochs", "plateau_patience", "stop_patience")
+FROM_ZERO = ("seed", "frame_block")
+FITTING = [  # of the values tried below
+    ("weights", "other"),
+    ("freeze_backbone", True),
+    ("class_weights", True),
+    ("jit_compile", True),
+    ("learning_rate", 1.5),
+]
+HUGE = pytest.param(10**400, id="huge")
+
+
+@st.composite
+def configs(draw):
+    """Any configuration that can be."""
+    stage = draw(st.sampled_from([PRETRAIN, FINETUNE]))
+    chosen = {name: draw(st.sampled_from(values)) for name, values in CHOICES.items() if name != "stage"}
+    numbers = {name: draw(st.integers(1, 2**31 - 1)) for name in (*WHOLE, *FROM_ZERO)}
+    flags = {name: draw(st.booleans()) for name in ("freeze_backbone", "class_weights", "jit_compile")}
+    kinds = draw(st.lists(st.sampled_from(AUGMENTATIONS), unique=True)) if stage == FINETUNE else ()
+    rate = draw(st.floats(0, 1e9, exclude_min=True))
+    given = {"weights": draw(st.text(max_size=9)), "augmentation": tuple(kinds), "learning_rate": rate}
+    return replace(stage, **chosen, **numbers, **flags, **given)
+
+
+# -- the paper ---------------------------------------------------------------------------------------------------------
+
+
+def test_both_stages_train_as_the_paper_says():
+    for stage in (PRETRAIN, FINETUNE):
+        assert (stage.backbone, stage.weights, stage.rnn) == ("vgg16", "imagenet", "lstm")
+        assert (stage.optimizer, stage.learning_rate, stage.batch_size) == ("sgd", 0.001, 2)
+        assert (stage.plateau_factor, stage.plateau_patience, stage.stop_patience) == (0.1, 5, 8)
+        assert (stage.validation_fraction, stage.class_weights, stage.augmentation) == (0.2, False, ())
+
+
+def test_the_backbone_is_frozen_in_pretraining_only():
+    assert (PRETRAIN.freeze_backbone, FINETUNE.freeze_backbone) == (True, False)
+
+
+def test_clips_pretrain_and_scans_finetune():
+    assert (PRETRAIN.kind, FINETUNE.kind) == ("video", "ct")
+
+
+def test_a_configuration_does_not_change():
+    with pytest.raises(FrozenInstanceError):
+        PRETRAIN.seed = 1
+
+
+# -- JSON --------------------------------------------------------------------------------------------------------------
+
+
+@given(configs())
+def test_a_configuration_is_the_same_after_json(config):
+    assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_what_else_config_json_says_is_passed_over():
+    assert Config.from_json(FINETUNE.to_json() | {"kind": "ct", "unknown": 1}) == FINETUNE
+
+
+def test_a_configuration_of_fewer_fields_has_their_defaults():
+    assert Config.from_json({"stage": "pretrain", "freeze_backbone": True}) == PRETRAIN
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Config)])
+@pytest.mark.parametrize("wrong", [None, {}, [1], "other", -1, 1.5, True, float("inf"), float("nan"), HUGE])
+def test_a_value_that_a_field_cannot_have_is_refused(name, wrong):
+    data = FINETUNE.to_json() | {name: wrong}
+    if (name, wrong) in FITTING:
+        assert Config.from_json(data).to_json() == data
+    else:
+        with pytest.raises(TrainerError, match=f"^[^\\n]*{name}[^\\n]*$"):
+            Config.from_json(data)
+
+
+@pytest.mark.parametrize("name", ["stage", "freeze_backbone"])
+def test_what_has_no_default_must_be_there(name):
+    data = PRETRAIN.to_json()
+    del data[name]
+    with pytest.raises(TrainerError, match=f"not the configuration of a run: .*{name}"):
+        Config.from_json(data)
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_an_unknown_choice_is_refused_with_those_there_are(name):
+    with pytest.raises(TrainerError) as refused:
+        replace(FINETUNE, **{name: "other"})
+    assert str(refused.value) == f"{name} 'other'; expected one of {', '.join(CHOICES[name])}"
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, True, 2**31, "2"])
+@pytest.mark.parametrize("name", WHOLE)
+def test_counts_are_whole_and_at_least_1(name, value):
+    with pytest.raises(TrainerError) as refused:
+        replace(FINETUNE, **{name: value})
+    assert str(refused.value) == f"{name} {value!r}; expected a whole number, at least 1"
+
+
+@pytest.mark.parametrize("value", [-1, 0.0, False, 2**31])
+@pytest.mark.parametrize("name", FROM_ZERO)
+def test_seed_and_block_are_whole_and_at_least_0(name, value):
+    assert getattr(replace(FINETUNE, **{name: 0}), name) == 0
+    with pytest.raises(TrainerError) as refused:
+        replace(FINETUNE, **{name: value})
+    assert str(refused.value) == f"{name} {value!r}; expected a whole number, at least 0"
+
+
+@pytest.mark.parametrize("rate", [0, -0.001, float("nan"), float("inf")])
+def test_the_learning_rate_is_above_0(rate):
+    with pytest.raises(TrainerError) as refused:
+        replace(FINETUNE, learning_rate=rate)
+    assert str(refused.value) == f"learning_rate {rate}; expected a number above 0"
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.2, float("nan")])
+def test_the_validation_fraction_is_between_0_and_1(fraction):
+    with pytest.raises(TrainerError) as refused:
+        replace(FINETUNE, validation_fraction=fraction)
+    assert str(refused.value) == f"validation_fraction {fraction}; expected a number between 0 and 1"
+
+
+@pytest.mark.parametrize("factor", [0, 1, 10.0, float("nan")])
+def test_the_plateau_factor_lowers(factor):
+    with pytest.raises(TrainerError) as refused:
+        replace(FINETUNE, plateau_factor=factor)
+    assert str(refused.value) == f"plateau_factor {factor}; expected a number between 0 and 1"
+
+
+def test_clips_are_not_augmented():
+    with pytest.raises(TrainerError) as refused:
+        replace(PRETRAIN, augmentation=("rotation",))
+    assert str(refused.value) == "augmentation of clips; expected it in fine-tuning only (ViPTT-Net §2.4)"
+
+
+def test_an_unknown_augmentation_is_refused():
+    with pytest.raises(TrainerError) as refused:
+        replace(FINETUNE, augmentation=("rotation", "flip"))
+    assert str(refused.value) == "augmentation 'flip'; expected some of rotation, shift, blur"

@@ -1,0 +1,148 @@
+"""Pictures and lines for people: of any history and any classes, whatever these are called."""
+
+import json
+import warnings
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from trainer.errors import TrainerError
+from trainer.metrics import score
+from trainer.report import (
+    confusion_picture,
+    curves_picture,
+    epoch_line,
+    metrics_lines,
+    stall_advice,
+    write_picture,
+)
+
+TYPES = ("Infiltrative", "Focal", "Tuberculoma", "Miliary", "Fibro-cavernous")
+LONG = tuple(f"a class whose name goes on and on, far beyond what a picture has room for, number {n}" for n in "12")
+ODD = ("$\\frac{", "two\nlines", "日本", "\ud800", "\x1b[31m", "a,b")
+
+
+def metrics(names, n=300):
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, len(names), n)
+    probabilities = generator.random((n, len(names)))
+    probabilities[np.arange(n), truth] += 0.6
+    return score(truth, probabilities / probabilities.sum(1, keepdims=True), names)
+
+
+def history(epochs):
+    losses = 1 + np.cos(np.arange(epochs))
+    columns = {"loss": losses, "accuracy": 1 - losses / 2, "val_loss": losses + 0.1, "val_accuracy": 1 - losses / 2}
+    rows = [{"epoch": n + 1} | {name: float(values[n]) for name, values in columns.items()} for n in range(epochs)]
+    return [row | {"val_kappa": 2 * row["val_accuracy"] - 1} for row in rows]
+
+
+def pixels(path, figure):
+    """What `figure` looks like, written without a warning, as (rows, columns, 4)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_picture(path, figure)
+    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    return matplotlib.image.imread(path)
+
+
+def inside(figure):
+    """Every text of `figure` that shows is within it: nothing is cut off at a margin."""
+    figure.canvas.draw()
+    width, height = figure.get_size_inches() * figure.dpi
+    texts = [text for axes in figure.axes for text in (*axes.get_xticklabels(), *axes.get_yticklabels(), axes.title)]
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    return all(box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1 for box in boxes)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 7, 100])
+def test_curves_of_any_length_are_one_picture(tmp_path, epochs):
+    figure = curves_picture(history(epochs))
+    rows, columns, _ = pixels(tmp_path / "curves.png", figure).shape
+    assert (rows, columns) == (380, 900)
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        assert all(tick == int(tick) for tick in axes.get_xticks() if low <= tick <= high)
+        assert (low, high) == (0.5, epochs + 0.5)
+
+
+def test_curves_show_every_value_and_mark_the_best_epoch():
+    figure = curves_picture(history(7))
+    loss, agreement = figure.axes
+    assert {line.get_label() for line in loss.lines} == {"loss", "val_loss", "lowest val_loss, epoch 4"}
+    low, high = agreement.get_ylim()
+    assert all(low <= value <= high for line in agreement.lines[:3] for value in line.get_ydata())
+
+
+@pytest.mark.parametrize("names", [("a", "b"), TYPES, LONG, ODD, tuple(f"class {n}" for n in range(60))])
+def test_a_confusion_matrix_of_any_classes_is_a_picture_of_a_sane_size(tmp_path, names):
+    figure = confusion_picture(metrics(names))
+    rows, columns, _ = pixels(tmp_path / "confusion.png", figure).shape
+    assert 250 <= rows <= 1500
+    assert 250 <= columns <= 1500
+    assert columns < 2 * rows
+    assert inside(figure)
+
+
+def test_cells_hold_the_counts_and_names_stay_apart(tmp_path):
+    found = metrics(LONG)
+    figure = confusion_picture(found)
+    axes = figure.axes[0]
+    assert [int(text.get_text()) for text in axes.texts] == np.ravel(found["confusion"]).tolist()
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(set(shown)) == 2
+    assert all(len(name) <= 24 for name in shown)
+
+
+def test_a_class_that_no_sample_has_is_an_empty_row(tmp_path):
+    found = score(np.array([0, 0, 1]), np.eye(3)[[0, 1, 1]], ("a", "b", "c"))
+    pixels(tmp_path / "confusion.png", confusion_picture(found))
+    assert list(metrics_lines(found))[-1].split() == ["c", "0.00", "0", "0", "0"]
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    path = tmp_path / "curves.png"
+    path.write_bytes(b"before")
+
+    def full(self, target, **options):
+        target.write_bytes(b"\x89PNG")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    with pytest.raises(TrainerError, match=r"cannot write .*curves\.png: No space left on device; .* free some space"):
+        write_picture(path, curves_picture(history(2)))
+    assert path.read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_lines_say_what_the_metrics_hold():
+    found = score(np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]]), ("one", "two"))
+    assert list(metrics_lines(json.loads(json.dumps(found)))) == [
+        "kappa      0.500   95 % interval {:.3f} to {:.3f}".format(*found["ci95"]["kappa"]),
+        "accuracy   0.750   95 % interval {:.3f} to {:.3f}".format(*found["ci95"]["accuracy"]),
+        "AUC        0.750",
+        "n              4",
+        "",
+        "labelled     F1   predicted one, two",
+        "one        0.80      2    0",
+        "two        0.67      1    1",
+    ]
+
+
+def test_without_a_second_class_there_is_no_auc_to_say():
+    found = score(np.array([0, 0]), np.eye(2)[[0, 0]], ("one", "two"))
+    assert not any(line.startswith("AUC") for line in metrics_lines(found))
+
+
+def test_an_epoch_is_one_line():
+    timing = {"seconds": 12.34, "stalled": 0.256}
+    assert epoch_line(history(1)[0], timing, 100) == (
+        "epoch 1/100  loss 2.0000  accuracy 0.000  val_loss 2.1000  val_accuracy 0.000  val_kappa -1.000  "
+        "12.3 s, 26% waiting for data"
+    )
+
+
+def test_advice_comes_where_an_epoch_waited_for_data_and_only_there():
+    assert stall_advice({"stalled": 0.05}) == ""
+    assert "raise --readers" in stall_advice({"stalled": 0.06})

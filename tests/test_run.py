@@ -1,0 +1,277 @@
+"""The folder of a run: read though anybody may have written it, and written only where it is ours to write."""
+
+import json
+import os
+from contextlib import suppress
+
+import pytest
+from conftest import make_cache, tiny_attributes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache import open_cache
+from trainer.config import FINETUNE, PRETRAIN
+from trainer.errors import TrainerError
+from trainer.run import (
+    OWN,
+    Run,
+    begin,
+    check_cache,
+    check_folder,
+    inside_cache,
+    is_trained_on,
+    read_run,
+    read_samples,
+    read_split,
+    writing,
+)
+from trainer.splits import Split
+
+RECIPE = {"kind": "ct", "window": [-1000.0, 400.0], "orientation": "SPL"}
+RUN = Run(FINETUNE, "ct", (3, 4, 5), ("one", "two"), RECIPE)
+SPLIT = Split(("s0",), ("s1",))
+FOREIGN = "{root} holds {name!r} and no run; expected a folder that is new or empty"
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A run that has just begun."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    begin(folder, RUN, SPLIT, {"s0": "d0", "s1": "d1"})
+    return folder
+
+
+def change(path, **fields):
+    data = json.loads(path.read_text()) | fields
+    path.write_text(json.dumps({key: value for key, value in data.items() if value != "gone"}))
+
+
+def message(call, *arguments):
+    """What the TrainerError says that `call` raises: one line."""
+    with pytest.raises(TrainerError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# Reading
+
+
+@pytest.mark.parametrize("run", [RUN, Run(PRETRAIN, "video", (7, 8, 9), ("a, b", "c\nd", "日本"), {}, "/runs/first")])
+def test_a_run_is_read_as_it_was_written(tmp_path, run):
+    begin(tmp_path, run, SPLIT, {"s0": "d0", "s1": "d1"})
+    assert read_run(tmp_path) == run
+    assert read_split(tmp_path / "split.json") == SPLIT
+    assert read_samples(tmp_path) == {"s0": "d0", "s1": "d1"}
+
+
+def test_where_there_is_no_run_the_message_says_what_was_expected(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    expected = "expected the config.json of a run, as `train` writes it"
+    assert message(read_run, tmp_path / "no") == f"{tmp_path}/no/config.json: No such file or directory; {expected}"
+    assert message(read_run, file) == f"{file}/config.json: Not a directory; {expected}"
+    (tmp_path / "config.json").mkdir()
+    assert message(read_run, tmp_path) == f"{tmp_path}/config.json: Is a directory; {expected}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"shape": [4, 16, -1]}, "shape [4, 16, -1], expected a list of positive integers"),
+        ({"shape": []}, "shape [], expected a list of positive integers"),
+        ({"shape": "444"}, "shape '444', expected a list of positive integers"),
+        ({"shape": {"4": 4}}, "shape {'4': 4}, expected a list of positive integers"),
+        ({"shape": [4.0, 16, True]}, "shape [4.0, 16, True], expected a list of positive integers"),
+        ({"class_names": "ab"}, "class_names 'ab', expected a list of different names"),
+        ({"class_names": ["a"]}, "class_names ['a'], expected a list of different names"),
+        ({"class_names": ["a", "a"]}, "class_names ['a', 'a'], expected a list of different names"),
+        ({"class_names": ["a", 1]}, "class_names ['a', 1], expected a list of different names"),
+        ({"class_names": ["a", ["b"]]}, "class_names ['a', ['b']], expected a list of different names"),
+        ({"class_names": ["a", "\ud800"]}, "class_names ['a', '\\ud800'], expected a list of different names"),
+        ({"epochs": True}, "epochs True where int was expected"),
+        ({"epochs": 10**30}, f"epochs {10**30}; expected a whole number, at least 1"),
+        ({"learning_rate": float("nan")}, "learning_rate nan; expected a number above 0"),
+        ({"learning_rate": float("inf")}, "learning_rate inf; expected a number above 0"),
+        ({"backbone": "../../etc/passwd"}, "backbone '../../etc/passwd'; expected one of vgg16, small"),
+        ({"backbone": ["vgg16"]}, "backbone ['vgg16'] where str was expected"),
+        ({"augmentation": ["os.system"]}, "augmentation 'os.system'; expected some of rotation, shift, blur"),
+    ],
+)
+def test_a_config_that_no_run_wrote_is_refused_with_its_path(root, fields, reason):
+    change(root / "config.json", **fields)
+    assert message(read_run, root) == (f"{root}/config.json is not that of a run: {reason}; restore it, or train again")
+
+
+@pytest.mark.parametrize("key", ["shape", "class_names", "recipe", "kind", "from"])
+def test_a_config_without_a_key_is_refused(root, key):
+    change(root / "config.json", **{key: "gone"})
+    assert message(read_run, root) == f"{root}/config.json has no '{key}'; restore it, or train again"
+
+
+@pytest.mark.parametrize("given", [None, 0, 2, "1"])
+def test_a_config_of_another_format_is_refused(root, given):
+    change(root / "config.json", format_version=given)
+    assert message(read_run, root) == f"{root}/config.json has format_version {given!r}, expected 1"
+
+
+@pytest.mark.parametrize("name", ["config.json", "split.json", "samples.json"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xfe", b"[" * 1_000_000, b'{"a":' * 1_000_000, b"[1, 2]", b"null", b"1" * 5000, b'{"shape": 1']
+)
+def test_what_is_no_json_object_is_refused(root, name, data):
+    (root / name).write_bytes(data)
+    read = {"config.json": read_run, "samples.json": read_samples}.get(name, lambda root: read_split(root / name))
+    text = message(read, root)
+    assert text.startswith(f"{root}/{name} ")
+    assert len(text) < 400
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(key=st.sampled_from(sorted(RUN.to_json())), value=json_values)
+def test_whatever_stands_in_a_config_it_is_read_or_refused(tmp_path_factory, key, value):
+    root = tmp_path_factory.getbasetemp()
+    (root / "config.json").write_text(json.dumps(RUN.to_json() | {key: value}))
+    with suppress(TrainerError):
+        run = read_run(root)
+        written = json.dumps(run.to_json())
+        (root / "config.json").write_text(written)
+        assert json.dumps(read_run(root).to_json()) == written
+
+
+def test_a_split_that_is_none_is_refused_with_its_path(root):
+    path = root / "split.json"
+    for data, reason in (
+        ({"train": ["a"], "validation": []}, "split has no ids in 'validation'; expected "),
+        ({"train": ["a"], "validation": ["a"]}, "split has 'a' in 'train' and in 'validation'; expected each id once"),
+        ({"train": ["a"], "validation": [1]}, "split has 1 in 'validation'; expected ids, as text in quotes"),
+        ({"train": ["a"], "validation": ["b"], "tset": ["c"]}, "split has a part 'tset'; expected "),
+    ):
+        path.write_text(json.dumps(data))
+        assert message(read_split, path).startswith(f"{path}: {reason}")
+
+
+# Which cache is the run's own
+
+
+def test_a_cache_is_the_runs_own_by_the_bytes_of_what_it_trained_on(tmp_path):
+    cache = open_cache(make_cache(tmp_path / "tiny.zarr", 3))
+    known = {name: cache.entry(name).digest for name in ("s0", "s1")}
+    for number, (samples, own) in enumerate(
+        [
+            (known, True),
+            (known | {"s1": "other"}, True),  # one that was trained on is enough: it must not be scored
+            (known | {"s0": "other"}, False),  # and one that only validated is not
+        ]
+    ):
+        root = tmp_path / str(number)
+        root.mkdir()
+        begin(root, RUN, SPLIT, samples)
+        assert is_trained_on(root, cache) is own
+
+
+def test_samples_that_do_not_know_the_split_are_refused(root, shared_tiny):
+    (root / "samples.json").write_text('{"s0": "d0"}')
+    assert message(is_trained_on, root, open_cache(shared_tiny)) == (
+        f"{root}/samples.json lacks 's1' of split.json; restore both, or train again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "recipe", "reason"),
+    [
+        ({}, {}, ""),
+        ({"dtype": "uint8"}, {}, ""),  # how values are stored does not change what they mean
+        ({"class_names": ("x",)}, {}, ""),
+        ({"shape": (3, 4, 6)}, {}, "shape (3, 4, 6), the run was trained on shape (3, 4, 5)"),
+        ({"kind": "video"}, {}, "kind video, the run was trained on kind ct"),
+        ({}, {"window": [0, 1]}, "window [0, 1], the run was trained on window [-1000.0, 400.0]"),
+        ({}, {"window": None}, "window None, the run was trained on window [-1000.0, 400.0]"),
+        ({}, {"orientation": "file"}, "orientation file, the run was trained on orientation SPL"),
+    ],
+)
+def test_only_a_cache_whose_samples_mean_the_same_will_do(tmp_path, fields, recipe, reason):
+    attributes = tiny_attributes(**fields, **({"window": [-1000, 400], "orientation": "SPL"} | recipe))
+    cache = open_cache(make_cache(tmp_path / "tiny.zarr", 1, attributes))
+    if reason:
+        assert message(check_cache, RUN, cache) == (f"{cache.path} has {reason}; give a cache built by the same recipe")
+    else:
+        check_cache(RUN, cache)
+
+
+# Writing
+
+
+def test_a_new_run_is_made_with_the_folders_above_it(tmp_path):
+    root = tmp_path / "runs" / "of" / "today"
+    assert check_folder(root, resume=False) is False
+    with writing(root, resume=False) as going_on:
+        assert not going_on
+    assert {path.name for path in root.iterdir()} <= {"lock"}
+    with writing(root, resume=False) as going_on:  # what a run that never began leaves is no run
+        assert not going_on
+
+
+def test_a_link_to_an_empty_folder_is_as_good_as_the_folder(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with writing(tmp_path / "link", resume=False):
+        assert (tmp_path / "real" / "lock").exists()
+
+
+def test_a_run_is_gone_on_with_only_when_asked(root):
+    assert message(check_folder, root, False) == (
+        f"{root} holds a run already; go on with it by --resume, or choose another RUN"
+    )
+    assert check_folder(root, True) is True
+
+
+def test_what_a_kill_before_the_config_leaves_is_begun_anew_by_resume(root):
+    (root / "config.json").rename(root / "partial-config.json")
+    assert message(check_folder, root, False) == FOREIGN.format(root=root, name="samples.json")
+    with writing(root, resume=True) as going_on:
+        assert not going_on
+        assert not (root / "partial-config.json").exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("name", ["notes.txt", "partial-results.csv", "model.keras", ".hidden", "partial-"])
+def test_files_of_others_are_never_taken_for_ours(tmp_path, name, resume):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(TrainerError) as caught, writing(tmp_path, resume):
+        pass
+    assert str(caught.value) == FOREIGN.format(root=tmp_path, name=name)
+    assert (tmp_path / name).read_text() == "mine"
+    assert os.listdir(tmp_path) == [name]  # noqa: PTH208 - the names alone
+
+
+def test_in_a_run_only_our_own_half_written_files_are_removed(root):
+    for name in OWN:
+        (root / f"partial-{name}").write_text("half")
+    (root / "partial-results.csv").write_text("mine")
+    with writing(root, resume=True):
+        assert [path.name for path in root.glob("partial-*")] == ["partial-results.csv"]
+
+
+def test_the_lock_is_let_go_whatever_happens(root):
+    with pytest.raises(RuntimeError), writing(root, resume=True):
+        raise RuntimeError
+    with writing(root, resume=True):
+        pass
+
+
+def test_a_place_inside_a_cache_is_known_also_through_links(tmp_path):
+    cache = make_cache(tmp_path / "tiny.zarr")
+    (tmp_path / "link").symlink_to(cache / "volume")
+    for path in (cache, cache / "run", cache / "ledger/run", tmp_path / "link/run"):
+        assert inside_cache(path) == cache.resolve()
+        assert "is inside the cache" in message(check_folder, path, False)
+    assert inside_cache(tmp_path / "run") is None
+    assert inside_cache(tmp_path / "tiny.zarr2") is None

@@ -1,0 +1,115 @@
+"""Volumes → features, once: what the frozen backbone says of every slice, for training that starts behind it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from cache import Cache, open_cache
+from cache.features import pending, source_of, writing_features
+from cache.schema import Attributes
+from trainer.augment import ANGLES, rotate
+from trainer.errors import TrainerError
+from trainer.extractor import attributes_of, weights_of
+from trainer.model import BLOCK_PIXELS, for_stored, frames_of
+from trainer.run import check_cache, read_run
+from trainer.stream import READERS, Meter, Transform, batches, part_of
+from trainer.train import configure, first_model, new_run, trained_model
+
+BLOCKS = 8  # blocks of slices in a batch: as many samples at once as have their pixels
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What a user asks for: features of the samples of `cache` in `features`.
+
+    They are made by the backbone that `given`, fields of Config set by hand, says; or by that of `run`.
+    """
+
+    cache: Path
+    features: Path
+    given: dict[str, Any]
+    run: Path | None = None
+    augment: bool = False
+    readers: int = READERS
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """How an extraction ended: samples `made` and `kept`, ids `vanished` from the volumes, frames a second."""
+
+    made: int
+    kept: int
+    vanished: list[str]
+    rate: float
+    stalled: float
+
+
+def extract(request: Extraction, progress: Callable[[int, int], None]) -> Extracted:
+    """Make the features that are missing, or that are of other volumes than the cache holds now; keep all others.
+
+    A kill loses the samples of the last seconds at most. Raises TrainerError, CacheError.
+    """
+    volumes = open_cache(request.cache)
+    if volumes.kind == "features":
+        raise TrainerError(f"{request.cache} holds features; expected a cache of scans or clips")
+    model = _network(request, volumes)
+    attributes = attributes_of(model, volumes, ANGLES if request.augment else ())
+    work = pending(volumes, request.features, attributes)
+    encoder = for_stored(frames_of(model), volumes.attributes.dtype)
+    frames = 0
+    with writing_features(request.features, attributes, volumes.ids) as writer:
+        writer.keep_extractor(weights_of(model))
+        writer.follow(volumes)
+        sources = {name: source_of(volumes, name) for name in work.to_make}
+        meter = Meter()
+        progress(0, len(work.to_make))
+        for done, (name, values) in enumerate(_features(encoder, volumes, work.to_make, attributes, request, meter)):
+            entry = volumes.entry(name)
+            writer.put(name, values, entry.label, entry.group, sources[name])
+            frames += values.size // values.shape[-1]
+            progress(done + 1, len(work.to_make))
+        timing = meter.row()
+    rate = frames / max(timing["seconds"], 1e-9)
+    return Extracted(len(work.to_make), work.kept, work.vanished, rate, timing["stalled"])
+
+
+def _network(request: Extraction, volumes: Cache) -> keras.Model:
+    """The network whose frames are wanted."""
+    if request.run is None:
+        stage = "pretrain" if volumes.kind == "video" else "finetune"
+        return first_model(new_run(volumes, configure(stage, request.given)))
+    run = read_run(request.run)
+    if run.kind == volumes.kind:
+        check_cache(run, volumes)
+    elif run.shape != volumes.shape:
+        raise TrainerError(
+            f"{volumes.path} has shape {volumes.shape}, the run of --from was trained on {run.shape}; "
+            "preprocess both to the same --depth --height --width"
+        )
+    return trained_model(request.run, run)
+
+
+def _features(
+    encoder: keras.Model, volumes: Cache, ids: list[str], attributes: Attributes, request: Extraction, meter: Meter
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Each id and its features, float16 of the shape that `attributes` has."""
+    part, sets = part_of(volumes, ids), max(1, len(attributes.angles))
+    size = max(1, BLOCKS * BLOCK_PIXELS // (sets * int(np.prod(volumes.shape))))
+    transform: Transform | None = partial(_turned, attributes.angles) if attributes.angles else None
+    done = 0
+    for batch in batches(part, np.arange(len(part)), size, transform=transform, meter=meter, readers=request.readers):
+        stored = batch.values.reshape((-1, *volumes.shape))
+        found = np.concatenate([encoder.predict_on_batch(some) for some in np.array_split(stored, sets)])
+        for values in found.reshape((len(batch.values), *attributes.shape)):
+            yield ids[done], values.astype(np.float16)
+            done += 1
+
+
+def _turned(angles: tuple[float, ...], stored: np.ndarray, name: str) -> np.ndarray:
+    """One turned copy for each angle: (angles, depth, height, width)."""
+    return np.stack([rotate(stored, angle) for angle in angles])

@@ -692,6 +692,7 @@ def predict(
 @click.option("--weights", help="Of the backbone: imagenet (default), none, or a Keras weights file.")
 @click.option("--input-map", type=click.Choice(("imagenet", "glorot")), help="As in training; default: imagenet.")
 @click.option("--seed", type=int, help="Of random weights. Default: 0.")
+@click.option("--precision", type=click.Choice(("float32", "mixed_bfloat16")), help="As in training.")
 @click.option("--from", "parent", type=PATH, help="Take the backbone of this run instead.")
 @click.option("--augment", is_flag=True, help="One set of features for each of the paper's seven rotations.")
 @READERS

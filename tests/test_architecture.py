@@ -28,7 +28,7 @@ DOORS = {
         f"trainer.{name}"
         for name in ("backend", "checkpoint", "extractor", "features", "fit", "model", "train", "weights")
     },
-    "matplotlib": {"cache.reader", "cache.view", "trainer.report"},
+    "matplotlib": {"cache.reader", "cache.view", "trainer.report", "trainer.table"},
     "nibabel": {"pipeline.nifti", "pipeline.phantoms"},
     "scipy": {"pipeline.zoom"},
     "xarray": {"cache.reader", "cache.view"},

@@ -14,10 +14,8 @@ WHOLE = ("batch_size", "epochs", "plateau_patience", "stop_patience")
 FROM_ZERO = ("seed", "frame_block")
 FITTING = [  # of the values tried below
     ("weights", "other"),
-    ("freeze_backbone", True),
-    ("class_weights", True),
-    ("jit_compile", True),
     ("learning_rate", 1.5),
+    *((name, True) for name, value in vars(FINETUNE).items() if type(value) is bool),
 ]
 HUGE = pytest.param(10**400, id="huge")
 

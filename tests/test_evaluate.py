@@ -84,7 +84,8 @@ def rows(path):
 
 def other_scans(root, **options):
     """A cache of other scans than those a run was trained on."""
-    return make_scans(root, [1 - volume(row, SHAPE) for row in range(12)], **options)
+    values = [1 - volume(row, SHAPE) for row in range(12)]
+    return make_scans(root, values, **({"source": Source("", ())} | options))
 
 
 # Which samples count
@@ -143,7 +144,7 @@ def test_a_class_that_the_run_does_not_know_is_refused(tmp_path, tuned):
 
 def test_without_labels_there_is_nothing_to_score(tmp_path, tuned):
     for number, samples in enumerate([0, [1 - volume(0, SHAPE)]]):
-        other = make_scans(tmp_path / f"{number}.zarr", samples, labels=[-1])
+        other = make_scans(tmp_path / f"{number}.zarr", samples, labels=[-1], source=Source("", ()))
         assert error(evaluate(tuned, other)) == (f"Error: {other} has no sample to score; expected labelled samples\n")
 
 

@@ -336,5 +336,5 @@ def test_memory_is_flat_over_a_thousand_epochs(clips, tmp_path):
     measured = soak(clips, tmp_path, 1000, (10, 200, 600, 1000))
     for epoch, (memory, objects, threads) in measured.items():
         print(f"epoch {epoch:4}: {memory:.1f} MiB, {objects} objects, {threads} threads")
-    assert measured[1000][0] - measured[200][0] < 5
+    assert measured[1000][0] - measured[200][0] < 10
     assert measured[1000][2] == measured[200][2]

@@ -20,6 +20,7 @@ from trainer.run import (
     check_folder,
     inside_cache,
     is_trained_on,
+    known,
     read_run,
     read_samples,
     read_split,
@@ -60,10 +61,11 @@ def message(call, *arguments):
 
 @pytest.mark.parametrize("run", [RUN, Run(PRETRAIN, "video", (7, 8, 9), ("a, b", "c\nd", "日本"), {}, "/runs/first")])
 def test_a_run_is_read_as_it_was_written(tmp_path, run):
-    begin(tmp_path, run, SPLIT, {"s0": "d0", "s1": "d1"})
+    samples = {"s0": ("d0", "", 0), "s1": ("d1", "source", 1)}
+    begin(tmp_path, run, SPLIT, samples)
     assert read_run(tmp_path) == run
     assert read_split(tmp_path / "split.json") == SPLIT
-    assert read_samples(tmp_path) == {"s0": "d0", "s1": "d1"}
+    assert read_samples(tmp_path) == samples
 
 
 def test_where_there_is_no_run_the_message_says_what_was_expected(tmp_path):
@@ -163,12 +165,15 @@ def test_a_split_that_is_none_is_refused_with_its_path(root):
 
 def test_a_cache_is_the_runs_own_by_the_bytes_of_what_it_trained_on(tmp_path):
     cache = open_cache(make_cache(tmp_path / "tiny.zarr", 3))
-    known = {name: cache.entry(name).digest for name in ("s0", "s1")}
+    seen = known(cache, ("s0", "s1"))
+    other, source = ("other", "other", 0), seen["s0"][1]
     for number, (samples, own) in enumerate(
         [
-            (known, True),
-            (known | {"s1": "other"}, True),  # one that was trained on is enough: it must not be scored
-            (known | {"s0": "other"}, False),  # and one that only validated is not
+            (seen, True),
+            (seen | {"s1": other}, True),  # one that was trained on is enough: it must not be scored
+            (seen | {"s0": other}, False),  # and one that only validated is not
+            (seen | {"s0": ("of another dtype", source, 0)}, True),
+            ({"s0": ("other", "", 0), "s1": ("other", "", 0)}, False),  # unknown sources are not the same
         ]
     ):
         root = tmp_path / str(number)
@@ -178,7 +183,7 @@ def test_a_cache_is_the_runs_own_by_the_bytes_of_what_it_trained_on(tmp_path):
 
 
 def test_samples_that_do_not_know_the_split_are_refused(root, shared_tiny):
-    (root / "samples.json").write_text('{"s0": "d0"}')
+    (root / "samples.json").write_text('{"s0": ["d0", "", 0]}')
     assert message(is_trained_on, root, open_cache(shared_tiny)) == (
         f"{root}/samples.json lacks 's1' of split.json; restore both, or train again"
     )
@@ -224,6 +229,11 @@ def test_a_link_to_an_empty_folder_is_as_good_as_the_folder(tmp_path):
     (tmp_path / "link").symlink_to("real")
     with writing(tmp_path / "link", resume=False):
         assert (tmp_path / "real" / "lock").exists()
+
+
+def test_a_path_that_libraries_cannot_spell_is_refused_at_once(tmp_path):
+    root = tmp_path / os.fsdecode(b"\xff")
+    assert message(check_folder, root, False) == f"{root} has a path that is not valid UTF-8; choose another RUN"
 
 
 def test_a_run_is_gone_on_with_only_when_asked(root):

@@ -35,7 +35,7 @@ class Strategy:
     given: Mapping[str, Any]
 
 
-EXTRACTOR = ("backbone", "weights", "input_map", "seed")  # of what is given: what decides the features
+EXTRACTOR = ("backbone", "weights", "input_map", "seed", "precision")  # of what is given: what decides the features
 PRETRAINED = Strategy("pretraining", "pretrained", False, {})
 STRATEGIES = (
     Strategy("No PT", "no_pt", False, {}),
@@ -157,6 +157,8 @@ def _trained(
         given |= dict(experiment.pretraining)
     elif experiment.frozen:
         given |= {"freeze_backbone": True}
+    if experiment.frozen:
+        given.pop("precision", None)  # it was for the backbone: what is trained behind it is small
     if parent:
         given = {key: value for key, value in given.items() if key not in ("weights", "input_map")}
     split = experiment.folder / f"{name}.json"

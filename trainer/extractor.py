@@ -21,7 +21,7 @@ def attributes_of(model: keras.Model, volumes: Cache, angles: tuple[float, ...] 
     """What a cache of the features that `model` makes of `volumes` says about itself."""
     frames = model.get_layer("frames")
     _, depth, channels = frames.output.shape
-    extractor = {"name": frames.backbone_name, "weights": digest_of(model)}
+    extractor = {"name": frames.backbone_name, "weights": digest_of(model), "precision": frames.dtype_policy.name}
     return feature_attributes(depth, channels, volumes.class_names, extractor, angles=angles, volumes=volumes)
 
 

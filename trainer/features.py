@@ -1,5 +1,6 @@
 """Volumes → features, once: what the frozen backbone says of every slice, for training that starts behind it."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +12,12 @@ import numpy as np
 
 from cache import Cache, open_cache
 from cache.features import pending, source_of, writing_features
+from cache.fingerprint import digest_bytes
 from cache.schema import Attributes
 from trainer.augment import ANGLES, rotate
 from trainer.errors import TrainerError
 from trainer.extractor import attributes_of, weights_of
-from trainer.model import BLOCK_PIXELS, for_stored, frames_of
+from trainer.model import BLOCK_PIXELS, frames_of
 from trainer.run import check_cache, read_run
 from trainer.stream import READERS, Meter, Transform, batches, part_of
 from trainer.train import configure, first_model, new_run, trained_model
@@ -60,8 +62,7 @@ def extract(request: Extraction, progress: Callable[[int, int], None]) -> Extrac
     model = _network(request, volumes)
     attributes = attributes_of(model, volumes, ANGLES if request.augment else ())
     work = pending(volumes, request.features, attributes)
-    encoder = for_stored(frames_of(model), volumes.attributes.dtype)
-    frames = 0
+    encoder = FrameFeatures(model, volumes)
     with writing_features(request.features, attributes, volumes.ids) as writer:
         writer.keep_extractor(weights_of(model))
         writer.follow(volumes)
@@ -71,10 +72,9 @@ def extract(request: Extraction, progress: Callable[[int, int], None]) -> Extrac
         for done, (name, values) in enumerate(_features(encoder, volumes, work.to_make, attributes, request, meter)):
             entry = volumes.entry(name)
             writer.put(name, values, entry.label, entry.group, sources[name])
-            frames += values.size // values.shape[-1]
             progress(done + 1, len(work.to_make))
         timing = meter.row()
-    rate = frames / max(timing["seconds"], 1e-9)
+    rate = len(work.to_make) * math.prod(attributes.shape[:-1]) / max(timing["seconds"], 1e-9)
     return Extracted(len(work.to_make), work.kept, work.vanished, rate, timing["stalled"])
 
 
@@ -94,20 +94,46 @@ def _network(request: Extraction, volumes: Cache) -> keras.Model:
     return trained_model(request.run, run)
 
 
+class FrameFeatures:
+    """Slices → features, a block at a time, whatever samples they are of; equal ones, such as empty ones, once."""
+
+    def __init__(self, model: keras.Model, volumes: Cache) -> None:
+        _, _, height, width = model.input_shape
+        self.block = max(1, BLOCK_PIXELS // (height * width))
+        self.channels = model.get_layer("frames").output.shape[-1]
+        self.model = frames_of(model, self.block, volumes.attributes.dtype)
+
+    def __call__(self, slices: np.ndarray) -> np.ndarray:
+        """float16 (n, channels) of (n, height, width) as stored."""
+        place: dict[str, int] = {}
+        of_each = [place.setdefault(digest_bytes(one.tobytes()), len(place)) for one in slices]
+        different = slices[np.unique(of_each, return_index=True)[1]]
+        found = np.empty((len(different), self.channels), np.float16)
+        for first in range(0, len(different), self.block):
+            some = different[first : first + self.block]
+            block = np.zeros((1, self.block, *slices.shape[1:]), slices.dtype)  # always of one shape: compiled once
+            block[0, : len(some)] = some
+            found[first : first + self.block] = self.model.predict_on_batch(block)[0, : len(some)]
+        return found[of_each]
+
+
 def _features(
-    encoder: keras.Model, volumes: Cache, ids: list[str], attributes: Attributes, request: Extraction, meter: Meter
+    encoder: FrameFeatures,
+    volumes: Cache,
+    ids: list[str],
+    attributes: Attributes,
+    request: Extraction,
+    meter: Meter,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Each id and its features, float16 of the shape that `attributes` has."""
+    """Each id and its features, of the shape that `attributes` has."""
     part, sets = part_of(volumes, ids), max(1, len(attributes.angles))
-    size = max(1, BLOCKS * BLOCK_PIXELS // (sets * int(np.prod(volumes.shape))))
+    size = max(1, BLOCKS * BLOCK_PIXELS // (sets * math.prod(volumes.shape)))
     transform: Transform | None = partial(_turned, attributes.angles) if attributes.angles else None
-    done = 0
+    names = iter(ids)
     for batch in batches(part, np.arange(len(part)), size, transform=transform, meter=meter, readers=request.readers):
-        stored = batch.values.reshape((-1, *volumes.shape))
-        found = np.concatenate([encoder.predict_on_batch(some) for some in np.array_split(stored, sets)])
+        found = encoder(batch.values.reshape((-1, *volumes.shape[1:])))
         for values in found.reshape((len(batch.values), *attributes.shape)):
-            yield ids[done], values.astype(np.float16)
-            done += 1
+            yield next(names), values
 
 
 def _turned(angles: tuple[float, ...], stored: np.ndarray, name: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from trainer.backend import unheard
 from trainer.checkpoint import Row
+from trainer.errors import TrainerError
 from trainer.fit import Listener
 
 
@@ -23,9 +24,15 @@ class Logged:
         with unheard():
             from tensorboard.summary import Writer
 
-        writer = Writer(str(self.folder))
-        for name, value in (row | timing).items():
-            if name != "epoch":
-                writer.add_scalar(name, value, step=int(row["epoch"]))
-        writer.close()
+        try:
+            writer = Writer(str(self.folder))
+            for name, value in (row | timing).items():
+                if name != "epoch":
+                    writer.add_scalar(name, value, step=int(row["epoch"]))
+            writer.close()
+        except Exception as error:  # TensorFlow's own, where it does the writing
+            raise TrainerError(
+                f"cannot write {self.folder}: {' '.join(str(error).split())}; the run is saved up to here, free some "
+                "space or allow writing, and go on with it by --resume"
+            ) from error
         self.listener.after_epoch(row, timing, epochs)

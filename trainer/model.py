@@ -70,17 +70,22 @@ def head_of(model: keras.Model) -> keras.Model:
     return keras.Model(features, found, name="viptt_net_head")
 
 
-def frames_of(model: keras.Model) -> keras.Model:
-    """What of `model` is before the RNN: volumes → features (n, depth, channels)."""
-    return keras.Model(model.inputs, model.get_layer("frames").output, name="frames")
+def frames_of(model: keras.Model, count: int, dtype: str) -> keras.Model:
+    """What of `model` is before the RNN: (1, count, height, width) of `dtype` as stored → (1, count, channels)."""
+    stored = keras.Input((count, *model.input_shape[2:]), dtype=dtype, name="stored")
+    return keras.Model(stored, model.get_layer("frames")(_scaling(dtype)(stored)), name="frames")
 
 
 def for_stored(model: keras.Model, dtype: str) -> keras.Model:
     """`model` behind the step from values as stored to [0, 1], so that integers travel to the device."""
-    scale = scale_factor(dtype)
     stored = keras.Input(model.input_shape[1:], dtype=dtype, name="stored")
-    values = keras.layers.Rescaling(1.0 if scale is None else scale, dtype="float32")(stored)
-    return keras.Model(stored, model(values))
+    return keras.Model(stored, model(_scaling(dtype)(stored)))
+
+
+def _scaling(dtype: str) -> keras.layers.Layer:
+    """From values of `dtype`, as a cache stores them, to float32."""
+    scale = scale_factor(dtype)
+    return keras.layers.Rescaling(1.0 if scale is None else scale, dtype="float32")
 
 
 def _sequence_layers(features: Any, config: Config, classes: int) -> Any:

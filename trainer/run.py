@@ -3,7 +3,7 @@
 RUN/
   config.json      how it trains; the kind, shape, classes and recipe of the cache it trains on
   split.json       which ids it trains on, and which it validates on
-  samples.json     the digest of each of those samples: what "the cache the run was trained on" is known by
+  samples.json     what each of those samples is known by, and with them the cache that the run was trained on
   model.keras      the weights of the best epoch so far
   checkpoint.npz   all that `--resume` needs (`checkpoint.py`)
   history.csv      one line an epoch; timings.csv beside it has what depends on the machine
@@ -15,7 +15,7 @@ RUN/
 
 import csv
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,21 +91,40 @@ def read_split(path: Path) -> Split:
         raise TrainerError(f"{path}: {error}") from error
 
 
-def read_samples(root: Path) -> dict[str, str]:
-    """The digest of each sample the run trains or validates on."""
-    return {
-        str(name): str(digest)
-        for name, digest in files.read_json(root / "samples.json", "samples.json of a run").items()
-    }
+Known = tuple[str, str, int]  # of a sample: the digests of its chunk and of its source, and its label
+
+
+def known(cache: Cache, ids: Iterable[str]) -> dict[str, Known]:
+    """What a run remembers its samples by."""
+    entries = {name: cache.entry(name) for name in ids}
+    return {name: (entry.digest, entry.source.digest, entry.label) for name, entry in entries.items()}
+
+
+def read_samples(root: Path) -> dict[str, Known]:
+    """What the run in `root` remembers of each sample it trains or validates on. Raises TrainerError."""
+    path = root / "samples.json"
+    recorded = files.read_json(path, "samples.json of a run")
+    for name, value in recorded.items():
+        if not (type(value) is list and [type(part) for part in value] == [str, str, int]):
+            raise TrainerError(f"{path} has {reprlib.repr(value)} for {name!r}; restore it, or train again")
+    return {name: tuple(value) for name, value in recorded.items()}
 
 
 def is_trained_on(root: Path, cache: Cache) -> bool:
-    """True where a sample that the run in `root` trained on is in `cache`, with the same bytes. Raises TrainerError."""
+    """True where a sample that the run in `root` trained on is in `cache`, be it of another dtype. Raises TrainerError.
+
+    The same sample has the same id, and the bytes of its chunk or of its source are the same.
+    """
     recorded, split = read_samples(root), read_split(root / "split.json")
     for name in (*split.train, *split.validation):
         if name not in recorded:
             raise TrainerError(f"{root}/samples.json lacks {name!r} of split.json; restore both, or train again")
-    return any(name in cache and cache.entry(name).digest == recorded[name] for name in split.train)
+    there = known(cache, (name for name in split.train if name in cache))
+    return any(_is_same(there[name], recorded[name]) for name in there)
+
+
+def _is_same(one: Known, other: Known) -> bool:
+    return one[0] == other[0] or (one[1] == other[1] != "")
 
 
 def check_cache(run: Run, cache: Cache, what: str = "the run") -> None:
@@ -162,6 +181,8 @@ def check_folder(root: Path, resume: bool) -> bool:
         raise TrainerError(f"{root} holds a run already; go on with it by --resume, or choose another RUN")
     if (root.exists() or root.is_symlink()) and not root.is_dir():
         raise TrainerError(f"{root} is a file; expected a folder that is new or empty, or a run to --resume")
+    if not _is_name(str(root.resolve())):
+        raise TrainerError(f"{root} has a path that is not valid UTF-8; choose another RUN")
     if not begun and (cache := inside_cache(root)):
         raise TrainerError(f"{root} is inside the cache {cache}, which holds samples only; choose another RUN")
     foreign = _foreign(root, BEGUN if resume else ("lock",))
@@ -182,7 +203,7 @@ def inside_cache(path: Path) -> Path | None:
     return next((folder for folder in (*reversed(place.parents), place) if has_attributes(folder)), None)
 
 
-def begin(root: Path, run: Run, split: Split, samples: Mapping[str, str]) -> None:
+def begin(root: Path, run: Run, split: Split, samples: Mapping[str, Known]) -> None:
     """Write down what the run is; config.json last, for it makes the folder a run."""
     files.write_json(root / "samples.json", samples)
     files.write_json(root / "split.json", split.to_json())

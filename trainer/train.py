@@ -20,11 +20,13 @@ from trainer.metrics import score
 from trainer.model import LEAST_SIDE, build_head, build_model, for_stored, head_of
 from trainer.report import confusion_picture, curves_picture, write_picture
 from trainer.run import (
+    Known,
     Predicted,
     Run,
     begin,
     check_cache,
     check_folder,
+    known,
     read_run,
     read_samples,
     read_split,
@@ -74,10 +76,10 @@ def train(request: Request, listener: Listener) -> dict[str, Any]:
     with writing(request.run, request.resume) as going_on:
         if going_on != begun:
             raise TrainerError(f"another process has trained into {request.run} meanwhile; run the same command again")
-        digests = {name: cache.entry(name).digest for name in (*split.train, *split.validation)}
+        samples = known(cache, (*split.train, *split.validation))
         if going_on:
-            _check_samples(request, digests)
-        begin(request.run, run, split, digests)
+            _check_samples(request, samples)
+        begin(request.run, run, split, samples)
         data = _data(run.config, cache, features or cache, split, request.readers)
         return _train_and_score(request, run, whole, data, listener)
 
@@ -260,15 +262,15 @@ def _resumed(request: Request, cache: Cache) -> Run:
 def _split(request: Request, cache: Cache, config: Config, begun: bool, listener: Listener) -> splits.Split:
     """The split of the run in RUN or that the user gives, checked for leaks; or a stratified one by whole groups."""
     digests = [entry.digest for entry in cache.samples]
-    known = (cache.ids, cache.labels, cache.groups, digests)
+    about = (cache.ids, cache.labels, cache.groups, digests)
     given = read_split(request.split) if request.split else None
     split = read_split(request.run / "split.json") if begun else given
     if given and given != split:
         raise TrainerError(f"--split {request.split} with --resume, but {request.run} has another split; leave it out")
     if split:
-        splits.check(split, *known)
+        splits.check(split, *about)
     else:
-        split = splits.stratified(*known, cache.class_names, config.seed, config.validation_fraction)
+        split = splits.stratified(*about, cache.class_names, config.seed, config.validation_fraction)
     unused = len(cache) - len(split.train) - len(split.validation) - len(split.test)
     unlabelled = int((cache.labels < 0).sum())
     listener.note(
@@ -287,13 +289,18 @@ def _check_batch(config: Config, split: splits.Split, by_hand: bool) -> None:
         )
 
 
-def _check_samples(request: Request, digests: Mapping[str, str]) -> None:
-    """Raises TrainerError where a sample is no longer the one the run began with."""
-    for name, digest in read_samples(request.run).items():
-        if digests.get(name) != digest:
+def _check_samples(request: Request, samples: Mapping[str, Known]) -> None:
+    """Raises TrainerError where a sample, or its label, is no longer the one the run began with."""
+    for name, begun in read_samples(request.run).items():
+        if name not in samples or samples[name][0] != begun[0]:
             raise TrainerError(
                 f"sample {name!r} of {request.cache} is not the one {request.run} began with; give that cache, "
                 "or train into another RUN"
+            )
+        if samples[name][2] != begun[2]:
+            raise TrainerError(
+                f"sample {name!r} of {request.cache} has label {samples[name][2]}, {request.run} began with label "
+                f"{begun[2]}; train into another RUN"
             )
 
 

@@ -773,52 +773,147 @@ def experiment(
 
 # -- demo --------------------------------------------------------------------------------------------------------------
 
+# How much there is to learn from, and how long: enough to learn in some minutes, or just enough to run every step.
+DEMO = {
+    "scans": {"per_class": 48, "size": 80, "slices": (34, 44)},
+    "clips": {"groups": 12, "clips": 4},
+    "recipe": "--depth 24 --height 64 --width 64",
+    "training": "--backbone small --batch-size 8",
+    "epochs": "--pretrain-epochs 12 --epochs 14",
+    "behind": "--batch-size 8 --optimizer adam --epochs 12",
+}
+QUICK_DEMO = {
+    "scans": {"per_class": 3, "size": 32, "slices": (10, 12)},
+    "clips": {"groups": 2, "clips": 1},
+    "recipe": "--depth 8 --height 16 --width 16",
+    "training": "--backbone small",
+    "epochs": "--epochs 1",
+    "behind": "--epochs 1",
+}
+
 
 @main.command()
 @click.argument("folder", metavar="[DIR]", type=PATH, default=Path("demo"))
-def demo(folder: Path) -> None:
-    """Generate phantom scans and clips in DIR (default: demo) and run every step on them.
+@click.option("--quick", is_flag=True, help="Every step on a few tiny samples, from which nothing can be learned.")
+def demo(folder: Path, quick: bool) -> None:
+    """Generate phantom scans and clips in DIR (default: demo), run every step on them, and write DIR/report.md.
 
     \b
     Example:
       python cli.py demo /tmp/demo
     """
+    started, size = time.monotonic(), QUICK_DEMO if quick else DEMO
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        from trainer.errors import TrainerError
+
+        raise TrainerError(f"{folder} is not empty; delete it, or give the demo a new folder")
+    click.echo(f"Generating scans and clips in {folder}, some of them damaged on purpose ...")
+    labels = _phantoms(folder, size)
+    clips, scans, table = folder / "clips.zarr", folder / "ct.zarr", folder / "table1"
+    features, frame = folder / "clips_features.zarr", folder / "one_frame.zarr"
+    sequence, single = folder / "sequence", folder / "one_frame"
+    for line in (
+        f"preprocess ct|{folder / 'scans'}|{scans}|--labels|{labels}|{size['recipe']}",
+        f"preprocess video|{folder / 'clips'}|{clips}|{size['recipe']}",
+        f"verify|{scans}",
+        f"info|{clips}",
+        f"experiment|{clips}|{scans}|{table}|{size['training']} {size['epochs']}",
+        f"evaluate|{table / 'seed0' / 'pretrained'}|{clips}",
+        f"features|{clips}|{features}|--from|{table / 'seed0' / 'pretrained'}",
+        f"train pretrain|{clips}|{sequence}|--features|{features}|--split|{table / 'clips.json'}|{size['behind']}",
+    ):
+        _demo_step(line)
+    click.echo(f"\nThe middle frame of each clip alone, {frame}: does a single picture tell the classes apart?")
+    _middle_frames(features, frame)
+    _demo_step(f"train pretrain|{frame}|{single}|--split|{table / 'clips.json'}|{size['behind']}")
+    best = table / "seed0" / "pt_cw_aug"
+    _demo_step(f"evaluate|{best}|{scans}|--picture|{folder / 'confusion.png'}")
+    _demo_step(f"predict|{best}|{scans}|{folder / 'submission.csv'}|--probabilities")
+    _demo_report(folder, clips, scans)
+    click.echo(f"\n{folder / 'report.md'} shows all of it, after {time.monotonic() - started:.0f} s")
+
+
+def _phantoms(folder: Path, size: Mapping[str, Any]) -> Path:
+    """Write scans and clips side by side; return the labels CSV."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
     from pipeline import phantom_clips, phantoms
 
-    click.echo(f"Generating scans and clips in {folder}, some of them damaged on purpose ...")
-    labels = phantoms.write_scans(folder / "scans")
-    phantom_clips.write_clips(folder / "clips")
-    scans, clips = folder / "ct.zarr", folder / "clips.zarr"
-    for arguments in (
-        ["preprocess", "ct", folder / "scans", scans, "--labels", labels],
-        ["preprocess", "video", folder / "clips", clips],
-        ["verify", scans],
-        ["verify", clips],
-        ["info", scans],
-        ["info", clips],
-    ):
-        _demo_step([str(argument) for argument in arguments])
-    for cache, slices in ((scans, 35), (clips, 15)):
-        _demo_pictures(cache, folder, slices)
+    folder.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        clips = pool.submit(phantom_clips.write_clips, folder / "clips", **size["clips"])
+        labels = pool.submit(phantoms.write_scans, folder / "scans", **size["scans"])
+        clips.result()
+        return labels.result()
 
 
-def _demo_step(arguments: list[str]) -> None:
-    click.echo(f"\n$ python cli.py {' '.join(arguments)}")
-    code = main.main(arguments, standalone_mode=False)
+def _demo_step(line: str) -> None:
+    """Run one command; `line` has | between words that may hold spaces."""
+    first, *rest = line.split("|")
+    words = [*first.split(), *(word for part in rest for word in (part.split() if part.startswith("--") else [part]))]
+    click.echo(f"\n$ python cli.py {' '.join(words)}")
+    code = main.main(words, standalone_mode=False)
     if code not in (None, DONE, QUARANTINED):  # some inputs are damaged on purpose
         click.get_current_context().exit(code)
 
 
-def _demo_pictures(root: Path, folder: Path, slices: int) -> None:
-    """Write a montage of one sample of each class."""
+def _middle_frames(features: Path, out: Path) -> None:
+    """A cache of features of just the middle frame of each clip."""
+    from cache import open_cache, write_features
+
+    clips = open_cache(features)
+    middle = clips.shape[0] // 2
+    import numpy as np
+
+    frames = np.stack([clips.stored(number)[middle : middle + 1] for number in range(len(clips))])
+    write_features(
+        out, clips.ids, clips.labels, clips.groups, frames, clips.class_names, f"frame {middle} of {features}"
+    )
+
+
+def _demo_report(folder: Path, clips: Path, scans: Path) -> None:
+    """Write report.md: what went in, what came out, with pictures."""
     from cache import open_cache
 
-    cache = open_cache(root)
-    labels = cache.labels.tolist()
+    def metrics(run: str) -> str:
+        found = json.loads((folder / run / "metrics.json").read_text())
+        low, high = found["ci95"]["kappa"]
+        return f"{found['kappa']:.2f} [{low:.2f}, {high:.2f}]"
+
+    lines = ["# Demo", "", "Kappa on validation samples, in brackets its 95 % interval.", "", "## Clips", ""]
+    for root, slices in ((clips, 12), (scans, 12)):
+        cache = open_cache(root)
+        pictures = _demo_pictures(cache, folder, slices)
+        if root == scans:
+            lines += ["## Scans", ""]
+        lines += [f"{len(cache)} samples of {'×'.join(map(str, cache.shape))}, one of each class:", ""]
+        lines += [*(f"![{name}]({picture})" for name, picture in pictures.items()), ""]
+        if root == clips:
+            lines += [
+                "The classes differ in order and tempo alone, so a single frame tells nothing:",
+                "",
+                "| trained on | kappa |",
+                "| --- | --- |",
+                f"| clips, the whole network | {metrics('table1/seed0/pretrained')} |",
+                f"| cached features of all frames | {metrics('sequence')} |",
+                f"| cached features of the middle frame | {metrics('one_frame')} |",
+                "",
+                "![curves](table1/seed0/pretrained/curves.png)",
+                "",
+            ]
+    table = (folder / "table1" / "report.md").read_text().replace("](", "](table1/").splitlines()
+    lines += [line.replace("# ", "## ", 1) if line.startswith("#") else line for line in table]
+    (folder / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _demo_pictures(cache: Any, folder: Path, slices: int) -> dict[str, str]:
+    """Write a montage of one sample of each class; class → file name."""
+    labels, pictures = cache.labels.tolist(), {}
     for number, name in enumerate(cache.class_names):
-        picture = folder / f"{root.stem}_{number + 1}_{name}.png"
-        cache.montage(labels.index(number), slices).savefig(picture, dpi=100)
-        click.echo(f"{picture}: {cache.ids[labels.index(number)]}")
+        pictures[name] = f"{cache.path.stem}_{number + 1}_{name}.png"
+        cache.montage(labels.index(number), slices).savefig(folder / pictures[name], dpi=70)
+    return pictures
 
 
 # -- what is printed ---------------------------------------------------------------------------------------------------

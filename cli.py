@@ -775,7 +775,7 @@ def experiment(
 
 # How much there is to learn from, and how long: enough to learn in some minutes, or just enough to run every step.
 DEMO = {
-    "scans": {"per_class": 48, "size": 80, "slices": (34, 44)},
+    "scans": {"per_class": (80, 56, 40, 36, 28), "size": 80, "slices": (34, 44)},
     "clips": {"groups": 12, "clips": 4},
     "recipe": "--depth 24 --height 64 --width 64",
     "training": "--backbone small --batch-size 8",

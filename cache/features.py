@@ -60,7 +60,7 @@ class Rows(Protocol):
 def write_features(
     path: str | Path,
     ids: Sequence[str],
-    labels: Sequence[int | None] | None,
+    labels: Sequence[int | None] | np.ndarray | None,
     groups: Sequence[str | None] | None,
     array: Rows,
     class_names: Sequence[str],
@@ -313,7 +313,7 @@ def _encoded(name: str, values: np.ndarray, attributes: Attributes) -> bytes:
 
 
 def _checked_samples(
-    ids: list[str], labels: Sequence[int | None] | None, groups: Sequence[str | None] | None, classes: int
+    ids: list[str], labels: Sequence[int | None] | np.ndarray | None, groups: Sequence[str | None] | None, classes: int
 ) -> list[tuple[str, int, str]]:
     """(id, label, group) of every sample. Raises InvalidFeatures."""
     given_labels = [None] * len(ids) if labels is None else list(labels)

@@ -12,7 +12,7 @@ thinner than the grid are drawn about a voxel wide, so that a 2 mm nodule is sti
 
 import csv
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -317,13 +317,15 @@ ORIENTATIONS = ("LPS", "RAS", "LAS", "PIR", "SPR", "RPI", "LPI", "ASL", "IRP", "
 def write_scans(
     folder: Path,
     *,
-    per_class: int = 4,
+    per_class: int | Sequence[int] = 4,
     seed: int = 0,
     size: int = 160,
     slices: tuple[int, int] = (40, 90),
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write `per_class` sound scans of each type and a damaged one; return the labels CSV beside `folder`.
+    """Write `per_class` sound scans of each type, or as many of each as five numbers say, and a damaged one.
+
+    Returns the labels CSV beside `folder`.
 
     Files are `TRN_0001.nii.gz` and on, types 1..5 in turn, `size` pixels square, with `slices` (fewest,
     most) slices, in changing orientations and spacings. Numbers 2 to 5 are the odd ones: scaled uint8,
@@ -333,10 +335,11 @@ def write_scans(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    total = 5 * per_class + 1
-    rows = []
-    for number in range(1, total + 1):
-        kind = (number - 1) % 5 + 1
+    counts = [per_class] * 5 if isinstance(per_class, int) else list(per_class)
+    kinds = [kind for turn in range(max(counts)) for kind in range(1, 6) if turn < counts[kind - 1]]
+    kinds.append(len(kinds) % 5 + 1)
+    total, rows = len(kinds), []
+    for number, kind in enumerate(kinds, start=1):
         patient = number - 5 if 6 <= number <= 8 else number  # numbers 1 to 3 come back for a second scan
         rng = np.random.default_rng([seed, 4, number])
         depth, field = int(rng.integers(slices[0], slices[1] + 1)), FIELD[1] * rng.uniform(1, 1.15)

@@ -229,3 +229,10 @@ def test_every_seed_finds_room_for_its_lesions():
     for seed in range(25):
         for kind in (1, 2, 3, 5):
             scan(kind, seed, (4, 8, 8))
+
+
+def test_each_type_can_have_its_own_number_of_scans(tmp_path):
+    labels = write_scans(tmp_path / "scans", per_class=(3, 1, 2, 1, 1), size=24, slices=(6, 6))
+    with labels.open() as file:
+        kinds = [int(row["TypeOfTB"]) for row in csv.DictReader(file)]
+    assert kinds == [1, 2, 3, 4, 5, 1, 3, 1, 4]  # the last is the damaged one

@@ -29,7 +29,9 @@ def make_clips(root, samples=12, shape=SHAPE, class_names=("one", "two"), **fiel
 def make_scans(root, samples=12, shape=SHAPE, class_names=("a", "b", "c"), recipe=(), **fields):
     recipe = {"window": [-1000.0, 400.0], "orientation": "SPL"} | dict(recipe)
     labels = fields.pop("labels", [number % len(class_names) for number in range(12)])
-    return make_cache(root, samples, tiny_attributes("uint16", shape, "ct", class_names, **recipe), None, labels, **fields)
+    return make_cache(
+        root, samples, tiny_attributes("uint16", shape, "ct", class_names, **recipe), None, labels, **fields
+    )
 
 
 @once

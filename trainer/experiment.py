@@ -1,7 +1,7 @@
 """The paper's Table 1 as one command: four strategies on one split, as many seeds as wanted, and what they tell apart.
 
 DIR/
-  experiment.json           what was asked for; the same command goes on with it
+  experiment.json           what was asked for; the same command goes on with it, no other once a part was begun
   clips.json  scans.json    the splits, the same for every strategy and seed
   features/                 for the frozen variant: caches of the features of both
   seed0/pretrained/         a run; seed0/no_pt/, pt/, pt_cw/, pt_cw_aug/ are the strategies'
@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cache import Cache, open_cache
+from cache.resume import describe_difference
 from trainer import files, splits
 from trainer.errors import TrainerError
 from trainer.features import Extraction, extract
 from trainer.fit import Listener
-from trainer.run import read_split
+from trainer.inputs import check_side
+from trainer.run import inside_cache, read_split
 from trainer.stream import READERS
-from trainer.table import read_result, write_report
-from trainer.train import Request, train
+from trainer.table import Result, read_result, write_report
+from trainer.train import Request, configure, train
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Strategy:
     given: Mapping[str, Any]
 
 
+BEGUN = ("experiment.json", "clips.json", "scans.json")  # what there is before the first part
 EXTRACTOR = ("backbone", "weights", "input_map", "seed", "precision")  # of what is given: what decides the features
 PRETRAINED = Strategy("pretraining", "pretrained", False, {})
 STRATEGIES = (
@@ -49,7 +52,7 @@ STRATEGIES = (
 class Experiment:
     """What a user asks for. `given` are fields of Config for both stages, `pretraining` those for the first alone.
 
-    With `frozen` both stages train behind a frozen backbone, on features that are made once.
+    With `frozen` both stages train behind a frozen backbone, on features that are made once. `split` is of the scans.
     """
 
     clips: Path
@@ -63,6 +66,7 @@ class Experiment:
     readers: int = READERS
 
     def to_json(self) -> dict[str, Any]:
+        """All that finished parts depend on but the splits, which are files of their own."""
         paths = {"clips": str(self.clips.resolve()), "scans": str(self.scans.resolve())}
         return paths | {"given": dict(self.given), "pretraining": dict(self.pretraining), "frozen": self.frozen}
 
@@ -78,49 +82,100 @@ class Observer(Listener, Protocol):
 
 
 def run_experiment(experiment: Experiment, observer: Observer) -> list[str]:
-    """Do what is not done yet, and write the report; return its lines. Raises TrainerError, CacheError."""
+    """Do what is not done yet, and write the report; return its lines. Raises TrainerError, CacheError.
+
+    What can be known to be wrong is found before DIR is touched, and not after the first stage of days.
+    """
     _begin(experiment)
     features = _features(experiment, observer) if experiment.frozen else {}
-    results = []
+    results: list[Result] = []
+    pretraining: list[Result] = []
     for number in range(experiment.seeds):
         pretrained = _trained(experiment, number, PRETRAINED, None, features, observer)
+        pretraining.append(read_result(PRETRAINED.name, number, pretrained))
         for strategy in STRATEGIES:
             parent = pretrained if strategy.pretrained else None
             run = _trained(experiment, number, strategy, parent, features, observer)
             results.append(read_result(strategy.name, number, run))
-    return write_report(experiment.folder, results, [strategy.name for strategy in STRATEGIES])
+    return write_report(experiment.folder, results, pretraining)
 
 
 def _begin(experiment: Experiment) -> None:
-    """Write down what is asked for, and the splits; or check that DIR was begun with the same."""
-    root, asked = experiment.folder, experiment.to_json()
-    path = root / "experiment.json"
-    if path.is_file():
-        begun = files.read_json(path, "the experiment.json of an experiment")
-        changed = sorted(key for key in asked if begun.get(key) != json.loads(json.dumps(asked[key])))
-        if changed:
-            raise TrainerError(
-                f"{root} holds an experiment with {changed[0]} {begun.get(changed[0])}, now {asked[changed[0]]} is "
-                "asked for; give the same, or choose another DIR"
-            )
-        return
-    if root.is_file() or (root.is_dir() and any(root.iterdir())):
-        raise TrainerError(f"{root} holds something else than an experiment; expected a folder that is new or empty")
-    root.mkdir(parents=True, exist_ok=True)
+    """Write down what is asked for, and the splits; or check that the parts in DIR were begun with the same."""
+    root = experiment.folder
+    if _has_parts(root):
+        return _check_same(experiment)
+    clips, scans = open_cache(experiment.clips), open_cache(experiment.scans)
+    _check_caches(clips, scans)
     seed = int(experiment.given.get("seed", 0))
-    for name, cache, given in (("clips", experiment.clips, None), ("scans", experiment.scans, experiment.split)):
-        split = _split(open_cache(cache), seed, given)
+    parts = {"clips": _split(clips, seed, None), "scans": _split(scans, seed, experiment.split)}
+    _check_options(experiment, {clips.path: parts["clips"], scans.path: parts["scans"]})
+    check_side(clips, configure(*_stage(experiment, 0, PRETRAINED)).backbone)
+    root.mkdir(parents=True, exist_ok=True)
+    for name, split in parts.items():
         files.write_json(root / f"{name}.json", split.to_json())
-    files.write_json(path, asked)
+    return files.write_json(root / "experiment.json", experiment.to_json())
+
+
+def _has_parts(root: Path) -> bool:
+    """True where DIR has more than what `_begin` writes. Raises TrainerError where it is not for an experiment."""
+    if root.is_file() or (root.is_symlink() and not root.exists()):
+        raise TrainerError(f"{root} is a file; expected a folder that is new or empty, or an experiment to go on with")
+    if cache := inside_cache(root):
+        raise TrainerError(f"{root} is inside the cache {cache}, which holds samples only; choose another DIR")
+    partial = {f"{files.PARTIAL}{name}" for name in BEGUN}
+    names = {path.name for path in root.iterdir()} - partial if root.is_dir() else set()
+    if names - {*BEGUN} and "experiment.json" not in names:
+        raise TrainerError(f"{root} holds something else than an experiment; expected a folder that is new or empty")
+    return bool(names - {*BEGUN})
+
+
+def _check_same(experiment: Experiment) -> None:
+    """Raises TrainerError where DIR was begun with something else than what is asked for now."""
+    root = experiment.folder
+    begun = files.read_json(root / "experiment.json", "the experiment.json of an experiment")
+    if difference := describe_difference(begun, json.loads(json.dumps(experiment.to_json()))):
+        raise TrainerError(
+            f"{root} holds an experiment that was begun otherwise ({difference}); give the same, or choose another DIR"
+        )
+    if experiment.split and read_split(experiment.split) != read_split(root / "scans.json"):
+        raise TrainerError(f"--split {experiment.split}, but {root} was begun with another split; leave it out")
+
+
+def _check_caches(clips: Cache, scans: Cache) -> None:
+    for cache, kind in ((clips, "video"), (scans, "ct")):
+        if cache.kind != kind:
+            raise TrainerError(
+                f"{cache.path} holds {cache.kind} samples; expected VIDEO_CACHE, then CT_CACHE, of volumes both"
+            )
+    if clips.shape != scans.shape:
+        raise TrainerError(
+            f"{clips.path} has shape {clips.shape}, {scans.path} {scans.shape}; "
+            "preprocess both to the same --depth --height --width"
+        )
+
+
+def _check_options(experiment: Experiment, parts: Mapping[Path, splits.Split]) -> None:
+    for strategy in (PRETRAINED, *STRATEGIES):
+        configure(*_stage(experiment, 0, strategy))
+    size = experiment.given.get("batch_size", 1)
+    for path, split in parts.items():
+        if size > len(split.train):
+            raise TrainerError(
+                f"batch_size {size}, but there are {len(split.train)} samples of {path} to train on; lower it"
+            )
 
 
 def _split(cache: Cache, seed: int, given: Path | None) -> splits.Split:
     digests = [entry.digest for entry in cache.samples]
     known = (cache.ids, cache.labels, cache.groups, digests)
-    if given is None:
-        return splits.stratified(*known, cache.class_names, seed)
-    split = read_split(given)
-    splits.check(split, *known)
+    try:
+        if given is None:
+            return splits.stratified(*known, cache.class_names, seed)
+        split = read_split(given)
+        splits.check(split, *known)
+    except TrainerError as error:
+        raise TrainerError(f"{cache.path}: {error}") from error
     return split
 
 
@@ -149,19 +204,26 @@ def _trained(
     if (run / "metrics.json").is_file():
         return run
     observer.part(f"seed {number}: {strategy.name}")
+    stage, given = _stage(experiment, number, strategy)
+    name, cache = ("clips", experiment.clips) if strategy is PRETRAINED else ("scans", experiment.scans)
+    split = experiment.folder / f"{name}.json"
+    train(Request(stage, cache, run, given, parent, split, True, features.get(name), experiment.readers), observer)
+    return run
+
+
+def _stage(experiment: Experiment, number: int, strategy: Strategy) -> tuple[str, dict[str, Any]]:
+    """The stage of a strategy, and the fields of Config that are given for it with this seed."""
     seed = int(experiment.given.get("seed", 0)) + number
     given = {**experiment.given, "seed": seed, **strategy.given}
-    stage, name, cache = "finetune", "scans", experiment.scans
     if strategy is PRETRAINED:
-        stage, name, cache = "pretrain", "clips", experiment.clips
-        given |= dict(experiment.pretraining)
+        given |= experiment.pretraining
     elif experiment.frozen:
-        given |= {"freeze_backbone": True}
+        given["freeze_backbone"] = True
+    theirs = ()  # what the parent or the features bring
     if experiment.frozen:
-        given.pop("precision", None)  # it was for the backbone: what is trained behind it is small
-    if parent:
-        given = {key: value for key, value in given.items() if key not in ("weights", "input_map")}
-    split = experiment.folder / f"{name}.json"
-    request = Request(stage, cache, run, given, parent, split, True, features.get(name), experiment.readers)
-    train(request, observer)
-    return run
+        theirs = ("weights", "precision")  # precision was for the backbone: what is trained behind it is small
+    if strategy.pretrained:
+        theirs += ("weights", "input_map")
+    return ("pretrain" if strategy is PRETRAINED else "finetune"), {
+        key: value for key, value in given.items() if key not in theirs
+    }

@@ -17,8 +17,9 @@ from cache.schema import Attributes
 from trainer.augment import ANGLES, rotate
 from trainer.errors import TrainerError
 from trainer.extractor import attributes_of, weights_of
+from trainer.inputs import check_side
 from trainer.model import BLOCK_PIXELS, frames_of
-from trainer.run import check_cache, read_run
+from trainer.run import check_cache, inside_cache, read_run
 from trainer.stream import READERS, Meter, Transform, batches, part_of
 from trainer.train import configure, first_model, new_run, trained_model
 
@@ -59,6 +60,8 @@ def extract(request: Extraction, progress: Callable[[int, int], None]) -> Extrac
     volumes = open_cache(request.cache)
     if volumes.kind == "features":
         raise TrainerError(f"{request.cache} holds features; expected a cache of scans or clips")
+    if outer := inside_cache(request.features.resolve().parent):
+        raise TrainerError(f"{request.features} is inside the cache {outer}; choose FEATURES elsewhere")
     model = _network(request, volumes)
     attributes = attributes_of(model, volumes, ANGLES if request.augment else ())
     work = pending(volumes, request.features, attributes)
@@ -81,9 +84,14 @@ def extract(request: Extraction, progress: Callable[[int, int], None]) -> Extrac
 def _network(request: Extraction, volumes: Cache) -> keras.Model:
     """The network whose frames are wanted."""
     if request.run is None:
-        stage = "pretrain" if volumes.kind == "video" else "finetune"
-        return first_model(new_run(volumes, configure(stage, request.given)))
+        config = configure("pretrain" if volumes.kind == "video" else "finetune", request.given)
+        check_side(volumes, config.backbone)
+        return first_model(new_run(volumes, config))
+    for name, value in request.given.items():
+        raise TrainerError(f"{name} {value} with --from, whose run has its own; leave one of them out")
     run = read_run(request.run)
+    if run.kind == "features":
+        raise TrainerError(f"{request.run} was trained on features alone and has no backbone; give a run on volumes")
     if run.kind == volumes.kind:
         check_cache(run, volumes)
     elif run.shape != volumes.shape:

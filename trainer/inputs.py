@@ -14,6 +14,7 @@ from trainer.augment import ANGLES, augment
 from trainer.batches import draw
 from trainer.config import Config
 from trainer.errors import TrainerError
+from trainer.model import LEAST_SIDE
 from trainer.stream import Transform
 
 FEATURES_AT_ONCE = 64
@@ -24,7 +25,10 @@ def as_they_are(cache: Cache) -> Transform | None:
     if not cache.angles:
         return None
     if 0 not in cache.angles:
-        raise TrainerError(f"{cache.path} has features of angles {cache.angles}; expected 0 degrees among them")
+        raise TrainerError(
+            f"{cache.path} has features of angles {cache.angles}; expected 0 degrees among them, make them with "
+            "`features --augment`"
+        )
     return partial(_set, cache.angles.index(0))
 
 
@@ -46,6 +50,16 @@ def by_chance(config: Config, cache: Cache) -> Callable[[int, np.ndarray, str], 
 def prediction_batch(config: Config, cache: Cache) -> int:
     """Samples at a time where nothing is learned: features take little memory."""
     return max(config.batch_size, FEATURES_AT_ONCE) if cache.kind == "features" else config.batch_size
+
+
+def check_side(cache: Cache, backbone: str) -> None:
+    """Raises TrainerError where the slices of `cache`, of volumes, are too small for `backbone`."""
+    least = LEAST_SIDE[backbone]
+    if min(cache.shape[1:]) < least:
+        raise TrainerError(
+            f"{cache.path} has slices of {cache.shape[1]}×{cache.shape[2]} px, backbone {backbone} takes "
+            f"{least}×{least} or more; preprocess to a larger --height --width"
+        )
 
 
 def _changed(config: Config, epoch: int, stored: np.ndarray, name: str) -> np.ndarray:

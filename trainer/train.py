@@ -87,8 +87,8 @@ def train(request: Request, listener: Listener) -> dict[str, Any]:
 def _train_and_score(request: Request, run: Run, whole: keras.Model, data: Data, listener: Listener) -> dict[str, Any]:
     model = trained_on(whole, data.training.cache)
     compile_for(model, run.config)
-    logged = Logged(listener, request.run / "logs")
-    state = fit(model, whole, run.config, data, request.run, logged, request.save_seconds)
+    with Logged(listener, request.run / "logs") as logged:
+        state = fit(model, whole, run.config, data, request.run, logged, request.save_seconds)
     load_model(whole, request.run / "model.keras")
     found = predict(model, data.validation, data.validation_batch, data.validation_transform, request.readers)
     metrics = score(data.validation.labels, found, run.class_names)

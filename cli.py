@@ -719,8 +719,9 @@ def extract_features(
     if as_json:
         _say_json(asdict(done))
     elif not quiet:
+        rate = f", {done.rate:.1f} frames/s" if done.made else ""
         gone = f"; {len(done.vanished)} kept that are no more in {cache}" if done.vanished else ""
-        _say([f"{into}: {done.made} made, {done.kept} already there, {done.rate:.1f} frames/s{gone}"])
+        _say([f"{into}: {done.made} made, {done.kept} already there{rate}{gone}"])
 
 
 @main.command()
@@ -756,6 +757,8 @@ def experiment(
     """
     if class_weights is not None:
         raise click.UsageError("--class-weights is one of the strategies compared; leave it out")
+    if frozen and given["freeze_backbone"] is False:
+        raise click.UsageError("--features keeps the backbone frozen, --train-backbone does not; leave one of them out")
     from trainer import backend
 
     device = backend.start()
@@ -803,15 +806,10 @@ def demo(folder: Path, quick: bool) -> None:
       python cli.py demo /tmp/demo
     """
     started, size = time.monotonic(), QUICK_DEMO if quick else DEMO
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        from trainer.errors import TrainerError
-
-        raise TrainerError(f"{folder} is not empty; delete it, or give the demo a new folder")
-    click.echo(f"Generating scans and clips in {folder}, some of them damaged on purpose ...")
     labels = _phantoms(folder, size)
     clips, scans, table = folder / "clips.zarr", folder / "ct.zarr", folder / "table1"
     features, frame = folder / "clips_features.zarr", folder / "one_frame.zarr"
-    sequence, single = folder / "sequence", folder / "one_frame"
+    sequence, single, behind = folder / "sequence", folder / "one_frame", f"{size['behind']} --resume"
     for line in (
         f"preprocess ct|{folder / 'scans'}|{scans}|--labels|{labels}|{size['recipe']}",
         f"preprocess video|{folder / 'clips'}|{clips}|{size['recipe']}",
@@ -820,12 +818,12 @@ def demo(folder: Path, quick: bool) -> None:
         f"experiment|{clips}|{scans}|{table}|{size['training']} {size['epochs']}",
         f"evaluate|{table / 'seed0' / 'pretrained'}|{clips}",
         f"features|{clips}|{features}|--from|{table / 'seed0' / 'pretrained'}",
-        f"train pretrain|{clips}|{sequence}|--features|{features}|--split|{table / 'clips.json'}|{size['behind']}",
+        f"train pretrain|{clips}|{sequence}|--features|{features}|--split|{table / 'clips.json'}|{behind}",
     ):
         _demo_step(line)
     click.echo(f"\nThe middle frame of each clip alone, {frame}: does a single picture tell the classes apart?")
     _middle_frames(features, frame)
-    _demo_step(f"train pretrain|{frame}|{single}|--split|{table / 'clips.json'}|{size['behind']}")
+    _demo_step(f"train pretrain|{frame}|{single}|--split|{table / 'clips.json'}|{behind}")
     best = table / "seed0" / "pt_cw_aug"
     _demo_step(f"evaluate|{best}|{scans}|--picture|{folder / 'confusion.png'}")
     _demo_step(f"predict|{best}|{scans}|{folder / 'submission.csv'}|--probabilities")
@@ -834,18 +832,32 @@ def demo(folder: Path, quick: bool) -> None:
 
 
 def _phantoms(folder: Path, size: Mapping[str, Any]) -> Path:
-    """Write scans and clips side by side; return the labels CSV."""
+    """Write scans and clips side by side, where that is not done yet; return the labels CSV.
+
+    Only a folder that is new or empty, or that a demo of the same size began, is written into.
+    """
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     from pipeline import phantom_clips, phantoms
+    from pipeline.errors import PipelineError
 
+    labels, mark = folder / "labels.csv", folder / "demo.json"
+    begun, done = (json.dumps({"generated": generated, **size}, indent=2) for generated in (False, True))
+    found = mark.read_text() if mark.is_file() else None
+    if found == done:
+        return labels
+    if found != begun and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise PipelineError(f"{folder} holds something else than this demo; delete it, or give the demo a new folder")
     folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(begun)
+    click.echo(f"Generating scans and clips in {folder}, some of them damaged on purpose ...")
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        clips = pool.submit(phantom_clips.write_clips, folder / "clips", **size["clips"])
-        labels = pool.submit(phantoms.write_scans, folder / "scans", **size["scans"])
-        clips.result()
-        return labels.result()
+        scans = pool.submit(phantoms.write_scans, folder / "scans", **size["scans"])
+        pool.submit(phantom_clips.write_clips, folder / "clips", **size["clips"]).result()
+        scans.result()
+    mark.write_text(done)
+    return labels
 
 
 def _demo_step(line: str) -> None:

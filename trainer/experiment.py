@@ -37,7 +37,7 @@ class Strategy:
     given: Mapping[str, Any]
 
 
-BEGUN = ("experiment.json", "clips.json", "scans.json")  # what there is before the first part
+BEGUN = ("clips.json", "scans.json", "experiment.json")  # what there is before the first part
 EXTRACTOR = ("backbone", "weights", "input_map", "seed", "precision")  # of what is given: what decides the features
 PRETRAINED = Strategy("pretraining", "pretrained", False, {})
 STRATEGIES = (
@@ -104,30 +104,30 @@ def _begin(experiment: Experiment) -> None:
     """Write down what is asked for, and the splits; or check that the parts in DIR were begun with the same."""
     root = experiment.folder
     if _has_parts(root):
-        return _check_same(experiment)
+        _check_same(experiment)
+        return
     clips, scans = open_cache(experiment.clips), open_cache(experiment.scans)
     _check_caches(clips, scans)
     seed = int(experiment.given.get("seed", 0))
     parts = {"clips": _split(clips, seed, None), "scans": _split(scans, seed, experiment.split)}
-    _check_options(experiment, {clips.path: parts["clips"], scans.path: parts["scans"]})
-    check_side(clips, configure(*_stage(experiment, 0, PRETRAINED)).backbone)
+    _check_options(experiment, clips, parts)
     root.mkdir(parents=True, exist_ok=True)
     for name, split in parts.items():
         files.write_json(root / f"{name}.json", split.to_json())
-    return files.write_json(root / "experiment.json", experiment.to_json())
+    files.write_json(root / "experiment.json", experiment.to_json())
 
 
 def _has_parts(root: Path) -> bool:
     """True where DIR has more than what `_begin` writes. Raises TrainerError where it is not for an experiment."""
-    if root.is_file() or (root.is_symlink() and not root.exists()):
+    if (root.exists() or root.is_symlink()) and not root.is_dir():
         raise TrainerError(f"{root} is a file; expected a folder that is new or empty, or an experiment to go on with")
     if cache := inside_cache(root):
         raise TrainerError(f"{root} is inside the cache {cache}, which holds samples only; choose another DIR")
-    partial = {f"{files.PARTIAL}{name}" for name in BEGUN}
-    names = {path.name for path in root.iterdir()} - partial if root.is_dir() else set()
-    if names - {*BEGUN} and "experiment.json" not in names:
-        raise TrainerError(f"{root} holds something else than an experiment; expected a folder that is new or empty")
-    return bool(names - {*BEGUN})
+    names = {path.name for path in root.iterdir()} if root.is_dir() else set()
+    others = sorted(names - {*BEGUN, *(f"{files.PARTIAL}{name}" for name in BEGUN)})
+    if others and BEGUN[-1] not in names:
+        raise TrainerError(f"{root} holds {others[0]!r} and no experiment; expected a folder that is new or empty")
+    return bool(others)
 
 
 def _check_same(experiment: Experiment) -> None:
@@ -139,30 +139,35 @@ def _check_same(experiment: Experiment) -> None:
             f"{root} holds an experiment that was begun otherwise ({difference}); give the same, or choose another DIR"
         )
     if experiment.split and read_split(experiment.split) != read_split(root / "scans.json"):
-        raise TrainerError(f"--split {experiment.split}, but {root} was begun with another split; leave it out")
+        raise TrainerError(
+            f"--split {experiment.split}, but {root} was begun with another split; leave it out, or choose another DIR"
+        )
 
 
 def _check_caches(clips: Cache, scans: Cache) -> None:
     for cache, kind in ((clips, "video"), (scans, "ct")):
         if cache.kind != kind:
             raise TrainerError(
-                f"{cache.path} holds {cache.kind} samples; expected VIDEO_CACHE, then CT_CACHE, of volumes both"
+                f"{cache.path} holds {cache.kind} samples, where {kind} was expected; build a cache by "
+                f"`preprocess {kind}`, and give VIDEO_CACHE before CT_CACHE"
             )
     if clips.shape != scans.shape:
         raise TrainerError(
-            f"{clips.path} has shape {clips.shape}, {scans.path} {scans.shape}; "
+            f"{clips.path} has shape {clips.shape}, {scans.path} has {scans.shape}; "
             "preprocess both to the same --depth --height --width"
         )
 
 
-def _check_options(experiment: Experiment, parts: Mapping[Path, splits.Split]) -> None:
+def _check_options(experiment: Experiment, clips: Cache, parts: Mapping[str, splits.Split]) -> None:
+    """Raises TrainerError where a stage could not begin so."""
     for strategy in (PRETRAINED, *STRATEGIES):
-        configure(*_stage(experiment, 0, strategy))
-    size = experiment.given.get("batch_size", 1)
-    for path, split in parts.items():
-        if size > len(split.train):
+        config = configure(*_stage(experiment, 0, strategy))
+        check_side(clips, config.backbone)
+        split = parts["clips" if strategy is PRETRAINED else "scans"]
+        if "batch_size" in experiment.given and config.batch_size > len(split.train):
             raise TrainerError(
-                f"batch_size {size}, but there are {len(split.train)} samples of {path} to train on; lower it"
+                f"batch_size {config.batch_size}, but there are {len(split.train)} samples to train on for "
+                f"{strategy.name}; lower it"
             )
 
 
@@ -219,11 +224,8 @@ def _stage(experiment: Experiment, number: int, strategy: Strategy) -> tuple[str
         given |= experiment.pretraining
     elif experiment.frozen:
         given["freeze_backbone"] = True
-    theirs = ()  # what the parent or the features bring
-    if experiment.frozen:
-        theirs = ("weights", "precision")  # precision was for the backbone: what is trained behind it is small
-    if strategy.pretrained:
-        theirs += ("weights", "input_map")
-    return ("pretrain" if strategy is PRETRAINED else "finetune"), {
-        key: value for key, value in given.items() if key not in theirs
-    }
+    left_out = {"weights", "input_map"} if strategy.pretrained else set()  # the parent has them
+    if experiment.frozen:  # the features have weights, and precision was for the backbone: what is behind it is small
+        left_out |= {"weights", "precision"}
+    stage = "pretrain" if strategy is PRETRAINED else "finetune"
+    return stage, {key: value for key, value in given.items() if key not in left_out}

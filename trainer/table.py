@@ -1,9 +1,9 @@
 """The report of an experiment: Table 1 beside the paper's, what tells strategies apart, pictures."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 
 from trainer import files
 from trainer.errors import TrainerError
-from trainer.metrics import PERCENTILES, accuracy, compare, confusion_matrix, f1, kappa, resampled, score
+from trainer.metrics import PERCENTILES, RESAMPLES, accuracy, compare, confusion_matrix, f1, kappa, resampled, score
 from trainer.report import confusion_picture, write_picture
 from trainer.run import Predicted, read_predictions
 
+MARKUP = "|\\`*_<>[]~$&!"  # what of a name Markdown would take for its own, in a cell
 # Table 1 of the paper: kappa, then F1 by type.
 PAPER_TYPES = ("Infiltrative", "Focal", "Tuberculoma", "Miliary", "Fibro-cavernous")
 PAPER = {
@@ -41,8 +42,8 @@ class Result:
 class Row:
     """One strategy over all seeds. Statistics are means over the seeds; intervals redraw the cases, the same for all.
 
-    `kappas` are the seeds' own; `resamples` the mean kappa of each resample; `ensemble` the metrics of the mean
-    probabilities.
+    `kappas` are the seeds' own; `resamples` the mean kappa of each resample, float64 (2000,); `ensemble` the metrics of
+    the mean probabilities, as in metrics.json; `minutes` and `epochs` means over the seeds too.
     """
 
     strategy: str
@@ -69,29 +70,48 @@ def read_result(strategy: str, seed: int, run: Path) -> Result:
     return Result(strategy, seed, read_predictions(run), sum(seconds), len(seconds))
 
 
-def write_report(folder: Path, results: Sequence[Result], order: Sequence[str]) -> list[str]:
-    """Write report.md, table.csv and pictures into `folder`; return the lines of the report."""
-    rows = [_row(name, [result for result in results if result.strategy == name]) for name in order]
+def write_report(folder: Path, results: Sequence[Result], pretraining: Sequence[Result] = ()) -> list[str]:
+    """Write report.md, table.csv and pictures into `folder`; return the lines of the report. Raises TrainerError."""
+    rows = rows_of(results)
     write_picture(folder / "kappa.png", kappa_picture(rows))
     for row in rows:
         write_picture(folder / f"confusion_{_slug(row.strategy)}.png", confusion_picture(row.ensemble))
-    _write_table(folder / "table.csv", rows)
-    lines = list(report_lines(rows))
+    files.write_csv(folder / "table.csv", [_flat(row) for row in rows])
+    lines = list(report_lines(rows, pretraining))
     files.replace(folder / "report.md", ("\n".join(lines) + "\n").encode())
     return lines
 
 
-def _row(strategy: str, results: Sequence[Result]) -> Row:
+def rows_of(results: Sequence[Result]) -> list[Row]:
+    """One row a strategy, in the order in which they first come. Raises TrainerError unless all have the same cases."""
     first = results[0].predicted
     for result in results[1:]:
-        if result.predicted.ids != first.ids:
-            raise TrainerError(f"the runs of {strategy} were judged on different samples; choose another DIR")
-    names, truth = first.class_names, first.labels
+        if not _is_same(result.predicted, first):
+            raise TrainerError(
+                f"{result.strategy} of seed {result.seed} was judged on other cases, labels or classes than "
+                f"{results[0].strategy} of seed {results[0].seed}; choose another DIR"
+            )
     chosen = [result.predicted.probabilities.argmax(axis=1) for result in results]
-    matrices = np.array([confusion_matrix(truth, some, len(names)) for some in chosen])
-    redrawn = {stat: resampled(truth, chosen, len(names), stat).mean(axis=0) for stat in (kappa, accuracy, f1)}
-    ends = {stat: np.percentile(values, PERCENTILES, axis=0) for stat, values in redrawn.items()}
-    mean = np.mean([result.predicted.probabilities for result in results], axis=0)
+    # All at once: only then does a resample hold the same cases for every strategy.
+    redrawn = {each: resampled(first.labels, chosen, len(first.class_names), each) for each in (kappa, accuracy, f1)}
+    rows = []
+    for strategy in dict.fromkeys(result.strategy for result in results):
+        numbers = [number for number, result in enumerate(results) if result.strategy == strategy]
+        means = {each: values[numbers].mean(axis=0) for each, values in redrawn.items()}
+        rows.append(_row(strategy, [results[number] for number in numbers], means))
+    return rows
+
+
+def _is_same(one: Predicted, other: Predicted) -> bool:
+    return (one.ids, one.class_names, one.labels.tolist()) == (other.ids, other.class_names, other.labels.tolist())
+
+
+def _row(strategy: str, results: Sequence[Result], redrawn: Mapping[Callable[..., Any], np.ndarray]) -> Row:
+    """`redrawn` is the mean over the seeds of each statistic, (resamples, …)."""
+    names, truth = results[0].predicted.class_names, results[0].predicted.labels
+    probabilities = np.array([result.predicted.probabilities for result in results])
+    matrices = np.array([confusion_matrix(truth, some, len(names)) for some in probabilities.argmax(axis=2)])
+    ends = {each: np.percentile(values, PERCENTILES, axis=0) for each, values in redrawn.items()}
     return Row(
         strategy,
         kappa=float(kappa(matrices).mean()),
@@ -102,8 +122,8 @@ def _row(strategy: str, results: Sequence[Result]) -> Row:
         f1=dict(zip(names, f1(matrices).mean(axis=0).tolist(), strict=True)),
         f195={name: _ends(ends[f1][:, number]) for number, name in enumerate(names)},
         resamples=redrawn[kappa],
-        ensemble=score(truth, mean, names),
-        minutes=sum(result.seconds for result in results) / 60,
+        ensemble=score(truth, probabilities.mean(axis=0), names),
+        minutes=float(np.mean([result.seconds for result in results])) / 60,
         epochs=float(np.mean([result.epochs for result in results])),
     )
 
@@ -112,97 +132,139 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
     return float(values[0]), float(values[1])
 
 
-def report_lines(rows: Sequence[Row]) -> Iterator[str]:
+def report_lines(rows: Sequence[Row], pretraining: Sequence[Result] = ()) -> Iterator[str]:
     """The report in Markdown."""
-    names, seeds, n = list(rows[0].f1), len(rows[0].kappas), rows[0].ensemble["n"]
-    beside = tuple(names) == PAPER_TYPES
+    seeds, n, beside = len(rows[0].kappas), rows[0].ensemble["n"], _is_papers(rows)
     yield "# Table 1"
     yield ""
-    yield f"Validation on {n} samples, the mean of {seeds} seed{'s' * (seeds > 1)}; in brackets the 95 % interval when"
-    yield "the cases are redrawn 2,000 times. It does not hold what another split would change."
+    yield f"Validation on {n} samples{f', means over {seeds} seeds' * (seeds > 1)}. In brackets the 95 % interval when"
+    yield f"these samples are redrawn {RESAMPLES:,} times; what another split or other seeds would change is not in it."
+    yield "Minutes are of training's steps alone, for one seed."
     if beside:
         yield "In italics the paper's figures, on its own data."
     yield ""
-    yield from _table(rows, names, beside)
+    yield from _table(rows, beside)
     yield ""
-    yield "## What a step changes"
+    yield from _differences(rows)
+    if seeds > 1:
+        yield from _seeds(rows)
+    if pretraining:
+        yield from _pretraining(pretraining)
+    yield "## Pictures"
     yield ""
-    yield "Kappa against the strategy above, on the same resamples of the cases."
+    yield "![kappa of each strategy](kappa.png)"
     yield ""
-    yield "| step | difference | 95 % interval | p |"
-    yield "| --- | --- | --- | --- |"
-    for before, after in pairwise(rows):
+    yield f"Confusion matrices{', of the ensembles' * (seeds > 1)}:"
+    for row in rows:
+        yield ""
+        yield f"{row.strategy}: ![confusion matrix](confusion_{_slug(row.strategy)}.png)"
+
+
+def _is_papers(rows: Sequence[Row]) -> bool:
+    """True where the classes are those of the paper, so that its figures can stand beside."""
+    return tuple(rows[0].f1) == PAPER_TYPES
+
+
+def _table(rows: Sequence[Row], beside: bool) -> Iterator[str]:
+    heads = [*(f"F1 {_cell(name)}" for name in rows[0].f1), "accuracy", "epochs", "minutes"]
+    yield _line("strategy", "kappa", *heads)
+    yield _line(*["---"] * (len(heads) + 2))
+    for row in rows:
+        cells = [f"{row.kappa:.2f} {_interval(row.kappa95)}", *(f"{value:.2f}" for value in row.f1.values())]
+        cells += [f"{row.accuracy:.2f} {_interval(row.accuracy95)}", f"{row.epochs:.0f}", f"{row.minutes:.1f}"]
+        yield _line(row.strategy, *cells)
+        if beside:
+            yield _line("*paper*", *(f"*{value:.2f}*" for value in PAPER[row.strategy]), "", "", "")
+
+
+def _differences(rows: Sequence[Row]) -> Iterator[str]:
+    yield "## What tells strategies apart"
+    yield ""
+    yield "Differences in kappa, with the same samples redrawn for both; p is two-sided, for each pair alone."
+    yield ""
+    yield _line("from", "to", "difference", "95 % interval", "p")
+    yield _line(*["---"] * 5)
+    for before, after in combinations(rows, 2):
         low, high, p = compare(before.resamples, after.resamples)
         gain = after.kappa - before.kappa
-        yield f"| {before.strategy} → {_cell(after.strategy)} | {gain:+.3f} | {low:+.3f} to {high:+.3f} | {p:.3f} |"
+        yield _line(before.strategy, after.strategy, f"{gain:+.3f}", f"{low:+.3f} to {high:+.3f}", f"{p:.3f}")
     yield ""
-    if seeds > 1:
-        yield "## Each seed's kappa, and that of the ensemble"
-        yield ""
-        yield "The ensemble averages the seeds' probabilities."
-        yield ""
-        yield f"| strategy | {' | '.join(f'seed {number}' for number in range(seeds))} | ensemble |"
-        yield f"| --- |{' --- |' * (seeds + 1)}"
-        for row in rows:
-            each = " | ".join(f"{value:.3f}" for value in row.kappas)
-            low, high = row.ensemble["ci95"]["kappa"]
-            yield f"| {row.strategy} | {each} | {row.ensemble['kappa']:.3f} [{low:.2f}, {high:.2f}] |"
-        yield ""
-    yield "![kappa](kappa.png)"
-    yield ""
-    yield " ".join(f"![confusion, {row.strategy}](confusion_{_slug(row.strategy)}.png)" for row in rows)
 
 
-def _table(rows: Sequence[Row], names: Sequence[str], beside: bool) -> Iterator[str]:
-    yield f"| strategy | kappa | {' | '.join(f'F1 {_cell(name)}' for name in names)} | accuracy | epochs | minutes |"
-    yield f"| --- |{' --- |' * (len(names) + 4)}"
+def _seeds(rows: Sequence[Row]) -> Iterator[str]:
+    yield "## Kappa of each seed, and of the ensemble"
+    yield ""
+    yield "The ensemble averages the seeds' probabilities."
+    yield ""
+    count = len(rows[0].kappas)
+    yield _line("strategy", *(f"seed {number}" for number in range(count)), "ensemble")
+    yield _line(*["---"] * (count + 2))
     for row in rows:
-        cells = [f"{row.kappa:.2f} [{row.kappa95[0]:.2f}, {row.kappa95[1]:.2f}]"]
-        cells += [f"{value:.2f}" for value in row.f1.values()]
-        cells.append(f"{row.accuracy:.2f} [{row.accuracy95[0]:.2f}, {row.accuracy95[1]:.2f}]")
-        cells += [f"{row.epochs:.0f}", f"{row.minutes:.1f}"]
-        yield f"| {row.strategy} | {' | '.join(cells)} |"
-        if beside:
-            yield f"| *paper* | {' | '.join(f'*{value:.2f}*' for value in PAPER[row.strategy])} | | | |"
+        ensemble = f"{row.ensemble['kappa']:.3f} {_interval(row.ensemble['ci95']['kappa'])}"
+        yield _line(row.strategy, *(f"{value:.3f}" for value in row.kappas), ensemble)
+    yield ""
+
+
+def _pretraining(results: Sequence[Result]) -> Iterator[str]:
+    yield "## Pretraining"
+    yield ""
+    yield _line("seed", "kappa", "epochs", "minutes")
+    yield _line(*["---"] * 4)
+    for result in results:
+        found = score(result.predicted.labels, result.predicted.probabilities, result.predicted.class_names)
+        value = f"{found['kappa']:.2f} {_interval(found['ci95']['kappa'])}"
+        yield _line(str(result.seed), value, str(result.epochs), f"{result.seconds / 60:.1f}")
+    yield ""
+
+
+def _line(*cells: str) -> str:
+    """A row of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def _interval(ends: Sequence[float]) -> str:
+    return f"[{ends[0]:.2f}, {ends[1]:.2f}]"
 
 
 def kappa_picture(rows: Sequence[Row]) -> Figure:
     """Kappa of each strategy with its interval, the seeds' own as dots, the paper's as crosses."""
-    figure = Figure(figsize=(6.5, 3.6), layout="constrained")
+    figure = Figure(figsize=(6.5, 3.8), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(rows))
     middle = np.array([row.kappa for row in rows])
     ends = np.array([row.kappa95 for row in rows]).T
-    axes.errorbar(places, middle, np.abs(ends - middle), fmt="o", capsize=5, color="C0", label="mean, 95 % interval")
-    for place, row in zip(places, rows, strict=True):
-        axes.plot(
-            np.full(len(row.kappas), place + 0.12),
-            row.kappas,
-            ".",
-            color="0.6",
-            label="each seed" if place == 0 else "",
-        )
-    if tuple(rows[0].f1) == PAPER_TYPES:
-        axes.plot(places - 0.12, [PAPER[row.strategy][0] for row in rows], "x", color="C3", label="paper, its own data")
+    seeds = np.array([row.kappas for row in rows])
     axes.axhline(0, color="0.8", zorder=0)
+    axes.errorbar(places, middle, np.abs(ends - middle), fmt="o", capsize=5, color="C0", label="mean, 95 % interval")
+    if seeds.shape[1] > 1:
+        axes.plot(np.repeat(places + 0.12, seeds.shape[1]), seeds.ravel(), ".", color="0.5", label="each seed")
+    if _is_papers(rows):
+        axes.plot(places - 0.12, [PAPER[row.strategy][0] for row in rows], "x", color="C3", label="paper, its own data")
     axes.set_xticks(places, [row.strategy for row in rows])
+    axes.set_xlim(-0.5, len(rows) - 0.5)
     axes.set_ylabel("kappa")
-    axes.legend(fontsize="small")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize="small")
     return figure
 
 
-def _write_table(path: Path, rows: Sequence[Row]) -> None:
-    flat = []
-    for row in rows:
-        values: dict[str, Any] = {"strategy": row.strategy, "kappa": row.kappa}
-        values |= {"kappa_low": row.kappa95[0], "kappa_high": row.kappa95[1], "accuracy": row.accuracy}
-        values |= {"accuracy_low": row.accuracy95[0], "accuracy_high": row.accuracy95[1]}
-        for name, value in row.f1.items():
-            low, high = row.f195[name]
-            values |= {f"f1 {name}": value, f"f1 {name} low": low, f"f1 {name} high": high}
-        values |= {"seeds": len(row.kappas), "epochs": row.epochs, "minutes": row.minutes}
-        flat.append(values)
-    files.write_csv(path, flat)
+def _flat(row: Row) -> dict[str, Any]:
+    """What table.csv holds of a strategy. No two columns can have one name, whatever classes are called."""
+    flat: dict[str, Any] = {"strategy": row.strategy, "seeds": len(row.kappas), "kappa": row.kappa}
+    flat |= _ends_of("kappa", row.kappa95)
+    flat |= {"accuracy": row.accuracy} | _ends_of("accuracy", row.accuracy95)
+    flat |= {"ensemble_kappa": row.ensemble["kappa"]} | _ends_of("ensemble_kappa", row.ensemble["ci95"]["kappa"])
+    flat |= {"epochs": row.epochs, "minutes": row.minutes}
+    for name, value in row.f1.items():
+        flat |= {f"f1 {name}": value, f"f1_low {name}": row.f195[name][0], f"f1_high {name}": row.f195[name][1]}
+    if _is_papers([row]):
+        paper = PAPER[row.strategy]
+        flat |= {"paper_kappa": paper[0]}
+        flat |= {f"paper_f1 {name}": value for name, value in zip(PAPER_TYPES, paper[1:], strict=True)}
+    return flat
+
+
+def _ends_of(name: str, ends: Sequence[float]) -> dict[str, float]:
+    return {f"{name}_low": ends[0], f"{name}_high": ends[1]}
 
 
 def _slug(name: str) -> str:
@@ -211,4 +273,5 @@ def _slug(name: str) -> str:
 
 def _cell(text: str) -> str:
     """`text` such that it stays within its cell of a table, and is no markup."""
-    return "".join(f"\\{char}" if char in "|\\`*_<>[]" else char for char in text)
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return "".join(f"\\{char}" if char in MARKUP else char for char in shown)

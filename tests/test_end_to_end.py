@@ -1,0 +1,72 @@
+"""The demo: every command once, on generated data, as a newcomer runs it."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """The folder of a quick demo, and what it said."""
+    folder = tmp_path_factory.mktemp("end to end") / "demo"
+    command = [sys.executable, "cli.py", "demo", "--quick", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_the_demo_shows_each_command_and_its_metrics(ended):
+    folder, said = ended
+    for command in ("preprocess ct", "preprocess video", "verify", "info", "experiment", "features", "train pretrain"):
+        assert f"$ python cli.py {command} " in said
+    assert said.count("kappa ") >= 4
+    assert f"{folder / 'report.md'} shows all of it" in said
+
+
+def test_the_report_of_the_demo_has_its_pictures_beside_it(ended):
+    folder, _ = ended
+    report = (folder / "report.md").read_text()
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]*)\)", report)
+    assert len(pictures) > 10
+    assert [name for name in pictures if not (folder / name).read_bytes().startswith(b"\x89PNG")] == []
+    assert "cached features of the middle frame" in report
+    assert "| PT+CW+AUG |" in report
+
+
+def test_the_demo_leaves_a_submission_and_the_metrics_of_every_strategy(ended):
+    folder, _ = ended
+    rows = list(csv.reader((folder / "submission.csv").read_text().splitlines()))
+    assert len(rows) == 15
+    assert all(re.fullmatch(r"TRN_\d{4}\.(nii|nii\.gz|hdr)", name) and label in "12345" for name, label in rows)
+    for name in ("pretrained", "no_pt", "pt", "pt_cw", "pt_cw_aug"):
+        assert {"kappa", "accuracy", "ci95", "f1", "confusion", "n"} <= set(
+            json.loads((folder / "table1" / "seed0" / name / "metrics.json").read_text())
+        )
+
+
+def test_the_demo_run_again_makes_nothing_anew(ended):
+    folder, _ = ended
+    kept = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix in (".avi", ".gz", ".npz")}
+    command = [sys.executable, "cli.py", "demo", "--quick", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_the_demo_does_not_write_into_a_folder_that_holds_something_else(ended):
+    folder, _ = ended
+    before = sorted(path.name for path in folder.iterdir())
+    command = [sys.executable, "cli.py", "demo", str(folder)]  # not the quick one that began it
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"Error: {folder} holds something else than this demo; delete it, or give the demo a new folder\n"
+    )
+    assert sorted(path.name for path in folder.iterdir()) == before

@@ -503,6 +503,10 @@ TRAINING = options(
     click.argument("run", type=PATH),
     click.option("--features", type=PATH, help="Cached features of CACHE: train only what is behind the backbone."),
     CONFIG,
+    click.option(
+        "--augment/--no-augment", default=None, help="Turn scans anew in each epoch, in fine-tuning only. Default: no."
+    ),
+    click.option("--augment-by", metavar="A,B,…", help="Of rotation, shift and blur; default: rotation."),
     click.option("--resume", is_flag=True, help="Go on with the run in RUN where it stopped."),
     click.option(
         "--save-every",
@@ -538,19 +542,13 @@ def pretrain(**given: Any) -> None:
 @train.command()
 @TRAINING
 @click.option("--from", "parent", type=PATH, help="The run to start from; default: none, the paper's `No PT`.")
-@click.option("--augment/--no-augment", default=None, help="Turn scans anew in each epoch. Default: no.")
-@click.option("--augment-by", metavar="A,B,…", help="Of rotation, shift and blur; default: rotation.")
-def finetune(augment: bool | None, augment_by: str | None, **given: Any) -> None:
+def finetune(**given: Any) -> None:
     """Train all layers on the scans of CACHE, into the new folder RUN.
 
     \b
     Example:
       python cli.py train finetune ct.zarr runs/pt_cw_aug --from runs/pretrained --class-weights --augment
     """
-    if augment_by is not None and not augment:
-        raise click.UsageError("--augment-by says what --augment does; expected --augment too")
-    if augment is not None:
-        given["augmentation"] = _names("--augment-by", augment_by or "rotation") if augment else ()
     _train("finetune", **given)
 
 
@@ -565,10 +563,16 @@ def _train(
     readers: int,
     as_json: bool,
     quiet: bool,
+    augment: bool | None,
+    augment_by: str | None,
     parent: Path | None = None,
     **given: Any,
 ) -> None:
     """Run one stage, showing how it goes, and print the metrics of its best weights."""
+    if augment_by is not None and not augment:
+        raise click.UsageError("--augment-by says what --augment does; expected --augment too")
+    if augment is not None:
+        given["augmentation"] = _names("--augment-by", augment_by or "rotation") if augment else ()
     from trainer import backend
 
     device = backend.start()
@@ -964,7 +968,7 @@ class Progress:
             if self.verb == "done":
                 self.bar.set_postfix(quarantined=self.quarantined, refresh=False)
             self.bar.update(step)
-        elif not self.quiet and time.monotonic() - self.printed > LINE_SECONDS:
+        elif done and not self.quiet and time.monotonic() - self.printed > LINE_SECONDS:
             self.printed = time.monotonic()
             rate = done / (self.printed - self.started)
             left = f"{(total - done) / rate:.0f} s left"

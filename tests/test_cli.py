@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from cache import open_cache
-from cli import main
+from cli import LINE_SECONDS, Progress, main
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = ("--depth", "8", "--height", "16", "--width", "16")
@@ -828,3 +828,11 @@ def test_output_that_cannot_be_written_is_one_clear_line(scans, cache):
     assert io.StringIO(result.stderr).readline() == (
         "Error: cannot go on: No space left on device; check the path, its permissions and the space left\n"
     )
+
+
+def test_progress_can_be_told_before_anything_is_done(capsys):
+    progress = Progress(0, quiet=False, verb="through the backbone")
+    for done in (0, 5):
+        progress.started = progress.printed = time.monotonic() - LINE_SECONDS - 1  # as after loading a network
+        progress.at(done, 10)
+    assert capsys.readouterr().err.startswith("5 of 10 through the backbone, ")

@@ -34,7 +34,8 @@ def test_every_command_is_in_the_readme_and_shows_an_example(words):
 
 
 def test_every_option_the_pages_name_exists():
-    known = {option for command in commands().values() for parameter in command.params for option in parameter.opts}
+    options = [parameter for command in commands().values() for parameter in command.params]
+    known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
     known |= {"--help", "--long", "--quick", *OTHERS_OPTIONS}
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))

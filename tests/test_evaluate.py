@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny_attributes, volume, write_sample
+from conftest import make_cache, tiny_attributes, volume, write_sample
 from test_cli import cli, error
 from test_train_cli import SHAPE, contents, edit, make_clips, make_scans, shown, trained
 
@@ -117,6 +117,26 @@ def test_another_cache_is_scored_whole_but_for_what_has_no_label(tmp_path, tuned
     assert error(evaluate(tuned, other, "--part", "train")) == (
         f"Error: --part train with {other}, which {tuned} was not trained on; leave it out to score that cache whole\n"
     )
+
+
+def test_what_was_trained_on_is_not_scored_under_another_name(tmp_path, scans, tuned):
+    trained_on = {"s0", "s1", "s2", "s4", "s5", "s6"}
+    names = [f"again/s{row}" for row in range(12)]
+    again = make_cache(tmp_path / "again.zarr", 12, open_cache(scans).attributes, names, [row % 3 for row in range(12)])
+    assert error(evaluate(tuned, again)) == (
+        f"Error: {again} has 6 samples to score that {tuned} was trained on under another name, the first is "
+        f"'again/s0'; give a cache without them\n"
+    )
+    rest = [row for row in range(12) if f"s{row}" not in trained_on]
+    others = make_cache(
+        tmp_path / "others.zarr",
+        [volume(row, SHAPE) for row in rest],
+        open_cache(scans).attributes,
+        [names[row] for row in rest],
+        [row % 3 for row in rest],
+        source=Source("", ()),
+    )
+    assert scores(tuned, others)["n"] == 6
 
 
 def test_a_copy_of_its_cache_elsewhere_is_still_its_own(copy, scans, tuned):

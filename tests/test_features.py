@@ -179,6 +179,23 @@ def test_a_run_on_features_resumes_to_the_same_weights(folder):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["with a checkpoint", "killed before the first"])
+def test_a_run_is_resumed_on_what_it_began_with_features_or_volumes(kept, folder):
+    given, ours = {"backbone": "small", "epochs": 1}, folder / "features.zarr"
+    for name, cache, features, wrong, reason in (
+        ("cached", "clips.zarr", ours, None, "was begun with --features; give them again beside --resume"),
+        ("streamed", "clips.zarr", None, ours, f"--features {ours} with --resume, but {folder}/streamed began without"),
+        ("alone", "features.zarr", None, ours, f"--features {ours} with --resume, but {folder}/alone began without"),
+    ):
+        train(Request("pretrain", folder / cache, folder / name, given, features=features), Silent())
+        if not kept:
+            (folder / name / "checkpoint.npz").unlink()
+        before = (folder / name / "model.keras").read_bytes()
+        with pytest.raises(TrainerError, match=reason):
+            train(Request("pretrain", folder / cache, folder / name, {}, resume=True, features=wrong), Silent())
+        assert (folder / name / "model.keras").read_bytes() == before
+
+
 def test_a_feature_cache_trains_alone(folder):
     train(Request("pretrain", folder / "features.zarr", folder / "run", {"epochs": 1}), Silent())
     run = read_run(folder / "run")

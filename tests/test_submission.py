@@ -22,7 +22,7 @@ def predictions(names, probabilities, class_names=("a", "b")):
         f"id {number}": Entry(f"id {number}", "complete", row=number, source=Source("/", (name,) if name else ()))
         for number, name in enumerate(names)
     }
-    cache = SimpleNamespace(entry=entries.__getitem__)
+    cache = SimpleNamespace(kind="ct", entry=entries.__getitem__)
     return Predictions(cache, tuple(entries), class_names, np.array(probabilities, np.float32))  # type: ignore[arg-type]
 
 
@@ -91,6 +91,13 @@ def test_a_submission_is_imageclefs(tmp_path):
     path = tmp_path / "out.csv"
     write_submission(path, predictions(["TST_0001.nii.gz", "TST_0002.nii.gz", None], [[0.4, 0.6], [1, 0], [0.5, 0.5]]))
     assert path.read_bytes() == b"TST_0001.nii.gz,2\nTST_0002.nii.gz,1\nid 2,1\n"
+
+
+def test_features_go_by_their_ids_not_by_the_chunks_they_were_made_of(tmp_path):
+    found = predictions(["volume/c/0/0/0/0"], [[0, 1]])
+    found.cache.kind = "features"
+    write_submission(tmp_path / "out.csv", found)
+    assert (tmp_path / "out.csv").read_bytes() == b"id 0,2\n"
 
 
 def test_probabilities_have_a_header_and_a_column_for_each_class(tmp_path):

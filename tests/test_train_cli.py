@@ -286,7 +286,9 @@ def test_weights_that_cannot_be_fetched_name_the_way_out(tmp_path, run, monkeypa
 
 
 def test_augmentation_is_for_scans_and_named_only_where_wanted(clips, scans, run):
-    assert usage(pretrain(clips, run, "--augment")).startswith("Error: No such option")
+    assert refused(pretrain(clips, run, "--augment"), run) == (
+        "Error: augmentation of clips; expected it in fine-tuning only (ViPTT-Net §2.4)\n"
+    )
     for more in ((), ("--no-augment",)):
         assert usage(finetune(scans, run, "--augment-by", "blur", *more)) == (
             "Error: --augment-by says what --augment does; expected --augment too"

@@ -1,11 +1,14 @@
-"""The one place that knows which backend Keras runs on: TensorFlow by default, JAX where `KERAS_BACKEND` says so."""
+"""The one place that knows which backend Keras runs on: TensorFlow by default, JAX where `KERAS_BACKEND` says so.
+
+What a user's own keras.json says of backend, layout or dtype is for their other programs: it decides nothing here.
+"""
 
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-with_tensorflow = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+with_tensorflow = os.environ.setdefault("KERAS_BACKEND", "tensorflow") == "tensorflow"
 
 
 def start() -> str:
@@ -17,6 +20,8 @@ def start() -> str:
     with unheard():
         import keras
 
+        keras.config.set_image_data_format("channels_last")
+        keras.config.set_floatx("float32")
         keras.utils.set_random_seed(0)  # loads TensorFlow, where it is installed, whatever the backend
         if not with_tensorflow:
             return f"{keras.backend.backend()} {keras.__version__}"

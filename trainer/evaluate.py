@@ -13,7 +13,7 @@ from trainer.extractor import check_features
 from trainer.fit import predict
 from trainer.inputs import as_they_are, prediction_batch
 from trainer.metrics import score
-from trainer.run import Run, check_cache, is_trained_on, read_run, read_split
+from trainer.run import Run, check_cache, is_trained_on, read_run, read_split, trained_on_too
 from trainer.stream import READERS, Part, part_of
 from trainer.train import trained_model, trained_on
 
@@ -98,6 +98,11 @@ def _scored(root: Path, cache: Cache, part: str | None) -> tuple[str, list[str]]
         chosen, ids, expected = "all", [name for name in cache.ids if name in labelled], "labelled samples"
     if not ids:
         raise TrainerError(f"{cache.path} has no sample to score; expected {expected}")
+    if chosen != "train" and (learned := trained_on_too(root, cache, ids)):
+        raise TrainerError(
+            f"{cache.path} has {len(learned)} samples to score that {root} was trained on under another name, the first "
+            f"is {learned[0]!r}; give a cache without them"
+        )
     return chosen, ids
 
 

@@ -172,12 +172,11 @@ def _check_options(experiment: Experiment, clips: Cache, parts: Mapping[str, spl
 
 
 def _split(cache: Cache, seed: int, given: Path | None) -> splits.Split:
-    digests = [entry.digest for entry in cache.samples]
-    known = (cache.ids, cache.labels, cache.groups, digests)
+    known = (cache.ids, cache.labels, cache.groups, [entry.digest for entry in cache.samples])
+    split = read_split(given) if given else None
     try:
-        if given is None:
+        if split is None:
             return splits.stratified(*known, cache.class_names, seed)
-        split = read_split(given)
         splits.check(split, *known)
     except TrainerError as error:
         raise TrainerError(f"{cache.path}: {error}") from error

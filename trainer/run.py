@@ -9,6 +9,7 @@ RUN/
   history.csv      one line an epoch; timings.csv beside it has what depends on the machine
   curves.png       the same as a picture
   metrics.json     how well the best weights do on the validation ids; confusion.png is the same as a picture
+  validation.csv   what they predict for each of those
   logs/            for TensorBoard
   lock             held by the one process that trains; the kernel drops it when that process dies
 """
@@ -121,6 +122,14 @@ def is_trained_on(root: Path, cache: Cache) -> bool:
             raise TrainerError(f"{root}/samples.json lacks {name!r} of split.json; restore both, or train again")
     there = known(cache, (name for name in split.train if name in cache))
     return any(_is_same(there[name], recorded[name]) for name in there)
+
+
+def trained_on_too(root: Path, cache: Cache, ids: Iterable[str]) -> list[str]:
+    """Those of `ids` that the run in `root` trained on by whatever name: the bytes of chunk or source are the same."""
+    recorded = read_samples(root)
+    learned = [recorded[name] for name in read_split(root / "split.json").train]
+    chunks, sources = ({sample[part] for sample in learned} - {""} for part in (0, 1))
+    return [name for name, some in known(cache, ids).items() if some[0] in chunks or some[1] in sources]
 
 
 def _is_same(one: Known, other: Known) -> bool:

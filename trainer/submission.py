@@ -82,8 +82,8 @@ def write_probabilities(path: Path, found: Predictions) -> None:
 
 
 def _file_name(cache: Cache, name: str) -> str:
-    """The sample's file below its SOURCE, or its id where it was made of none."""
-    files_of = cache.entry(name).source.files
+    """The sample's file below its SOURCE, or its id where it was made of none, or of a chunk, as features are."""
+    files_of = () if cache.kind == "features" else cache.entry(name).source.files
     return files_of[0] if files_of else name
 
 

@@ -251,12 +251,21 @@ def _resumed(request: Request, cache: Cache) -> Run:
         raise TrainerError(
             f"--from {request.parent} with --resume, but {request.run} began from {run.parent or 'none'}"
         )
+    _check_features_again(request, run)
     check_cache(run, cache)
     if list(run.class_names) != cache.class_names:
         raise TrainerError(
             f"{cache.path} has classes {cache.class_names}, {request.run} {list(run.class_names)}; give its own cache"
         )
     return replace(run, config=replace(run.config, **more))
+
+
+def _check_features_again(request: Request, run: Run) -> None:
+    """Raises TrainerError unless --features is there again where the run began with it, and only there."""
+    if request.features and (run.kind == "features" or not run.config.cached_features):
+        raise TrainerError(f"--features {request.features} with --resume, but {request.run} began without; leave it out")
+    if not request.features and run.kind != "features" and run.config.cached_features:
+        raise TrainerError(f"{request.run} was begun with --features; give them again beside --resume")
 
 
 def _split(request: Request, cache: Cache, config: Config, begun: bool, listener: Listener) -> splits.Split:

@@ -16,11 +16,14 @@ from trainer.config import PRETRAIN
 from trainer.model import build_model
 
 print(keras.backend.backend(), keras.config.image_data_format(), keras.config.floatx())
+import logging
+
+print(logging.getLogger("tensorflow").isEnabledFor(logging.WARNING))
 print(build_model(PRETRAIN, (2, 32, 32), 10).count_params())
 """
 
 
-def test_the_settings_of_other_programs_decide_nothing(tmp_path):
+def test_the_settings_of_other_programs_decide_nothing_and_tensorflow_keeps_its_advice(tmp_path):
     settings = {"backend": "jax", "image_data_format": "channels_first", "floatx": "float16", "epsilon": 1e-7}
     (tmp_path / "keras.json").write_text(json.dumps(settings))
     environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
@@ -33,4 +36,4 @@ def test_the_settings_of_other_programs_decide_nothing(tmp_path):
         timeout=120,
     )
     assert (ended.stderr, ended.returncode) == ("", 0)
-    assert ended.stdout.splitlines() == ["TensorFlow", "tensorflow channels_last float32", "15775568"]
+    assert ended.stdout.splitlines() == ["TensorFlow", "tensorflow channels_last float32", "False", "15775568"]

@@ -72,7 +72,7 @@ def predict(run, cache, out, *options):
 
 def scores(*arguments):
     """`evaluate --json`, of which stdout is JSON alone."""
-    result = evaluate(*arguments, "--json")
+    result = evaluate(*arguments, "--json", "--quiet")  # no progress, however slow the machine
     assert (result.exit_code, result.stderr) == (0, ""), result.output
     return json.loads(result.stdout)
 

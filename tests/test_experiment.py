@@ -22,7 +22,16 @@ from trainer.metrics import paired_bootstrap
 from trainer.run import OWN, read_predictions
 from trainer.table import PAPER_TYPES
 
-SMALL = ("--backbone", "small", "--weights", "none", "--epochs", 1, "--batch-size", 4)
+SMALL = (
+    "--backbone",
+    "small",
+    "--weights",
+    "none",
+    "--epochs",
+    1,
+    "--batch-size",
+    10,
+)  # batches of one size alone: traced once
 FOLDERS = [strategy.folder for strategy in STRATEGIES]
 RUNS = ["pretrained", *FOLDERS]
 REPORT = {"report.md", "table.csv", "kappa.png", *(f"confusion_{folder}.png" for folder in FOLDERS)}
@@ -339,7 +348,7 @@ def test_splits_that_are_none(made, tmp_path, into):
         (("--pretrain-epochs", 0), "epochs 0; expected a whole number, at least 1"),
         (("--epochs", 0, "--pretrain-epochs", 1), "epochs 0; expected a whole number, at least 1"),
         (("--learning-rate", -1), "learning_rate -1.0; expected a number above 0"),
-        (("--batch-size", 11), "batch_size 11, but there are 10 samples to train on for pretraining; lower it"),
+        (("--batch-size", 11), "batch_size 11, but there are 10 clips to train on; lower it"),
         (("--seed", -1), "seed -1; expected a whole number, at least 0"),
     ],
 )

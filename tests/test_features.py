@@ -2,19 +2,20 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import make_cache, tiny_attributes, volume
 
-from cache import DamagedSample, open_cache, store, write_features
+from cache import DamagedSample, InvalidFeatures, open_cache, store, write_features
 from cache.features import extractor_path
 from cache.verify import verify
 from trainer.augment import ANGLES, rotate
 from trainer.config import PRETRAIN
 from trainer.errors import TrainerError
 from trainer.evaluate import evaluate
-from trainer.features import Extraction, extract
+from trainer.features import Extraction, FrameFeatures, extract
 from trainer.run import read_run
 from trainer.train import Request, first_model, new_run, train, trained_model
 
@@ -85,6 +86,16 @@ def test_with_augment_there_is_one_set_for_each_of_the_papers_angles(tmp_path):
     for number, angle in enumerate(ANGLES):
         turned = rotate(volumes.stored("s2"), angle).astype(np.float32) / 65535
         np.testing.assert_allclose(features["s2"][number], expected(volumes, turned), rtol=2e-3, atol=1e-5)
+
+
+def test_features_that_float16_cannot_hold_are_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(FrameFeatures, "__init__", lambda self, model, volumes: None)
+    monkeypatch.setattr(FrameFeatures, "block", 4, raising=False)
+    monkeypatch.setattr(FrameFeatures, "channels", CHANNELS, raising=False)
+    huge = SimpleNamespace(predict_on_batch=lambda block: np.full((1, 4, CHANNELS), 1e6, np.float32))
+    monkeypatch.setattr(FrameFeatures, "model", huge, raising=False)
+    with pytest.raises(InvalidFeatures, match=r"^s0: inf at .*, expected finite numbers that float16 can hold"):
+        extract(Extraction(clips(tmp_path / "clips.zarr"), tmp_path / "features.zarr", WEIGHTS), nothing)
 
 
 def test_features_that_are_there_and_fresh_are_not_made_again(folder):
@@ -201,6 +212,15 @@ def test_a_feature_cache_trains_alone(folder):
     run = read_run(folder / "run")
     assert (run.kind, run.shape) == ("features", (5, CHANNELS))
     assert evaluate(folder / "run", folder / "features.zarr")["part"] == "validation"
+
+
+def test_a_run_goes_on_from_one_of_its_own_kind_volumes_or_features(folder):
+    train(Request("pretrain", folder / "features.zarr", folder / "alone", {"epochs": 1}), Silent())
+    scans = clips(folder / "ct.zarr", kind="ct")
+    given = {"epochs": 1, "freeze_backbone": True}
+    with pytest.raises(TrainerError, match="has kind ct, the run of --from was trained on kind features; after a run"):
+        train(Request("finetune", scans, folder / "run", given, parent=folder / "alone"), Silent())
+    assert not (folder / "run").exists()
 
 
 def test_features_from_anywhere_train_the_same_way(tmp_path):

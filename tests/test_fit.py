@@ -77,6 +77,13 @@ def test_an_epoch_is_keras_fit_on_the_same_order(network, clips, tmp_path):
         assert row[name] == pytest.approx(expected[name][0], abs=1e-6)
 
 
+def test_no_metrics_outlive_the_weights_that_they_are_of(clips, tmp_path):
+    (tmp_path / "metrics.json").write_text("of an earlier epoch")
+    fit(*plain(), ONE, data_of(clips), tmp_path, Listener())
+    assert (tmp_path / "model.keras").exists()
+    assert not (tmp_path / "metrics.json").exists()
+
+
 def test_the_validation_loss_is_what_keras_evaluates(clips, tmp_path):
     data = data_of(clips)
     model, whole = small()

@@ -27,6 +27,7 @@ def start() -> str:
             return f"{keras.backend.backend()} {keras.__version__}"
         import tensorflow as tf
 
+        tf.get_logger().setLevel("ERROR")  # its warnings, such as of retracing, tell users to change our code
         cards = tf.config.list_physical_devices("GPU")
         for card in cards:
             if not tf.config.list_logical_devices("GPU"):

@@ -100,8 +100,8 @@ def _scored(root: Path, cache: Cache, part: str | None) -> tuple[str, list[str]]
         raise TrainerError(f"{cache.path} has no sample to score; expected {expected}")
     if chosen != "train" and (learned := trained_on_too(root, cache, ids)):
         raise TrainerError(
-            f"{cache.path} has {len(learned)} samples to score that {root} was trained on under another name, the first "
-            f"is {learned[0]!r}; give a cache without them"
+            f"{cache.path} has {len(learned)} samples to score that {root} was trained on under another name, the "
+            f"first is {learned[0]!r}; give a cache without them"
         )
     return chosen, ids
 

@@ -106,11 +106,13 @@ def _begin(experiment: Experiment) -> None:
     if _has_parts(root):
         _check_same(experiment)
         return
+    configs = [configure(*_stage(experiment, 0, strategy)) for strategy in (PRETRAINED, *STRATEGIES)]
     clips, scans = open_cache(experiment.clips), open_cache(experiment.scans)
     _check_caches(clips, scans)
+    check_side(clips, configs[0].backbone)
     seed = int(experiment.given.get("seed", 0))
     parts = {"clips": _split(clips, seed, None), "scans": _split(scans, seed, experiment.split)}
-    _check_options(experiment, clips, parts)
+    _check_batch(experiment, parts)
     root.mkdir(parents=True, exist_ok=True)
     for name, split in parts.items():
         files.write_json(root / f"{name}.json", split.to_json())
@@ -158,17 +160,11 @@ def _check_caches(clips: Cache, scans: Cache) -> None:
         )
 
 
-def _check_options(experiment: Experiment, clips: Cache, parts: Mapping[str, splits.Split]) -> None:
-    """Raises TrainerError where a stage could not begin so."""
-    for strategy in (PRETRAINED, *STRATEGIES):
-        config = configure(*_stage(experiment, 0, strategy))
-        check_side(clips, config.backbone)
-        split = parts["clips" if strategy is PRETRAINED else "scans"]
-        if "batch_size" in experiment.given and config.batch_size > len(split.train):
-            raise TrainerError(
-                f"batch_size {config.batch_size}, but there are {len(split.train)} samples to train on for "
-                f"{strategy.name}; lower it"
-            )
+def _check_batch(experiment: Experiment, parts: Mapping[str, splits.Split]) -> None:
+    size = experiment.given.get("batch_size", 1)
+    for name, split in parts.items():
+        if size > len(split.train):
+            raise TrainerError(f"batch_size {size}, but there are {len(split.train)} {name} to train on; lower it")
 
 
 def _split(cache: Cache, seed: int, given: Path | None) -> splits.Split:

@@ -121,7 +121,8 @@ class FrameFeatures:
             some = different[first : first + self.block]
             block = np.zeros((1, self.block, *slices.shape[1:]), slices.dtype)  # always of one shape: compiled once
             block[0, : len(some)] = some
-            found[first : first + self.block] = self.model.predict_on_batch(block)[0, : len(some)]
+            with np.errstate(over="ignore"):  # what float16 cannot hold is refused when stored, with the sample named
+                found[first : first + self.block] = self.model.predict_on_batch(block)[0, : len(some)]
         return found[of_each]
 
 

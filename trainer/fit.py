@@ -96,6 +96,7 @@ def fit(
         row = _validated(model, config, data, state)
         state.timings.append({"epoch": row["epoch"]} | timing)
         if _end_of_epoch(callbacks, state, row, config):
+            (folder / "metrics.json").unlink(missing_ok=True)  # of a run that ended and goes on: those of other weights
             files.replace_by(folder / "model.keras", whole.save)
         save()
         _write_tables(folder, state)

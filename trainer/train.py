@@ -195,14 +195,25 @@ def _new(request: Request, cache: Cache, features: Cache | None) -> Run:
     stored = features or (cache if cache.kind == "features" else None)
     config = configure(request.stage, request.given, parent.config if parent else None, stored)
     _check_kind(cache, config)
-    if parent and parent.kind == cache.kind:
+    if parent:
+        _check_parent(parent, cache)
+    return new_run(cache, config, str(request.parent.resolve()) if request.parent else "")
+
+
+def _check_parent(parent: Run, cache: Cache) -> None:
+    """Raises TrainerError where a run on `cache` cannot begin from `parent`."""
+    if parent.kind == cache.kind:
         check_cache(parent, cache, "the run of --from")
-    elif parent and (parent.shape != cache.shape or "features" in (parent.kind, cache.kind)):
+    elif "features" in (parent.kind, cache.kind):
+        raise TrainerError(
+            f"{cache.path} has kind {cache.kind}, the run of --from was trained on kind {parent.kind}; after a run on "
+            "volumes give volumes, and their features by --features; after one on features alone give features"
+        )
+    elif parent.shape != cache.shape:
         raise TrainerError(
             f"{cache.path} has shape {cache.shape}, the run of --from was trained on {parent.shape}; "
             "preprocess both to the same --depth --height --width"
         )
-    return new_run(cache, config, str(request.parent.resolve()) if request.parent else "")
 
 
 def new_run(cache: Cache, config: Config, parent: str = "") -> Run:
@@ -263,7 +274,9 @@ def _resumed(request: Request, cache: Cache) -> Run:
 def _check_features_again(request: Request, run: Run) -> None:
     """Raises TrainerError unless --features is there again where the run began with it, and only there."""
     if request.features and (run.kind == "features" or not run.config.cached_features):
-        raise TrainerError(f"--features {request.features} with --resume, but {request.run} began without; leave it out")
+        raise TrainerError(
+            f"--features {request.features} with --resume, but {request.run} began without; leave it out"
+        )
     if not request.features and run.kind != "features" and run.config.cached_features:
         raise TrainerError(f"{request.run} was begun with --features; give them again beside --resume")
 

@@ -26,12 +26,12 @@ def existing(root: Path, recipe: Mapping[str, Any]) -> Attributes | None:
             if store.has_attributes(root) or store.read_entries(root):
                 raise
             return None
-        raise CacheError(f"{root} exists and is not a cache; choose a CACHE path that is not there yet") from error
+        raise CacheError(f"{root} exists and is not a cache; choose a path that is not there yet") from error
     if old.kind != recipe["kind"]:
-        raise RecipeMismatch(f"{root} is a cache of kind {old.kind}, not {recipe['kind']}; give another CACHE path")
+        raise RecipeMismatch(f"{root} is a cache of kind {old.kind}, not {recipe['kind']}; give another path")
     if difference := describe_difference(old.recipe, recipe):
         raise RecipeMismatch(
-            f"{root} was built by another recipe ({difference}); give the same options, or another CACHE path"
+            f"{root} was built by another recipe ({difference}); give the same options, or another path"
         )
     return old
 

@@ -473,7 +473,7 @@ def test_a_path_that_is_something_else_is_refused_as_cache_and_untouched(scans, 
     (tmp_path / "file").write_text("more")
     before = tree(tmp_path)
     assert error(ct(scans, tmp_path / name)) == (
-        f"Error: {tmp_path / name} exists and is not a cache; choose a CACHE path that is not there yet\n"
+        f"Error: {tmp_path / name} exists and is not a cache; choose a path that is not there yet\n"
     )
     assert tree(tmp_path) == before
 
@@ -481,7 +481,7 @@ def test_a_path_that_is_something_else_is_refused_as_cache_and_untouched(scans, 
 def test_source_as_cache_is_refused_and_untouched(scans, tmp_path):
     before = tree(scans)
     assert error(ct(scans, scans)) == (
-        f"Error: {scans} exists and is not a cache; choose a CACHE path that is not there yet\n"
+        f"Error: {scans} exists and is not a cache; choose a path that is not there yet\n"
     )
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -525,7 +525,7 @@ def test_another_recipe_is_refused_with_the_difference_and_the_way_out(scans, ca
     before = tree(cache)
     assert error(ct(scans, cache, "--order", 1, "--window", -500, 400)) == (
         f"Error: {cache} was built by another recipe (order 3 → 1, window [-1000.0, 400.0] → [-500.0, 400.0]); "
-        "give the same options, or another CACHE path\n"
+        "give the same options, or another path\n"
     )
     assert tree(cache) == before
 

@@ -339,12 +339,12 @@ def test_a_cache_of_other_features_is_left_alone(tmp_path, more, difference):
     with pytest.raises(RecipeMismatch) as caught:
         write(tmp_path / "c", **more)
     assert str(caught.value) == (
-        f"{tmp_path / 'c'} was built by another recipe ({difference}); give the same options, or another CACHE path"
+        f"{tmp_path / 'c'} was built by another recipe ({difference}); give the same options, or another path"
     )
 
 
 def test_a_path_that_holds_something_else_is_left_alone(tiny, tmp_path):
-    with pytest.raises(RecipeMismatch, match="is a cache of kind ct, not features; give another CACHE path"):
+    with pytest.raises(RecipeMismatch, match="is a cache of kind ct, not features; give another path"):
         write(tiny)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("mine")

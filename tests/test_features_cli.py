@@ -188,11 +188,11 @@ def test_a_place_that_is_something_else_is_left_alone(tmp_path, made, clips):
     before = tree(tmp_path), tree(scans), tree(clips)
     for path in (file, folder):
         assert error(cli("features", clips, path, *SMALL)) == (
-            f"Error: {path} exists and is not a cache; choose a CACHE path that is not there yet\n"
+            f"Error: {path} exists and is not a cache; choose a path that is not there yet\n"
         )
     for path, kind in ((scans, "ct"), (clips, "video")):
         assert error(cli("features", clips, path, *SMALL)) == (
-            f"Error: {path} is a cache of kind {kind}, not features; give another CACHE path\n"
+            f"Error: {path} is a cache of kind {kind}, not features; give another path\n"
         )
     for path in (clips / "inside.zarr", clips / "volume/inside.zarr"):
         assert error(cli("features", clips, path, *SMALL)) == (
@@ -214,7 +214,7 @@ def test_features_of_something_else_are_not_mixed_in(made, own, cache, options, 
     before = tree(own)
     message = error(cli("features", made / cache, own, *SMALL, *options))
     assert message.startswith(f"Error: {own} was built by another recipe ({difference}")
-    assert message.endswith("); give the same options, or another CACHE path\n")
+    assert message.endswith("); give the same options, or another path\n")
     assert tree(own) == before
 
 

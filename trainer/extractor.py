@@ -70,8 +70,8 @@ def check_features(features: Cache, volumes: Cache, model: keras.Model, ids: tup
     stale = [name for name in ids if not _is_fresh(features, volumes, name)]
     if stale:
         raise TrainerError(
-            f"{features.path} lacks the features of {len(stale)} samples of {volumes.path}, or has them of volumes "
-            f"that were replaced since, the first is {stale[0]!r}; {again}"
+            f"{features.path} lacks features of {volumes.path}, or has them of volumes that were replaced since: "
+            f"{len(stale)} of {len(ids)}, the first is {stale[0]!r}; {again}"
         )
 
 

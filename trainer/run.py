@@ -153,11 +153,15 @@ def sample_shape(cache: Cache) -> tuple[int, ...]:
     return tuple(cache.shape[-2:] if cache.kind == "features" else cache.shape)
 
 
-def _meaning(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a recipe, or of that of the volumes behind features, gives values and axes their meaning."""
+def behind(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The recipe of the volumes that features with this recipe come from; of volumes their own."""
     volumes = recipe.get("source")
-    behind = volumes if isinstance(volumes, Mapping) else recipe
-    return {key: behind.get(key) for key in SAME} | {"extractor": recipe.get("extractor")}
+    return volumes if isinstance(volumes, Mapping) else recipe
+
+
+def _meaning(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a recipe gives values and axes their meaning."""
+    return {key: behind(recipe).get(key) for key in SAME} | {"extractor": recipe.get("extractor")}
 
 
 @contextmanager

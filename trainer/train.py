@@ -10,20 +10,21 @@ import keras
 from cache import Cache, open_cache
 from trainer import files, splits
 from trainer.checkpoint import State
-from trainer.config import FINETUNE, PRETRAIN, Config
+from trainer.config import FINETUNE, KIND_OF, PRETRAIN, Config
 from trainer.errors import TrainerError
 from trainer.extractor import check_features, extractor_of, use_extractor
 from trainer.fit import SAVE_SECONDS, Data, Listener, compile_for, fit, predict
-from trainer.inputs import as_they_are, by_chance, prediction_batch
+from trainer.inputs import as_they_are, by_chance, check_side, prediction_batch
 from trainer.logs import Logged
 from trainer.metrics import score
-from trainer.model import LEAST_SIDE, build_head, build_model, for_stored, head_of
+from trainer.model import build_head, build_model, for_stored, head_of
 from trainer.report import confusion_picture, curves_picture, write_picture
 from trainer.run import (
     Known,
     Predicted,
     Run,
     begin,
+    behind,
     check_cache,
     check_folder,
     known,
@@ -73,6 +74,7 @@ def train(request: Request, listener: Listener) -> dict[str, Any]:
     whole = _start(run, features, begun and (request.run / "checkpoint.npz").is_file())
     if features:
         check_features(features, cache, whole, (*split.train, *split.validation))
+    data = _data(run.config, cache, features or cache, split, request.readers)
     with writing(request.run, request.resume) as going_on:
         if going_on != begun:
             raise TrainerError(f"another process has trained into {request.run} meanwhile; run the same command again")
@@ -80,7 +82,6 @@ def train(request: Request, listener: Listener) -> dict[str, Any]:
         if going_on:
             _check_samples(request, samples)
         begin(request.run, run, split, samples)
-        data = _data(run.config, cache, features or cache, split, request.readers)
         return _train_and_score(request, run, whole, data, listener)
 
 
@@ -223,8 +224,8 @@ def new_run(cache: Cache, config: Config, parent: str = "") -> Run:
 
 def _check_kind(cache: Cache, config: Config) -> None:
     if cache.kind == "features":
-        made_of = cache.recipe.get("source", {}).get("kind", config.kind)
-        if made_of != config.kind:
+        made_of = behind(cache.recipe).get("kind")
+        if made_of in KIND_OF.values() and made_of != config.kind:
             raise TrainerError(
                 f"{cache.path} holds features of {made_of} samples, `train {config.stage}` takes those of {config.kind}"
             )
@@ -234,12 +235,7 @@ def _check_kind(cache: Cache, config: Config) -> None:
             f"{cache.path} holds {cache.kind} samples, `train {config.stage}` takes {config.kind}; "
             f"build a cache by `preprocess {config.kind}`"
         )
-    least = LEAST_SIDE[config.backbone]
-    if min(cache.shape[1:]) < least:
-        raise TrainerError(
-            f"{cache.path} has slices of {cache.shape[1]}×{cache.shape[2]} px, backbone {config.backbone} takes "
-            f"{least}×{least} or more; preprocess to a larger --height --width"
-        )
+    check_side(cache, config.backbone)
 
 
 def _resumed(request: Request, cache: Cache) -> Run:

@@ -489,7 +489,7 @@ CONFIG = options(
     click.option(
         "--frame-block",
         type=int,
-        help="Slices at a time in the backbone: bounds memory. Default: ten of 224×224, more of smaller.",
+        help="Slices at a time in the backbone: bounds memory. Default: five of 224×224, more of smaller.",
     ),
     click.option(
         "--precision",
@@ -576,8 +576,9 @@ def _train(
     from trainer import backend
 
     device = backend.start()
+    from trainer.plan import Request
     from trainer.report import metrics_lines
-    from trainer.train import Request, train
+    from trainer.train import train
 
     chosen = {name: value for name, value in given.items() if value is not None}
     request = Request(stage, cache, run, chosen, parent, split, resume, features, readers, save_every)
@@ -781,7 +782,7 @@ def experiment(
 # -- demo --------------------------------------------------------------------------------------------------------------
 
 # How much there is to learn from, and how long: enough to learn in some minutes, or just enough to run every step.
-DEMO = {
+DEMO: dict[str, Any] = {
     "scans": {"per_class": (80, 56, 40, 36, 28), "size": 80, "slices": (34, 44)},
     "clips": {"groups": 12, "clips": 4},
     "recipe": "--depth 24 --height 64 --width 64",
@@ -789,7 +790,7 @@ DEMO = {
     "epochs": "--pretrain-epochs 12 --epochs 14",
     "behind": "--batch-size 8 --optimizer adam --epochs 12",
 }
-QUICK_DEMO = {
+QUICK_DEMO: dict[str, Any] = {
     "scans": {"per_class": 3, "size": 32, "slices": (10, 12)},
     "clips": {"groups": 2, "clips": 1},
     "recipe": "--depth 8 --height 16 --width 16",
@@ -814,23 +815,21 @@ def demo(folder: Path, quick: bool) -> None:
     clips, scans, table = folder / "clips.zarr", folder / "ct.zarr", folder / "table1"
     features, frame = folder / "clips_features.zarr", folder / "one_frame.zarr"
     sequence, single, behind = folder / "sequence", folder / "one_frame", f"{size['behind']} --resume"
-    for line in (
-        f"preprocess ct|{folder / 'scans'}|{scans}|--labels|{labels}|{size['recipe']}",
-        f"preprocess video|{folder / 'clips'}|{clips}|{size['recipe']}",
-        f"verify|{scans}",
-        f"info|{clips}",
-        f"experiment|{clips}|{scans}|{table}|{size['training']} {size['epochs']}",
-        f"evaluate|{table / 'seed0' / 'pretrained'}|{clips}",
-        f"features|{clips}|{features}|--from|{table / 'seed0' / 'pretrained'}",
-        f"train pretrain|{clips}|{sequence}|--features|{features}|--split|{table / 'clips.json'}|{behind}",
-    ):
-        _demo_step(line)
+    split, best = ("--split", table / "clips.json"), table / "seed0" / "pt_cw_aug"
+    pretrained = table / "seed0" / "pretrained"
+    _demo_step("preprocess ct", folder / "scans", scans, "--labels", labels, options=size["recipe"])
+    _demo_step("preprocess video", folder / "clips", clips, options=size["recipe"])
+    _demo_step("verify", scans)
+    _demo_step("info", clips)
+    _demo_step("experiment", clips, scans, table, options=f"{size['training']} {size['epochs']}")
+    _demo_step("evaluate", pretrained, clips)
+    _demo_step("features", clips, features, "--from", pretrained)
+    _demo_step("train pretrain", clips, sequence, "--features", features, *split, options=behind)
     click.echo(f"\nThe middle frame of each clip alone, {frame}: does a single picture tell the classes apart?")
     _middle_frames(features, frame)
-    _demo_step(f"train pretrain|{frame}|{single}|--split|{table / 'clips.json'}|{behind}")
-    best = table / "seed0" / "pt_cw_aug"
-    _demo_step(f"evaluate|{best}|{scans}|--picture|{folder / 'confusion.png'}")
-    _demo_step(f"predict|{best}|{scans}|{folder / 'submission.csv'}|--probabilities")
+    _demo_step("train pretrain", frame, single, *split, options=behind)
+    _demo_step("evaluate", best, scans, "--picture", folder / "confusion.png")
+    _demo_step("predict", best, scans, folder / "submission.csv", options="--probabilities")
     _demo_report(folder, clips, scans)
     click.echo(f"\n{folder / 'report.md'} shows all of it, after {time.monotonic() - started:.0f} s")
 
@@ -864,10 +863,9 @@ def _phantoms(folder: Path, size: Mapping[str, Any]) -> Path:
     return labels
 
 
-def _demo_step(line: str) -> None:
-    """Run one command; `line` has | between words that may hold spaces."""
-    first, *rest = line.split("|")
-    words = [*first.split(), *(word for part in rest for word in (part.split() if part.startswith("--") else [part]))]
+def _demo_step(command: str, *paths: object, options: str = "") -> None:
+    """Show and run one command."""
+    words = [*command.split(), *map(str, paths), *options.split()]
     click.echo(f"\n$ python cli.py {' '.join(words)}")
     code = main.main(words, standalone_mode=False)
     if code not in (None, DONE, QUARANTINED):  # some inputs are damaged on purpose

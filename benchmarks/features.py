@@ -50,7 +50,7 @@ def bare_rate(model, volumes, count: int) -> float:
 def step_seconds(model, config, volumes) -> float:
     """Seconds of one pretraining step on two clips, the second of two."""
     from trainer.fit import compile_for
-    from trainer.train import trained_on
+    from trainer.networks import trained_on
 
     network = trained_on(model, volumes)
     compile_for(network, config)
@@ -64,10 +64,11 @@ def step_seconds(model, config, volumes) -> float:
 
 def epoch_seconds(folder: Path, features, count: int) -> float:
     """Seconds of an epoch of `count` clips at batch 2 on features like `features`, the second of two."""
-    from trainer.train import Request, train
+    from trainer.plan import Request
+    from trainer.train import train
 
     many = [features.stored(number % len(features)) for number in range(count + 4)]
-    noise = np.random.default_rng(0).normal(1, 0.01, (count + 4, 1, 1)).astype(np.float16)
+    noise = np.random.default_rng(0).normal(1, 0.1, (count + 4, features.shape[0], 1)).astype(np.float16)
     names, labels = [f"c{number}" for number in range(count + 4)], [number % 10 for number in range(count + 4)]
     classes = [f"class {number}" for number in range(10)]
     write_features(folder / "many.zarr", names, labels, None, np.stack(many) * noise, classes, "vgg16")
@@ -99,7 +100,8 @@ def main(quick: bool, weights: str) -> None:
     backend.start()
     from trainer.config import PRETRAIN
     from trainer.features import Extraction, extract
-    from trainer.train import first_model, new_run
+    from trainer.networks import first_model
+    from trainer.plan import new_run
 
     recipe = VideoRecipe(depth=4, height=32, width=32) if quick else VideoRecipe()
     clips, count = (3, 8) if quick else (4, EPOCH)

@@ -183,7 +183,7 @@ def _is_whole(root: Path, entry: Entry, attributes: Attributes) -> bool:
 
 
 def extractor_path(path: str | Path) -> Path:
-    """Where a cache of features keeps its extractor, if that was kept: bytes that only the extractor's program knows."""
+    """Where a cache of features keeps its extractor, where that was kept: bytes that its own program knows."""
     return Path(path) / "ledger" / "extractor.npz"
 
 

@@ -302,8 +302,8 @@ def test_weights_of_another_network_are_refused(copy, made, scans, tuned, out):
 
 
 def test_a_prediction_that_is_no_number_is_an_error_never_a_class(copy, scans, tuned, out):
+    from trainer.networks import trained_model
     from trainer.run import read_run
-    from trainer.train import trained_model
 
     run = copy(tuned)
     model = trained_model(run, read_run(run))

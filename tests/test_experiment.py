@@ -238,6 +238,21 @@ def test_a_finished_experiment_only_reports_again(made, tmp_path):
     assert contents(root) == before
 
 
+def test_scans_that_were_made_again_do_not_mix_with_what_was_trained_on_others(made, tmp_path):
+    folder, scans = tmp_path / "own", tmp_path / "ct.zarr"
+    shutil.copytree(made.streamed, folder)
+    labels = open_cache(made.scans).labels.tolist()
+    make_scans(scans, [1 - values for values in open_cache(made.scans)], class_names=PAPER_TYPES, labels=labels)
+    begun = folder / "experiment.json"
+    begun.write_text(begun.read_text().replace(str(made.scans), str(scans)))
+    shutil.rmtree(folder / "seed0" / "pt_cw")
+    before = contents(folder)
+    message = error(cli("experiment", made.clips, scans, folder, *SMALL, "--seed", 3, "--pretrain-epochs", 2))
+    assert message.startswith("Error: sample 's")
+    assert f"is not the one {folder / 'seed0' / 'no_pt'} began with" in message
+    assert contents(folder) == before
+
+
 @pytest.mark.parametrize("left", [(), ("clips.json",), BEGUN])
 def test_what_was_killed_before_its_first_part_begins_anew_even_with_other_options(made, into, left):
     result = stopped_at("seed 0: pretraining", "experiment", made.clips, made.scans, into, *SMALL)

@@ -16,8 +16,10 @@ from trainer.config import PRETRAIN
 from trainer.errors import TrainerError
 from trainer.evaluate import evaluate
 from trainer.features import Extraction, FrameFeatures, extract
+from trainer.networks import first_model, trained_model
+from trainer.plan import Request, new_run
 from trainer.run import read_run
-from trainer.train import Request, first_model, new_run, train, trained_model
+from trainer.train import train
 
 SHAPE = (5, 16, 16)
 WEIGHTS = {"weights": "none", "backbone": "small"}

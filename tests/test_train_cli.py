@@ -461,10 +461,10 @@ def test_while_a_process_trains_into_a_run_no_other_may(clips, copy, pretrained)
 def test_a_run_that_another_process_began_meanwhile_is_left_alone(clips, pretrained, run, monkeypatch):
     from trainer import train
 
-    def first_model(_):
+    def first_model(*_):
         shutil.copytree(pretrained, run)
 
-    monkeypatch.setattr(train, "first_model", first_model)
+    monkeypatch.setattr(train, "starting_model", first_model)
     assert error(pretrain(clips, run)) == (
         f"Error: {run} holds a run already; go on with it by --resume, or choose another RUN\n"
     )

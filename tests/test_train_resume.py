@@ -19,7 +19,8 @@ from trainer import checkpoint
 from trainer.errors import TrainerError
 from trainer.files import PARTIAL
 from trainer.fit import fit
-from trainer.train import Request, train
+from trainer.plan import Request
+from trainer.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
 EPOCHS, STEPS = 2, 5

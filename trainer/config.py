@@ -24,7 +24,7 @@ class Config:
     """Everything that decides what a run computes, given its cache and split.
 
     `weights` is where the backbone's come from: "imagenet", "none" or a file. `frame_block` slices of a volume go
-    through the backbone at a time (0: as many as have the pixels of ten at 224×224). `augmentation` names what is
+    through the backbone at a time (0: as many as have the pixels of five at 224×224). `augmentation` names what is
     drawn anew for each sample in each epoch. Learning rate × `plateau_factor` after `plateau_patience` epochs without
     a lower validation loss, end after `stop_patience`. With `cached_features` what is before the RNN was computed
     beforehand and is not trained, the map to its input included.

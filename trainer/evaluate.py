@@ -13,9 +13,9 @@ from trainer.extractor import check_features
 from trainer.fit import predict
 from trainer.inputs import as_they_are, prediction_batch
 from trainer.metrics import score
+from trainer.networks import trained_model, trained_on
 from trainer.run import Run, check_cache, is_trained_on, read_run, read_split, trained_on_too
 from trainer.stream import READERS, Part, part_of
-from trainer.train import trained_model, trained_on
 
 Progress = Callable[[int, int], None]
 

@@ -21,10 +21,11 @@ from trainer.errors import TrainerError
 from trainer.features import Extraction, extract
 from trainer.fit import Listener
 from trainer.inputs import check_side
-from trainer.run import inside_cache, read_split
+from trainer.plan import Request, configure
+from trainer.run import check_cache, check_samples, inside_cache, read_run, read_split
 from trainer.stream import READERS
 from trainer.table import Result, read_result, write_report
-from trainer.train import Request, configure, train
+from trainer.train import train
 
 
 @dataclass(frozen=True)
@@ -201,11 +202,13 @@ def _trained(
 ) -> Path:
     """The finished run of one strategy and seed."""
     run = experiment.folder / f"seed{number}" / strategy.folder
+    name, cache = ("clips", experiment.clips) if strategy is PRETRAINED else ("scans", experiment.scans)
     if (run / "metrics.json").is_file():
+        check_cache(read_run(run), open_cache(cache), str(run))
+        check_samples(run, open_cache(cache))
         return run
     observer.part(f"seed {number}: {strategy.name}")
     stage, given = _stage(experiment, number, strategy)
-    name, cache = ("clips", experiment.clips) if strategy is PRETRAINED else ("scans", experiment.scans)
     split = experiment.folder / f"{name}.json"
     train(Request(stage, cache, run, given, parent, split, True, features.get(name), experiment.readers), observer)
     return run

@@ -18,12 +18,14 @@ from trainer.augment import ANGLES, rotate
 from trainer.errors import TrainerError
 from trainer.extractor import attributes_of, weights_of
 from trainer.inputs import check_side
-from trainer.model import BLOCK_PIXELS, frames_of
+from trainer.model import frames_of
+from trainer.networks import first_model, trained_model
+from trainer.plan import configure, new_run
 from trainer.run import check_cache, inside_cache, read_run
 from trainer.stream import READERS, Meter, Transform, batches, part_of
-from trainer.train import configure, first_model, new_run, trained_model
 
-BLOCKS = 8  # blocks of slices in a batch: as many samples at once as have their pixels
+BLOCK_PIXELS = 16 * 224 * 224  # of the slices that go through the backbone at a time
+BLOCKS = 4  # of these that are read at a time: as many samples as have their pixels
 
 
 @dataclass(frozen=True)

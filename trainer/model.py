@@ -25,7 +25,7 @@ from trainer.config import Config
 
 RNN_UNITS = 256
 DENSE_UNITS = 1024
-BLOCK_PIXELS = 10 * 224 * 224  # of a block of slices: 5.2 GB for a step of two volumes through VGG-16
+BLOCK_PIXELS = 5 * 224 * 224  # of a block of slices: 4 GB for a step of two volumes through VGG-16
 VGG_MEANS = (103.939, 116.779, 123.68)  # ImageNet's, blue, green, red, of 0..255: what VGG-16's weights expect removed
 INPUT_MAPS = {"vgg16": (255.0, tuple(-mean for mean in VGG_MEANS)), "small": (1.0, (-0.5, -0.5, -0.5))}
 LEAST_SIDE = {"vgg16": 32, "small": 16}  # px that the poolings and strides of a backbone need

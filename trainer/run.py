@@ -111,6 +111,23 @@ def read_samples(root: Path) -> dict[str, Known]:
     return {name: tuple(value) for name, value in recorded.items()}
 
 
+def check_samples(root: Path, cache: Cache) -> None:
+    """Raises TrainerError where a sample, or its label, is no longer the one that the run in `root` began with."""
+    recorded = read_samples(root)
+    now = known(cache, (name for name in recorded if name in cache))
+    for name, begun in recorded.items():
+        if name not in now or now[name][0] != begun[0]:
+            raise TrainerError(
+                f"sample {name!r} of {cache.path} is not the one {root} began with; give that cache, "
+                "or train into another RUN"
+            )
+        if now[name][2] != begun[2]:
+            raise TrainerError(
+                f"sample {name!r} of {cache.path} has label {now[name][2]}, {root} began with label {begun[2]}; "
+                "train into another RUN"
+            )
+
+
 def is_trained_on(root: Path, cache: Cache) -> bool:
     """True where a sample that the run in `root` trained on is in `cache`, be it of another dtype. Raises TrainerError.
 

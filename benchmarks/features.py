@@ -104,7 +104,7 @@ def main(quick: bool, weights: str) -> None:
     from trainer.plan import new_run
 
     recipe = VideoRecipe(depth=4, height=32, width=32) if quick else VideoRecipe()
-    clips, count = (3, 8) if quick else (4, EPOCH)
+    clips, count = (3, 8) if quick else (6, EPOCH)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         volumes = open_cache(write_both(folder, recipe, clips)[0])

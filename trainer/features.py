@@ -108,8 +108,9 @@ class FrameFeatures:
     """Slices → features, a block at a time, whatever samples they are of; equal ones, such as empty ones, once."""
 
     def __init__(self, model: keras.Model, volumes: Cache) -> None:
-        _, _, height, width = model.input_shape
-        self.block = max(1, BLOCK_PIXELS // (height * width))
+        _, depth, height, width = model.input_shape
+        most = max(1, BLOCK_PIXELS // (height * width))
+        self.block = math.ceil(depth / math.ceil(depth / most)) if most < depth else most  # the last one filled too
         self.channels = model.get_layer("frames").output.shape[-1]
         self.model = frames_of(model, self.block, volumes.attributes.dtype)
 

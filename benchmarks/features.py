@@ -110,8 +110,9 @@ def main(quick: bool, weights: str) -> None:
         volumes = open_cache(write_both(folder, recipe, clips)[0])
         config = replace(PRETRAIN, weights=weights)
         model = first_model(new_run(volumes, config))
-        bare = bare_rate(model, volumes, 2 if quick else 14)
+        before = bare_rate(model, volumes, 2 if quick else 12)
         done = extract(Extraction(volumes.path, folder / "f.zarr", {"weights": weights}), lambda done, total: None)
+        bare = (before + bare_rate(model, volumes, 2 if quick else 12)) / 2
         features = open_cache(folder / "f.zarr")
         size = np.mean([features.entry(name).nbytes for name in features.ids])
         apart = largest_difference(model, volumes, features)

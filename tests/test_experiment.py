@@ -180,6 +180,13 @@ def test_the_report_has_scikit_learns_figures(made, root, seeds):
         assert float(row["ensemble_kappa"]) == pytest.approx(np.nan_to_num(cohen_kappa_score(found[0].labels, mean)))
 
 
+def test_only_the_report_of_the_frozen_variant_says_that_it_is_one(made):
+    said = [
+        "stayed frozen throughout" in (made.folder / root / "report.md").read_text() for root in ("streamed", "frozen")
+    ]
+    assert said == [False, True]
+
+
 def test_with_one_seed_the_report_and_the_runs_own_metrics_agree(made):
     with (made.streamed / "table.csv").open(newline="") as file:
         for row, folder in zip(csv.DictReader(file), FOLDERS, strict=True):
@@ -247,7 +254,8 @@ def test_scans_that_were_made_again_do_not_mix_with_what_was_trained_on_others(m
     begun.write_text(begun.read_text().replace(str(made.scans), str(scans)))
     shutil.rmtree(folder / "seed0" / "pt_cw")
     before = contents(folder)
-    message = error(cli("experiment", made.clips, scans, folder, *SMALL, "--seed", 3, "--pretrain-epochs", 2))
+    command = ("experiment", made.clips, scans, folder, *SMALL, "--seed", 3, "--pretrain-epochs", 2, "--quiet")
+    message = error(cli(*command))
     assert message.startswith("Error: sample 's")
     assert f"is not the one {folder / 'seed0' / 'no_pt'} began with" in message
     assert contents(folder) == before

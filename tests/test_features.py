@@ -257,7 +257,7 @@ def test_chance_picks_the_angle_that_it_would_turn_a_volume_by(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: clips_changed(folder), "or has them of volumes that were replaced since, the first is 's0'"),
+        (lambda folder: clips_changed(folder), "volumes that were replaced since: 12 of 12, the first is 's0'"),
         (lambda folder: extractor_path(folder / "features.zarr").unlink(), "does not hold the weights that made"),
         (lambda folder: extractor_path(folder / "features.zarr").write_bytes(b"PK"), "does not hold the weights that"),
     ],

@@ -313,6 +313,6 @@ def test_features_that_are_not_of_this_cache_are_refused(tmp_path, made, clips, 
     )
     more = make_cache(tmp_path / "more.zarr", 13, tiny_attributes("uint8", SHAPE, "video"))
     assert refused(cli("train", "pretrain", more, run, "--features", features, *TRAIN), run) == (
-        f"Error: {features} lacks the features of 1 samples of {more}, or has them of volumes that were replaced "
-        f"since, the first is 's12'; run `features {more} {features}` again, or into another folder\n"
+        f"Error: {features} lacks features of {more}, or has them of volumes that were replaced since: 1 of 13, "
+        f"the first is 's12'; run `features {more} {features}` again, or into another folder\n"
     )

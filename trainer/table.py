@@ -70,14 +70,16 @@ def read_result(strategy: str, seed: int, run: Path) -> Result:
     return Result(strategy, seed, read_predictions(run), sum(seconds), len(seconds))
 
 
-def write_report(folder: Path, results: Sequence[Result], pretraining: Sequence[Result] = ()) -> list[str]:
+def write_report(
+    folder: Path, results: Sequence[Result], pretraining: Sequence[Result] = (), frozen: bool = False
+) -> list[str]:
     """Write report.md, table.csv and pictures into `folder`; return the lines of the report. Raises TrainerError."""
     rows = rows_of(results)
     write_picture(folder / "kappa.png", kappa_picture(rows))
     for row in rows:
         write_picture(folder / f"confusion_{_slug(row.strategy)}.png", confusion_picture(row.ensemble))
     files.write_csv(folder / "table.csv", [_flat(row) for row in rows])
-    lines = list(report_lines(rows, pretraining))
+    lines = list(report_lines(rows, pretraining, frozen))
     files.replace(folder / "report.md", ("\n".join(lines) + "\n").encode())
     return lines
 
@@ -132,7 +134,7 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
     return float(values[0]), float(values[1])
 
 
-def report_lines(rows: Sequence[Row], pretraining: Sequence[Result] = ()) -> Iterator[str]:
+def report_lines(rows: Sequence[Row], pretraining: Sequence[Result] = (), frozen: bool = False) -> Iterator[str]:
     """The report in Markdown."""
     seeds, n, beside = len(rows[0].kappas), rows[0].ensemble["n"], _is_papers(rows)
     yield "# Table 1"
@@ -140,6 +142,8 @@ def report_lines(rows: Sequence[Row], pretraining: Sequence[Result] = ()) -> Ite
     yield f"Validation on {n} samples{f', means over {seeds} seeds' * (seeds > 1)}. In brackets the 95 % interval when"
     yield f"these samples are redrawn {RESAMPLES:,} times; what another split or other seeds would change is not in it."
     yield "Minutes are of training's steps alone, for one seed."
+    if frozen:
+        yield "The backbone stayed frozen throughout, on cached features; the paper fine-tunes all layers."
     if beside:
         yield "In italics the paper's figures, on its own data."
     yield ""

@@ -26,7 +26,18 @@ DOORS = {
     "isal": {"pipeline.nifti"},
     "keras": {
         f"trainer.{name}"
-        for name in ("backend", "checkpoint", "extractor", "features", "fit", "model", "networks", "train", "weights")
+        for name in (
+            "backend",
+            "checkpoint",
+            "extractor",
+            "features",
+            "fit",
+            "model",
+            "networks",
+            "rnn",
+            "train",
+            "weights",
+        )
     },
     "matplotlib": {"cache.reader", "cache.view", "trainer.report", "trainer.table"},
     "nibabel": {"pipeline.nifti", "pipeline.phantoms"},

@@ -22,6 +22,7 @@ from keras import ops
 
 from cache.schema import scale_factor
 from trainer.config import Config
+from trainer.rnn import LSTM
 
 RNN_UNITS = 256
 DENSE_UNITS = 1024
@@ -89,7 +90,7 @@ def _scaling(dtype: str) -> keras.layers.Layer:
 
 
 def _sequence_layers(features: Any, config: Config, classes: int) -> Any:
-    rnn = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[config.rnn]
+    rnn = {"lstm": LSTM, "gru": keras.layers.GRU}[config.rnn]
     last = rnn(RNN_UNITS, name="rnn")(features)
     hidden = keras.layers.Dense(DENSE_UNITS, activation="relu", name="dense")(last)
     return keras.layers.Dense(classes, activation="softmax", dtype="float32", name="classes")(hidden)

@@ -1,0 +1,42 @@
+"""The LSTM that multiplies its inputs once is Keras' own."""
+
+import keras
+import numpy as np
+import pytest
+
+from trainer.rnn import LSTM
+
+
+@pytest.fixture(scope="module")
+def both():
+    """The same network with either layer, and a batch."""
+    networks = []
+    for layer in (LSTM, keras.layers.LSTM):
+        sequence = keras.Input((9, 5))
+        networks.append(keras.Model(sequence, keras.layers.Dense(3, "softmax")(layer(7)(sequence))))
+    networks[0].set_weights(networks[1].get_weights())
+    rng = np.random.default_rng(0)
+    return networks, rng.normal(size=(4, 9, 5)).astype(np.float32), np.array([0, 2, 1, 1], np.int32)
+
+
+def test_it_gives_the_same_outputs_with_the_same_weights(both):
+    (ours, theirs), sequences, _ = both
+    assert [v.shape for v in ours.weights] == [v.shape for v in theirs.weights]
+    np.testing.assert_allclose(ours.predict_on_batch(sequences), theirs.predict_on_batch(sequences), atol=1e-6)
+
+
+def test_it_learns_the_same(both):
+    (ours, theirs), sequences, labels = both
+    for network in (ours, theirs):
+        network.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy", jit_compile=False)
+        for _ in range(3):
+            network.train_on_batch(sequences, labels)
+    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_it_is_saved_and_loaded_safely(both, tmp_path):
+    (ours, _), sequences, _ = both
+    ours.save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras", safe_mode=True)
+    np.testing.assert_array_equal(loaded.predict_on_batch(sequences), ours.predict_on_batch(sequences))

@@ -4,10 +4,10 @@ An input is fresh while its entry is of this recipe and its files have the recor
 complete one whose files only look different is checked by its bytes before anything is made again (`Task.known`).
 """
 
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import count
 
+from cache.resume import free_rows
 from cache.schema import Entry, Source
 from pipeline.sources import Record
 
@@ -54,7 +54,7 @@ def make_plan(
     kept by the inputs that have one; new inputs take the lowest free ones, in the order of `records`.
     """
     plan = Plan()
-    rows = _free_rows(entries.values())
+    rows = free_rows(entries.values())
     for record in records:
         entry = entries.get(record.id)
         if entry is None or entry.row < 0:
@@ -109,8 +109,3 @@ def _exclusions(excluded: Mapping[str, str], entries: Mapping[str, Entry], root:
         entry = Entry(id=exclusion_id(root, file), state="excluded", reason=reason, source=Source(root, (file,)))
         if entries.get(entry.id) != entry:
             yield entry
-
-
-def _free_rows(entries: Iterable[Entry]) -> Iterator[int]:
-    taken = {entry.row for entry in entries}
-    return (row for row in count() if row not in taken)

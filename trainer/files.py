@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from cache.durable import flush_folder
 from trainer.errors import TrainerError
 
 PARTIAL = "partial-"  # begins the name of a file that is being written
@@ -27,7 +28,7 @@ def replace_by(path: Path, write: Callable[[Path], Any]) -> None:
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
-        _flush(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
@@ -35,14 +36,6 @@ def replace_by(path: Path, write: Callable[[Path], Any]) -> None:
         raise TrainerError(
             f"cannot write {path}: {reason}; what was saved before is kept, free some space or allow writing, and go on"
         ) from error
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

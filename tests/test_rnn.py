@@ -1,9 +1,14 @@
 """The LSTM that multiplies its inputs once is Keras' own."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 
+from trainer.config import PRETRAIN
+from trainer.fit import compile_for
+from trainer.model import build_head
 from trainer.rnn import LSTM
 
 
@@ -40,3 +45,15 @@ def test_it_is_saved_and_loaded_safely(both, tmp_path):
     ours.save(tmp_path / "network.keras")
     loaded = keras.saving.load_model(tmp_path / "network.keras", safe_mode=True)
     np.testing.assert_array_equal(loaded.predict_on_batch(sequences), ours.predict_on_batch(sequences))
+
+
+@pytest.mark.parametrize("rnn", ["lstm", "gru"])
+def test_xla_compiles_the_network_behind_the_frames(rnn):
+    losses = []
+    for compiled in (True, False):
+        config = replace(PRETRAIN, rnn=rnn, jit_compile=compiled)
+        network = build_head(config, (5, 8), 3)
+        compile_for(network, config)
+        sequences = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
+        losses.append([float(network.train_on_batch(sequences, np.array([0, 2]))[0]) for _ in range(2)])
+    np.testing.assert_allclose(*losses, rtol=1e-5)

@@ -90,7 +90,8 @@ def _scaling(dtype: str) -> keras.layers.Layer:
 
 
 def _sequence_layers(features: Any, config: Config, classes: int) -> Any:
-    rnn = {"lstm": LSTM, "gru": keras.layers.GRU}[config.rnn]
+    lstm = keras.layers.LSTM if config.jit_compile else LSTM  # XLA cannot go back through the scan in ours
+    rnn = {"lstm": lstm, "gru": keras.layers.GRU}[config.rnn]
     last = rnn(RNN_UNITS, name="rnn")(features)
     hidden = keras.layers.Dense(DENSE_UNITS, activation="relu", name="dense")(last)
     return keras.layers.Dense(classes, activation="softmax", dtype="float32", name="classes")(hidden)

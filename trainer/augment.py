@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 
 from cache.schema import DTYPES
+from trainer.config import AUGMENTATIONS
 
 ANGLES = (-20, -10, -5, 0, 5, 10, 20)  # degrees; ViPTT-Net §2.4, which found that leaving out 0 does harm
-KINDS = ("rotation", "shift", "blur")  # the paper trained with the first, and had no good results from the others
+KINDS = AUGMENTATIONS  # the paper trained with the first, and had no good results from the others
 MOST_SHIFT = 0.1  # of a slice's height, and of its width; how far the paper shifted and blurred it doesn't say
 MOST_BLUR = 1.5  # pixels
 REACH = 4  # standard deviations after which the Gaussian is cut off, as SciPy does

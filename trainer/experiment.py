@@ -21,7 +21,7 @@ from trainer.errors import TrainerError
 from trainer.features import Extraction, extract
 from trainer.fit import Listener
 from trainer.inputs import check_side
-from trainer.plan import Request, configure
+from trainer.plan import Request, checked_split, configure
 from trainer.run import check_cache, check_samples, inside_cache, read_run, read_split
 from trainer.stream import READERS
 from trainer.table import Result, read_result, write_report
@@ -169,15 +169,11 @@ def _check_batch(experiment: Experiment, parts: Mapping[str, splits.Split]) -> N
 
 
 def _split(cache: Cache, seed: int, given: Path | None) -> splits.Split:
-    known = (cache.ids, cache.labels, cache.groups, [entry.digest for entry in cache.samples])
     split = read_split(given) if given else None
     try:
-        if split is None:
-            return splits.stratified(*known, cache.class_names, seed)
-        splits.check(split, *known)
+        return checked_split(cache, split, seed)
     except TrainerError as error:
         raise TrainerError(f"{cache.path}: {error}") from error
-    return split
 
 
 def _features(experiment: Experiment, observer: Observer) -> dict[str, Path]:
@@ -204,8 +200,9 @@ def _trained(
     run = experiment.folder / f"seed{number}" / strategy.folder
     name, cache = ("clips", experiment.clips) if strategy is PRETRAINED else ("scans", experiment.scans)
     if (run / "metrics.json").is_file():
-        check_cache(read_run(run), open_cache(cache), str(run))
-        check_samples(run, open_cache(cache))
+        now = open_cache(cache)
+        check_cache(read_run(run), now, str(run))
+        check_samples(run, now)
         return run
     observer.part(f"seed {number}: {strategy.name}")
     stage, given = _stage(experiment, number, strategy)

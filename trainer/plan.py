@@ -74,6 +74,7 @@ def _behind_the_backbone(stage: str, given: Mapping[str, Any], features: Cache) 
 
 
 def new(request: Request, cache: Cache, features: Cache | None) -> Run:
+    """The run that is asked for, after checking that its cache, parent and features fit together."""
     if features and (cache.kind == "features" or features.kind != "features"):
         raise TrainerError(
             f"--features {features.path} for {cache.path}; expected a cache of features for a cache of volumes"
@@ -165,16 +166,11 @@ def _check_features_again(request: Request, run: Run) -> None:
 
 def split_for(request: Request, cache: Cache, config: Config, begun: bool, listener: Listener) -> splits.Split:
     """The split of the run in RUN or that the user gives, checked for leaks; or a stratified one by whole groups."""
-    digests = [entry.digest for entry in cache.samples]
-    about = (cache.ids, cache.labels, cache.groups, digests)
     given = read_split(request.split) if request.split else None
     split = read_split(request.run / "split.json") if begun else given
     if given and given != split:
         raise TrainerError(f"--split {request.split} with --resume, but {request.run} has another split; leave it out")
-    if split:
-        splits.check(split, *about)
-    else:
-        split = splits.stratified(*about, cache.class_names, config.seed, config.validation_fraction)
+    split = checked_split(cache, split, config.seed, config.validation_fraction)
     unused = len(cache) - len(split.train) - len(split.validation) - len(split.test)
     unlabelled = int((cache.labels < 0).sum())
     listener.note(
@@ -183,6 +179,17 @@ def split_for(request: Request, cache: Cache, config: Config, begun: bool, liste
         + (f", {unused} in no part" if unused else "")
         + (f" ({unlabelled} without a label)" if unlabelled else "")
     )
+    return split
+
+
+def checked_split(
+    cache: Cache, split: splits.Split | None, seed: int, fraction: float = splits.VALIDATION_SHARE
+) -> splits.Split:
+    """`split` after the check for leaks, or where there is none a stratified one by whole groups."""
+    about = (cache.ids, cache.labels, cache.groups, [entry.digest for entry in cache.samples])
+    if split is None:
+        return splits.stratified(*about, cache.class_names, seed, fraction)
+    splits.check(split, *about)
     return split
 
 

@@ -20,8 +20,8 @@ from trainer.extractor import attributes_of, weights_of
 from trainer.inputs import check_side
 from trainer.model import frames_of
 from trainer.networks import first_model, trained_model
-from trainer.plan import configure, new_run
-from trainer.run import check_cache, inside_cache, read_run
+from trainer.plan import check_parent, configure, new_run
+from trainer.run import inside_cache, read_run
 from trainer.stream import READERS, Meter, Transform, batches, part_of
 
 BLOCK_PIXELS = 16 * 224 * 224  # of the slices that go through the backbone at a time
@@ -94,13 +94,7 @@ def _network(request: Extraction, volumes: Cache) -> keras.Model:
     run = read_run(request.run)
     if run.kind == "features":
         raise TrainerError(f"{request.run} was trained on features alone and has no backbone; give a run on volumes")
-    if run.kind == volumes.kind:
-        check_cache(run, volumes)
-    elif run.shape != volumes.shape:
-        raise TrainerError(
-            f"{volumes.path} has shape {volumes.shape}, the run of --from was trained on {run.shape}; "
-            "preprocess both to the same --depth --height --width"
-        )
+    check_parent(run, volumes)
     return trained_model(request.run, run)
 
 

@@ -84,7 +84,7 @@ def new(request: Request, cache: Cache, features: Cache | None) -> Run:
     config = configure(request.stage, request.given, parent.config if parent else None, stored)
     _check_kind(cache, config)
     if parent:
-        _check_parent(parent, cache)
+        check_parent(parent, cache)
     return new_run(cache, config, str(request.parent.resolve()) if request.parent else "")
 
 
@@ -109,7 +109,7 @@ def _check_kind(cache: Cache, config: Config) -> None:
     check_side(cache, config.backbone)
 
 
-def _check_parent(parent: Run, cache: Cache) -> None:
+def check_parent(parent: Run, cache: Cache) -> None:
     """Raises TrainerError where a run on `cache` cannot begin from `parent`."""
     if parent.kind == cache.kind:
         check_cache(parent, cache, "the run of --from")

@@ -3,6 +3,7 @@
 import gc
 import threading
 import time
+from collections import deque
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from cache import DamagedSample, UnknownSample, open_cache
 from cache.reader import Cache
 from cache.schema import DTYPES
 from cache.store import chunk_path
+from trainer import stream as stream_module
 from trainer.errors import TrainerError
 from trainer.stream import AHEAD, Meter, Part, batches, part_of
 
@@ -22,19 +24,19 @@ ORDER = np.array([7, 0, 3, 10, 1, 9, 2, 8, 4, 6, 5])
 
 
 class Watched(Cache):
-    """A cache that counts its reads, and waits `delay` seconds in each."""
+    """A cache that counts its reads; `allowed`, where it is set, says how many may have begun by now."""
 
-    def __init__(self, cache, delay=0.0):
+    def __init__(self, cache, allowed=None):
         super().__init__(cache.path, cache.attributes, cache.samples)
-        self.delay, self.lock = delay, threading.Lock()
-        self.started, self.running, self.most = 0, 0, 0
+        self.allowed, self.lock = allowed, threading.Lock()
+        self.started, self.running, self.most, self.early = 0, 0, 0, 0
 
     def stored(self, key):
         with self.lock:
             self.started += 1
             self.running += 1
             self.most = max(self.most, self.running)
-        time.sleep(self.delay)
+            self.early += self.allowed is not None and self.started > self.allowed()
         found = super().stored(key)
         with self.lock:
             self.running -= 1
@@ -52,8 +54,16 @@ def breakable(tmp_path):
     return open_cache(make_cache(tmp_path / "clips.zarr", SAMPLES, tiny_attributes("uint8", kind="video")))
 
 
-def whole(cache, delay=None):
-    return part_of(cache if delay is None else Watched(cache, delay), cache.ids)
+def whole(cache):
+    return part_of(cache, cache.ids)
+
+
+def wait_until(condition):
+    """Poll for `condition`, for a minute at most: no machine is that slow."""
+    limit = time.monotonic() + 60
+    while not condition() and time.monotonic() < limit:
+        time.sleep(0.001)
+    assert condition()
 
 
 def readers():
@@ -168,29 +178,27 @@ def test_an_id_that_the_cache_lacks_is_named(clips):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_no_more_is_read_ahead_than_is_said_by_no_more_threads_than_were_asked_for(threads, clips):
-    part = whole(clips, delay=0.002)
-    for taken, _ in enumerate(batches(part, ORDER, 2, readers=threads), start=1):
-        time.sleep(0.02)  # time to read on, if it would
-        assert part.cache.started <= min(SAMPLES, 2 * (taken + AHEAD))
-    assert (part.cache.started, part.cache.running) == (SAMPLES, 0)
+    asked = 1
+    part = whole(Watched(clips, lambda: 2 * (asked + AHEAD)))
+    for _ in batches(part, ORDER, 2, readers=threads):
+        wait_until(lambda: part.cache.started == min(SAMPLES, part.cache.allowed()))
+        asked += 1
+    assert (part.cache.started, part.cache.running, part.cache.early) == (SAMPLES, 0, 0)
     assert part.cache.most <= threads
     assert len(readers()) == 0
 
 
 def test_reading_goes_on_while_a_batch_is_used(clips):
-    part = whole(clips, delay=0.0)
+    part = whole(Watched(clips))
     stream = batches(part, ORDER, 2)
     next(stream)
-    deadline = time.monotonic() + 10
-    while part.cache.started < 2 * (1 + AHEAD) and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert part.cache.started == 2 * (1 + AHEAD)
+    wait_until(lambda: part.cache.started == 2 * (1 + AHEAD))
     stream.close()
 
 
 @pytest.mark.parametrize("taken", [1, 3])
 def test_the_threads_end_when_the_batches_are_given_up(taken, clips):
-    part = whole(clips, delay=0.01)
+    part = whole(Watched(clips))
     stream = batches(part, ORDER, 2)
     for _ in range(taken):
         next(stream)
@@ -214,21 +222,37 @@ def test_the_threads_end_when_training_stops_by_an_exception(clips):
 # -- how long one waited -----------------------------------------------------------------------------------------------
 
 
-def test_waiting_for_slow_reads_is_counted():
+class Clock:
+    """A clock that only a test moves."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def perf_counter(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    found = Clock()
+    monkeypatch.setattr(stream_module, "time", found)
+    return found
+
+
+def test_waiting_for_slow_reads_is_counted(clock):
+    class Slow:
+        def result(self):
+            clock.now += 3
+            return "a batch"
+
     meter = Meter()
-    meter.started -= 2.0
-    meter.waited = 0.5
-    row = meter.row()
-    assert row["seconds"] == pytest.approx(2.0, abs=0.1)
-    assert row["stalled"] == pytest.approx(0.25, abs=0.02)
+    assert stream_module._due(deque([Slow()]), meter) == "a batch"
+    clock.now += 1  # of training
+    assert meter.row() == {"seconds": 4, "stalled": 0.75}
 
 
-def test_slow_reads_stall_and_slow_training_does_not(clips):
-    def stalled(delay, training):
-        meter = Meter()
-        for _ in batches(whole(clips, delay), ORDER, 2, meter=meter, readers=1):
-            time.sleep(training)
-        return meter.row()["stalled"]
-
-    assert stalled(delay=0.01, training=0) > 0.8
-    assert stalled(delay=0, training=0.03) < 0.3
+def test_slow_training_on_data_that_is_there_is_no_stall(clock, clips):
+    meter = Meter()
+    for _ in batches(whole(clips), ORDER, 2, meter=meter, readers=1):
+        clock.now += 1
+    assert meter.row() == {"seconds": 6, "stalled": 0}

@@ -6,6 +6,9 @@ from typing import Any
 from cache.schema import Attributes
 from cache.verify import Report
 from pipeline.build import Estimate, Healing, Job, Summary
+from pipeline.classes import Relabelling
+from pipeline.labels import NO_SCAN, LabelReport, listed
+from pipeline.relabel import RelabelJob
 
 MOST_NAMES = 10
 
@@ -21,6 +24,7 @@ def cache_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
         "quarantined": len(summary.quarantined),
         "excluded": len(summary.excluded),
         "reasons": {"quarantined": summary.quarantined, "excluded": summary.excluded},
+        "patients": {"column": attributes.patient_column or None, "count": summary.patients},
     }
 
 
@@ -29,12 +33,21 @@ def cache_lines(name: str, summary: Summary, attributes: Attributes, unpublished
     yield from recipe_lines("recipe", attributes.recipe)
     for label, count in summary.labels.items():
         yield f"  {label or 'unlabelled'}: {count}"
+    if attributes.kind == "ct":
+        yield patients_line(summary, attributes)
     if unpublished:
         how = "`features` command or `write_features` call" if attributes.kind == "features" else "`preprocess` command"
         yield f"A run is writing to it, or was interrupted: the same {how} goes on."
     yield ledger_line(summary)
     yield from reason_lines("Excluded", summary.excluded)
     yield from reason_lines("Quarantined", summary.quarantined)
+
+
+def patients_line(summary: Summary, attributes: Attributes) -> str:
+    if not summary.patients:
+        return "patients: not known, each scan is a group of its own"
+    column = f", from column {attributes.patient_column}" if attributes.patient_column else ""
+    return f"patients: {summary.patients}{column}"
 
 
 def recipe_lines(name: str, recipe: Mapping[str, Any]) -> Iterator[str]:
@@ -61,7 +74,9 @@ def run_lines(job: Job, summary: Summary) -> Iterator[str]:
     yield from _some("kept though their source is gone", summary.vanished)
     yield from _some("without a row in the labels, cached without a label", summary.unlabelled)
     yield ledger_line(summary)
-    yield from (f"Label refused: {line}" for line in summary.wrong_labels)
+    yield from label_lines(job)
+    if job.labels.columns is None and not _labelled(summary):
+        yield from _no_labels(job)
     yield from reason_lines("Excluded", shown_exclusions(summary.excluded))
     yield from reason_lines("Quarantined", summary.quarantined)
 
@@ -78,9 +93,9 @@ def plan_json(job: Job, workers: int, sample: Estimate | None) -> dict[str, Any]
         "cache_bytes": sample and count * sample.nbytes,
         "worker_memory_bytes": sample and sample.memory,
         "measured_on": sample and sample.id,
-        "wrong_labels": job.labels.wrong,
+        "wrong_labels": list(map(str, job.labels.wrong)),
         "unlabelled": job.labels.unlabelled,
-    }
+    } | labels_json(job)
 
 
 def plan_lines(job: Job, workers: int, sample: Estimate | None) -> Iterator[str]:
@@ -92,7 +107,89 @@ def plan_lines(job: Job, workers: int, sample: Estimate | None) -> Iterator[str]
             f"{count * sample.nbytes / 1e9:.2f} GB of disk, {sample.memory / 1e6:.0f} MB of memory a worker "
             f"(measured by making {sample.id!r} without storing it)"
         )
-    yield from (f"Label refused: {line}" for line in job.labels.wrong)
+    yield from label_lines(job)
+    if job.labels.columns is None and not any(entry.label >= 0 for entry in job.entries.values()):
+        yield from _no_labels(job)
+
+
+def relabel_json(job: RelabelJob, summary: Summary) -> dict[str, Any]:
+    return run_json(summary, job.attributes) | {"made": 0, "relabelled": len(job.changed)} | labels_json(job)
+
+
+def relabel_lines(job: RelabelJob, summary: Summary) -> Iterator[str]:
+    yield f"{len(job.changed)} labels or patients updated in {job.root}"
+    yield from (f"  {label or 'unlabelled'}: {count}" for label, count in summary.labels.items())
+    yield from _some("without a row in the labels, left without a label", summary.unlabelled)
+    yield from label_lines(job)
+
+
+def labels_json(job: Job | RelabelJob) -> dict[str, Any]:
+    """How the labels CSV was understood, and a change of class names with the numbers of samples before and after."""
+    columns, change = job.labels.columns, job.relabelling
+    return {
+        "columns": columns
+        and {
+            "file": columns.name(columns.file),
+            "label": columns.name(columns.label),
+            "patient": columns.patient_name or None,
+            "unused": columns.unused,
+            "by_position": columns.by_position,
+        },
+        "class_names_changed": change
+        and {"before": change.before, "after": change.after, "samples": dict(change.samples)},
+    }
+
+
+def label_lines(job: Job | RelabelJob) -> Iterator[str]:
+    """How the labels CSV was understood, a change of class names, and rows that were not followed."""
+    if job.labels.columns:
+        yield columns_line(job.labels, job.attributes)
+    if job.relabelling:
+        yield relabelling_line(job.relabelling)
+    unknown = [row for row in job.labels.wrong if row.problem == NO_SCAN]
+    others = [f"Label refused: {row}" for row in job.labels.wrong if row.problem != NO_SCAN]
+    yield from others[:MOST_NAMES]
+    if len(others) > MOST_NAMES:
+        yield f"Label refused: {len(others) - MOST_NAMES} more rows; --json names all"
+    if unknown:
+        names = listed([f"{row.file} ({row.where.split()[-1]})" for row in unknown])
+        rows = "1 row that names" if len(unknown) == 1 else f"{len(unknown)} rows that name"
+        yield f"Label refused: {rows} no scan: {names}"
+
+
+def columns_line(report: LabelReport, attributes: Attributes) -> str:
+    """Which columns of the labels CSV were used, and which were not."""
+    columns = report.columns
+    assert columns
+    found = ", found by position and not by name" if columns.by_position else ""
+    used = f"Labels: column {columns.name(columns.label)}; file names: {columns.name(columns.file)}{found}"
+    count = f"{report.patients} patient{'s' * (report.patients != 1)}"
+    if columns.patient is not None:
+        patients = f"{columns.patient_name} ({count})"
+    elif report.patients:
+        before = f", column {attributes.patient_column}" if attributes.patient_column else ""
+        patients = f"no column, {count} known from before are kept{before}"
+    else:
+        patients = "no column, each scan is a group of its own"
+    unused = f"; not used: {', '.join(columns.unused)}" if columns.unused else ""
+    return f"{used}; patients: {patients}{unused}"
+
+
+def relabelling_line(change: Relabelling) -> str:
+    counts = ", ".join(f"{name} {before} → {after}" for name, (before, after) in change.samples.items())
+    return (
+        f"Class names changed from {', '.join(change.before)} to {', '.join(change.after)}: a number in a labels CSV "
+        f"means another class than before. Samples, before → after: {counts}"
+    )
+
+
+def _labelled(summary: Summary) -> bool:
+    return any(count for label, count in summary.labels.items() if label is not None)
+
+
+def _no_labels(job: Job) -> Iterator[str]:
+    if job.recipe.kind == "ct":
+        yield f"No labels: add them by `label {job.root} LABELS.csv`, or by --labels LABELS.csv with the same command"
 
 
 def verify_json(report: Report) -> dict[str, Any]:

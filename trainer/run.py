@@ -26,6 +26,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from cache import Cache
+from cache.schema import composed
 from cache.store import has_attributes
 from trainer import files
 from trainer.config import Config
@@ -71,7 +72,14 @@ def read_run(root: Path) -> Run:
             raise ValueError(f"shape {reprlib.repr(shape)}, expected a list of positive integers")
         if not (type(names) is list and len(names) > 1 and all(map(_is_name, names)) and len({*names}) == len(names)):
             raise ValueError(f"class_names {reprlib.repr(names)}, expected a list of different names")
-        return Run(Config.from_json(data), data["kind"], tuple(shape), tuple(names), dict(recipe), str(data["from"]))
+        return Run(
+            Config.from_json(data),
+            data["kind"],
+            tuple(shape),
+            tuple(map(composed, names)),
+            dict(recipe),
+            str(data["from"]),
+        )
     except KeyError as error:
         raise TrainerError(f"{root}/config.json has no {error}; restore it, or train again") from error
     except (TypeError, ValueError, TrainerError) as error:

@@ -93,7 +93,7 @@ def find_columns(header: Sequence[str], choice: ColumnChoice, by_position: bool 
     """
     found = {role: _chosen(header, role, name) for role, name in vars(choice).items() if name is not None}
     chosen = set(found.values())
-    for role in NAMES.keys() - found.keys():
+    for role in [role for role in NAMES if role not in found]:
         if (position := _named(header, role, chosen)) is not None:
             found[role] = position
     missing = [role for role in ("file", "label") if role not in found]

@@ -1,9 +1,10 @@
 """What a run, a plan or a cache tells: lines for people, plain data for programs. Pure."""
 
 from collections.abc import Iterator, Mapping
+from shlex import quote
 from typing import Any
 
-from cache.schema import Attributes
+from cache.schema import UNLABELLED, Attributes
 from cache.verify import Report
 from pipeline.build import Estimate, Healing, Job, Summary
 from pipeline.classes import Relabelling
@@ -75,7 +76,7 @@ def run_lines(job: Job, summary: Summary) -> Iterator[str]:
     yield from _some("without a row in the labels, cached without a label", summary.unlabelled)
     yield ledger_line(summary)
     yield from label_lines(job)
-    if job.labels.columns is None and not _labelled(summary):
+    if summary.complete and summary.labels[None] == summary.complete:
         yield from _no_labels(job)
     yield from reason_lines("Excluded", shown_exclusions(summary.excluded))
     yield from reason_lines("Quarantined", summary.quarantined)
@@ -108,7 +109,7 @@ def plan_lines(job: Job, workers: int, sample: Estimate | None) -> Iterator[str]
             f"(measured by making {sample.id!r} without storing it)"
         )
     yield from label_lines(job)
-    if job.labels.columns is None and not any(entry.label >= 0 for entry in job.entries.values()):
+    if not job.labels.labelled and all(entry.label == UNLABELLED for entry in job.entries.values()):
         yield from _no_labels(job)
 
 
@@ -152,7 +153,7 @@ def label_lines(job: Job | RelabelJob) -> Iterator[str]:
     if len(others) > MOST_NAMES:
         yield f"Label refused: {len(others) - MOST_NAMES} more rows; --json names all"
     if unknown:
-        names = listed([f"{row.file} ({row.where.split()[-1]})" for row in unknown])
+        names = listed([f"{row.file} (line {row.where.rpartition(' ')[2]})" for row in unknown])
         rows = "1 row that names" if len(unknown) == 1 else f"{len(unknown)} rows that name"
         yield f"Label refused: {rows} no scan: {names}"
 
@@ -183,13 +184,10 @@ def relabelling_line(change: Relabelling) -> str:
     )
 
 
-def _labelled(summary: Summary) -> bool:
-    return any(count for label, count in summary.labels.items() if label is not None)
-
-
 def _no_labels(job: Job) -> Iterator[str]:
-    if job.recipe.kind == "ct":
-        yield f"No labels: add them by `label {job.root} LABELS.csv`, or by --labels LABELS.csv with the same command"
+    if job.recipe.kind == "ct" and job.labels.columns is None:
+        root = quote(str(job.root))
+        yield f"No labels: add them by `label {root} LABELS.csv`, or by --labels LABELS.csv with the same command"
 
 
 def verify_json(report: Report) -> dict[str, Any]:

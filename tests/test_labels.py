@@ -185,11 +185,11 @@ def test_a_named_column_wins_over_the_first_two(labels, names):
     ("header", "problem"),
     [
         ("ID,FileName,TypeOfTB", f"2 columns that may hold {FILES}: 'ID' and 'FileName'; choose by --file-column"),
-        ("FileName,Label,TypeOfTB", f"2 columns that may hold {LABELS}: 'Label' and 'TypeOfTB'; choose by --label-column"),
+        ("FileName,Label,TypeOfTB", f"2 columns that may hold {LABELS}: 'Label' and 'TypeOfTB'; choose by --label"),
         ("FileName,Type,Patient,patient_id", "2 columns that may hold patients (Patient, PatientID, Subject or Case): "
                                              "'Patient' and 'patient_id'; choose by --patient-column"),
         ("FileName,FileName,TypeOfTB", f"2 columns that may hold {FILES}"),
-        ("FileName,Sex", f"no column of {LABELS}; the header is 'FileName', 'Sex'; rename one, or choose by --label-col"),
+        ("FileName,Sex", f"no column of {LABELS}; the header is 'FileName', 'Sex'; rename one, or choose by --label"),
         ("a.nii,1", f"no column of {FILES} or {LABELS}; the header is 'a.nii', '1'; rename one, or choose by "
                     "--file-column and --label-column"),
         ("FileName", "no column of labels"),

@@ -96,11 +96,12 @@ def prepare(
     told = {record.id for record in inputs.records} if relabel else set()
     names, carried = _carry_labels(entries, told, old_names, names, may_add=relabel)
     report = LabelReport()
-    if labels:
-        known = {entry.id: entry.group for entry in entries.values()}
-        inputs.records, report = apply_labels(
-            inputs.records, labels, names, columns, by_position=class_names is not None, known_groups=known
+    if labels and (inputs.records or entries):
+        read = partial(
+            apply_labels, path=labels, class_names=names, choice=columns, by_position=class_names is not None
         )
+        inputs.records, moved, report = _label(inputs.records, dict(entries) | carried, read)
+        carried |= moved
         refuse_wiping(report, labels, (entry for entry in entries.values() if entry.id in told))
     patients = report.patient_column or (old.patient_column if old else "")
     sources = tuple(dict.fromkeys((*sources, str(source))))
@@ -344,6 +345,25 @@ def _carry_labels(
             "name these classes too, or give the labels again with --labels"
         )
     return wanted, moved
+
+
+def _label(
+    records: Sequence[Record],
+    entries: Mapping[str, Entry],
+    read: Callable[..., tuple[list[Record], LabelReport]],
+) -> tuple[list[Record], dict[str, Entry], LabelReport]:
+    """`records` labelled by `read`, the entries of other samples of the cache that it labels too, and its report.
+
+    Groups in the ledger's `entries` are those of the records, too.
+    """
+    ids = {record.id for record in records}
+    known = [replace(item, group=entries[item.id].group) if item.id in entries else item for item in records]
+    rest = [entry for entry in entries.values() if entry.state == "complete" and entry.id not in ids]
+    others = [Record(entry.id, entry.source, entry.label, entry.group) for entry in rest]
+    labelled, report = read(known, others=others)
+    new = zip(rest, labelled[len(records) :], strict=True)
+    moved = {entry.id: replace(entry, label=item.label, group=item.group) for entry, item in new}
+    return labelled[: len(records)], {name: entry for name, entry in moved.items() if entry != entries[name]}, report
 
 
 @dataclass(frozen=True)

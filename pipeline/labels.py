@@ -1,7 +1,7 @@
 """A labels CSV → labelled records, and an account of every row that could not be followed."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -56,51 +56,56 @@ def apply_labels(
     choice: ColumnChoice | None = None,
     *,
     by_position: bool = False,
-    known_groups: Mapping[str, str] | None = None,
+    others: Sequence[Record] = (),
 ) -> tuple[list[Record], LabelReport]:
-    """`records` with the labels and patients of the CSV in `path`, and how that was understood.
+    """`records`, then `others`, with the labels and patients of the CSV in `path`; and how that was understood.
 
     `choice` and `by_position` say how columns are found (`find_columns`). Labels are numbers from 1 or class names; a
-    scan named twice with two labels stays unlabelled. Groups are the patients; `known_groups` (group by id) remain for
-    scans that the sheet does not name, and for all where it has no column of patients. Raises PipelineError where the
+    scan named twice with two labels stays unlabelled, as does one without a row. Groups are the patients; a scan keeps
+    its group where its row, or the sheet, says nothing of patients. `others` are samples of the cache that are not
+    below SOURCE: they stay as they are unless a row names one, and no scan of `records`. Raises PipelineError where the
     file cannot be read as such a table, where it counts labels from 0, and where none of its rows names a scan.
     """
     sheet, classes = read_sheet(path, choice, by_position), Classes(class_names)
     _refuse_no_header(sheet, classes)
     _refuse_zeros(sheet, classes)
     report = LabelReport(sheet.columns)
-    rows_of, named = _match(sheet, records, classes, report)
+    rows_of, named = _match(sheet, records, others, classes, report)
     if not named:
-        raise _nothing_fits(sheet, records)
-    known = known_groups or {}
-    labelled = []
-    for item in records:
-        label, patient = _decide(rows_of.get(item.id, []), classes, path.name, report)
-        if patient is None or sheet.columns.patient is None:
-            patient = known.get(item.id, "")
-        labelled.append(replace(item, label=label, group=patient or item.id))
-        if item.id not in named:
-            report.unlabelled.append(next(iter(item.source.files), item.id))
-    report.labelled = sum(item.label != UNLABELLED for item in labelled)
-    report.patients = len({item.group for item in labelled if item.group != item.id})
-    return labelled, report
+        raise _nothing_fits(sheet, [*records, *others])
+    labelled = [_labelled(item, rows_of.get(item.id, []), classes, sheet, report) for item in records]
+    rest = [
+        _labelled(item, rows_of[item.id], classes, sheet, report) if item.id in rows_of else item for item in others
+    ]
+    report.unlabelled = [next(iter(item.source.files), item.id) for item in records if item.id not in named]
+    report.labelled = sum(item.label != UNLABELLED for item in (*labelled, *rest) if item.id in rows_of)
+    report.patients = len({item.group for item in (*labelled, *rest) if item.group != item.id})
+    return labelled + rest, report
 
 
 def _match(
-    sheet: Sheet, records: Sequence[Record], classes: Classes, report: LabelReport
+    sheet: Sheet, records: Sequence[Record], others: Sequence[Record], classes: Classes, report: LabelReport
 ) -> tuple[dict[str, list[Row]], set[str]]:
     """The rows to follow by the id of the scan that they name, and the ids that any row names; adds to `report`."""
-    names = ScanNames(records)
+    names, other_names = ScanNames(records), ScanNames(others)
     rows_of: dict[str, list[Row]] = defaultdict(list)
     named: set[str] = set()
     for row in sheet.rows:
-        ids = names.of(row.file)
+        ids = names.of(row.file) or other_names.of(row.file)
         named.update(ids)
         if problem := _problem(row, len(ids), classes):
             report.wrong.append(WrongRow(f"{sheet.path.name} line {row.line}", shown(row.file), problem))
         else:
             rows_of[ids[0]].append(row)
     return rows_of, named
+
+
+def _labelled(item: Record, rows: list[Row], classes: Classes, sheet: Sheet, report: LabelReport) -> Record:
+    """`item` as `rows` say."""
+    label, patient = _decide(rows, classes, sheet.path.name, report)
+    if patient is None or sheet.columns.patient is None:
+        return replace(item, label=label)
+    return replace(item, label=label, group=patient or item.id)
 
 
 def _problem(row: Row, scans: int, classes: Classes) -> str:

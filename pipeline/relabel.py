@@ -44,14 +44,7 @@ def prepare_relabel(
     inputs = [entry for entry in entries.values() if entry.state != "excluded"]
     records = [Record(entry.id, entry.source, entry.label, entry.group) for entry in inputs]
     names = tuple(map(composed, class_names or old.class_names))
-    records, report = apply_labels(
-        records,
-        path,
-        names,
-        columns,
-        by_position=class_names is not None,
-        known_groups={entry.id: entry.group for entry in inputs},
-    )
+    records, report = apply_labels(records, path, names, columns, by_position=class_names is not None)
     refuse_wiping(report, path, inputs)
     new = [replace(entry, label=item.label, group=item.group) for entry, item in zip(inputs, records, strict=True)]
     change = relabelling(inputs, {item.id: item.label for item in records}, old.class_names, names)

@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from dataclasses import replace
 
 import pytest
 
@@ -37,10 +38,11 @@ def put(root, *names):
 def labels(root, tmp_path):
     """Write the bytes or text of a CSV and apply it to the scans: (label by id, group by id, report)."""
 
-    def labels(text, names=TUBERCULOSIS_TYPES, choice=None, **options):
+    def labels(text, names=TUBERCULOSIS_TYPES, choice=None, groups=(), **options):
         path = tmp_path / "labels.csv"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        records, report = apply_labels(find_scans(root).records, path, names, choice, **options)
+        records = [replace(item, group=dict(groups).get(item.id, item.id)) for item in find_scans(root).records]
+        records, report = apply_labels(records, path, names, choice, **options)
         given = {record.id: record.label for record in records if record.label >= 0}
         return given, {record.id: record.group for record in records}, report
 
@@ -430,8 +432,8 @@ def test_patients_that_differ_in_case_or_inner_space_are_different(labels):
 
 def test_groups_from_before_stay_where_a_sheet_says_nothing_of_patients(labels):
     known = {"a": "P1", "b": "P1", "p": "P2", "sub/a": "sub/a"}
-    _, groups, report = labels(GOOD, known_groups=known)
+    _, groups, report = labels(GOOD, groups=known)
     assert groups == known
     assert (report.patients, report.patient_column) == (2, "")
-    _, groups, _ = labels(f"{HEADER},Case\na.nii,1,NA\nb.nii.gz,9,Q\n", known_groups=known)
+    _, groups, _ = labels(f"{HEADER},Case\na.nii,1,NA\nb.nii.gz,9,Q\n", groups=known)
     assert groups == {"a": "a", "b": "P1", "p": "P2", "sub/a": "sub/a"}

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import make_cache, tiny_attributes
 
-from cache import open_cache, store
+from cache import open_cache, store, write_features
 from cache.verify import verify
 from cli import main
 from pipeline.sources import find_clips
@@ -201,6 +201,27 @@ def test_a_sheet_that_cannot_be_followed_leaves_the_labels_there_are(source, cac
     assert state(cache) == before
 
 
+def test_a_sheet_labels_samples_too_whose_source_is_gone_or_elsewhere(source, cache, csv):
+    (source / "TRN_0001.nii").unlink()
+    (source / "TRN_0003.nii").unlink()
+    before = arrays(cache)
+    path = csv("FileName,Label,Case\nTRN_0001.nii,2,Q\nTRN_0002.nii,1,Q\n")
+    ct(source, cache, "--labels", path)
+    assert classes(cache) == {"TRN_0001": "B", "TRN_0002": "A", "TRN_0003": "A", "TRN_0004": None}
+    assert groups(cache) == PAIRS | {"TRN_0001": "Q", "TRN_0002": "Q"}
+    for name in ("TRN_0002", "TRN_0004"):
+        (source / f"{name}.nii").unlink()
+    ct(source, cache, "--labels", csv("FileName,Label\nTRN_0004,1\nTRN_0003,9\n"), code=3)
+    assert classes(cache) == {"TRN_0001": "B", "TRN_0002": "A", "TRN_0003": "A", "TRN_0004": "A"}
+    assert arrays(cache) == before
+
+
+def test_an_empty_source_is_told_and_not_the_sheet(tmp_path, csv):
+    (tmp_path / "empty").mkdir()
+    message = error(ct(tmp_path / "empty", tmp_path / "c", "--labels", csv("FileName,Label\nx,1\n"), code=1))
+    assert "holds no input" in message
+
+
 # What class names mean
 
 
@@ -301,6 +322,9 @@ def test_label_is_refused_for_clips_features_and_what_is_not_a_cache(tmp_path, c
     path = csv("FileName,Label\ns0,1\n")
     video = make_cache(tmp_path / "video", 1, tiny_attributes("uint8", kind="video"))
     assert "is a cache of clips, whose labels are their class folders" in error(cli("label", video, path, code=1))
+    features = tmp_path / "features"
+    write_features(features, ["s0"], [0], ["p"], np.ones((1, 2, 3), np.float32), ["one"], "mean")
+    assert "is a cache of features, whose labels are those of their vol" in error(cli("label", features, path, code=1))
     assert "is not a cache" in error(cli("label", tmp_path / "none", path, code=1))
     assert not (tmp_path / "none").exists()
 

@@ -118,7 +118,7 @@ def known_names(header: Sequence[str], choice: ColumnChoice) -> int:
 
 def shown_header(header: Sequence[str]) -> str:
     """A header as messages show it."""
-    text = ", ".join(map(repr, header))
+    text = ", ".join(map(repr, header)) or "empty"
     return text if len(text) <= MAX_HEADER else f"{text[:MAX_HEADER]}…"
 
 

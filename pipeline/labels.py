@@ -1,7 +1,7 @@
 """A labels CSV → labelled records, and an account of every row that could not be followed."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -67,10 +67,11 @@ def apply_labels(
     file cannot be read as such a table, where it counts labels from 0, and where none of its rows names a scan.
     """
     sheet, classes = read_sheet(path, choice, by_position), Classes(class_names)
-    _refuse_no_header(sheet, classes)
+    names, other_names = ScanNames(records), ScanNames(others)
+    _refuse_no_header(sheet, names)
     _refuse_zeros(sheet, classes)
     report = LabelReport(sheet.columns)
-    rows_of, named = _match(sheet, records, others, classes, report)
+    rows_of, named = _match(sheet, lambda file: names.of(file) or other_names.of(file), classes, report)
     if not named:
         raise _nothing_fits(sheet, [*records, *others])
     labelled = [_labelled(item, rows_of.get(item.id, []), classes, sheet, report) for item in records]
@@ -84,14 +85,13 @@ def apply_labels(
 
 
 def _match(
-    sheet: Sheet, records: Sequence[Record], others: Sequence[Record], classes: Classes, report: LabelReport
+    sheet: Sheet, find: Callable[[str], list[str]], classes: Classes, report: LabelReport
 ) -> tuple[dict[str, list[Row]], set[str]]:
     """The rows to follow by the id of the scan that they name, and the ids that any row names; adds to `report`."""
-    names, other_names = ScanNames(records), ScanNames(others)
     rows_of: dict[str, list[Row]] = defaultdict(list)
     named: set[str] = set()
     for row in sheet.rows:
-        ids = names.of(row.file) or other_names.of(row.file)
+        ids = find(row.file)
         named.update(ids)
         if problem := _problem(row, len(ids), classes):
             report.wrong.append(WrongRow(f"{sheet.path.name} line {row.line}", shown(row.file), problem))
@@ -139,11 +139,11 @@ def _decide(rows: list[Row], classes: Classes, name: str, report: LabelReport) -
 # -- sheets that are refused whole -------------------------------------------------------------------------------------
 
 
-def _refuse_no_header(sheet: Sheet, classes: Classes) -> None:
+def _refuse_no_header(sheet: Sheet, names: ScanNames) -> None:
     """Raise where columns were found by position and the header is a row of the table itself."""
     columns = sheet.columns
-    label = columns.header[columns.label]
-    if columns.by_position and (classes.of(label) is not None or whole_number(label) is not None):
+    is_row = whole_number(columns.header[columns.label]) is not None or names.of(columns.header[columns.file])
+    if columns.by_position and is_row:
         raise PipelineError(
             f"labels {sheet.path} begin with {shown_header(columns.header)}, which is a row and not a header; "
             "expected a first line such as FileName,TypeOfTB"

@@ -178,9 +178,12 @@ def columns_line(report: LabelReport, attributes: Attributes) -> str:
 
 def relabelling_line(change: Relabelling) -> str:
     counts = ", ".join(f"{name} {before} → {after}" for name, (before, after) in change.samples.items())
+    old, new = (
+        ", ".join(f'"{name}"' if "," in name else name for name in names) for names in (change.before, change.after)
+    )
     return (
-        f"Class names changed from {', '.join(change.before)} to {', '.join(change.after)}: a number in a labels CSV "
-        f"means another class than before. Samples, before → after: {counts}"
+        f"Class names changed from {old} to {new}: class numbers, also in a labels CSV, "
+        f"mean other classes than before. Samples, before → after: {counts}"
     )
 
 

@@ -196,7 +196,7 @@ def test_a_named_column_wins_over_the_first_two(labels, names):
                     "--file-column and --label-column"),
         ("FileName", "no column of labels"),
         ("TypeOfTB,Patient", "no column of file names"),
-        ("", "no column of file names"),
+        ("", f"no column of {FILES} or {LABELS}; the header is empty; rename"),
         ("\n\n", "no column of file names"),
         ("FileName|TypeOfTB", "no column of file names"),
         (",".join("x" * 50 for _ in range(50)), "no column of file names"),
@@ -259,7 +259,11 @@ def test_by_position_a_label_column_is_not_picked_from_several(refused):
     assert message.startswith("labels CSV have no column of labels")
 
 
-@pytest.mark.parametrize("first", ["a.nii,1", "a.nii,two", "a.nii,0"])
+def test_by_position_a_label_column_may_be_called_as_a_class_is(labels):
+    assert labels("image,mass\na.nii,2\nb.nii.gz,Mass\n", ("normal", "mass"), by_position=True)[0] == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("first", ["a.nii,1", "a.nii,two", "a.nii,0", "elsewhere.nii,1"])
 def test_by_position_a_table_without_a_header_is_refused(refused, first):
     message = refused(f"{first}\nb.nii.gz,2\n", ("one", "two"), by_position=True)
     assert message == (

@@ -227,10 +227,12 @@ def test_an_empty_source_is_told_and_not_the_sheet(tmp_path, csv):
 
 def test_class_names_in_another_order_are_told_with_the_samples_of_each_class(source, cache, csv):
     before = arrays(cache)
-    line = "Class names changed from A, B to B, A: a number in a labels CSV means another class than before. Samples, "
+    line = (
+        "Class names changed from A, B to B, A: class numbers, also in a labels CSV, mean other classes than before. "
+    )
     for options in (["--dry-run"], []):
         result = ct(source, cache, "--class-names", "B,A", *options)
-        assert f"{line}before → after: A 2 → 2, B 2 → 2\n" in result.stdout
+        assert f"{line}Samples, before → after: A 2 → 2, B 2 → 2\n" in result.stdout
     assert classes(cache) == {"TRN_0001": "A", "TRN_0002": "B", "TRN_0003": "A", "TRN_0004": "B"}
     path = csv("FileName,Label\nTRN_0001,1\nTRN_0002,1\nTRN_0003,1\n")
     result = ct(source, cache, "--class-names", "A,B", "--labels", path)

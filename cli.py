@@ -369,12 +369,12 @@ def _dry_run(job: "Job", workers: int | None, as_json: bool, quiet: bool) -> Non
 
 def _run(job: "Job", executor: Any, stop_on_error: bool, as_json: bool, quiet: bool) -> None:
     """Run a prepared job with a progress bar, print how it ended, and exit accordingly."""
-    from pipeline import build, report
+    from pipeline import build, label_report, report
 
     with Progress(len(job.plan.tasks), quiet) as progress:
         summary = build.run(job, executor, progress.ended, stop_on_error)
     if as_json:
-        _say_json(report.run_json(summary, job.attributes) | report.labels_json(job))
+        _say_json(report.run_json(summary, job.attributes) | label_report.labels_json(job))
     elif not quiet:
         _say(report.run_lines(job, summary))
     if summary.quarantined or summary.wrong_labels:

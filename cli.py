@@ -1,11 +1,13 @@
 """The command line: parse, call, print, map errors to exit codes. Heavy imports stay inside the commands."""
 
+import csv
 import io
 import json
 import re
 import signal
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -143,6 +145,7 @@ def options(*several: Callable[..., Any]) -> Callable[..., Any]:
     return decorate
 
 
+QUOTED = """quote a name that has a comma: '"a, b",c'."""
 OUTPUT = options(
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
     click.option("--quiet", is_flag=True, help="No progress and no tables, only errors."),
@@ -160,6 +163,14 @@ WORKERS = options(
         callback=_one_of_both,
         help="Use the Dask cluster there, such as tcp://host:8786.",
     ),
+)
+SHEET = options(
+    click.option("--class-names", metavar="A,B,…", help=f"Other classes, counted from 1 in the CSV; {QUOTED}"),
+    click.option("--file-column", metavar="NAME", help="The CSV's column of file names; default: FileName, ID, …"),
+    click.option(
+        "--label-column", metavar="NAME", help="Its column of labels; default: TypeOfTB, Label, Class or Type."
+    ),
+    click.option("--patient-column", metavar="NAME", help="Its column of patients; default: Patient, Subject, Case, …"),
 )
 RUN = options(
     click.option("--depth", type=int, default=70, show_default=True, help="Slices or frames of a sample."),
@@ -179,7 +190,7 @@ RUN = options(
 @click.argument("source", type=PATH)
 @click.argument("cache", type=PATH)
 @click.option("--labels", type=PATH, help="CSV with the columns FileName,TypeOfTB and optionally Patient.")
-@click.option("--class-names", metavar="A,B,…", help="Classes of another labelled set, counted from 1 in the CSV.")
+@SHEET
 @click.option("--order", type=int, help="Order of the spline, 0 to 5 (default 3).")
 @click.option("--window", type=float, nargs=2, default=(-1000, 400), show_default=True, help="HU that become 0 and 1.")
 @click.option(
@@ -195,6 +206,9 @@ def ct(
     cache: Path,
     labels: Path | None,
     class_names: str | None,
+    file_column: str | None,
+    label_column: str | None,
+    patient_column: str | None,
     order: int | None,
     dtype: str | None,
     workers: int | None,
@@ -214,19 +228,23 @@ def ct(
       python cli.py preprocess ct TrainSet ct.zarr --labels train.csv --workers 4
     """
     from pipeline import build
+    from pipeline.columns import ColumnChoice
     from pipeline.recipes import CtRecipe
 
+    columns = ColumnChoice(file_column, label_column, patient_column)
+    if labels is None and columns != ColumnChoice():
+        raise click.UsageError("--file-column, --label-column and --patient-column are about --labels CSV; give it too")
     if order is None:
         order = 1 if recipe["preset"] == "original" else 3
     wanted = _recipe(CtRecipe, order=order, dtype=dtype or CtRecipe.dtype, **recipe)
-    job = build.prepare(source, cache, wanted, _names("--class-names", class_names), labels)
+    job = build.prepare(source, cache, wanted, _names("--class-names", class_names), labels, columns)
     _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet)
 
 
 @preprocess.command()
 @click.argument("source", type=PATH)
 @click.argument("cache", type=PATH)
-@click.option("--classes", metavar="A,B,…", help="Class folders to take, in label order; `paper`: the paper's ten.")
+@click.option("--classes", metavar="A,B,…", help=f"Class folders in label order; `paper`: the paper's ten; {QUOTED}")
 @click.option(
     "--sampling",
     type=click.Choice(("head", "uniform", "spline")),
@@ -323,10 +341,15 @@ def _refuse_nothing(job: "Job") -> None:
 
 
 def _names(option: str, text: str | None) -> tuple[str, ...] | None:
+    """The names in one line of CSV, in Unicode's NFC."""
     if text is None:
         return None
-    names = tuple(name.strip() for name in text.split(","))
-    if "" in names or len(set(names)) != len(names):
+    try:
+        line = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error:
+        line = []
+    names = tuple(unicodedata.normalize("NFC", name.strip()) for name in line)
+    if not names or not all(name and name.isprintable() for name in names) or len(set(names)) != len(names):
         raise click.UsageError(f"{option} {text!r}: expected different names with commas between them")
     return names
 
@@ -346,12 +369,12 @@ def _dry_run(job: "Job", workers: int | None, as_json: bool, quiet: bool) -> Non
 
 def _run(job: "Job", executor: Any, stop_on_error: bool, as_json: bool, quiet: bool) -> None:
     """Run a prepared job with a progress bar, print how it ended, and exit accordingly."""
-    from pipeline import build, report
+    from pipeline import build, label_report, report
 
     with Progress(len(job.plan.tasks), quiet) as progress:
         summary = build.run(job, executor, progress.ended, stop_on_error)
     if as_json:
-        _say_json(report.run_json(summary, job.attributes))
+        _say_json(report.run_json(summary, job.attributes) | label_report.labels_json(job))
     elif not quiet:
         _say(report.run_lines(job, summary))
     if summary.quarantined or summary.wrong_labels:
@@ -397,6 +420,43 @@ def info(cache: Path, as_json: bool) -> None:
         _say_json(report.cache_json(summary, attributes))
     else:
         _say(report.cache_lines(str(cache), summary, attributes, store.unpublished(cache)))
+
+
+@main.command()
+@click.argument("cache", type=PATH)
+@click.argument("labels", metavar="CSV", type=PATH)
+@SHEET
+@OUTPUT
+def label(
+    cache: Path,
+    labels: Path,
+    class_names: str | None,
+    file_column: str | None,
+    label_column: str | None,
+    patient_column: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Give the scans of CACHE the labels and patients of CSV; no array is touched and no source file is needed.
+
+    The CSV is read as by `preprocess ct --labels`. Samples that it does not name are left without a label.
+
+    \b
+    Example:
+      python cli.py label ct.zarr corrected.csv
+    """
+    from pipeline import relabel, report
+    from pipeline.columns import ColumnChoice
+
+    columns = ColumnChoice(file_column, label_column, patient_column)
+    job = relabel.prepare_relabel(cache, labels, _names("--class-names", class_names), columns)
+    summary = relabel.relabel(job)
+    if as_json:
+        _say_json(report.relabel_json(job, summary))
+    elif not quiet:
+        _say(report.relabel_lines(job, summary))
+    if summary.wrong_labels:
+        click.get_current_context().exit(QUARANTINED)
 
 
 @main.command()

@@ -33,7 +33,7 @@ from cache.errors import CacheError, DamagedSample, InvalidFeatures
 from cache.fingerprint import digest_bytes, digest_recipe
 from cache.reader import Cache, load_ledger, open_cache
 from cache.resume import carry_labels, existing, free_rows
-from cache.schema import FEATURES, UNLABELLED, Attributes, Entry, Source
+from cache.schema import FEATURES, UNLABELLED, Attributes, Entry, Source, composed
 
 VERSION = 1  # counts up when the same extractor over the same volumes would be stored otherwise
 HANDFUL = 16  # samples that are committed together,
@@ -367,9 +367,9 @@ def _checked_group(name: str, group: Any) -> str:
 def _checked_class_names(names: Sequence[str]) -> tuple[str, ...]:
     listed = list(names)
     sound = all(isinstance(name, str) and name and name.isprintable() for name in listed)
-    if isinstance(names, str) or not sound or len(set(listed)) < len(listed):
+    if isinstance(names, str) or not sound or len(set(map(composed, listed))) < len(listed):
         raise InvalidFeatures(f"class names {names!r}; expected a list of different names")
-    return tuple(map(str, listed))
+    return tuple(composed(str(name)) for name in listed)
 
 
 def _checked_extractor(extractor: Extractor) -> Any:

@@ -5,6 +5,7 @@ Everything here may come from an untrusted file, so `from_json` checks types and
 
 import math
 import sys
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -162,17 +163,28 @@ class Entry:
         return cls(**values)
 
 
+def composed(text: str) -> str:
+    """`text` in Unicode's NFC, one code point for an accented letter: macOS takes them apart, others do not."""
+    return unicodedata.normalize("NFC", text)
+
+
 @dataclass(frozen=True)
 class Attributes:
-    """The group attributes of a cache. `sources` are the folders, or the volume cache, its samples came from."""
+    """The group attributes of a cache. `sources` are the folders, or the volume cache, its samples came from.
+
+    `class_names` are in Unicode's NFC, whatever was given. `patient_column` is the header of the labels CSV's column
+    that the groups came from, "" where there was none.
+    """
 
     kind: str
     recipe: Mapping[str, Any]
     class_names: tuple[str, ...]
     sources: tuple[str, ...] = ()
     format_version: int = FORMAT_VERSION
+    patient_column: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", tuple(map(composed, self.class_names)))
         if self.format_version != FORMAT_VERSION:
             raise ValueError(f"format_version {self.format_version!r}, expected {FORMAT_VERSION}")
         if self.kind not in LAYOUTS:
@@ -220,7 +232,9 @@ class Attributes:
         return self.class_names[label] if label < len(self.class_names) else f"class {label}"
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"class_names": list(self.class_names), "sources": list(self.sources)}
+        """All fields, `patient_column` only where there is one, so that other caches keep their bytes."""
+        data = asdict(self) | {"class_names": list(self.class_names), "sources": list(self.sources)}
+        return {name: value for name, value in data.items() if name != "patient_column" or value}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Attributes":
@@ -230,6 +244,7 @@ class Attributes:
             class_names=tuple(_typed(name, str) for name in data["class_names"]),
             sources=tuple(_typed(root, str) for root in data.get("sources", ())),
             format_version=_typed(data["format_version"], int),
+            patient_column=_typed(data.get("patient_column", ""), str),
         )
 
 

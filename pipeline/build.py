@@ -13,11 +13,13 @@ from cache.errors import CacheError
 from cache.fingerprint import digest_files, digest_recipe
 from cache.reader import load_ledger, published_samples
 from cache.resume import carry_labels, existing
-from cache.schema import Attributes, Entry
+from cache.schema import Attributes, Entry, composed
 from cache.verify import LINE, Report, check, verify
 from pipeline import execute
+from pipeline.classes import Relabelling, relabelling
+from pipeline.columns import ColumnChoice
 from pipeline.errors import Excluded, PipelineError, Refused
-from pipeline.labels import LabelReport, apply_labels
+from pipeline.labels import LabelReport, apply_labels, refuse_wiping
 from pipeline.plan import Plan, Task, make_plan
 from pipeline.recipes import Recipe, recipe_from_json
 from pipeline.sources import FINDERS, TUBERCULOSIS_TYPES, Inputs, Record, observe
@@ -38,6 +40,7 @@ class Job:
     labels: LabelReport
     entries: Mapping[str, Entry]
     plan: Plan
+    relabelling: Relabelling | None = None
 
 
 @dataclass
@@ -45,7 +48,8 @@ class Summary:
     """How a run ended: the cache's ledger, and what this run did.
 
     `complete` counts samples; `quarantined` and `excluded` map each input's path to the reason: below SOURCE, or whole
-    where the cache has several SOURCEs. `labels` counts samples by class name, None for the unlabelled.
+    where the cache has several SOURCEs. `labels` counts samples by class name, None for the unlabelled; `patients`
+    counts those that a labels CSV named.
     """
 
     complete: int
@@ -56,6 +60,7 @@ class Summary:
     vanished: list[str] = field(default_factory=list)
     wrong_labels: list[str] = field(default_factory=list)
     unlabelled: list[str] = field(default_factory=list)
+    patients: int = 0
 
     @property
     def discovered(self) -> int:
@@ -66,28 +71,41 @@ class Summary:
 
 
 def prepare(
-    source: Path, root: Path, recipe: Recipe, class_names: Sequence[str] | None = None, labels: Path | None = None
+    source: Path,
+    root: Path,
+    recipe: Recipe,
+    class_names: Sequence[str] | None = None,
+    labels: Path | None = None,
+    columns: ColumnChoice | None = None,
 ) -> Job:
     """Look at SOURCE and CACHE and decide what there is to do. Nothing is written.
 
-    `class_names` of None takes the class folders of clips; for CT those of the cache, or the five types. Raises
-    PipelineError or CacheError where a run cannot start: no such folder, two inputs of one id, unreadable labels, or a
-    CACHE that is something else or of another recipe.
+    `class_names` of None takes the class folders of clips; for CT those of the cache, or the five types. `columns` are
+    those of `labels` that the user chose. Raises PipelineError or CacheError where a run cannot start: no such folder,
+    two inputs of one id, unreadable labels, or a CACHE that is something else or of another recipe.
     """
     source, root = source.resolve(), root.resolve()
     old = existing(root, recipe.to_json())
     sources = old.sources if old else ()
     _refuse_nested(source, sources)
     inputs = FINDERS[recipe.kind](source, root, class_names, old.class_names if old else ())
-    names = tuple(inputs.class_names or class_names or (old.class_names if old else TUBERCULOSIS_TYPES))
-    entries = _sound_entries(root)
+    old_names = old.class_names if old else ()
+    names = tuple(map(composed, inputs.class_names or class_names or old_names or TUBERCULOSIS_TYPES))
+    entries = sound_entries(root)
     relabel = labels is not None or bool(inputs.class_names)
     told = {record.id for record in inputs.records} if relabel else set()
-    names, carried = _carry_labels(entries, told, old.class_names if old else (), names, may_add=relabel)
-    attributes = Attributes(recipe.kind, recipe.to_json(), names, tuple(dict.fromkeys((*sources, str(source)))))
+    names, carried = _carry_labels(entries, told, old_names, names, may_add=relabel)
     report = LabelReport()
-    if labels:
-        inputs.records, report = apply_labels(inputs.records, labels, len(names), any_header=class_names is not None)
+    if labels and (inputs.records or entries):
+        read = partial(
+            apply_labels, path=labels, class_names=names, choice=columns, by_position=class_names is not None
+        )
+        inputs.records, moved, report = _label(inputs.records, dict(entries) | carried, read)
+        carried |= moved
+        refuse_wiping(report, labels, (entry for entry in entries.values() if entry.id in told))
+    patients = report.patient_column or (old.patient_column if old else "")
+    sources = tuple(dict.fromkeys((*sources, str(source))))
+    attributes = Attributes(recipe.kind, recipe.to_json(), names, sources, patient_column=patients)
     _refuse_taken_ids(inputs.records, entries)
     _refuse_excluding_samples(str(source), inputs.excluded, entries)
     plan = make_plan(
@@ -102,7 +120,10 @@ def prepare(
     )
     settled = {entry.id for entry in plan.commits} | set(plan.forget)
     plan.commits += [entry for entry in carried.values() if entry.id not in settled]
-    return Job(source, root, recipe, attributes, inputs, report, entries, plan)
+    after = {entry_id: entry.label for entry_id, entry in carried.items()}
+    after |= {record.id: record.label for record in inputs.records if record.id in told}
+    changed = relabelling(entries.values(), after, old_names, names)
+    return Job(source, root, recipe, attributes, inputs, report, entries, plan, changed)
 
 
 def run(job: Job, executor: Executors, watch: Watcher, stop_on_error: bool = False) -> Summary:
@@ -125,7 +146,7 @@ def run(job: Job, executor: Executors, watch: Watcher, stop_on_error: bool = Fal
         summary,
         made=made,
         vanished=job.plan.vanished,
-        wrong_labels=job.labels.wrong,
+        wrong_labels=list(map(str, job.labels.wrong)),
         unlabelled=job.labels.unlabelled,
     )
 
@@ -145,7 +166,10 @@ def summarise(attributes: Attributes, entries: Mapping[str, Entry]) -> Summary:
         for state, found in by_state.items()
         if state != "complete"
     }
-    return Summary(len(by_state["complete"]), reasons["quarantined"], reasons["excluded"], labels)
+    summary = Summary(len(by_state["complete"]), reasons["quarantined"], reasons["excluded"], labels)
+    if attributes.kind == "ct":  # the groups of clips are scenes
+        summary.patients = len({entry.group for entry in by_state["complete"] if entry.group != entry.id})
+    return summary
 
 
 # -- one sample --------------------------------------------------------------------------------------------------------
@@ -297,7 +321,7 @@ def _refuse_excluding_samples(root: str, excluded: Mapping[str, str], entries: M
             )
 
 
-def _sound_entries(root: Path) -> dict[str, Entry]:
+def sound_entries(root: Path) -> dict[str, Entry]:
     """The ledger's entries. Raises where samples have lost theirs, which a new ledger would forget."""
     loaded, lost = load_ledger(root)
     if lost:
@@ -321,6 +345,25 @@ def _carry_labels(
             "name these classes too, or give the labels again with --labels"
         )
     return wanted, moved
+
+
+def _label(
+    records: Sequence[Record],
+    entries: Mapping[str, Entry],
+    read: Callable[..., tuple[list[Record], LabelReport]],
+) -> tuple[list[Record], dict[str, Entry], LabelReport]:
+    """`records` labelled by `read`, the entries of other samples of the cache that it labels too, and its report.
+
+    Groups in the ledger's `entries` are those of the records, too.
+    """
+    ids = {record.id for record in records}
+    known = [replace(item, group=entries[item.id].group) if item.id in entries else item for item in records]
+    rest = [entry for entry in entries.values() if entry.state == "complete" and entry.id not in ids]
+    others = [Record(entry.id, entry.source, entry.label, entry.group) for entry in rest]
+    labelled, report = read(known, others=others)
+    new = zip(rest, labelled[len(records) :], strict=True)
+    moved = {entry.id: replace(entry, label=item.label, group=item.group) for entry, item in new}
+    return labelled[: len(records)], {name: entry for name, entry in moved.items() if entry != entries[name]}, report
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cache.schema import Attributes
+from cache.schema import UNLABELLED, Attributes
 from cache.verify import Report
 from pipeline.build import Estimate, Healing, Job, Summary
+from pipeline.label_report import label_lines, labels_json, no_labels_line
+from pipeline.relabel import RelabelJob
 
 MOST_NAMES = 10
 
@@ -21,6 +23,7 @@ def cache_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
         "quarantined": len(summary.quarantined),
         "excluded": len(summary.excluded),
         "reasons": {"quarantined": summary.quarantined, "excluded": summary.excluded},
+        "patients": {"column": attributes.patient_column or None, "count": summary.patients},
     }
 
 
@@ -29,12 +32,21 @@ def cache_lines(name: str, summary: Summary, attributes: Attributes, unpublished
     yield from recipe_lines("recipe", attributes.recipe)
     for label, count in summary.labels.items():
         yield f"  {label or 'unlabelled'}: {count}"
+    if attributes.kind == "ct":
+        yield patients_line(summary, attributes)
     if unpublished:
         how = "`features` command or `write_features` call" if attributes.kind == "features" else "`preprocess` command"
         yield f"A run is writing to it, or was interrupted: the same {how} goes on."
     yield ledger_line(summary)
     yield from reason_lines("Excluded", summary.excluded)
     yield from reason_lines("Quarantined", summary.quarantined)
+
+
+def patients_line(summary: Summary, attributes: Attributes) -> str:
+    if not summary.patients:
+        return "patients: not known, each scan is a group of its own"
+    column = f", from column {attributes.patient_column}" if attributes.patient_column else ""
+    return f"patients: {summary.patients}{column}"
 
 
 def recipe_lines(name: str, recipe: Mapping[str, Any]) -> Iterator[str]:
@@ -61,7 +73,9 @@ def run_lines(job: Job, summary: Summary) -> Iterator[str]:
     yield from _some("kept though their source is gone", summary.vanished)
     yield from _some("without a row in the labels, cached without a label", summary.unlabelled)
     yield ledger_line(summary)
-    yield from (f"Label refused: {line}" for line in summary.wrong_labels)
+    yield from label_lines(job)
+    if summary.complete and summary.labels[None] == summary.complete:
+        yield from no_labels_line(job)
     yield from reason_lines("Excluded", shown_exclusions(summary.excluded))
     yield from reason_lines("Quarantined", summary.quarantined)
 
@@ -78,9 +92,9 @@ def plan_json(job: Job, workers: int, sample: Estimate | None) -> dict[str, Any]
         "cache_bytes": sample and count * sample.nbytes,
         "worker_memory_bytes": sample and sample.memory,
         "measured_on": sample and sample.id,
-        "wrong_labels": job.labels.wrong,
+        "wrong_labels": list(map(str, job.labels.wrong)),
         "unlabelled": job.labels.unlabelled,
-    }
+    } | labels_json(job)
 
 
 def plan_lines(job: Job, workers: int, sample: Estimate | None) -> Iterator[str]:
@@ -92,7 +106,20 @@ def plan_lines(job: Job, workers: int, sample: Estimate | None) -> Iterator[str]
             f"{count * sample.nbytes / 1e9:.2f} GB of disk, {sample.memory / 1e6:.0f} MB of memory a worker "
             f"(measured by making {sample.id!r} without storing it)"
         )
-    yield from (f"Label refused: {line}" for line in job.labels.wrong)
+    yield from label_lines(job)
+    if not job.labels.labelled and all(entry.label == UNLABELLED for entry in job.entries.values()):
+        yield from no_labels_line(job)
+
+
+def relabel_json(job: RelabelJob, summary: Summary) -> dict[str, Any]:
+    return run_json(summary, job.attributes) | {"made": 0, "relabelled": len(job.changed)} | labels_json(job)
+
+
+def relabel_lines(job: RelabelJob, summary: Summary) -> Iterator[str]:
+    yield f"{len(job.changed)} labels or patients updated in {job.root}"
+    yield from (f"  {label or 'unlabelled'}: {count}" for label, count in summary.labels.items())
+    yield from _some("without a row in the labels, left without a label", summary.unlabelled)
+    yield from label_lines(job)
 
 
 def verify_json(report: Report) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
-from cache.schema import UNLABELLED, Source
+from cache.schema import UNLABELLED, Source, composed
 from pipeline.errors import PipelineError
 
 SCAN_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
@@ -92,17 +92,17 @@ def find_clips(
     """
     found = walk(root, CLIP_ENDINGS, skip)
     paths = [PurePosixPath(file) for file in found.files]
-    there = {path.parent.name for path in paths} - {""}
-    names = tuple(class_names or sorted(there))
+    there = {composed(path.parent.name) for path in paths} - {""}
+    names = tuple(map(composed, class_names or sorted(there)))
     if unknown := [name for name in names if name not in there and name not in known]:
         raise PipelineError(
             f"no clips of class {', '.join(unknown)} below {root}; expected classes among {', '.join(sorted(there))}"
         )
     wanted = {name: label for label, name in enumerate(names)} | {"": UNLABELLED}
-    clips = [path for path in paths if path.parent.name in wanted]
-    others = [path for path in paths if path.parent.name not in wanted]
+    clips = [path for path in paths if composed(path.parent.name) in wanted]
+    others = [path for path in paths if composed(path.parent.name) not in wanted]
     found.excluded |= {str(path): f"class {path.parent.name} is not asked for" for path in others}
-    records = _sorted((_clip(root, path, wanted[path.parent.name]) for path in clips), root)
+    records = _sorted((_clip(root, path, wanted[composed(path.parent.name)]) for path in clips), root)
     return Inputs(records, found.excluded, names)
 
 

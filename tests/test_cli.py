@@ -135,8 +135,9 @@ def test_a_run_says_what_it_made_and_how_every_input_ended(scans, cache, labels)
         f"3 made, 0 already there, in {cache}\n"
         "1 without a row in the labels, cached without a label: sub/c.nii\n"
         "5 discovered = 3 complete + 1 quarantined + 1 excluded\n"
-        "Label refused: labels.csv line 3: 'b.nii.gz': label '7', expected 1 to 5\n"
-        "Label refused: labels.csv line 5: 'no.nii': no such file\n"
+        "Labels: column TypeOfTB; file names: FileName; patients: no column, each scan is a group of its own\n"
+        "Label refused: labels.csv line 3: 'b.nii.gz': label '7', expected 1 to 5 or a class name\n"
+        "Label refused: 1 row that names no scan: 'no.nii' (line 5)\n"
         f"Quarantined:\n  bad.nii: {JUNK}\n"
     )
 
@@ -150,6 +151,7 @@ def test_info_says_what_is_in_the_cache(scans, cache, labels):
     assert result.stdout == (
         f"{cache}: ct, 3 samples of 8×16×16\n{RECIPE}"
         "  Infiltrative: 1\n  Focal: 0\n  Tuberculoma: 0\n  Miliary: 0\n  Fibro-cavernous: 1\n  unlabelled: 1\n"
+        "patients: not known, each scan is a group of its own\n"
         "5 discovered = 3 complete + 1 quarantined + 1 excluded\n"
         "Excluded:\n  link: link to a folder, not followed; give the folder itself as SOURCE\n"
         f"Quarantined:\n  bad.nii: {JUNK}\n"
@@ -169,7 +171,7 @@ def test_the_json_of_a_run_and_of_info_are_as_promised(scans, cache, labels):
     assert (info["discovered"], info["complete"], info["quarantined"], info["excluded"]) == (4, 3, 1, 0)
     assert info["reasons"] == {"quarantined": {"bad.nii": JUNK}, "excluded": {}}
     assert run["made"] == 3
-    assert run["wrong_labels"] == ["labels.csv line 3: 'x.nii': no such file"]
+    assert run["wrong_labels"] == ["labels.csv line 3: 'x.nii': no scan has this name"]
     assert run["unlabelled"] == ["b.nii.gz", "bad.nii", "sub/c.nii"]
 
 
@@ -268,6 +270,7 @@ def test_a_second_run_makes_nothing_and_touches_no_array(scans, cache):
     result = ct(scans, cache)
     assert result.stdout == (
         f"0 made, 3 already there, in {cache}\n3 discovered = 3 complete + 0 quarantined + 0 excluded\n"
+        f"No labels: add them by `label {cache} LABELS.csv`, or by --labels LABELS.csv with the same command\n"
     )
     assert arrays(cache) == before
 
@@ -281,6 +284,7 @@ def test_corrected_labels_touch_no_array(scans, cache, labels):
         f"0 made, 3 already there, in {cache}\n3 labels updated\n"
         "1 without a row in the labels, cached without a label: b.nii.gz\n"
         "3 discovered = 3 complete + 0 quarantined + 0 excluded\n"
+        "Labels: column TypeOfTB; file names: FileName; patients: Patient (1 patient)\n"
     )
     assert arrays(cache) == before
     opened = open_cache(cache)
@@ -459,7 +463,9 @@ def test_class_names_too_few_for_the_labels_there_leave_the_cache_usable(scans, 
 
 
 def test_labels_that_cannot_be_read_stop_the_run_before_any_work(scans, cache, tmp_path):
-    assert error(ct(scans, cache, "--labels", tmp_path)) == f"Error: cannot read labels {tmp_path}: Is a directory\n"
+    assert error(ct(scans, cache, "--labels", tmp_path)) == (
+        f"Error: labels {tmp_path} is a folder; expected a CSV file with columns such as FileName,TypeOfTB\n"
+    )
     assert not cache.exists()
 
 
@@ -617,8 +623,9 @@ def test_a_dry_run_writes_nothing_and_says_what_it_would_do(scans, cache, labels
     (scans / ".h").touch()
     before = tree(scans.parent)
     result = ct(scans, cache, "--dry-run")
-    first, second = result.stdout.splitlines()
+    first, second, third = result.stdout.splitlines()
     assert result.exit_code == 0
+    assert third.startswith("No labels: add them by `label ")
     assert first == "4 to make, 0 already there, 1 excluded; nothing is written"
     assert second.startswith("About ")
     assert " s with --workers 1, " in second
@@ -629,7 +636,7 @@ def test_a_dry_run_writes_nothing_and_says_what_it_would_do(scans, cache, labels
     figures = json.loads(result.stdout)
     assert result.exit_code == 3
     assert (figures["to_make"], figures["already_there"], figures["excluded"]) == (4, 0, 1)
-    assert figures["wrong_labels"] == ["labels.csv line 2: 'a.nii': label '9', expected 1 to 5"]
+    assert figures["wrong_labels"] == ["labels.csv line 2: 'a.nii': label '9', expected 1 to 5 or a class name"]
     assert figures["worker_memory_bytes"] > 0
     assert not cache.exists()
 

@@ -68,6 +68,13 @@ def test_a_run_is_read_as_it_was_written(tmp_path, run):
     assert read_samples(tmp_path) == samples
 
 
+def test_class_names_of_earlier_versions_are_read_in_the_form_that_caches_have(root):
+    change(root / "config.json", class_names=["Ka\u0308se", "two"])
+    assert read_run(root).class_names == ("K\u00e4se", "two")
+    change(root / "config.json", class_names=["Ka\u0308se", "K\u00e4se"])
+    assert "expected a list of different names" in message(read_run, root)
+
+
 def test_where_there_is_no_run_the_message_says_what_was_expected(tmp_path):
     file = tmp_path / "file"
     file.write_text("mine")

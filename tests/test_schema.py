@@ -91,7 +91,15 @@ def test_a_name_that_is_no_utf8_can_be_quarantined():
 
 
 def test_attributes_survive_json():
-    assert Attributes.from_json(through_json(GOOD.to_json())) == GOOD
+    for attributes in (GOOD, replace(GOOD, patient_column="Patient ID")):
+        assert Attributes.from_json(through_json(attributes.to_json())) == attributes
+    assert "patient_column" not in GOOD.to_json()
+
+
+def test_class_names_are_composed_whoever_gives_them():
+    apart = replace(GOOD, class_names=("Ka\u0308se",))
+    assert apart.class_names == ("K\u00e4se",)
+    assert Attributes.from_json(GOOD.to_json() | {"class_names": ["Ka\u0308se"]}) == apart
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Everything below SOURCE gets a record or an exclusion, and every row of a labels CSV is followed or reported."""
+"""Everything below SOURCE gets a record or an exclusion."""
 
 import os
 import unicodedata
@@ -6,14 +6,10 @@ import unicodedata
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.labels import apply_labels
 from pipeline.sources import find_scans, observe
 
 HIDDEN = "hidden or system file"
 LINKED = "link to a folder, not followed; give the folder itself as SOURCE"
-COMMAS = "with commas between them, in UTF-8"
-COLUMNS = f"expected the columns FileName,TypeOfTB and optionally Patient, {COMMAS}"
-ANY_COLUMNS = f"expected a header, then a file name and a label in each line, {COMMAS}"
 
 
 @pytest.fixture
@@ -189,176 +185,3 @@ def test_what_was_seen_of_a_source_follows_its_files(root):
     assert observe(record.source).size == 16
     (root / "x.nii").unlink()
     assert observe(record.source).size == -1
-
-
-# Labels
-
-
-@pytest.fixture
-def labels(root, tmp_path):
-    """Write the bytes or text of a CSV and apply it to four scans: (label by id, group by id, report)."""
-    put(root, "a.nii", "b.nii.gz", "sub/a.nii", "p.hdr", "p.img")
-
-    def labels(text, classes=5, **options):
-        path = tmp_path / "labels.csv"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        records, report = apply_labels(find_scans(root).records, path, classes, **options)
-        given = {record.id: record.label for record in records if record.label >= 0}
-        return given, {record.id: record.group for record in records}, report
-
-    return labels
-
-
-GOOD = "FileName,TypeOfTB\na.nii,1\nb.nii.gz,5\nsub/a.nii,3\np.hdr,2\n"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        GOOD,
-        GOOD.encode("utf-8-sig"),
-        GOOD.replace("\n", "\r\n"),
-        GOOD.replace("\n", "\r"),
-        GOOD.removesuffix("\n"),
-        GOOD.replace("\n", "\n\n , \n"),
-        "\n\n" + GOOD,
-        GOOD.replace("\na.nii", '\n"a.nii"'),
-        GOOD.replace(",", " , "),
-        GOOD.replace(",5", ",5.0"),
-        GOOD.replace("p.hdr", "p.img"),
-        GOOD.replace("\n", ",\n"),
-        GOOD.replace("FileName,TypeOfTB", "filename,TYPEOFTB"),
-        "TypeOfTB,x,FileName\n1,,a.nii\n5,,b.nii.gz\n3,9,sub/a.nii\n2,,p.hdr",
-    ],
-)
-def test_a_table_is_read_however_a_spreadsheet_wrote_it(labels, text):
-    given, groups, report = labels(text)
-    assert given == {"a": 0, "b": 4, "sub/a": 2, "p": 1}
-    assert groups == {name: name for name in given}
-    assert report.wrong == report.unlabelled == []
-
-
-@pytest.mark.parametrize("header", ["FileName,TypeOfTB,Patient", "patient,FileName,TypeOfTB"])
-def test_the_patient_column_groups_scans_wherever_it_stands(labels, header):
-    row = "{1},a.nii,1\n{1},b.nii.gz,2" if header.startswith("p") else "a.nii,1,{1}\nb.nii.gz,2,{1}"
-    _, groups, report = labels(f"{header}\n{row.replace('{1}', 'P 7')}\n")
-    assert groups == {"a": "P 7", "b": "P 7", "sub/a": "sub/a", "p": "p"}
-    assert report.wrong == []
-
-
-@pytest.mark.parametrize("label", ["0", "6", "2.5", "x", "", "NaN", "inf", "-inf", "1e400", "-1", "1,", "None", "0x1"])
-def test_a_label_that_is_none_of_the_classes_is_reported_with_name_and_line(labels, label):
-    given, _, report = labels(f'FileName,TypeOfTB\nb.nii.gz,2\na.nii,"{label}"\n')
-    assert given == {"b": 1}
-    assert report.wrong == [f"labels.csv line 3: 'a.nii': label {label!r}, expected 1 to 5"]
-    assert report.unlabelled == ["p.hdr", "sub/a.nii"]
-
-
-def test_a_file_without_a_row_is_told_apart_from_one_with_a_wrong_row(labels):
-    _, _, report = labels("FileName,TypeOfTB\na.nii,9\nb.nii.gz,1\n")
-    assert len(report.wrong) == 1
-    assert report.unlabelled == ["p.hdr", "sub/a.nii"]
-
-
-def test_a_row_without_a_file_is_reported_with_name_and_line(labels):
-    _, _, report = labels(GOOD + "TRN_0404.nii.gz,1\n,2\n")
-    assert report.wrong == [
-        "labels.csv line 6: 'TRN_0404.nii.gz': no such file",
-        "labels.csv line 7: '': no such file",
-    ]
-
-
-def test_a_duplicate_row_counts_once_where_alike_and_not_at_all_where_not(labels):
-    given, _, report = labels(GOOD + "b.nii.gz,5\np.img,2\na.nii,4\na.nii,1\n")
-    assert given == {"b": 4, "sub/a": 2, "p": 1}
-    assert report.wrong == [
-        "labels.csv lines 2, 8, 9: 'a.nii' is there 3 times, not alike: it stays unlabelled",
-        "labels.csv lines 3, 6: 'b.nii.gz' is there 2 times, alike",
-        "labels.csv lines 5, 7: 'p.hdr' is there 2 times, alike",
-    ]
-    assert report.unlabelled == []
-
-
-def test_a_bare_name_that_several_files_have_must_be_given_as_a_path(labels, root):
-    put(root, "x/c.nii", "y/c.nii")
-    given, _, report = labels("FileName,TypeOfTB\nc.nii,1\ny/c.nii,2\n")
-    assert given == {"y/c": 1}
-    assert report.wrong == ["labels.csv line 2: 'c.nii': 2 files have this name; give the path below SOURCE"]
-
-
-def test_a_path_below_source_means_that_file_even_where_others_have_its_name(labels):
-    given, _, report = labels("FileName,TypeOfTB\na.nii,1\n")
-    assert given == {"a": 0}
-    assert report.wrong == []
-
-
-def test_a_cell_too_many_is_reported_for_it_may_be_a_decimal_comma(labels):
-    given, _, report = labels("FileName,TypeOfTB\na.nii,2,5\n")
-    assert given == {}
-    problem = "1 more cells than the header; expected as many, and no comma inside a number"
-    assert report.wrong == [f"labels.csv line 2: 'a.nii': {problem}"]
-
-
-def test_accents_match_however_they_are_composed(labels, root):
-    put(root, unicodedata.normalize("NFD", "été.nii"))
-    given, _, report = labels(f"FileName,TypeOfTB\n{unicodedata.normalize('NFC', 'été.nii')},1\n")
-    assert list(given.values()) == [0]
-    assert report.wrong == []
-
-
-def test_a_long_name_is_cut_in_the_report(labels):
-    _, _, report = labels(f"FileName,TypeOfTB\n{'x' * 1000},1\n")
-    assert report.wrong == [f"labels.csv line 2: '{'x' * 80}…': no such file"]
-
-
-@pytest.mark.parametrize("classes", [2, 3, 10])
-def test_another_labelled_set_has_its_own_header_and_classes(labels, classes):
-    given, _, report = labels(f"scan,finding\na.nii,{classes}\nb.nii.gz,{classes + 1}\n", classes, any_header=True)
-    assert given == {"a": classes - 1}
-    assert report.wrong == [f"labels.csv line 3: 'b.nii.gz': label '{classes + 1}', expected 1 to {classes}"]
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("", "''"),
-        ("\n\n", "''"),
-        ("FileName;TypeOfTB\na.nii;1\n", "'FileName;TypeOfTB'"),
-        ("FileName\na.nii\n", "'FileName'"),
-        ("TypeOfTB,Patient\n1,2\n", "'TypeOfTB,Patient'"),
-        ("a.nii,1\nb.nii.gz,2\n", "'a.nii,1'"),
-        ("x" * 5000, f"'{'x' * 80}…'"),
-    ],
-)
-def test_a_table_without_the_columns_is_refused_with_how_it_begins(labels, tmp_path, text, shown):
-    assert refusal(labels, text) == f"labels {tmp_path / 'labels.csv'} begin with {shown}; {COLUMNS}"
-
-
-@pytest.mark.parametrize("text", ["", "scan\na.nii\n", "a.nii,1\nb.nii.gz,2\n"])
-def test_with_class_names_a_table_of_one_column_or_without_a_header_is_refused(labels, tmp_path, text):
-    shown = repr(text.split("\n")[0])
-    assert refusal(labels, text, 2, any_header=True) == (
-        f"labels {tmp_path / 'labels.csv'} begin with {shown}; {ANY_COLUMNS}"
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "line", "problem"),
-    [
-        (GOOD.encode("utf-16"), 0, "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
-        (b"FileName,TypeOfTB\n\xe9.nii,1\n", 0, "'utf-8' codec can't decode byte 0xe9 in position 18: "
-                                                "invalid continuation byte"),
-        (GOOD + '"b.nii.gz,1\n', 5, "unexpected end of data"),
-        (GOOD + "x" * 200_000, 5, "field larger than field limit (131072)"),
-    ],
-    ids=["UTF-16", "Latin-1", "open quote", "huge field"],
-)  # fmt: skip
-def test_a_file_that_is_no_table_is_refused_with_the_last_good_line(labels, tmp_path, text, line, problem):
-    path = tmp_path / "labels.csv"
-    assert refusal(labels, text) == f"labels {path} cannot be read after line {line} ({problem}); {COLUMNS}"
-
-
-@pytest.mark.parametrize(("name", "problem"), [("", "Is a directory"), ("missing.csv", "No such file or directory")])
-def test_labels_that_cannot_be_opened_are_refused(tmp_path, name, problem):
-    path = tmp_path / name
-    assert refusal(apply_labels, [], path, 5) == f"cannot read labels {path}: {problem}"

@@ -26,6 +26,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from cache import Cache
+from cache.schema import composed
 from cache.store import has_attributes
 from trainer import files
 from trainer.config import Config
@@ -69,13 +70,20 @@ def read_run(root: Path) -> Run:
         shape, names, recipe = data["shape"], data["class_names"], data["recipe"]
         if not (shape and type(shape) is list and all(type(size) is int and size > 0 for size in shape)):
             raise ValueError(f"shape {reprlib.repr(shape)}, expected a list of positive integers")
-        if not (type(names) is list and len(names) > 1 and all(map(_is_name, names)) and len({*names}) == len(names)):
-            raise ValueError(f"class_names {reprlib.repr(names)}, expected a list of different names")
-        return Run(Config.from_json(data), data["kind"], tuple(shape), tuple(names), dict(recipe), str(data["from"]))
+        return Run(Config.from_json(data), data["kind"], tuple(shape), _names(names), dict(recipe), str(data["from"]))
     except KeyError as error:
         raise TrainerError(f"{root}/config.json has no {error}; restore it, or train again") from error
     except (TypeError, ValueError, TrainerError) as error:
         raise TrainerError(f"{root}/config.json is not that of a run: {error}; restore it, or train again") from error
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """Class names in Unicode's NFC, as those of a cache are; earlier versions wrote them as they were given."""
+    if type(value) is list and all(map(_is_name, value)):
+        names = tuple(map(composed, value))
+        if len(names) == len({*names}) > 1:
+            return names
+    raise ValueError(f"class_names {reprlib.repr(value)}, expected a list of different names")
 
 
 def _is_name(value: object) -> bool:

@@ -1,0 +1,163 @@
+"""The header of a labels CSV → which column holds file names, which labels, which patients. Pure.
+
+Columns are found by name, whatever their case, spaces, `_` or `-`; a column that the user chose comes first. Where two
+columns may mean the same, the user must choose.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from cache.schema import composed
+
+# Names of each role's column as `_key` gives them; the first is what messages recommend.
+NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "file": (
+            *("filename", "file", "name", "scan", "image", "id", "path", "sample", "filenames", "filepath", "fileid"),
+            *(
+                "imagename",
+                "imagefile",
+                "imagepath",
+                "imageid",
+                "scanname",
+                "scanfile",
+                "scanpath",
+                "scanid",
+                "sampleid",
+            ),
+        ),
+        "label": ("typeoftb", "label", "class", "type", "tbtype"),
+        "patient": (
+            *("patient", "patientid", "patientno", "patientnumber", "subject", "subjectid", "case", "caseid"),
+            *("participant", "participantid"),
+        ),
+    }
+)
+EXPECTED = {
+    "file": "file names (FileName, File, Name, Scan, Image or ID)",
+    "label": "labels (TypeOfTB, Label, Class or Type)",
+    "patient": "patients (Patient, PatientID, Subject or Case)",
+}
+MAX_HEADER = 200  # characters of a header in a message
+
+
+class UnclearHeader(ValueError):
+    """A header that does not say which column is which; the message follows the name of the file."""
+
+
+@dataclass(frozen=True)
+class ColumnChoice:
+    """The columns that the user chose by name; None where the header decides."""
+
+    file: str | None = None
+    label: str | None = None
+    patient: str | None = None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Positions in `header` of the columns used; `patient` is None where there is none.
+
+    `by_position` says that the columns of file names or labels were found by their place and not by their name.
+    """
+
+    header: tuple[str, ...]
+    file: int
+    label: int
+    patient: int | None = None
+    by_position: bool = False
+
+    def name(self, position: int) -> str:
+        """The header of a column, or its number from 1 where it has none."""
+        return self.header[position] or f"column {position + 1}"
+
+    @property
+    def patient_name(self) -> str:
+        """The header of the patients' column; empty where there is none."""
+        return "" if self.patient is None else self.name(self.patient)
+
+    @property
+    def unused(self) -> list[str]:
+        """The headers of the columns that nothing is read from."""
+        used = (self.file, self.label, self.patient)
+        return [self.name(position) for position in range(len(self.header)) if position not in used]
+
+
+def find_columns(header: Sequence[str], choice: ColumnChoice, by_position: bool = False) -> Columns:
+    """Which of the `header`'s columns is which.
+
+    With `by_position`, file names and labels may be in columns of any name: in the only one that is left, or, where
+    neither is found by its name, in the first two. Raises UnclearHeader.
+    """
+    found = {role: _chosen(header, role, name) for role, name in vars(choice).items() if name is not None}
+    chosen = set(found.values())
+    for role in [role for role in NAMES if role not in found]:
+        if (position := _named(header, role, chosen)) is not None:
+            found[role] = position
+    missing = [role for role in ("file", "label") if role not in found]
+    if missing and by_position:
+        found = _positions(header, found, missing)
+    if still_missing := [role for role in ("file", "label") if role not in found]:
+        raise _no_column(header, still_missing)
+    if found["label"] in (found["file"], found.get("patient")):
+        raise UnclearHeader(
+            f"one column, {header[found['label']]!r}, chosen for labels and for something else; choose two"
+        )
+    return Columns(tuple(header), found["file"], found["label"], found.get("patient"), by_position=bool(missing))
+
+
+def known_names(header: Sequence[str], choice: ColumnChoice) -> int:
+    """How many cells of `header` are names of columns: the right separator is the one that shows most."""
+    known = {name for names in NAMES.values() for name in names} | {
+        _key(name) for name in vars(choice).values() if name
+    }
+    return sum(_key(cell) in known for cell in header)
+
+
+def shown_header(header: Sequence[str]) -> str:
+    """A header as messages show it."""
+    text = ", ".join(map(repr, header)) or "empty"
+    return text if len(text) <= MAX_HEADER else f"{text[:MAX_HEADER]}…"
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", composed(name)).casefold()
+
+
+def _chosen(header: Sequence[str], role: str, name: str) -> int:
+    """The one column of the name that an option gave: exactly that, else the only one that is nearly that."""
+    exact = [position for position, cell in enumerate(header) if composed(cell) == composed(name.strip())]
+    found = exact or [position for position, cell in enumerate(header) if _key(cell) == _key(name)]
+    if len(found) == 1:
+        return found[0]
+    count = f"{len(found)} columns" if found else "no column"
+    raise UnclearHeader(f"{count} named {name!r}, as --{role}-column asks; the header is {shown_header(header)}")
+
+
+def _named(header: Sequence[str], role: str, chosen: set[int]) -> int | None:
+    """The one column, but for those `chosen`, that has a name of this role; None where there is none."""
+    found = [position for position, cell in enumerate(header) if _key(cell) in NAMES[role] and position not in chosen]
+    if len(found) > 1:
+        names = " and ".join(repr(header[position]) for position in found[:3])
+        raise UnclearHeader(f"{len(found)} columns that may hold {EXPECTED[role]}: {names}; choose by --{role}-column")
+    return found[0] if found else None
+
+
+def _positions(header: Sequence[str], found: Mapping[str, int], missing: Sequence[str]) -> dict[str, int]:
+    """`found`, and where the `missing` columns are by their place, if that is beyond doubt."""
+    if len(missing) == 2 and len(header) == 2:  # whatever they are called: `Case,Finding`
+        return {"file": 0, "label": 1}
+    left = [position for position in range(len(header)) if position not in found.values()]
+    if len(missing) == 1 and len(left) != 1:
+        return dict(found)
+    return dict(found) | dict(zip(missing, left, strict=False))
+
+
+def _no_column(header: Sequence[str], missing: Sequence[str]) -> UnclearHeader:
+    what = " or ".join(EXPECTED[role] for role in missing)
+    options = " and ".join(f"--{role}-column" for role in missing)
+    return UnclearHeader(
+        f"no column of {what}; the header is {shown_header(header)}; rename one, or choose by {options}"
+    )

@@ -126,7 +126,7 @@ def _one_of_both(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     return value
 
 
-PATH = GivenPath(path_type=Path)
+PATH = GivenPath(path_type=Path, readable=False)  # what cannot be read is said where it is read
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -47,8 +47,10 @@ def write_durably(root: Path, path: Path, data: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder`, and those above it, such that they survive a power cut."""
+    """Make `folder`, and those above it, such that they survive a power cut. Raises OSError."""
     if not folder.is_dir():
+        if folder.exists():
+            raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder")
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         flush_folder(folder.parent)

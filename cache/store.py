@@ -360,4 +360,5 @@ def _cannot_write(root: Path) -> Iterator[None]:
         raise
     except OSError as error:
         todo = remedy(error, "choose a CACHE that can be written")
-        raise CacheError(f"cannot write to {root}: {reason(error)}; {todo}") from error
+        file = f" ({error.filename})" if isinstance(error, PermissionError) and error.filename else ""
+        raise CacheError(f"cannot write to {root}: {reason(error)}{file}; {todo}") from error

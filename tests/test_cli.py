@@ -604,7 +604,7 @@ def test_an_error_of_the_system_names_the_path(scans, cache, monkeypatch):
         raise PermissionError(13, "Permission denied", str(cache))
 
     monkeypatch.setattr("pipeline.build.prepare", broken)
-    assert error(ct(scans, cache)) == (f"Error: {cache}: Permission denied; change its permissions\n")
+    assert error(ct(scans, cache)) == (f"Error: {cache}: Permission denied; change the permissions\n")
 
 
 # Dry run, stop on error

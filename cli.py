@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import signal
 import sys
@@ -74,6 +75,7 @@ def _terminate(*_: object) -> None:
 
 def _one_line(error: Exception) -> str:
     from cache.errors import CacheError
+    from cache.oserrors import remedy
     from pipeline.errors import PipelineError
     from trainer.errors import TrainerError
 
@@ -81,8 +83,9 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, CacheError | PipelineError | TrainerError):
         return text
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else "cannot go on: "
-        return printable(f"{where}{error.strerror}; check the path, its permissions and the space left")
+        where = f"{error.filename}: " if error.filename else "cannot continue: "
+        todo = remedy(error, "check the path, its permissions and the space left")
+        return printable(f"{where}{error.strerror}; {todo}")
     return f"{type(error).__name__}: {text}; this is not expected, please report it with the command you ran"
 
 
@@ -100,11 +103,16 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 class GivenPath(click.Path):
-    """A path; "", as an unset variable of a shell script gives it, would mean the current folder."""
+    """A path; "", as an unset variable of a shell script gives it, would mean the current folder.
+
+    A `~` that the shell has left as it is, as in quotes or after `=`, is the home folder.
+    """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
             self.fail("it is empty; expected a path", param, ctx)
+        if isinstance(value, str):
+            value = os.path.expanduser(value)  # noqa: PTH111 - Path's own fails for a file named ~x
         return super().convert(value, param, ctx)
 
 
@@ -120,7 +128,7 @@ def _one_of_both(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     return value
 
 
-PATH = GivenPath(path_type=Path)
+PATH = GivenPath(path_type=Path, readable=False)  # what cannot be read is said where it is read
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -8,6 +8,7 @@ from cache.errors import (
     NotACache,
     RecipeMismatch,
     UnknownSample,
+    UnreadableSample,
 )
 from cache.features import write_features
 from cache.reader import Cache, open_cache
@@ -22,6 +23,7 @@ __all__ = [
     "NotACache",
     "RecipeMismatch",
     "UnknownSample",
+    "UnreadableSample",
     "open_cache",
     "write_features",
 ]

@@ -1,10 +1,16 @@
 """Files and folders that survive a power cut."""
 
+import errno
 import os
 import shutil
 import uuid
 from contextlib import suppress
 from pathlib import Path
+
+# How file systems say that they cannot flush a folder: CIFS, vboxsf and some FUSE mounts; Windows cannot open one.
+UNFLUSHABLE = {
+    errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EISDIR,
+}  # fmt: skip
 
 
 def holds(path: Path, data: bytes) -> bool:
@@ -41,16 +47,23 @@ def write_durably(root: Path, path: Path, data: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder`, and those above it, such that they survive a power cut."""
+    """Make `folder`, and those above it, such that they survive a power cut. Raises OSError."""
     if not folder.is_dir():
+        if folder.exists():
+            raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder")
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         flush_folder(folder.parent)
 
 
 def flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Make the names in `folder` survive a power cut, as far as its file system can do that."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in UNFLUSHABLE:
+            raise

@@ -25,6 +25,14 @@ class DamagedSample(CacheError, OSError):
     """A sample's chunk is missing or is not what its record promises; its values were not returned."""
 
 
+class MissingSample(DamagedSample):
+    """There is no chunk of this sample."""
+
+
+class UnreadableSample(CacheError, OSError):
+    """A sample's chunk could not be read, for a reason that says nothing about what is in it; it may be sound."""
+
+
 class UnknownSample(CacheError, KeyError):
     """No complete sample has this id."""
 

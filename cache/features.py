@@ -31,6 +31,7 @@ from cache import store
 from cache.durable import holds
 from cache.errors import CacheError, DamagedSample, InvalidFeatures
 from cache.fingerprint import digest_bytes, digest_recipe
+from cache.paths import absolute, cache_root
 from cache.reader import Cache, load_ledger, open_cache
 from cache.resume import carry_labels, existing, free_rows
 from cache.schema import FEATURES, UNLABELLED, Attributes, Entry, Source, composed
@@ -77,6 +78,7 @@ def write_features(
     and changed ones replaced; so after a kill, or after an error in a row, the same call goes on where it was. Raises
     InvalidFeatures for values that cannot be stored, RecipeMismatch or CacheError where `path` is something else.
     """
+    path = absolute(path)
     names = _checked_class_names(class_names)
     samples = _checked_samples(list(ids), labels, groups, len(names))
     shape = tuple(array.shape)
@@ -154,7 +156,7 @@ def pending(volumes: Cache, path: str | Path, attributes: Attributes) -> Pending
     Features are fresh while they are of this recipe and of the chunk that the volume cache has on record, and whole.
     Raises RecipeMismatch or CacheError where `path` cannot take features of `attributes`.
     """
-    root = Path(path).resolve()
+    root = cache_root(path)
     entries = store.read_entries(root) if existing(root, attributes.recipe) else {}
     recipe = digest_recipe(attributes.recipe)
     work = Pending()
@@ -279,7 +281,7 @@ def writing_features(path: str | Path, attributes: Attributes, ids: Collection[s
     block ends, short of a kill, what was put is committed. Raises RecipeMismatch or CacheError where `path` is
     something else, CacheLocked while another run writes.
     """
-    root, told = Path(path).resolve(), set(ids)
+    root, told = cache_root(path), set(ids)
     old = existing(root, attributes.recipe)
     loaded, lost = load_ledger(root)
     if gone := [entry.id for entry in lost if entry.id not in told]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cache.errors import CacheError
+from cache.oserrors import reason, remedy
 from cache.schema import Entry
 
 LINE_BYTES = 1 << 24  # no line is longer, so that a gigabyte of junk is not read into memory at once
@@ -55,7 +56,7 @@ def load(path: Path) -> Ledger:
         pass
     except OSError as error:
         raise CacheError(
-            f"cannot read {path}: {error.strerror or error}; check the disk and its permissions"
+            f"cannot read {path}: {reason(error)}; {remedy(error, 'check the disk and its permissions')}"
         ) from error
     return ledger
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from cache import index, ledger, store
 from cache.errors import UnknownSample
+from cache.paths import absolute
 from cache.schema import MAX_ROWS, UNLABELLED, Attributes, Entry, scale_factor
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Cache:
     def stored(self, key: SupportsIndex | str) -> np.ndarray:
         """One sample as it is stored: the cache's own dtype, `scale_factor` not yet applied.
 
-        Raises UnknownSample, IndexError, or DamagedSample where the bytes are not what was written.
+        Raises UnknownSample, IndexError, DamagedSample where the bytes are not what was written, or UnreadableSample
+        where the system does not give them.
         """
         attributes = self.attributes
         return store.read_chunk(self.path, self.entry(key), self.shape, attributes.dtype, attributes.layout)
@@ -79,10 +81,16 @@ class Cache:
         return about | dict(entry.details) | digests
 
     def inputs(self) -> list[dict[str, str]]:
-        """How every input ended, one row each: id, file, state (complete, quarantined or excluded) and reason."""
+        """How every input ended, one row each: id, file, state (complete, quarantined or excluded) and reason.
+
+        Raises NotACache where the cache is no longer there.
+        """
+        entries = store.read_entries(self.path)
+        if not entries:
+            store.read_attributes(self.path)
         return [
             {"id": entry.id, "file": _file(entry), "state": entry.state, "reason": entry.reason}
-            for entry in store.read_entries(self.path).values()
+            for entry in entries.values()
         ]
 
     @property
@@ -150,10 +158,11 @@ class Cache:
 def open_cache(path: str | Path) -> Cache:
     """Open the cache in `path`, read-only; a damaged one opens too, and raises when a damaged sample is read.
 
-    Raises NotACache where `path` holds no cache. Samples whose ledger line was lost but which the published index
+    `~` is the home folder, and a relative path is taken from the current folder, once. Raises NotACache where `path`
+    holds no cache. Samples whose ledger line was lost but which the published index
     still names are listed, so that a loss is met as an error and not as a shorter data set.
     """
-    root = Path(path)
+    root = absolute(path)
     attributes = store.read_attributes(root)
     loaded, lost = load_ledger(root)
     return Cache(root, attributes, sorted(loaded.of_state("complete") + lost, key=lambda entry: entry.row))

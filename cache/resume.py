@@ -20,13 +20,13 @@ def existing(root: Path, recipe: Mapping[str, Any]) -> Attributes | None:
     try:
         old = store.read_attributes(root)
     except NotACache as error:
-        if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        if _is_new(root):
             return None
-        if store.is_ours(root):  # begun by a run that was stopped before there was anything to describe, or not ours
-            if store.has_attributes(root) or store.read_entries(root):
-                raise
-            return None
-        raise CacheError(f"{root} exists and is not a cache; choose a path that is not there yet") from error
+        if not store.is_ours(root):
+            raise CacheError(f"{root} exists and is not a cache; choose a path that is not there yet") from error
+        if store.has_attributes(root) or store.read_entries(root):
+            raise
+        return None  # begun by a run that was stopped before there was anything to describe
     if old.kind != recipe["kind"]:
         raise RecipeMismatch(f"{root} is a cache of kind {old.kind}, not {recipe['kind']}; give another path")
     if difference := describe_difference(old.recipe, recipe):
@@ -34,6 +34,11 @@ def existing(root: Path, recipe: Mapping[str, Any]) -> Attributes | None:
             f"{root} was built by another recipe ({difference}); give the same options, or another path"
         )
     return old
+
+
+def _is_new(root: Path) -> bool:
+    """True where there is nothing, or folders at most: those of a run that was killed on its start are empty."""
+    return store.is_empty(root) if root.is_dir() else not root.exists()
 
 
 def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@
       label/ sample_id/ group/   small arrays over the sample axis, derived from the ledger
       ledger/                 a group without arrays, that has a copy of the attributes
         entries.jsonl         the truth: how every input ended (see `ledger.py`), written by the coordinator
-        lock                  held by the one run that may write; the kernel drops it when that run dies
+        lock, lock.owner      held by the one run that may write, and which that is (see `lock.py`)
         partial/              files being written, renamed into place when whole
         digests.json          of the metadata and derived arrays, as last published
         unpublished           present while the derived arrays may lag behind the ledger
@@ -22,26 +22,29 @@ import json
 import math
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numcodecs.blosc import Blosc
 
 from cache import ledger
 from cache.durable import flush_folder, holds, make_folder, write_durably
-from cache.errors import CacheError, CacheLocked, DamagedSample, NotACache
+from cache.errors import CacheError, CacheLocked, DamagedSample, MissingSample, NotACache, UnreadableSample
 from cache.fingerprint import digest_bytes
 from cache.index import documents_of
+from cache.lock import LOCK_FILES, LockHeld, exclusive
+from cache.oserrors import ABSENT, reason, remedy
 from cache.schema import VOLUME, Attributes, Entry, Layout, scale_factor
 
 # Measured on a real scan (docs/decisions.md): as small as zstd within 8 %, and read twice as fast.
 BLOSC = {"cname": "lz4", "clevel": 5, "shuffle": Blosc.BITSHUFFLE}
 PUBLISH_SECONDS = 30.0
 DIGESTS = "ledger/digests.json"
+MANY_FOLDERS = 10_000  # that hold no file, so that whatever they are for, it is not a cache
 
 
 def ledger_path(root: Path) -> Path:
@@ -55,13 +58,17 @@ def chunk_path(root: Path, row: int, layout: Layout = VOLUME) -> Path:
 def read_attributes(root: Path) -> Attributes:
     """The attributes of the cache in `root`; from their copy where its own `zarr.json` is lost or unreadable.
 
-    Raises NotACache where there is none that this version can read.
+    Raises NotACache where there is none that this version can read, CacheError where the system cannot read it.
     """
-    faults: list[NotACache] = []
+    faults: list[CacheError] = []
     for path in _attribute_files(root):
         try:
             document = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError):
+        except OSError as error:
+            if error.errno not in ABSENT:
+                faults.append(_cannot_read(path, error))
+            continue
+        except (ValueError, RecursionError):
             continue
         try:
             return Attributes.from_json(document["attributes"])
@@ -69,6 +76,10 @@ def read_attributes(root: Path) -> Attributes:
             faults.append(NotACache(f"{path} does not describe a cache of this format: {error}"))
     missing = NotACache(f"{root} is not a cache: it has no readable zarr.json; build one with `preprocess`")
     raise (faults or [missing])[0]
+
+
+def _cannot_read(path: Path, error: OSError) -> CacheError:
+    return CacheError(f"cannot read {path}: {reason(error)}; {remedy(error, 'check the path and its permissions')}")
 
 
 def has_attributes(root: Path) -> bool:
@@ -86,18 +97,50 @@ def read_entries(root: Path) -> dict[str, Entry]:
 
 
 def rows_present(root: Path) -> set[int]:
-    """The rows of a volume cache that have a chunk file."""
+    """The rows of a volume cache that have a chunk file. Raises CacheError where the system cannot tell."""
+    folder = root / VOLUME.array / "c"
     try:
-        with os.scandir(root / VOLUME.array / "c") as rows:
+        with os.scandir(folder) as rows:
             found = [row for row in rows if row.name.isdecimal()]
-    except OSError:
-        return set()
-    return {int(row.name) for row in found if os.path.isfile(f"{row.path}/0/0/0")}  # noqa: PTH113 - for 100,000 rows
+        return {int(row.name) for row in found if _is_file(f"{row.path}/0/0/0")}
+    except OSError as error:
+        if error.errno in ABSENT:
+            return set()
+        raise _cannot_read(folder, error) from error
+
+
+def _is_file(path: str) -> bool:
+    """As os.path.isfile, but an error that does not say whether the file is there is raised."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - for 100,000 rows
+    except OSError as error:
+        if error.errno in ABSENT:
+            return False
+        raise
 
 
 def is_ours(root: Path) -> bool:
     """True where this module began a cache in `root`, even if its `zarr.json` is not there yet or damaged."""
     return (root / "ledger" / "lock").is_file()
+
+
+def is_empty(root: Path) -> bool:
+    """True for a folder that holds no file, however deep, but those of a lock: a run may have been killed on its start.
+
+    Of a large tree of folders only the beginning is looked at. Raises OSError.
+    """
+    locks = {str(root / "ledger" / name) for name in LOCK_FILES}
+    folders = [str(root)]
+    for folder in folders:  # which grows meanwhile
+        with os.scandir(folder) as items:
+            for item in items:
+                if item.is_dir(follow_symlinks=False):
+                    folders.append(item.path)
+                elif item.path not in locks:
+                    return False
+        if len(folders) > MANY_FOLDERS:
+            return False
+    return True
 
 
 def unpublished(root: Path) -> bool:
@@ -156,7 +199,10 @@ def quantise(values: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def read_chunk(root: Path, entry: Entry, shape: tuple[int, ...], dtype: str, layout: Layout = VOLUME) -> np.ndarray:
-    """The stored values of `entry`, exactly as written. Raises DamagedSample unless every byte is as recorded."""
+    """The stored values of `entry`, exactly as written.
+
+    Raises DamagedSample unless every byte is as recorded, UnreadableSample where the system does not give the bytes.
+    """
     encoded = checked_bytes(root, entry, layout)
     held, needed = int.from_bytes(encoded[4:8], "little"), math.prod(shape) * np.dtype(dtype).itemsize
     if held != needed:  # `held` is from Blosc's header; nothing is allocated before it is known to be right
@@ -170,20 +216,27 @@ def read_chunk(root: Path, entry: Entry, shape: tuple[int, ...], dtype: str, lay
 
 
 def checked_bytes(root: Path, entry: Entry, layout: Layout = VOLUME) -> bytes:
-    """The encoded chunk of `entry` after comparing its size and digest with the record."""
+    """The encoded chunk of `entry` after comparing its size and digest with the record.
+
+    Raises DamagedSample (MissingSample where there is none), and UnreadableSample where the system does not give the
+    bytes.
+    """
     path = chunk_path(root, entry.row, layout)
-    remedy = f"{layout.remedy} to rebuild it from its source"
+    rebuild = f"{layout.remedy} to rebuild it from its source"
     if not entry.digest:
-        raise DamagedSample(f"{entry.id}: {entry.reason or 'it has no digest to check'}; {remedy}")
+        raise DamagedSample(f"{entry.id}: {entry.reason or 'it has no digest to check'}; {rebuild}")
     try:
         size = path.stat().st_size
         encoded = path.read_bytes() if size == entry.nbytes else b""
     except OSError as error:
-        raise DamagedSample(f"{entry.id}: chunk {path} is missing ({error.strerror}); {remedy}") from error
+        if error.errno in ABSENT:
+            raise MissingSample(f"{entry.id}: chunk {path} is missing ({reason(error)}); {rebuild}") from error
+        lost = f"; if the file is lost, delete it and {rebuild}" if error.errno == errno.EIO else ""
+        raise UnreadableSample(f"{entry.id}: {_cannot_read(path, error)}{lost}") from error
     if size != entry.nbytes:
-        raise DamagedSample(f"{entry.id}: chunk {path} has {size} bytes, recorded {entry.nbytes}; {remedy}")
+        raise DamagedSample(f"{entry.id}: chunk {path} has {size} bytes, recorded {entry.nbytes}; {rebuild}")
     if digest_bytes(encoded) != entry.digest:
-        raise DamagedSample(f"{entry.id}: chunk {path} is not what was written, its digest differs; {remedy}")
+        raise DamagedSample(f"{entry.id}: chunk {path} is not what was written, its digest differs; {rebuild}")
     return encoded
 
 
@@ -252,7 +305,6 @@ def writing(root: Path, attributes: Attributes, planned_on: Mapping[str, Entry])
     """
     with _cannot_write(root):
         make_folder(root / "ledger")
-        make_folder(root / attributes.layout.array / "c")  # or one worker would rely on another to flush it
     with _lock(root):
         loaded = ledger.load(ledger_path(root))
         if loaded.entries != planned_on:
@@ -261,11 +313,14 @@ def writing(root: Path, attributes: Attributes, planned_on: Mapping[str, Entry])
             shutil.rmtree(root / "ledger" / "partial", ignore_errors=True)  # left by a killed run
             (root / "ledger" / "partial").mkdir(exist_ok=True)
             (root / "ledger" / "unpublished").touch()
+            chunks = root / attributes.layout.array / "c"  # made here, or one worker would rely on another to flush it
+            chunks.mkdir(parents=True, exist_ok=True)
             writer = CacheWriter(root, attributes, loaded)
         with closing(writer):
             try:
                 with _cannot_write(root):
-                    flush_folder(root / "ledger")  # names the ledger itself and `unpublished`
+                    for folder in (root / "ledger", chunks.parent, root, root.parent):
+                        flush_folder(folder)  # a run killed on its start has made some of these and flushed none
                 writer.publish()
                 yield writer
             except BaseException:
@@ -284,18 +339,16 @@ def _finish(writer: CacheWriter) -> None:
 
 @contextmanager
 def _lock(root: Path) -> Iterator[None]:
-    lock = FileLock(root / "ledger" / "lock")
-    with _cannot_write(root):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise CacheLocked(
-                f"another run is writing to {root}; wait for it to end, or choose another CACHE"
-            ) from error
-    try:
+    with ExitStack() as stack:
+        with _cannot_write(root):
+            try:
+                stack.enter_context(exclusive(root / "ledger" / "lock"))
+            except LockHeld as held:
+                raise CacheLocked(
+                    f"another run is writing to {root}{held.holder}; wait for it to end, or choose another CACHE"
+                    f"{held.way_out}"
+                ) from held
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -306,7 +359,6 @@ def _cannot_write(root: Path) -> Iterator[None]:
     except CacheError:  # some are an OSError too
         raise
     except OSError as error:
-        remedy = {errno.ENOSPC: "free some space and run the same command again", errno.EDQUOT: "free some space"}.get(
-            error.errno or 0, "choose a CACHE that can be written"
-        )
-        raise CacheError(f"cannot write to {root}: {error.strerror or error}; {remedy}") from error
+        todo = remedy(error, "choose a CACHE that can be written")
+        file = f" ({error.filename})" if isinstance(error, PermissionError) and error.filename else ""
+        raise CacheError(f"cannot write to {root}: {reason(error)}{file}; {todo}") from error

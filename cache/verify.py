@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cache import index, store
-from cache.errors import DamagedSample
+from cache.errors import DamagedSample, MissingSample, UnreadableSample
 from cache.fingerprint import digest_files, digest_recipe
 from cache.reader import load_ledger
 from cache.schema import VOLUME, Entry, Layout, Source
@@ -20,17 +20,21 @@ BATCH = 256  # samples in flight, so that a large cache does not make a large qu
 
 @dataclass
 class Report:
-    """Counts and, by id, reasons. A vanished source is no fault: the sample is whole, only not repeatable."""
+    """Counts and, by id, reasons. A vanished source is no fault: the sample is whole, only not repeatable.
+
+    `unreadable` samples may be sound: the system did not give their bytes.
+    """
 
     ok: int = 0
     damaged: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
     stale: dict[str, str] = field(default_factory=dict)
     vanished: list[str] = field(default_factory=list)
 
     @property
     def sound(self) -> bool:
-        return not (self.damaged or self.missing or self.stale)
+        return not (self.damaged or self.missing or self.unreadable or self.stale)
 
 
 def verify(
@@ -70,12 +74,13 @@ def verify(
 
 
 def check(root: Path, entry: Entry, recipe: str, layout: Layout = VOLUME) -> tuple[str, str]:
-    """What is wrong with one sample: ("", ""), or one of damaged, missing, stale, vanished with the reason."""
-    path = store.chunk_path(root, entry.row, layout)
-    if not path.is_file():
-        return "missing", f"its chunk {path} is gone; {layout.remedy}"
+    """What is wrong with one sample: ("", ""), or damaged, missing, unreadable, stale or vanished with the reason."""
     try:
         store.checked_bytes(root, entry, layout)
+    except MissingSample:
+        return "missing", f"its chunk {store.chunk_path(root, entry.row, layout)} is gone; {layout.remedy}"
+    except UnreadableSample as error:
+        return "unreadable", str(error).removeprefix(f"{entry.id}: ")
     except DamagedSample as error:
         return "damaged", str(error).removeprefix(f"{entry.id}: ")
     if entry.recipe != recipe:

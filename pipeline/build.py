@@ -11,6 +11,7 @@ import cache
 from cache import store
 from cache.errors import CacheError
 from cache.fingerprint import digest_files, digest_recipe
+from cache.paths import absolute, cache_root
 from cache.reader import load_ledger, published_samples
 from cache.resume import carry_labels, existing
 from cache.schema import Attributes, Entry, composed
@@ -84,7 +85,7 @@ def prepare(
     those of `labels` that the user chose. Raises PipelineError or CacheError where a run cannot start: no such folder,
     two inputs of one id, unreadable labels, or a CACHE that is something else or of another recipe.
     """
-    source, root = source.resolve(), root.resolve()
+    source, root = absolute(source).resolve(), cache_root(root)
     old = existing(root, recipe.to_json())
     sources = old.sources if old else ()
     _refuse_nested(source, sources)
@@ -418,12 +419,12 @@ def prepare_repair(root: Path, found: Report | None = None) -> RepairJob:
 
     Raises NotACache, and CacheError for features, which what made them must make again.
     """
-    root = root.resolve()
+    root = cache_root(root)
     attributes = store.read_attributes(root)
     _refuse_features(root, attributes)
     entries = store.read_entries(root)
     found = found or verify(root)
-    healing = Healing()
+    healing = Healing(failed=dict(found.unreadable))
     tasks = list(_repair_tasks(root, attributes, entries, found.damaged | found.missing | found.stale, healing))
     return RepairJob(root, attributes, entries, tasks, healing)
 

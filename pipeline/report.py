@@ -124,16 +124,17 @@ def relabel_lines(job: RelabelJob, summary: Summary) -> Iterator[str]:
 
 def verify_json(report: Report) -> dict[str, Any]:
     faults = {"damaged": report.damaged, "missing": report.missing, "stale": report.stale}
-    return {"ok": report.ok, **faults, "vanished": report.vanished}
+    return {"ok": report.ok, **faults, "unreadable": report.unreadable, "vanished": report.vanished}
 
 
 def verify_lines(report: Report) -> Iterator[str]:
     for title, faults in (("Damaged", report.damaged), ("Missing", report.missing), ("Stale", report.stale)):
         yield from reason_lines(title, faults)
+    yield from reason_lines("Unreadable, perhaps sound", report.unreadable)
     if report.vanished:
         yield f"{len(report.vanished)} sound samples whose source is gone: they can be used, not repaired."
     counts = f"{len(report.damaged)} damaged, {len(report.missing)} missing, {len(report.stale)} stale"
-    yield f"{report.ok} sound, {counts}"
+    yield f"{report.ok} sound, {counts}{f', {len(report.unreadable)} unreadable' * bool(report.unreadable)}"
 
 
 def healing_lines(healing: Healing) -> Iterator[str]:

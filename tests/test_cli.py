@@ -610,9 +610,7 @@ def test_an_error_of_the_system_names_the_path(scans, cache, monkeypatch):
         raise PermissionError(13, "Permission denied", str(cache))
 
     monkeypatch.setattr("pipeline.build.prepare", broken)
-    assert error(ct(scans, cache)) == (
-        f"Error: {cache}: Permission denied; check the path, its permissions and the space left\n"
-    )
+    assert error(ct(scans, cache)) == (f"Error: {cache}: Permission denied; change the permissions\n")
 
 
 # Dry run, stop on error
@@ -815,11 +813,11 @@ def test_a_cache_that_may_not_be_written_is_one_clear_line(scans, disk):
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     for path in (cache, disk / "new.zarr"):
         assert error(ct(scans, path)) == (
-            f"Error: cannot write to {path}: Read-only file system; choose a CACHE that can be written\n"
+            f"Error: cannot write to {path}: Read-only file system; mount it for writing, or choose another path\n"
         )
     assert cli("verify", cache).stdout == "3 sound, 0 damaged, 0 missing, 0 stale\n"
     assert error(cli("repair", cache, "--workers", 0)) == (
-        f"Error: cannot write to {cache}: Read-only file system; choose a CACHE that can be written\n"
+        f"Error: cannot write to {cache}: Read-only file system; mount it for writing, or choose another path\n"
     )
 
 
@@ -833,7 +831,7 @@ def test_output_that_cannot_be_written_is_one_clear_line(scans, cache):
         result = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=60)
     assert result.returncode == 1
     assert io.StringIO(result.stderr).readline() == (
-        "Error: cannot go on: No space left on device; check the path, its permissions and the space left\n"
+        "Error: cannot continue: No space left on device; free some space and run the same command again\n"
     )
 
 

@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trainer_data import small
 
+from cache.oserrors import REMEDIES
 from trainer.errors import TrainerError
 from trainer.files import PARTIAL, read_json, replace, replace_by, write_csv, write_json
 
-REMEDY = "what was saved before is kept, free some space or allow writing, and go on"
+KEPT = "what was saved before is kept"
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
@@ -58,7 +59,7 @@ def test_a_file_is_what_it_was_last_replaced_by(tmp_path, first, second):
 def test_a_disk_that_fills_up_leaves_the_file_before(kept):
     with room_for(1000), pytest.raises(TrainerError) as refused:
         replace(kept, bytes(5000))
-    assert str(refused.value) == f"cannot write {kept}: {os.strerror(errno.EFBIG)}; {REMEDY}"
+    assert str(refused.value) == f"cannot write {kept}: {os.strerror(errno.EFBIG)}; {KEPT}; {REMEDIES[errno.EFBIG]}"
     assert is_kept(kept)
 
 
@@ -66,7 +67,7 @@ def test_a_disk_that_fills_up_while_keras_writes_a_model_leaves_the_one_before(k
     _, whole = small()
     with room_for(100_000), pytest.raises(TrainerError) as refused:
         replace_by(kept, whole.save)
-    assert str(refused.value) == f"cannot write {kept}: {os.strerror(errno.EFBIG)}; {REMEDY}"
+    assert str(refused.value) == f"cannot write {kept}: {os.strerror(errno.EFBIG)}; {KEPT}; {REMEDIES[errno.EFBIG]}"
     assert is_kept(kept)
 
 
@@ -87,7 +88,7 @@ def test_whatever_the_system_refuses_is_said_and_leaves_the_file_before(call, nu
         monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(TrainerError) as refused:
         replace_by(kept, write)
-    assert str(refused.value) == f"cannot write {kept}: {os.strerror(number)}; {REMEDY}"
+    assert str(refused.value) == f"cannot write {kept}: {os.strerror(number)}; {KEPT}; {REMEDIES[number]}"
     assert is_kept(kept)
 
 
@@ -103,7 +104,10 @@ def test_an_error_without_a_number_is_said_too(kept):
 def test_a_folder_that_is_gone_is_said(tmp_path):
     with pytest.raises(TrainerError) as refused:
         replace(tmp_path / "gone" / "file", b"")
-    assert str(refused.value) == f"cannot write {tmp_path}/gone/file: No such file or directory; {REMEDY}"
+    assert (
+        str(refused.value)
+        == f"cannot write {tmp_path}/gone/file: No such file or directory; {KEPT}; check the path and its permissions"
+    )
 
 
 def test_a_process_that_dies_while_writing_leaves_the_file_before(kept):

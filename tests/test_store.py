@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -160,7 +161,11 @@ def test_a_second_writer_is_refused_while_the_first_lives_and_not_after_it_was_k
         before = files_of(tiny)
         with pytest.raises(CacheLocked) as caught:
             make_cache(tiny, 1)
-        assert str(caught.value) == (f"another run is writing to {tiny}; wait for it to end, or choose another CACHE")
+        assert re.fullmatch(
+            rf"another run is writing to {tiny} \(process {other.pid} of \S+ on \S+, since [0-9 :-]+, [a-z0-9 ]+\);"
+            " wait for it to end, or choose another CACHE",
+            str(caught.value),
+        )
         assert files_of(tiny) == before
         assert len(open_cache(tiny)) == 3
         assert verify(tiny).sound

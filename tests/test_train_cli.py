@@ -622,7 +622,7 @@ def test_a_full_disk_is_one_clear_line_and_the_last_good_weights_stay(clips, cop
     run = shutil.copytree(pretrained, disk("-o", f"size={size + 1_000_000}") / "run")
     before = contents(run)
     message = error(pretrain(clips, run, "--resume", "--epochs", 2))
-    assert "No space left on device; what was saved before is kept, free some space" in message
+    assert "No space left on device; what was saved before is kept; free some space" in message
     after = contents(run)
     assert after[str(run / "model.keras")] == before[str(run / "model.keras")]
     assert not list(run.glob("partial-*"))
@@ -635,6 +635,4 @@ def test_a_full_disk_is_one_clear_line_and_the_last_good_weights_stay(clips, cop
 def test_a_run_that_may_not_be_written_is_one_clear_line(clips, disk):
     folder = disk("-o", "ro")
     message = error(pretrain(clips, folder / "run"))
-    assert message == (
-        f"Error: {folder}/run: Read-only file system; check the path, its permissions and the space left\n"
-    )
+    assert message == (f"Error: {folder}/run: Read-only file system; mount it for writing, or choose another path\n")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cache import Cache, open_cache
+from cache.paths import make_absolute
 from cache.resume import describe_difference
 from trainer import files, splits
 from trainer.errors import TrainerError
@@ -65,6 +66,9 @@ class Experiment:
     frozen: bool = False
     split: Path | None = None
     readers: int = READERS
+
+    def __post_init__(self) -> None:
+        make_absolute(self, "clips", "scans", "folder", "split")
 
     def to_json(self) -> dict[str, Any]:
         """All that finished parts depend on but the splits, which are files of their own."""

@@ -13,6 +13,7 @@ import numpy as np
 from cache import Cache, open_cache
 from cache.features import pending, source_of, writing_features
 from cache.fingerprint import digest_bytes
+from cache.paths import make_absolute
 from cache.schema import Attributes
 from trainer.augment import ANGLES, rotate
 from trainer.errors import TrainerError
@@ -41,6 +42,9 @@ class Extraction:
     run: Path | None = None
     augment: bool = False
     readers: int = READERS
+
+    def __post_init__(self) -> None:
+        make_absolute(self, "cache", "features", "run")
 
 
 @dataclass(frozen=True)

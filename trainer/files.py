@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cache.durable import flush_folder
+from cache.oserrors import reason, remedy
 from trainer.errors import TrainerError
 
 PARTIAL = "partial-"  # begins the name of a file that is being written
@@ -32,10 +33,8 @@ def replace_by(path: Path, write: Callable[[Path], Any]) -> None:
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
-        reason = error.strerror or str(error)
-        raise TrainerError(
-            f"cannot write {path}: {reason}; what was saved before is kept, free some space or allow writing, and go on"
-        ) from error
+        todo = remedy(error, "check the path and its permissions")
+        raise TrainerError(f"cannot write {path}: {reason(error)}; what was saved before is kept; {todo}") from error
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cache import Cache
+from cache.paths import make_absolute
 from trainer import splits
 from trainer.config import FINETUNE, KIND_OF, PRETRAIN, Config
 from trainer.errors import TrainerError
@@ -35,6 +36,9 @@ class Request:
     features: Path | None = None
     readers: int = READERS
     save_seconds: float = SAVE_SECONDS
+
+    def __post_init__(self) -> None:
+        make_absolute(self, "cache", "run", "parent", "split", "features")
 
 
 def configure(

@@ -11,21 +11,22 @@ RUN/
   metrics.json     how well the best weights do on the validation ids; confusion.png is the same as a picture
   validation.csv   what they predict for each of those
   logs/            for TensorBoard
-  lock             held by the one process that trains; the kernel drops it when that process dies
+  lock, lock.owner held by the one process that trains, and which that is (see `cache/lock.py`)
 """
 
 import csv
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from cache import Cache
+from cache.durable import make_folder
+from cache.lock import LOCK_FILES, LockHeld, exclusive
 from cache.schema import composed
 from cache.store import has_attributes
 from trainer import files
@@ -35,7 +36,7 @@ from trainer.splits import Split
 
 FORMAT_VERSION = 1
 SAME = ("window", "orientation")  # of a recipe: what changes the meaning of a value or an axis
-BEGUN = ("lock", "split.json", "samples.json")  # what a run killed before its config.json leaves
+BEGUN = (*LOCK_FILES, "split.json", "samples.json")  # what a run killed before its config.json leaves
 OWN = (
     *BEGUN, "config.json", "model.keras", "checkpoint.npz", "history.csv", "timings.csv", "curves.png", "metrics.json",
     "confusion.png", "validation.csv", "logs",
@@ -197,19 +198,19 @@ def writing(root: Path, resume: bool) -> Iterator[bool]:
     while another process trains into it.
     """
     check_folder(root, resume)
-    root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise TrainerError(f"another process trains into {root}; wait for it to end, or choose another RUN") from error
-    try:
+    make_folder(root)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(root / "lock"))
+        except LockHeld as held:
+            raise TrainerError(
+                f"another process trains into {root}{held.holder}; wait for it to end, or choose another RUN"
+                f"{held.way_out}"
+            ) from held
         begun = check_folder(root, resume)  # once more: another process may have come first
         for name in OWN:
             (root / f"{files.PARTIAL}{name}").unlink(missing_ok=True)
         yield begun
-    finally:
-        lock.release()
 
 
 def check_folder(root: Path, resume: bool) -> bool:
@@ -223,7 +224,7 @@ def check_folder(root: Path, resume: bool) -> bool:
         raise TrainerError(f"{root} has a path that is not valid UTF-8; choose another RUN")
     if not begun and (cache := inside_cache(root)):
         raise TrainerError(f"{root} is inside the cache {cache}, which holds samples only; choose another RUN")
-    foreign = _foreign(root, BEGUN if resume else ("lock",))
+    foreign = _foreign(root, BEGUN if resume else LOCK_FILES)
     if not begun and foreign:
         raise TrainerError(f"{root} holds {foreign[0]!r} and no run; expected a folder that is new or empty")
     return begun

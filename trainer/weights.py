@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from cache.paths import absolute
 from trainer.errors import TrainerError
 
 WAY_OUT = "give a file of VGG-16's convolutions, --weights PATH, or --weights none"
@@ -25,7 +26,7 @@ def load_backbone(backbone: keras.Model, name: str, weights: str) -> None:
     if weights == "imagenet":
         backbone.set_weights(_imagenet())
     else:
-        _load_file(backbone, Path(weights))
+        _load_file(backbone, absolute(weights))
 
 
 def _imagenet() -> list[Any]:

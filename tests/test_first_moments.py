@@ -1,0 +1,153 @@
+"""A run that dies or fails at any system call is finished by the same command, to the same bytes."""
+
+import errno
+import os
+import sys
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import pytest
+from test_second_runs import CLIPS, SMALL, clip, scan
+
+from cache import CacheError, store, write_features
+from cache.oserrors import REMEDIES
+from cache.verify import verify
+from pipeline import build, execute
+from pipeline.recipes import CtRecipe
+
+WRITES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.utime", "os.truncate", "fcntl.flock", "os.fsync"}
+READS = {"open", "os.scandir", "os.listdir"}
+ERRORS = (errno.ENOSPC, errno.EIO, errno.EMFILE)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it, and no system call works any more."""
+
+
+class Calls:
+    """Counts the system calls on files below `folder`; the one with number `at`, and with `on` all after it, fail.
+
+    Those that only read count where `reads`.
+    """
+
+    watching = None
+
+    def __init__(self, folder, at=-1, error=None, on=True, reads=False):
+        self.folder, self.at, self.error, self.on, self.reads, self.count = str(folder), at, error, on, reads, 0
+
+    def see(self, call, path, *more):
+        writes = call in WRITES or (call == "open" and more[-1] & (os.O_WRONLY | os.O_RDWR))
+        here = isinstance(path, int) or str(path).startswith(self.folder)
+        if here and (writes or (self.reads and call in READS)):
+            number, self.count = self.count, self.count + 1
+            if number == self.at or (self.on and number > self.at >= 0):
+                raise OSError(self.error, os.strerror(self.error)) if self.error else Killed(call)
+
+
+def _hook(call, arguments):
+    if Calls.watching and (call in WRITES or call in READS):
+        Calls.watching.see(call, *arguments)
+
+
+sys.addaudithook(_hook)  # there is no taking it back; it does nothing while none is watching
+
+
+@contextmanager
+def watched(calls):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: calls.see("os.fsync", descriptor))
+        Calls.watching = calls
+        try:
+            yield calls
+        finally:
+            Calls.watching = None
+
+
+def scans(source, root):
+    recipe = CtRecipe(**SMALL)
+    build.run(build.prepare(source, root, recipe), nullcontext(execute.serial), lambda entry: None)
+
+
+def clips(source, root):
+    build.run(build.prepare(source, root, CLIPS), nullcontext(execute.serial), lambda entry: None)
+
+
+def features(source, root):
+    write_features(root, ["a"], [0], None, np.ones((1, 2, 3), np.float16), class_names=["one"], extractor="mine")
+
+
+@pytest.fixture(params=[scans, clips, features])
+def command(request, tmp_path):
+    """Runs one of the commands into a folder that is given."""
+    scan(tmp_path / "scans" / "a.nii")
+    clip(tmp_path / "clips", "A/1")
+    return lambda root: request.param(tmp_path / request.param.__name__, root)
+
+
+@pytest.fixture(autouse=True)
+def documents_built_once(monkeypatch):
+    """Building the same documents hundreds of times takes most of the time, and no system call."""
+    built, build_them = {}, store.documents_of
+
+    def remembered(attributes, entries):
+        key = repr((attributes, list(entries)))
+        if key not in built:
+            built[key] = build_them(attributes, entries)
+        return dict(built[key])
+
+    monkeypatch.setattr(store, "documents_of", remembered)
+
+
+def contents(root):
+    return {str(path.relative_to(root)): path.is_file() and path.read_bytes() for path in root.rglob("*")}
+
+
+def calls_of(command, folder, reads=False):
+    with watched(Calls(folder, reads=reads)) as calls:
+        command(folder / "deep" / "c")
+    assert calls.count > 40
+    assert verify(folder / "deep" / "c").ok == 1
+    return calls.count
+
+
+def test_a_run_killed_at_any_system_call_is_finished_by_the_same_command(command, tmp_path):
+    total = calls_of(command, tmp_path / "whole")
+    whole = contents(tmp_path / "whole/deep/c")
+    for number in range(total):
+        folder = tmp_path / f"{number}"
+        with watched(Calls(folder, number)), pytest.raises(Killed):
+            command(folder / "deep" / "c")
+        command(folder / "deep" / "c")
+        assert contents(folder / "deep" / "c") == whole, number
+
+
+def fails_and_is_finished(command, folder, calls, whole):
+    said = ""
+    with watched(calls):
+        try:
+            command(folder / "deep" / "c")
+        except CacheError as failed:
+            said = str(failed)
+    assert not said or said.endswith(f": {os.strerror(calls.error)}; {REMEDIES[calls.error]}"), calls.at
+    command(folder / "deep" / "c")
+    assert contents(folder / "deep" / "c") == whole, calls.at
+
+
+def test_a_run_that_fails_at_any_system_call_says_why_and_is_finished_by_the_same_command(command, tmp_path):
+    total = calls_of(command, tmp_path / "whole")
+    whole = contents(tmp_path / "whole/deep/c")
+    for number in range(total):
+        folder = tmp_path / f"{number}"
+        calls = Calls(folder, number, ERRORS[number % 3], on=number // 3 % 2)
+        fails_and_is_finished(command, folder, calls, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on", [True, False], ids=["from then on", "once"])
+@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
+def test_a_run_that_fails_so_at_any_system_call_even_one_that_reads_is_finished(command, tmp_path, error, on):
+    total = calls_of(command, tmp_path / "whole", reads=True)
+    whole = contents(tmp_path / "whole/deep/c")
+    for number in range(total):
+        folder = tmp_path / f"{number}"
+        fails_and_is_finished(command, folder, Calls(folder, number, error, on, reads=True), whole)

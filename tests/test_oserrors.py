@@ -1,0 +1,160 @@
+"""An error of the system is said with its remedy, and is never taken for something about the data."""
+
+import errno
+import os
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import make_cache
+from test_second_runs import SMALL, run, scan
+
+from cache import CacheError, DamagedSample, UnreadableSample, open_cache, store
+from cache.durable import UNFLUSHABLE, flush_folder
+from cache.features import pending, writing_features
+from cache.oserrors import REMEDIES
+from cache.verify import verify
+from cli import main
+from pipeline import build, execute
+from pipeline.recipes import CtRecipe
+from trainer import files
+from trainer.errors import TrainerError
+
+UNREADABLE = (errno.EIO, errno.EACCES, errno.EMFILE, errno.ESTALE)
+
+
+def failing(monkeypatch, owner, name, number, where):
+    """Have calls of `owner.name` on paths that hold `where` fail."""
+    real = getattr(owner, name)
+
+    def call(path, *arguments, **options):
+        if where in str(path):
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", sorted(UNFLUSHABLE), ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", ["open", "fsync"])
+def test_a_folder_that_cannot_be_flushed_is_no_error(tmp_path, monkeypatch, number, call):
+    def fail(path, *_):
+        if call == "open" and not Path(path).is_dir():
+            return opened(path, *_)
+        if call == "fsync" and os.path.isfile(f"/proc/self/fd/{path}"):  # noqa: PTH113 - follows the link
+            return None
+        raise OSError(number, os.strerror(number))
+
+    opened = os.open
+    monkeypatch.setattr(os, call, fail)
+    root = make_cache(tmp_path / "deep" / "c", 2)
+    files.replace(tmp_path / "file", b"data")
+    flush_folder(tmp_path)
+    monkeypatch.undo()
+    assert verify(root).ok == 2
+
+
+def test_a_folder_whose_flush_fails_for_a_reason_is_an_error(tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(CacheError) as caught:
+        make_cache(tmp_path / "c")
+    assert str(caught.value) == (
+        f"cannot write to {tmp_path / 'c'}: Input/output error; check the disk and its connection (`dmesg` has "
+        "details), and run the same command again"
+    )
+
+
+@pytest.mark.parametrize("number", REMEDIES, ids=errno.errorcode.get)
+def test_cache_run_and_command_line_give_the_same_remedy(tmp_path, monkeypatch, number):
+    failing(monkeypatch, os, "mkdir", number, "new")
+    failing(monkeypatch, Path, "write_bytes", number, "partial-new")
+    with pytest.raises(CacheError) as cache:
+        make_cache(tmp_path / "new")
+    with pytest.raises(TrainerError) as trained:
+        files.replace(tmp_path / "new", b"")
+    failing(monkeypatch, build, "prepare", number, "new")
+    told = CliRunner().invoke(main, ["preprocess", "ct", str(tmp_path / "new"), str(tmp_path / "c")])
+    assert told.exit_code == 1
+    for message in (str(cache.value), str(trained.value), told.stderr.removesuffix("\n")):
+        assert str(tmp_path / "new") in message
+        assert message.endswith(REMEDIES[number])
+        assert f": {os.strerror(number)}" in message
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", ["stat", "read_bytes"])
+def test_a_chunk_that_the_system_does_not_give_is_neither_damaged_nor_missing(tiny, monkeypatch, number, call):
+    failing(monkeypatch, Path, call, number, "volume/c/1/")
+    with pytest.raises(UnreadableSample) as caught:
+        open_cache(tiny)["s1"]
+    assert not isinstance(caught.value, DamagedSample)
+    assert str(caught.value).startswith(
+        f"s1: cannot read {store.chunk_path(tiny, 1)}: {os.strerror(number)}; {REMEDIES[number]}"
+    )
+    report = verify(tiny)
+    assert (report.ok, report.damaged, report.missing, list(report.unreadable)) == (2, {}, {}, ["s1"])
+    assert not report.sound
+
+
+def test_a_chunk_on_a_bad_block_can_be_given_up(tiny, monkeypatch):
+    failing(monkeypatch, Path, "read_bytes", errno.EIO, "volume/c/1/")
+    with pytest.raises(UnreadableSample, match=r"; if the file is lost, delete it and run `repair` to rebuild it"):
+        open_cache(tiny)["s1"]
+
+
+def test_verify_and_repair_name_what_they_could_not_read_and_leave_it(tmp_path, monkeypatch):
+    scan(tmp_path / "s" / "a.nii")
+    scan(tmp_path / "s" / "b.nii")
+    root = tmp_path / "c"
+    run(tmp_path / "s", root, CtRecipe(**SMALL))
+    before = store.chunk_path(root, 0).stat()
+    failing(monkeypatch, Path, "read_bytes", errno.EACCES, "volume/c/0/")
+    reason = f"cannot read {store.chunk_path(root, 0)}: Permission denied; change the permissions"
+    told = CliRunner().invoke(main, ["verify", str(root)])
+    assert (told.exit_code, told.stdout.splitlines()) == (
+        1,
+        ["Unreadable, perhaps sound:", f"  a: {reason}", "1 sound, 0 damaged, 0 missing, 0 stale, 1 unreadable"],
+    )
+    healing = build.repair(build.prepare_repair(root), nullcontext(execute.serial), lambda entry: None)
+    assert (healing.healed, healing.failed) == ([], {"a": reason})
+    assert store.chunk_path(root, 0).stat() == before
+
+
+@pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
+def test_a_cache_whose_chunks_cannot_be_listed_is_not_made_again(tmp_path, monkeypatch, number):
+    scan(tmp_path / "s" / "a.nii")
+    run(tmp_path / "s", tmp_path / "c", CtRecipe(**SMALL))
+    for call in ("scandir", "stat"):
+        with monkeypatch.context() as patch:
+            failing(patch, os, call, number, "volume/c")
+            with pytest.raises(CacheError, match=f"^cannot read .*/volume/c: {os.strerror(number)}; "):
+                build.prepare(tmp_path / "s", tmp_path / "c", CtRecipe(**SMALL))
+
+
+def test_features_that_cannot_be_read_are_not_made_again(tiny, monkeypatch):
+    attributes = store.read_attributes(tiny)
+    features = tiny.parent / "f"
+    with writing_features(features, attributes, ["s1"]) as writer:
+        writer.put("s1", open_cache(tiny).stored("s1"), source=open_cache(tiny).entry("s1").source)
+    monkeypatch.setattr("cache.features._is_made_of", lambda *_: True)
+    failing(monkeypatch, Path, "read_bytes", errno.EIO, str(store.chunk_path(features, 0)))
+    with pytest.raises(UnreadableSample):
+        pending(open_cache(tiny), features, attributes)
+
+
+@pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
+def test_a_cache_that_cannot_be_read_is_not_called_something_else(tiny, monkeypatch, number):
+    failing(monkeypatch, Path, "read_bytes", number, "zarr.json")
+    with pytest.raises(CacheError) as caught:
+        open_cache(tiny)
+    assert str(caught.value) == f"cannot read {tiny}/zarr.json: {os.strerror(number)}; {REMEDIES[number]}"

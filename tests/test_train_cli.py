@@ -447,7 +447,7 @@ def test_a_cache_is_no_place_for_a_run(clips, scans):
 
 def test_while_a_process_trains_into_a_run_no_other_may(clips, copy, pretrained):
     run = copy(pretrained)
-    hold = "import fcntl, sys\nfile = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX); print(flush=True); input()"
+    hold = "import fcntl, sys\nfcntl.flock(file := open(sys.argv[1], 'a'), fcntl.LOCK_EX)\nprint(flush=True), input()"
     command = [sys.executable, "-c", hold, run / "lock"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()

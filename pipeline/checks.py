@@ -67,7 +67,7 @@ class Measured:
     extent_x: float  # mm
     extent_y: float  # mm
     extent_z: float  # mm
-    origin: float  # mm from the first voxel to the origin of the coordinates
+    origin: float  # mm from the first voxel to the origin of the coordinates; 0 where the header has none
 
     def to_json(self) -> dict[str, float]:
         return {name: round(float(value), 4) for name, value in asdict(self).items()}
@@ -332,7 +332,7 @@ def _clip_flags(measured: Mapping[str, float]) -> Iterator[str]:
     darkest, brightest, change = (measured[name] for name in ("darkest", "brightest", "change"))
     if brightest - darkest <= MAX_FLAT:
         yield (
-            f"constant: every pixel of every frame is between {darkest:.0f} and {brightest:.0f} of 255; "
+            f"constant: every pixel of every frame has a gray level from {darkest:.0f} to {brightest:.0f} of 255; "
             "check that the clip shows a picture"
         )
     elif change <= MAX_STILL:

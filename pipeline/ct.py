@@ -99,7 +99,7 @@ class Window:
             window=(self._low, self._low + self._range),
             shape=[scan.shape[axis] for axis in order],
             spacing=[scan.spacing[axis] for axis in order],
-            origin=float(np.linalg.norm(scan.affine[:3, 3])),
+            origin=float(np.linalg.norm(scan.affine[:3, 3])) if scan.placed else 0.0,
         )
 
     def _float32_is_enough(self) -> bool:

@@ -117,6 +117,7 @@ class Scan:
     notes: list[str]  # what was odd, yet accepted
     _stream: _Stream = field(repr=False)
     _hasher: xxh3_128 = field(repr=False)
+    placed: bool = True  # False without orientation codes: then axes and origin are nibabel's default
 
     @property
     def orientation(self) -> str:
@@ -235,7 +236,8 @@ def _checked(header: nifti1.Nifti1Header, length: int, stream: _Stream, notes: l
     affine, axes = _affine(header, notes)
     spacing = tuple(float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
     stream.skip(offset - length)
-    return Scan(shape, dtype, slope, inter, affine, axes, spacing, notes, stream, hasher)  # type: ignore[arg-type]
+    placed = bool(header["sform_code"] > 0 or header["qform_code"] > 0)
+    return Scan(shape, dtype, slope, inter, affine, axes, spacing, notes, stream, hasher, placed)  # type: ignore[arg-type]
 
 
 def _shape(header: nifti1.Nifti1Header) -> tuple[int, int, int]:
@@ -302,14 +304,14 @@ def _affine(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[np.ndarray, 
 
 def _affine_notes(header: nifti1.Nifti1Header, affine: np.ndarray, volume: float) -> Iterator[str]:
     """What is odd about the orientation and spacing. `volume` is that of the axis directions' parallelepiped."""
-    placed = header["sform_code"] > 0, header["qform_code"] > 0
-    if not any(placed):
+    sform, qform = bool(header["sform_code"] > 0), bool(header["qform_code"] > 0)
+    if not sform and not qform:
         yield "no orientation codes: axes taken as nibabel's default, LAS"
     tilt = math.degrees(math.acos(min(1.0, volume)))
     if tilt > MIN_TILT:  # which no qform can say, so that it disagrees
         yield f"its axes are {tilt:.0f} degrees from perpendicular (gantry tilt); the scan was not straightened"
-    elif placed[0]:
-        yield from _disagreement(header, affine, qform=placed[1])
+    elif sform:
+        yield from _disagreement(header, affine, qform)
     if (unit := int(header["xyzt_units"]) & 7) in WRONG_UNITS:
         yield f"its header says {WRONG_UNITS[unit]}; the spacing was taken as millimetres"
 

@@ -185,6 +185,8 @@ def placed(*spacing, at=(-170, -190, 30)):
     [
         (placed(3.6, 3.6, 5), set()),
         (placed(1, 1, 1, at=(0, 0, 0)), {"spacing never set", "extent"}),
+        (None, {"spacing never set", "extent"}),
+        (placed(1, 1, 1), {"extent"}),
         (placed(0.0036, 0.0036, 0.005), {"extent"}),
         (placed(36, 36, 50), {"extent", "slice spacing"}),
         (placed(3.6, 3.6, 15), {"slice spacing"}),
@@ -293,7 +295,7 @@ def test_a_clip_of_flat_pictures_that_change_is_not_flagged():
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_a_clips_record_has_its_figures_and_flags(tmp_path, dtype):
-    write_clips(tmp_path, groups=1)
+    write_clips(tmp_path, groups=1, clips=1)
     moving, *_ = sorted(tmp_path.rglob("*g01_c01.avi"))
     still = tmp_path / "still.avi"
     writer = cv2.VideoWriter(str(still), cv2.VideoWriter.fourcc(*"XVID"), 25, (320, 240))

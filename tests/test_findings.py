@@ -1,6 +1,14 @@
 """Flags and notes reach the user: by id for programs, and each text once, however many samples have it."""
 
+import json
+
+import nibabel as nib
+import numpy as np
+from click.testing import CliRunner
+
+from cache import open_cache
 from cache.schema import Attributes, Entry, Source
+from cli import main
 from pipeline.build import summarise
 from pipeline.report import cache_json, cache_lines, finding_lines, ledger_line
 
@@ -89,3 +97,27 @@ def test_one_array_twice_under_one_label_is_noted():
 def test_an_unlabelled_copy_contradicts_nobody():
     found = summary(entry("a", label=-1, digest="x"), entry("b", label=1, digest="x"))
     assert (found.flags, list(found.notes)) == ({}, ["a", "b"])
+
+
+def test_a_flag_refuses_nothing_and_shows_in_every_place_that_tells_of_a_sample(tmp_path):
+    (tmp_path / "scans").mkdir()
+    hu = np.random.default_rng(0).integers(-1000, 400, (6, 7, 20), np.int16)
+    for name, shift in (("right", 0), ("shifted", 1024)):
+        image = nib.Nifti1Image(hu + np.int16(shift), np.diag([-40.0, -40.0, 5.0, 1.0]))
+        nib.save(image, tmp_path / "scans" / f"{name}.nii")
+    cache = tmp_path / "ct.zarr"
+    size = ("--depth", "8", "--height", "8", "--width", "8", "--workers", "0")
+    run = CliRunner().invoke(main, ["preprocess", "ct", str(tmp_path / "scans"), str(cache), *size])
+    assert run.exit_code == 0
+    assert "2 discovered = 2 complete + 0 quarantined + 0 excluded; 1 of the complete flagged\n" in run.stdout
+    told = run.stdout.partition("Flagged")[2]
+    assert "  no air: 0.0 % of voxels" in told
+    assert "    1 sample: shifted\n" in told
+    assert told in CliRunner().invoke(main, ["info", str(cache)]).stdout
+    texts = json.loads(CliRunner().invoke(main, ["info", str(cache), "--json"]).stdout)["flags"]["shifted"]
+    record = open_cache(cache).record("shifted")
+    assert record["flags"] == texts
+    assert record["measured"]["least"] == 24
+    assert open_cache(cache).record("right")["flags"] == []
+    again = CliRunner().invoke(main, ["preprocess", "ct", str(tmp_path / "scans"), str(cache), *size, "--json"])
+    assert json.loads(again.stdout)["flags"] == {"shifted": texts}

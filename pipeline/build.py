@@ -20,6 +20,7 @@ from pipeline import execute
 from pipeline.classes import Relabelling, relabelling
 from pipeline.columns import ColumnChoice
 from pipeline.errors import Excluded, PipelineError, Refused
+from pipeline.findings import Findings, collect_findings
 from pipeline.labels import LabelReport, apply_labels, refuse_wiping
 from pipeline.plan import Plan, Task, make_plan
 from pipeline.recipes import Recipe, recipe_from_json
@@ -49,19 +50,30 @@ class Summary:
     """How a run ended: the cache's ledger, and what this run did.
 
     `complete` counts samples; `quarantined` and `excluded` map each input's path to the reason: below SOURCE, or whole
-    where the cache has several SOURCEs. `labels` counts samples by class name, None for the unlabelled; `patients`
-    counts those that a labels CSV named.
+    where the cache has several SOURCEs. `labels` counts samples by class name, None for the unlabelled; `findings` are
+    what is odd about complete samples; `patients` counts those that a labels CSV named.
     """
 
     complete: int
     quarantined: dict[str, str]
     excluded: dict[str, str]
     labels: dict[str | None, int]
+    findings: Findings = field(default_factory=Findings)
     made: int = 0
     vanished: list[str] = field(default_factory=list)
     wrong_labels: list[str] = field(default_factory=list)
     unlabelled: list[str] = field(default_factory=list)
     patients: int = 0
+
+    @property
+    def flags(self) -> dict[str, list[str]]:
+        """What is implausible about complete samples: id → texts, only of those that have some."""
+        return self.findings.flags
+
+    @property
+    def notes(self) -> dict[str, list[str]]:
+        """What was odd about complete samples, yet accepted: id → texts, only of those that have some."""
+        return self.findings.notes
 
     @property
     def discovered(self) -> int:
@@ -167,7 +179,8 @@ def summarise(attributes: Attributes, entries: Mapping[str, Entry]) -> Summary:
         for state, found in by_state.items()
         if state != "complete"
     }
-    summary = Summary(len(by_state["complete"]), reasons["quarantined"], reasons["excluded"], labels)
+    findings = collect_findings(by_state["complete"], names)
+    summary = Summary(len(by_state["complete"]), reasons["quarantined"], reasons["excluded"], labels, findings)
     if attributes.kind == "ct":  # the groups of clips are scenes
         summary.patients = len({entry.group for entry in by_state["complete"] if entry.group != entry.id})
     return summary

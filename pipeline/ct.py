@@ -7,11 +7,13 @@ the wanted direction is read backwards by its zoom matrix, which is exactly turn
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.checks import Measured, VoxelSample, flags, measure
 from pipeline.nifti import Scan, open_scan
 from pipeline.zoom import Zoom, rotate_by_spline
 
@@ -42,10 +44,11 @@ def ct_volume(
         windowed = Window(scan, *window)
         volume = _as_original(scan, windowed, shape) if preset == "original" else _lps(scan, windowed, shape, order)
         volume = np.ascontiguousarray(np.clip(volume, 0, 1, out=volume))  # splines overshoot
-        return volume, scan.digest, _record(scan, windowed.nonfinite)
+        return volume, scan.digest, _record(scan, windowed)
 
 
-def _record(scan: Scan, nonfinite: int) -> dict[str, Any]:
+def _record(scan: Scan, windowed: Window) -> dict[str, Any]:
+    measured = windowed.measured()
     return {
         "shape": list(scan.shape),
         "dtype": scan.dtype.str,
@@ -53,19 +56,22 @@ def _record(scan: Scan, nonfinite: int) -> dict[str, Any]:
         "inter": scan.inter,
         "orientation": scan.orientation,
         "spacing": list(scan.spacing),
-        "nonfinite": nonfinite,
+        "nonfinite": windowed.nonfinite,
         "notes": list(scan.notes),
+        "measured": measured.to_json(),
+        "flags": flags(measured),
     }
 
 
 class Window:
     """Raw slices of a scan -> float32 slices in [0, 1], in one buffer that the next slice overwrites.
 
-    Voxels that are not finite in HU become air and are counted in `nonfinite`.
+    Voxels that are not finite in HU become air and are counted in `nonfinite`. A part of all is kept for `measured`.
     """
 
     def __init__(self, scan: Scan, low: float, high: float) -> None:
         self.nonfinite = 0
+        self._sample = VoxelSample(scan.shape[::-1], scan.dtype)
         self._scan, self._low, self._range = scan, low, high - low
         self._factor = scan.slope / self._range
         self._offset = (scan.inter - low) / self._range
@@ -74,6 +80,7 @@ class Window:
         self._apply = self._narrow if self._float32_is_enough() else self._wide
 
     def __call__(self, raw: np.ndarray) -> np.ndarray:
+        self._sample.add(raw)
         with np.errstate(all="ignore"):  # what overflows or isn't a number is dealt with, not warned about
             finite = self._apply(raw)
         np.clip(self._out, 0, 1, out=self._out)
@@ -81,6 +88,19 @@ class Window:
             self.nonfinite += finite.size - int(np.count_nonzero(finite))
             self._out[~finite] = self._air
         return self._out
+
+    def measured(self) -> Measured:
+        """What the slices so far look like, in HU and in mm along the patient's axes."""
+        scan = self._scan
+        order = [[world for world, _ in scan.axes].index(axis) for axis in range(3)]
+        return measure(
+            *self._sample.hu(scan.slope, scan.inter),
+            nonfinite=self.nonfinite / math.prod(scan.shape),
+            window=(self._low, self._low + self._range),
+            shape=[scan.shape[axis] for axis in order],
+            spacing=[scan.spacing[axis] for axis in order],
+            origin=float(np.linalg.norm(scan.affine[:3, 3])) if scan.placed else 0.0,
+        )
 
     def _float32_is_enough(self) -> bool:
         """Whether raw * factor + offset, rounded four times to 24 bits, stays within 2e-6 inside the window.

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from isal import igzip, igzip_lib
 from nibabel import nifti1, nifti2
-from nibabel.orientations import io_orientation
+from nibabel.orientations import aff2axcodes, io_orientation
 from xxhash import xxh3_128
 
 from pipeline.errors import Refused
@@ -30,6 +30,9 @@ MAX_INFLATION = 1032  # deflate's limit: output bytes per input byte
 MAX_AXIS = 4096  # voxels; far above any CT, and it bounds what one slice can ask for
 MAX_SURPLUS = 1 << 20  # bytes after the voxels that are tolerated, with a note
 MIN_VOLUME = 1e-4  # of the parallelepiped of the three axis directions; gantry tilt leaves 0.8 and more
+MIN_TILT = 1.0  # degrees from perpendicular axes that are noted
+MAX_DISAGREEMENT = 1.0  # mm over the whole scan between what sform and qform say, origin apart
+WRONG_UNITS = {1: "metres", 3: "micrometres"}  # xyzt_units -> name
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK = 1 << 19  # bytes a read; isal gains nothing above
 
@@ -114,6 +117,7 @@ class Scan:
     notes: list[str]  # what was odd, yet accepted
     _stream: _Stream = field(repr=False)
     _hasher: xxh3_128 = field(repr=False)
+    placed: bool = True  # False without orientation codes: then axes and origin are nibabel's default
 
     @property
     def orientation(self) -> str:
@@ -232,7 +236,8 @@ def _checked(header: nifti1.Nifti1Header, length: int, stream: _Stream, notes: l
     affine, axes = _affine(header, notes)
     spacing = tuple(float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
     stream.skip(offset - length)
-    return Scan(shape, dtype, slope, inter, affine, axes, spacing, notes, stream, hasher)  # type: ignore[arg-type]
+    placed = bool(header["sform_code"] > 0 or header["qform_code"] > 0)
+    return Scan(shape, dtype, slope, inter, affine, axes, spacing, notes, stream, hasher, placed)  # type: ignore[arg-type]
 
 
 def _shape(header: nifti1.Nifti1Header) -> tuple[int, int, int]:
@@ -272,7 +277,8 @@ def _offset(header: nifti1.Nifti1Header, length: int) -> int:
 def _scaling(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[float, float]:
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or not math.isfinite(slope):
-        notes.append(f"scl_slope is {slope:g}, which means no scaling")
+        dropped = f"; its scl_inter of {inter:g} was not added" if inter and math.isfinite(inter) else ""
+        notes.append(f"scl_slope is {slope:g}, which means no scaling{dropped}")
         return 1.0, 0.0
     if not math.isfinite(inter):
         raise Refused(f"scl_inter {inter:g}", "a finite intercept", "correct the header's scl_inter")
@@ -292,6 +298,42 @@ def _affine(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[np.ndarray, 
                 raise ValueError("singular, not finite or ambiguous")
     except Exception as exc:
         raise Refused(f"an unusable affine ({_line(exc)})", "three independent axes", remedy) from exc
-    if not header["sform_code"] > 0 and not header["qform_code"] > 0:
-        notes.append("no orientation codes: axes taken as nibabel's default, LAS")
+    notes += _affine_notes(header, affine, volume)
     return affine, tuple((int(world), int(step)) for world, step in axes)
+
+
+def _affine_notes(header: nifti1.Nifti1Header, affine: np.ndarray, volume: float) -> Iterator[str]:
+    """What is odd about the orientation and spacing. `volume` is that of the axis directions' parallelepiped."""
+    sform, qform = bool(header["sform_code"] > 0), bool(header["qform_code"] > 0)
+    if not sform and not qform:
+        yield "no orientation codes: axes taken as nibabel's default, LAS"
+    tilt = math.degrees(math.acos(min(1.0, volume)))
+    if tilt > MIN_TILT:  # which no qform can say, so that it disagrees
+        yield f"its axes are {tilt:.0f} degrees from perpendicular (gantry tilt); the scan was not straightened"
+    elif sform:
+        yield from _disagreement(header, affine, qform)
+    if (unit := int(header["xyzt_units"]) & 7) in WRONG_UNITS:
+        yield f"its header says {WRONG_UNITS[unit]}; the spacing was taken as millimetres"
+
+
+def _disagreement(header: nifti1.Nifti1Header, sform: np.ndarray, qform: bool) -> Iterator[str]:
+    """Where the sform, which is used, says something else than the qform or, if that is not set, than pixdim."""
+    try:
+        with np.errstate(all="ignore"):
+            other = np.array(header.get_qform() if qform else header.get_base_affine(), np.float64)
+    except (ValueError, ArithmeticError, nifti1.HeaderDataError) as exc:
+        yield f"its qform cannot be read ({_line(exc)}); the sform was used"
+        return
+    steps, others = np.linalg.norm(sform[:3, :3], axis=0), np.linalg.norm(other[:3, :3], axis=0)
+    extent = np.maximum(header["dim"][1:4] - 1, 1)
+    if not (np.abs(steps - others) * extent).max() <= MAX_DISAGREEMENT:
+        name = "qform" if qform else "pixdim"
+        yield f"its sform has a spacing of {_mm(steps)} and its {name} of {_mm(others)}; the sform was used"
+    elif qform and not (np.abs(sform - other)[:3, :3] * extent).sum(axis=1).max() <= MAX_DISAGREEMENT:
+        codes = "".join(aff2axcodes(sform)), "".join(aff2axcodes(other))
+        way = f"axes toward {codes[0]} and {codes[1]}" if codes[0] != codes[1] else "axes at different angles"
+        yield f"its sform and qform have {way}; the sform was used"
+
+
+def _mm(steps: np.ndarray) -> str:
+    return " × ".join(f"{step:.4g}" for step in steps) + " mm"

@@ -139,6 +139,7 @@ class VideoRecipe:
         return cls(**{field.name: data[field.name] for field in fields(cls)})
 
     def make(self, paths: tuple[Path, ...]) -> Made:
+        from pipeline.checks import clip_findings
         from pipeline.video import video_clip
 
         frames, digest, details = video_clip(
@@ -150,7 +151,7 @@ class VideoRecipe:
             short=self.short,
         )
         values = frames if self.dtype == "uint8" else frames * np.float32(1 / 255)
-        return Made(values, digest, details)
+        return Made(values, digest, details | clip_findings(frames))
 
 
 RECIPES: dict[str, type[CtRecipe] | type[VideoRecipe]] = {"ct": CtRecipe, "video": VideoRecipe}

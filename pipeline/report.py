@@ -1,15 +1,18 @@
 """What a run, a plan or a cache tells: lines for people, plain data for programs. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cache.schema import UNLABELLED, Attributes
 from cache.verify import Report
 from pipeline.build import Estimate, Healing, Job, Summary
+from pipeline.findings import SAME_ARRAY, TWO_LABELS, Findings
 from pipeline.label_report import label_lines, labels_json, no_labels_line
 from pipeline.relabel import RelabelJob
 
 MOST_NAMES = 10
+FIGURE = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
 def cache_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
@@ -24,6 +27,8 @@ def cache_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
         "excluded": len(summary.excluded),
         "reasons": {"quarantined": summary.quarantined, "excluded": summary.excluded},
         "patients": {"column": attributes.patient_column or None, "count": summary.patients},
+        "flags": summary.flags,
+        "notes": summary.notes,
     }
 
 
@@ -40,6 +45,7 @@ def cache_lines(name: str, summary: Summary, attributes: Attributes, unpublished
     yield ledger_line(summary)
     yield from reason_lines("Excluded", summary.excluded)
     yield from reason_lines("Quarantined", summary.quarantined)
+    yield from finding_lines(summary.findings)
 
 
 def patients_line(summary: Summary, attributes: Attributes) -> str:
@@ -78,6 +84,7 @@ def run_lines(job: Job, summary: Summary) -> Iterator[str]:
         yield from no_labels_line(job)
     yield from reason_lines("Excluded", shown_exclusions(summary.excluded))
     yield from reason_lines("Quarantined", summary.quarantined)
+    yield from finding_lines(summary.findings)
 
 
 def plan_json(job: Job, workers: int, sample: Estimate | None) -> dict[str, Any]:
@@ -143,10 +150,36 @@ def healing_lines(healing: Healing) -> Iterator[str]:
 
 
 def ledger_line(summary: Summary) -> str:
+    flagged = f"; {len(summary.flags)} of the complete flagged" if summary.flags else ""
     return (
         f"{summary.discovered} discovered = {summary.complete} complete + {len(summary.quarantined)} quarantined"
-        f" + {len(summary.excluded)} excluded"
+        f" + {len(summary.excluded)} excluded{flagged}"
     )
+
+
+def finding_lines(findings: Findings) -> Iterator[str]:
+    """Flags and notes; those that differ in figures only are told once, with the first ids."""
+    pairs = [f"{one} = {other}" for one, other in findings.two_labels]
+    yield from _grouped("Flagged (cached all the same; check their sources)", findings.flags, told_apart=TWO_LABELS)
+    what = "pair of samples holds" if len(pairs) == 1 else "pairs of samples hold"
+    yield from _some(f"{what} the same array under two labels, correct the labels", pairs)
+    yield from _some("samples hold the same array as another; a split keeps them together", findings.duplicates)
+    yield from _grouped("Noted", findings.notes, told_apart=SAME_ARRAY)
+
+
+def _grouped(title: str, texts: Mapping[str, list[str]], told_apart: str) -> Iterator[str]:
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name, found in texts.items():
+        for text in found:
+            if not text.startswith(told_apart):
+                groups.setdefault(FIGURE.sub("#", text), []).append((name, text))
+    if groups:
+        yield f"{title}:"
+    for group in groups.values():
+        names, first = [name for name, _ in group], group[0][1]
+        differing = ", figures of the first" if any(text != first for _, text in group) else ""
+        yield f"  {first}"
+        yield from _some(f"sample{'s' if len(names) > 1 else ''}{differing}", names, 4)
 
 
 def reason_lines(title: str, reasons: Mapping[str, str]) -> Iterator[str]:
@@ -160,7 +193,7 @@ def shown_exclusions(excluded: Mapping[str, str]) -> dict[str, str]:
     return {name: reason for name, reason in excluded.items() if reason.startswith("too short")}
 
 
-def _some(what: str, names: list[str]) -> Iterator[str]:
+def _some(what: str, names: list[str], indent: int = 0) -> Iterator[str]:
     if names:
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        yield f"{len(names)} {what}: {', '.join(names[:MOST_NAMES])}{more}"
+        yield f"{' ' * indent}{len(names)} {what}: {', '.join(names[:MOST_NAMES])}{more}"

@@ -69,10 +69,10 @@ def usage(result):
     return "\n".join(last)
 
 
-def write(path, number=0, shape=(6, 7, 8)):
+def write(path, number=0, shape=(6, 7, 20)):
     data = np.random.default_rng(number).integers(-1000, 400, shape, np.int16)
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(data, np.diag([-1.0, -1.0, 2.0, 1.0])), path)
+    nib.save(nib.Nifti1Image(data, np.diag([-40.0, -40.0, 5.0, 1.0])), path)
     return path
 
 

@@ -178,6 +178,8 @@ def test_preset_original_is_the_original_code_with_its_blank_edges(save, shape):
 
 def test_the_record_says_what_the_file_was(save):
     _, record = sample(save(ramp(dtype=">i2"), np.diag([2, -1, 3, 1]), slope=np.nan))
+    assert record.pop("measured")["spacing_z"] == 3
+    assert record.pop("flags")[-1].startswith("extent: 18 × 10 × 33 mm")
     assert record == {
         "shape": [9, 10, 11],
         "dtype": ">i2",

@@ -169,6 +169,85 @@ def test_a_few_bytes_too_many_are_noted(write):
         assert digest == xxh3_128_hexdigest(paths[0].read_bytes())
 
 
+def notes(write, *changes, affine=LPS):
+    return read(write(patched(*changes, image=nifti(affine=affine))))[0].notes
+
+
+def test_a_sound_header_is_not_noted(write):
+    oblique = np.eye(4)
+    oblique[:3, :3] = nib.eulerangles.euler2mat(0.2, -0.3, 0.4) * (0.7, 0.7, 2.5)
+    for affine in (LPS, oblique):
+        assert notes(write, affine=affine) == []
+        assert notes(write, (QFORM_CODE, 1), affine=affine) == []
+
+
+def test_an_intercept_that_a_slope_of_0_drops_is_noted(write):
+    assert notes(write, (SLOPE, 0), (INTER, -1024)) == [
+        "scl_slope is 0, which means no scaling; its scl_inter of -1024 was not added"
+    ]
+    assert notes(write, (SLOPE, 0), (INTER, 0)) == ["scl_slope is 0, which means no scaling"]
+    assert notes(write, (SLOPE, np.nan), (INTER, np.nan)) == ["scl_slope is nan, which means no scaling"]
+
+
+def both_forms(qform):
+    """The bytes of a file whose sform is LPS and whose qform is another."""
+    image = nib.Nifti1Image(voxels(), LPS)
+    image.set_qform(qform, 1)
+    image.set_sform(LPS, 1)
+    return image.to_bytes()
+
+
+def test_sform_and_qform_that_disagree_are_noted(write):
+    other_way = read(write(both_forms(np.diag([1.0, -2, 3, 1]))))[0]
+    assert other_way.notes == ["its sform and qform have axes toward LPS and RPS; the sform was used"]
+    np.testing.assert_array_equal(other_way.affine, LPS)
+    spacing = read(write(both_forms(np.diag([-1.0, -2, 5, 1]))))[0].notes
+    assert spacing == ["its sform has a spacing of 1 × 2 × 3 mm and its qform of 1 × 2 × 5 mm; the sform was used"]
+    turned = np.eye(4)
+    turned[:3, :3] = nib.eulerangles.euler2mat(0, 0, 0.4) @ LPS[:3, :3]
+    angles = read(write(both_forms(turned)))[0].notes
+    assert angles == ["its sform and qform have axes at different angles; the sform was used"]
+
+
+def test_sform_and_qform_that_differ_in_origin_or_by_rounding_are_not_noted(write):
+    moved = LPS.copy()
+    moved[:3, 3] = 100, -50, 7
+    moved[:3, :3] *= 1.001
+    assert read(write(both_forms(moved)))[0].notes == []
+
+
+def test_an_unusable_qform_does_not_harm_a_sound_sform(write):
+    scan, _, _ = read(write(patched((QFORM_CODE, 1), ((256, "3f"), 9, 9, 9))))
+    assert scan.notes[0].startswith("its qform cannot be read (")
+    np.testing.assert_array_equal(scan.affine, LPS)
+
+
+def test_a_pixdim_that_disagrees_with_the_sform_is_noted(write):
+    assert notes(write, (PIXDIM, 1, 1, 2, 1, 1, 1, 1, 1)) == [
+        "its sform has a spacing of 1 × 2 × 3 mm and its pixdim of 1 × 2 × 1 mm; the sform was used"
+    ]
+
+
+def test_gantry_tilt_is_noted(write):
+    tilted = LPS.copy()
+    tilted[1, 2] = 3 * np.tan(np.radians(17))
+    assert notes(write, affine=tilted) == [
+        "its axes are 17 degrees from perpendicular (gantry tilt); the scan was not straightened"
+    ]
+
+
+@pytest.mark.parametrize(("unit", "name"), [(1, "metres"), (3, "micrometres"), (2, ""), (10, ""), (0, "")])
+def test_units_that_are_not_millimetres_are_noted(write, unit, name):
+    expected = [f"its header says {name}; the spacing was taken as millimetres"] if name else []
+    assert notes(write, ((123, "B"), unit)) == expected
+
+
+def test_a_missing_orientation_is_noted(write):
+    assert notes(write, (SFORM_CODE, 0), (QFORM_CODE, 0)) == [
+        "no orientation codes: axes taken as nibabel's default, LAS"
+    ]
+
+
 # What is refused: file bytes -> a word of the reason
 
 SINGULAR = (1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 3, 0)

@@ -1,0 +1,75 @@
+"""The ledger's samples → what a user should know about each: flags and notes by id. Pure.
+
+Most were found when the sample was made and lie in its record. That two samples hold the same array shows only here.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from cache.schema import Entry
+
+TWO_LABELS = "two labels"
+SAME_ARRAY = "same array"
+
+
+@dataclass
+class Findings:
+    """`flags` and `notes`: id → texts, only of samples that have some.
+
+    `duplicates` are the ids of samples whose array another one holds too; `two_labels` the pairs among them that are
+    labelled differently, each with the first labelled sample that holds the array.
+    """
+
+    flags: dict[str, list[str]] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    duplicates: list[str] = field(default_factory=list)
+    two_labels: list[tuple[str, str]] = field(default_factory=list)
+
+
+def collect_findings(complete: Iterable[Entry], class_names: Mapping[int, str]) -> Findings:
+    """What is known about the `complete` entries of one ledger, by id in order."""
+    entries = sorted(complete, key=lambda entry: entry.id)
+    findings = Findings(_recorded(entries, "flags"), _recorded(entries, "notes"))
+    for group in _same_arrays(entries):
+        findings.duplicates += [entry.id for entry in group]
+        findings.two_labels += [(group[0].id, entry.id) for entry in group if _contradict(group[0], entry)]
+        for entry in group:
+            _add_same_array(findings, entry, group, class_names)
+    findings.flags, findings.notes = dict(sorted(findings.flags.items())), dict(sorted(findings.notes.items()))
+    return findings
+
+
+def _recorded(entries: Iterable[Entry], key: str) -> dict[str, list[str]]:
+    """The texts in the records; anything else that an untrusted ledger has there is left out."""
+    found = {entry.id: entry.details.get(key) for entry in entries}
+    return {name: list(map(str, texts)) for name, texts in found.items() if texts and isinstance(texts, list)}
+
+
+def _same_arrays(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Groups of entries with the same stored bytes, the labelled ones first."""
+    groups: dict[tuple[str, int], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        groups[entry.digest, entry.nbytes].append(entry)
+    return [
+        sorted(group, key=lambda entry: entry.label < 0)
+        for (digest, _), group in groups.items()
+        if digest and len(group) > 1
+    ]
+
+
+def _contradict(one: Entry, other: Entry) -> bool:
+    return one.label >= 0 and other.label >= 0 and one.label != other.label
+
+
+def _add_same_array(findings: Findings, entry: Entry, group: list[Entry], class_names: Mapping[int, str]) -> None:
+    other = next((other for other in group if _contradict(entry, other)), None)
+    if other:
+        findings.flags.setdefault(entry.id, []).append(
+            f"{TWO_LABELS}: the same array as {other.id!r}, which is labelled {class_names.get(other.label)}, "
+            f"not {class_names.get(entry.label)}; correct the labels"
+        )
+        return
+    first = next(other for other in group if other is not entry)
+    more = f" and {len(group) - 2} more" if len(group) > 2 else ""
+    findings.notes.setdefault(entry.id, []).append(f"{SAME_ARRAY}: {first.id!r}{more} in this cache")

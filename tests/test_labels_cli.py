@@ -179,7 +179,7 @@ def test_many_rows_without_a_scan_are_one_line(source, tmp_path, csv):
     )
     path = csv("FileName,TypeOfTB\nTRN_0002,1\n" + "TRN_0001,x\n" * 30)
     lines = ct(source, tmp_path / "c", "--labels", path, code=3).stdout.splitlines()
-    assert lines[-1] == "Label refused: 20 more rows; --json names all"
+    assert [line for line in lines if "refused" in line][-1] == "Label refused: 20 more rows; --json names all"
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 import csv
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from trainer_data import Listener, make_clips
 
 from trainer.errors import TrainerError
+from trainer.logs import Logged
 from trainer.plan import Request
 from trainer.train import train
 
@@ -79,3 +81,14 @@ def test_a_run_with_an_undefined_kappa_is_resumed(ask, always_one):
     assert [row["epoch"] for row in listener.rows] == [2, 3]
     with (request.run / "history.csv").open() as file:
         assert [math.isnan(float(row["val_kappa"])) for row in csv.DictReader(file)] == [True] * 3
+
+
+def test_tensorboard_gets_no_undefined_figure(tmp_path, monkeypatch):
+    heard = []
+    writer = SimpleNamespace(
+        add_scalar=lambda name, value, step: heard.append((name, value, step)), flush=lambda: None, close=lambda: None
+    )
+    monkeypatch.setattr("tensorboard.summary.Writer", lambda folder: writer)
+    with Logged(Listener(), tmp_path) as logged:
+        logged.after_epoch({"epoch": 3, "val_loss": 0.5, "val_kappa": math.nan}, {"seconds": 1.0}, 5)
+    assert heard == [("val_loss", 0.5, 3), ("seconds", 1.0, 3)]

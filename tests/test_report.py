@@ -155,6 +155,19 @@ def test_an_undefined_kappa_is_called_so_with_the_reason():
     )
 
 
+def test_without_an_error_or_without_a_hit_there_is_no_interval_of_no_width():
+    assert said([[3, 0], [0, 2]]) == (
+        "kappa      1.000   every case is right",
+        "kappa 1.00, n = 5\nevery case is right",
+        "1.00 (every case is right)",
+    )
+    for confusion in ([[0, 3], [2, 0]], [[0, 3], [0, 0]]):
+        truth, predicted = (np.repeat(some.ravel(), np.ravel(confusion)) for some in np.indices((2, 2)))
+        lines = list(metrics_lines(score(truth, np.eye(2)[predicted], ("one", "two"))))
+        assert lines[1] == "accuracy   0.000   no case is right"
+        assert not any("0.000 to 0.000" in line for line in lines)
+
+
 def test_a_kappa_that_can_vary_has_its_interval():
     line, title, text = said([[5, 1], [1, 5]])
     assert line.startswith("kappa      0.667   95 % interval 0.")

@@ -18,6 +18,7 @@ from trainer.marks import PARTIAL, SOFTWARE, check_replaceable, is_picture
 MOST_COUNTED = 30  # classes whose counts can be read in a picture
 MOST_CHARACTERS = 24  # of a class's name there
 SHADED = 0.5  # of the row's total: cells above have white figures
+ACCURACY_REMARKS = {0: "no case is right", 1: "every case is right"}  # why it has no interval
 MOST_STALLED = 0.05  # of an epoch spent waiting for data, before something should be changed
 
 
@@ -85,14 +86,16 @@ def _shown(name: str) -> str:
 
 
 def remark(confusion: Sequence[Sequence[int]] | np.ndarray, class_names: Sequence[str]) -> str:
-    """Why kappa is 0 or undefined whatever cases are drawn, and so has no interval; "" where it can vary."""
+    """Why kappa is the same or undefined whatever cases are drawn, and so has no interval; "" where it can vary."""
     counts = np.asarray(confusion)
     labelled, predicted = np.flatnonzero(counts.sum(1)), np.flatnonzero(counts.sum(0))
     if len(labelled) == len(predicted) == 1 and labelled == predicted:
         return f"every case is labelled {class_names[labelled[0]]}, and predicted so"
     if len(predicted) == 1:
         return f"predicts {class_names[predicted[0]]} for every case"
-    return f"every case is labelled {class_names[labelled[0]]}" if len(labelled) == 1 else ""
+    if len(labelled) == 1:
+        return f"every case is labelled {class_names[labelled[0]]}"
+    return ACCURACY_REMARKS[1] if counts.trace() == counts.sum() else ""
 
 
 def figure_text(value: float | None, form: str = ".2f") -> str:
@@ -117,9 +120,13 @@ def _with_interval(metrics: Mapping[str, Any], form: str = ".2f") -> str:
 
 def metrics_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
     """Kappa and accuracy with their intervals or why there is none, F1 by class, and the confusion matrix."""
-    for name in ("kappa", "accuracy"):
+    reasons = {
+        "kappa": remark(metrics["confusion"], metrics["class_names"]),
+        "accuracy": ACCURACY_REMARKS.get(metrics["accuracy"], ""),
+    }
+    for name in reasons:
         low, high = metrics["ci95"][name]
-        reason = remark(metrics["confusion"], metrics["class_names"]) if name == "kappa" else ""
+        reason = reasons[name]
         yield f"{name:9} {figure_text(metrics[name], '6.3f')}   {reason or f'95 % interval {low:.3f} to {high:.3f}'}"
     if metrics.get("auc") is not None:
         yield f"AUC       {metrics['auc']:6.3f}"

@@ -180,7 +180,7 @@ def _table(rows: Sequence[Row], beside: bool) -> Iterator[str]:
     yield _line(*["---"] * (len(heads) + 2))
     for row in rows:
         cells = [_kappa_cell(row), *(f"{value:.2f}" for value in row.f1.values())]
-        cells += [f"{row.accuracy:.2f} {_interval(row.accuracy95)}", f"{row.epochs:.0f}", f"{row.minutes:.1f}"]
+        cells += [f"{row.accuracy:.2f} {_interval(row.accuracy95)}".rstrip(), f"{row.epochs:.0f}", f"{row.minutes:.1f}"]
         yield _line(row.strategy, *cells)
         if beside:
             yield _line("*paper*", *(f"*{value:.2f}*" for value in PAPER[row.strategy]), "", "", "")
@@ -190,7 +190,7 @@ def _kappa_cell(row: Row) -> str:
     """The mean kappa with its interval, which it has unless no seed's kappa can vary."""
     value = figure_text(row.kappa)
     if not all(row.remarks):
-        return f"{value} {_interval(row.kappa95)}"
+        return f"{value} {_interval(row.kappa95)}".rstrip()
     return f"{value} ({_cell(row.remarks[0])})" if len({*row.remarks}) == 1 else value
 
 
@@ -248,7 +248,8 @@ def _line(*cells: str) -> str:
 
 
 def _interval(ends: Sequence[float]) -> str:
-    return f"[{ends[0]:.2f}, {ends[1]:.2f}]"
+    """`ends` in brackets; nothing where every resample is alike."""
+    return "" if ends[0] == ends[1] else f"[{ends[0]:.2f}, {ends[1]:.2f}]"
 
 
 def kappa_picture(rows: Sequence[Row]) -> Figure:

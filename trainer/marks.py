@@ -51,7 +51,8 @@ def write_marked(path: Path, data: bytes) -> None:
     check_replaceable(path, is_prediction)
     path = path.resolve()  # through a link, to the file that it names
     known = {digest_bytes(data)} | ({digest_files([path])} if path.exists() else set())
-    files.replace(_mark(path), "".join(f"{digest}\n" for digest in sorted(known)).encode())
+    mark = "".join(f"{digest}\n" for digest in sorted(known)).encode()
+    files.replace_by(_mark(path), lambda partial: partial.write_bytes(mark), PARTIAL)
     files.replace_by(path, lambda partial: partial.write_bytes(data), PARTIAL)
 
 

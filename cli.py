@@ -692,18 +692,19 @@ def evaluate(
     from trainer import backend
 
     backend.start()
-    from trainer import report, submission
+    from trainer import marks, report, submission
     from trainer.evaluate import evaluate as score
 
-    submission.check_outputs(run, [picture] if picture else [])
+    submission.check_outputs(run, [picture] if picture else [], is_ours=marks.is_picture)
+    notes: list[str] = []
     with Progress(0, quiet, "predicted") as progress:
-        metrics = score(run, cache, part, readers, progress.at, features)
+        metrics = score(run, cache, part, readers, progress.at, features, notes.append)
     if picture:
-        report.write_picture(picture, report.confusion_picture(metrics))
+        report.replace_picture(picture, report.confusion_picture(metrics))
     if as_json:
         _say_json(metrics)
     elif not quiet:
-        _say([f"{run} on {cache}, part {metrics['part']}", *report.metrics_lines(metrics)])
+        _say([f"{run} on {cache}, part {metrics['part']}", *notes, *report.metrics_lines(metrics)])
 
 
 @main.command()
@@ -740,20 +741,22 @@ def predict(
     from trainer import backend
 
     backend.start()
-    from trainer import submission
+    from trainer import names, submission
     from trainer.evaluate import predictions
 
     if probabilities == Path():
         probabilities = out.with_name(f"{out.stem}.probabilities.csv")
     outputs = [out, probabilities] if probabilities else [out]
     submission.check_outputs(run, outputs, [ids] if ids else [])
-    wanted = submission.read_ids(ids) if ids else None
+    wanted = names.read_ids(ids) if ids else None
     with Progress(0, quiet, "predicted") as progress:
         found = predictions(run, cache, wanted, readers, progress.at, features)
     submission.write_submission(out, found)
     if probabilities:
         submission.write_probabilities(probabilities, found)
     if not quiet:
+        if advice := submission.naming_advice(found):
+            click.echo(printable(advice), err=True)
         left = len(found.cache) - len(found.ids)
         _say([f"{out}: {len(found.ids)} samples" + (f", {left} of {cache} not asked for" if left else "")])
 
@@ -957,11 +960,10 @@ def _middle_frames(features: Path, out: Path) -> None:
 def _demo_report(folder: Path, clips: Path, scans: Path) -> None:
     """Write report.md: what went in, what came out, with pictures."""
     from cache import open_cache
+    from trainer.report import kappa_text
 
     def metrics(run: str) -> str:
-        found = json.loads((folder / run / "metrics.json").read_text())
-        low, high = found["ci95"]["kappa"]
-        return f"{found['kappa']:.2f} [{low:.2f}, {high:.2f}]"
+        return kappa_text(json.loads((folder / run / "metrics.json").read_text()))
 
     lines = ["# Demo", "", "Kappa on validation samples, in brackets its 95 % interval.", "", "## Clips", ""]
     for root, slices in ((clips, 12), (scans, 12)):

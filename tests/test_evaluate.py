@@ -5,17 +5,25 @@ import json
 import os
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import make_cache, tiny_attributes, volume, write_sample
+from matplotlib.figure import Figure
 from test_cli import cli, error
 from test_train_cli import SHAPE, contents, edit, make_clips, make_scans, shown, trained
 
 from cache import open_cache, store
 from cache.schema import Source
 from cache.store import chunk_path
+from trainer import backend
+
+backend.start()
+
+from trainer.networks import trained_model  # noqa: E402 - after `start`, which keeps TensorFlow's chatter away
+from trainer.run import changed_labels, read_run  # noqa: E402
 
 NOT_ITS_WEIGHTS = "restore it from a copy, or train again\n"
 
@@ -94,8 +102,9 @@ def other_scans(root, **options):
 def test_on_its_own_cache_a_run_is_scored_on_its_validation_ids_as_when_it_was_trained(made, clips, scans):
     for run, cache in (("pretrained", clips), ("tuned", scans)):
         metrics = shown(made / run / "metrics.json")
-        assert scores(made / run, cache) == metrics | {"part": "validation"}
-        assert scores(made / run, cache, "--part", "validation") == metrics | {"part": "validation"}
+        wanted = metrics | {"part": "validation", "labels_changed": 0}
+        assert scores(made / run, cache) == wanted
+        assert scores(made / run, cache, "--part", "validation") == wanted
 
 
 def test_any_part_of_the_split_can_be_asked_for(scans, tuned):
@@ -153,6 +162,51 @@ def test_classes_are_matched_by_name_whatever_their_order(tmp_path, scans, tuned
         tmp_path / "ct.zarr", class_names=("c", "x", "b", "a"), labels=[(3, 2, 0)[row % 3] for row in range(12)]
     )
     assert scores(tuned, turned) == scores(tuned, scans)
+
+
+def relabel(root, labels, class_names=None):
+    """Give the samples of a cache other labels, as a corrected CSV does."""
+    attributes = store.read_attributes(root)
+    attributes = replace(attributes, class_names=class_names or attributes.class_names)
+    entries = store.read_entries(root)
+    with store.writing(root, attributes, entries) as writer:
+        writer.commit([replace(entry, label=labels[entry.id]) for entry in entries.values()])
+
+
+def test_labels_that_were_corrected_since_are_counted_and_told(copy, scans, tuned):
+    changed = copy(scans)
+    labels = {f"s{row}": row % 3 for row in range(12)}
+    relabel(changed, labels | {"s0": 1, "s3": 2, "s9": 0, "s10": 0})  # the last two are of the test part
+    assert scores(tuned, changed)["labels_changed"] == 2
+    assert scores(tuned, changed, "--part", "train")["labels_changed"] == 2
+    _, told, *_ = evaluate(tuned, changed).stdout.splitlines()
+    assert told == "2 of 9 labels differ from those the run was trained with; scored against the cache's labels now"
+    relabel(changed, labels | {"s0": -1})
+    assert scores(tuned, changed)["labels_changed"] == 1
+    assert "differ" not in evaluate(tuned, scans).output
+
+
+def test_another_order_or_spelling_of_classes_changes_no_label(copy, scans, tuned):
+    run, turned = copy(tuned), copy(scans)
+    edit(run / "config.json", class_names=["a", "b", "\u00e9"])
+    relabel(turned, {f"s{row}": (2, 1, 0)[row % 3] for row in range(12)}, ("e\u0301", "b", "a"))
+    assert changed_labels(run, read_run(run), open_cache(turned)) == (0, 9)
+    relabel(turned, {f"s{row}": row % 3 for row in range(12)}, ("e\u0301", "b", "a"))
+    assert changed_labels(run, read_run(run), open_cache(turned)) == (6, 9)
+
+
+def test_a_run_scored_on_one_class_says_that_kappa_is_undefined(tmp_path, copy, scans, tuned):
+    other = other_scans(tmp_path / "other.zarr", labels=[0] * 12)
+    run = copy(tuned)
+    model = trained_model(run, read_run(run))
+    model.get_layer("classes").bias.assign([100, 0, 0])
+    model.save(run / "model.keras")
+    found = scores(run, other)
+    assert (found["kappa"], found["ci95"]["kappa"], found["accuracy"]) == (None, [None, None], 1)
+    lines = evaluate(run, other, "--picture", tmp_path / "confusion.png").stdout.splitlines()
+    assert lines[1] == "kappa     undefined   every case is labelled a, and predicted so"
+    assert scores(run, scans)["kappa"] == 0
+    assert evaluate(run, scans).stdout.splitlines()[1] == "kappa      0.000   predicts a for every case"
 
 
 def test_a_class_that_the_run_does_not_know_is_refused(tmp_path, tuned):
@@ -232,10 +286,9 @@ def test_a_damaged_sample_is_named_and_nothing_is_written(copy, scans, tuned, ou
     harmed = copy(scans)
     path = chunk_path(harmed, open_cache(harmed).entry("s7").row)
     path.write_bytes(path.read_bytes()[:-1])
-    out.write_text("before")
     for result in (evaluate(tuned, harmed), predict(tuned, harmed, out)):
         assert error(result).startswith(f"Error: s7: chunk {path} has ")
-    assert out.read_text() == "before"
+    assert not out.exists()
 
 
 # A run that is not sound
@@ -302,9 +355,6 @@ def test_weights_of_another_network_are_refused(copy, made, scans, tuned, out):
 
 
 def test_a_prediction_that_is_no_number_is_an_error_never_a_class(copy, scans, tuned, out):
-    from trainer.networks import trained_model
-    from trainer.run import read_run
-
     run = copy(tuned)
     model = trained_model(run, read_run(run))
     model.get_layer("classes").bias.assign([np.nan, 0, 0])
@@ -319,7 +369,11 @@ def test_a_prediction_that_is_no_number_is_an_error_never_a_class(copy, scans, t
 
 def test_a_submission_has_a_line_for_each_file_its_class_counted_from_1_and_no_header(tmp_path, scans, tuned, out):
     result = predict(tuned, scans, out, "--probabilities")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{out}: 12 samples\n", "")
+    assert (result.exit_code, result.stdout) == (0, f"{out}: 12 samples\n")
+    assert result.stderr == (
+        "12 of 12 names are not ImageCLEF's TST_NNNN.nii.gz, the first is '0.nii'; to submit there, give the names it "
+        "expects by --ids FILE\n"
+    )
     header, *probabilities = rows(tmp_path / "out.probabilities.csv")
     assert header == ["FileName", "a", "b", "c"]
     assert [row[0] for row in probabilities] == [f"{number}.nii" for number in range(12)]
@@ -344,14 +398,16 @@ def test_ids_decide_which_samples_in_which_order(tmp_path, scans, tuned, out):
     ids.write_bytes(b"\xef\xbb\xbfFileName,Whatever\r\ns11.nii.gz,1\r\n\r\ns0,\r\ns3.nii\r\n")
     result = predict(tuned, scans, out, "--ids", ids)
     assert result.stdout == f"{out}: 3 samples, 9 of {scans} not asked for\n"
-    assert [name for name, _ in rows(out)] == ["11.nii", "0.nii", "3.nii"]
+    assert result.stderr == ""
+    assert [name for name, _ in rows(out)] == ["s11.nii.gz", "s0", "s3.nii"]
     assert predict(tuned, scans, out, "--ids", ids, "--quiet").output == ""
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("s1\ns2\ns1.nii.gz\n", "{ids} has 's1' more than once; expected each id once"),
+        ("s1\ns2\ns1\n", "{ids} has 's1' more than once; expected each id once"),
+        ("s1\ns2\ns1.nii.gz\n", "'s1' and 's1.nii.gz' both mean sample 's1' of {cache}; expected each once"),
         ("", "{ids} holds no id; expected one a line"),
         ("FileName\n\n", "{ids} holds no id; expected one a line"),
         (
@@ -410,14 +466,21 @@ def places(folder, scans, tuned):
     (folder / "folder").mkdir()
     (folder / "ids.txt").write_text("s1\n")
     (folder / "link").symlink_to(tuned / "config.json")
+    (folder / "labels.csv").write_text("TRN_0001.nii.gz,3\n")
+    (folder / "labels_link").symlink_to("labels.csv")
+    (folder / "scan.nii.gz").write_bytes(b"\x1f\x8b")
+    (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     os.mkfifo(folder / "pipe")
     inside = f"is inside the cache {scans.resolve()}, which holds samples only; choose another place"
     needed = "would replace a file that this command reads or writes; choose another place"
+    theirs = (
+        "exists and was not written by this command, or was changed since; delete it yourself, or choose another name"
+    )
     return [
         ((folder / "folder",), f"{folder}/folder is a folder; expected a file to write"),
-        ((folder / "no/out.csv",), f"{folder}/no is no folder; make it first, or choose another place for out.csv"),
-        ((folder / "pipe",), f"{folder}/pipe is no regular file; expected a file to write"),
-        ((Path("/dev/null"),), "/dev/null is no regular file; expected a file to write"),
+        ((folder / "no/out.csv",), f"{folder}/no is not a folder; make it first, or choose another place for out.csv"),
+        ((folder / "pipe",), f"{folder}/pipe is not a regular file; expected a file to write"),
+        ((Path("/dev/null"),), "/dev/null is not a regular file; expected a file to write"),
         ((scans / "out.csv",), f"{scans}/out.csv {inside}"),
         ((scans / "zarr.json",), f"{scans}/zarr.json {inside}"),
         ((scans / "volume/out.csv",), f"{scans}/volume/out.csv {inside}"),
@@ -426,16 +489,22 @@ def places(folder, scans, tuned):
         ((folder / "ids.txt", "--ids", folder / "ids.txt"), f"{folder}/ids.txt {needed}"),
         ((folder / "a.csv", "--probabilities", folder / "a.csv"), f"{folder}/a.csv {needed}"),
         ((folder / "a.csv", "--probabilities", scans / "p.csv"), f"{scans}/p.csv {inside}"),
+        ((folder / "labels.csv",), f"{folder}/labels.csv {theirs}"),
+        ((folder / "labels_link",), f"{folder}/labels_link {theirs}"),
+        ((folder / "scan.nii.gz",), f"{folder}/scan.nii.gz {theirs}"),
+        ((folder / "picture.png",), f"{folder}/picture.png {theirs}"),
+        ((folder / "a.csv", "--probabilities", folder / "labels.csv"), f"{folder}/labels.csv {theirs}"),
     ]
 
 
 def test_where_out_may_not_be_is_said_before_anything_is_predicted(tmp_path, scans, tuned, monkeypatch):
     wrong = places(tmp_path, scans, tuned)
-    before = contents(tmp_path / "folder"), (tmp_path / "ids.txt").read_text()
+    kept = [path for path in tmp_path.iterdir() if path.is_file()]
+    before = contents(tmp_path / "folder"), [path.read_bytes() for path in kept]
     monkeypatch.setattr("trainer.evaluate.predictions", None)
     for options, message in wrong:
         assert error(predict(tuned, scans, *options)) == f"Error: {message}\n"
-    assert (contents(tmp_path / "folder"), (tmp_path / "ids.txt").read_text()) == before
+    assert (contents(tmp_path / "folder"), [path.read_bytes() for path in kept]) == before
     assert not (tmp_path / "a.csv").exists()
     assert Path("/dev/null").is_char_device()
 
@@ -447,9 +516,32 @@ def test_a_picture_has_the_same_manners(tmp_path, scans, tuned, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_picture_takes_the_place_of_an_earlier_one_and_of_nothing_else(tmp_path, scans, tuned, out):
+    picture, link = tmp_path / "confusion.png", tmp_path / "link.png"
+    link.symlink_to(picture.name)
+    for path in (picture, picture, link):
+        assert evaluate(tuned, scans, "--quiet", "--picture", path).exit_code == 0
+    assert link.is_symlink()
+    assert predict(tuned, scans, out, "--quiet").exit_code == 0
+    photo = tmp_path / "photo.png"
+    Figure().savefig(photo)
+    for path in (photo, out, tuned / "validation.csv"):
+        before = path.read_bytes()
+        assert error(evaluate(tuned, scans, "--picture", path)).startswith(f"Error: {path} ")
+        assert path.read_bytes() == before
+    assert "was not written by this command" in error(predict(tuned, scans, picture))
+
+
+def test_predicting_twice_replaces_the_first_and_leaves_no_other_file(tmp_path, scans, made, tuned, out):
+    for _ in range(2):
+        assert predict(tuned, scans, out, "--quiet", "--probabilities").exit_code == 0
+    shown_files = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
+    assert shown_files == {"out.csv", "out.probabilities.csv"}
+
+
 def test_out_may_be_in_the_folder_of_the_run_and_follows_a_link(copy, tmp_path, scans, tuned):
     run = copy(tuned)
-    (tmp_path / "real.csv").write_text("before")
+    (tmp_path / "real.csv").touch()
     (tmp_path / "link.csv").symlink_to("real.csv")
     for path in (run / "submission.csv", tmp_path / "link.csv"):
         assert predict(run, scans, path, "--quiet").exit_code == 0

@@ -19,6 +19,7 @@ from test_train_cli import contents, make_clips, make_scans, refused, shown
 from cache import open_cache
 from trainer.experiment import BEGUN, PRETRAINED, STRATEGIES, Experiment, _stage
 from trainer.metrics import paired_bootstrap
+from trainer.report import kappa_text
 from trainer.run import OWN, read_predictions
 from trainer.table import PAPER_TYPES
 
@@ -211,7 +212,7 @@ def test_the_report_is_printed_and_says_how_pretraining_went(made):
     parts = [line for line in made.said.stderr.splitlines() if line.startswith("-- ")]
     assert parts == ["-- seed 0: pretraining", *(f"-- seed 0: {strategy.name}" for strategy in STRATEGIES)]
     metrics = shown(made.streamed / "seed0/pretrained/metrics.json")
-    assert f"| 0 | {metrics['kappa']:.2f} [" in text
+    assert f"| 0 | {kappa_text(metrics)} | " in text
 
 
 # Going on

@@ -1,6 +1,8 @@
 """The metrics are scikit-learn's; the intervals are those of drawing the cases again."""
 
 import json
+import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from trainer.metrics import (
     f1,
     kappa,
     paired_bootstrap,
+    resampled,
     score,
 )
 
@@ -67,16 +70,46 @@ def test_kappa_accuracy_and_f1_are_scikit_learns(case):
     confusion = confusion_matrix(truth, predicted, classes)
     if len({*truth, *predicted}) > 1:
         assert kappa(confusion) == pytest.approx(oracle.cohen_kappa_score(truth, predicted, labels=labels), abs=1e-12)
+    else:
+        assert math.isnan(kappa(confusion))
     assert accuracy(confusion) == pytest.approx(oracle.accuracy_score(truth, predicted), abs=1e-12)
     wanted = oracle.f1_score(truth, predicted, labels=labels, average=None, zero_division=0)
     np.testing.assert_allclose(f1(confusion), wanted, atol=1e-12)
 
 
-def test_what_is_undefined_is_0():
-    one_class = confusion_matrix([1, 1], [1, 1], 3)  # chance agrees always
-    assert (kappa(one_class), accuracy(one_class), f1(one_class).tolist()) == (0, 1, [0, 1, 0])
+def test_kappa_is_undefined_where_chance_always_agrees_and_without_cases():
+    one_class = confusion_matrix([1, 1], [1, 1], 3)
+    assert math.isnan(kappa(one_class))
+    assert (accuracy(one_class), f1(one_class).tolist()) == (1, [0, 1, 0])
     empty = np.zeros((2, 2), int)
-    assert (kappa(empty), accuracy(empty), f1(empty).tolist()) == (0, 0, [0, 0])
+    assert math.isnan(kappa(empty))
+    assert (accuracy(empty), f1(empty).tolist()) == (0, [0, 0])
+
+
+def test_an_undefined_kappa_is_null_in_json_and_so_is_its_interval():
+    found = json.loads(json.dumps(score([1, 1], [[0.2, 0.8], [0.4, 0.6]], "ab"), allow_nan=False))
+    assert (found["kappa"], found["ci95"]["kappa"]) == (None, [None, None])
+    assert (found["accuracy"], found["ci95"]["accuracy"]) == (1, [1, 1])
+
+
+def test_a_constant_prediction_has_kappa_0_not_an_undefined_one():
+    found = score([0, 1, 1], [[0.2, 0.8]] * 3, "ab")
+    assert (found["kappa"], found["ci95"]["kappa"]) == (0, [0, 0])
+
+
+def test_resamples_where_kappa_is_undefined_are_left_out_of_its_interval():
+    truth, predicted = np.array([0, 0, 1]), np.array([0, 0, 0])  # a third of the resamples hold class 0 alone
+    drawn = resampled(truth, [predicted], 2)[0]
+    assert 0.2 < np.isnan(drawn).mean() < 0.4
+    assert bootstrap(confusion_matrix(truth, predicted, 2), kappa) == (0, 0)
+
+
+def test_the_paired_bootstrap_leaves_out_what_is_undefined_and_is_undefined_without_the_rest():
+    truth, wrong = np.array([0, 0, 1]), np.array([0, 1, 1])
+    found = paired_bootstrap(truth, np.zeros(3, int), wrong, 2)
+    assert np.isfinite(found).all()
+    ones = np.ones(3, int)
+    assert np.isnan(paired_bootstrap(ones, ones, ones, 2)).all()
 
 
 @given(st.integers(0, 99))
@@ -129,6 +162,45 @@ def test_cross_entropy_is_scikit_learns(case):
 
 def test_a_probability_of_0_for_the_truth_costs_16_nats_and_not_infinity():
     assert cross_entropy([0, 1], [[0, 1], [0, 1]]) == pytest.approx(-np.log(1e-7) / 2)
+
+
+def test_intervals_are_those_of_earlier_versions_for_the_same_seed():
+    truth, predicted = answers(60, 5, 0.6, seed=7)
+    generator = np.random.default_rng(2)
+    confusion = confusion_matrix(truth, predicted, 5)
+    filled = np.flatnonzero(confusion)
+    stack = np.zeros((2000, 25), int)
+    stack[:, filled] = generator.multinomial(60, confusion.ravel()[filled] / 60, size=2000)
+    for statistic in (kappa, accuracy, f1):
+        wanted = np.percentile(statistic(stack.reshape(-1, 5, 5)), (2.5, 97.5), axis=0)
+        np.testing.assert_array_equal(bootstrap(confusion, statistic, seed=2), wanted)
+    assert bootstrap(confusion, kappa, seed=2) == (0.47348559874912655, 0.7653896044958437)
+
+
+@pytest.mark.parametrize("values", [1, 70, 2**21])
+def test_the_size_of_a_block_changes_no_resample(monkeypatch, values):
+    truth, predicted = answers(80, 4, 0.5)
+    wanted = resampled(truth, [predicted, truth], 4, f1, resamples=100)
+    monkeypatch.setattr("trainer.metrics.BLOCK_VALUES", values)
+    np.testing.assert_array_equal(resampled(truth, [predicted, truth], 4, f1, resamples=100), wanted)
+
+
+def test_thousands_of_classes_take_little_memory():
+    """A matrix for each resample would take 2,000 × 2,010² numbers: 60 GB."""
+    classes = 2010
+    truth, predicted = answers(3000, classes, 0.6)
+    probabilities = np.full((3000, classes), 1e-4, np.float32)
+    probabilities[np.arange(3000), predicted] = 1
+    tracemalloc.start()
+    try:
+        found = score(truth, probabilities, [f"class {number}" for number in range(classes)])
+        paired_bootstrap(truth, predicted, np.roll(predicted, 1), classes, resamples=200)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 500e6
+    low, high = found["ci95"]["kappa"]
+    assert low < found["kappa"] < high
 
 
 @pytest.mark.parametrize("statistic", [kappa, accuracy, f1])
@@ -232,8 +304,9 @@ def test_a_score_is_finite_json_with_each_figure_in_its_interval_range(case, see
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["n"] == len(truth) == np.sum(found["confusion"])
     assert list(found["f1"]) == list(found["ci95"]["f1"]) == found["class_names"] == list(names)
+    assert (found["kappa"] is None) == (found["ci95"]["kappa"] == [None, None])
     for low, high in (found["ci95"]["kappa"], found["ci95"]["accuracy"], *found["ci95"]["f1"].values()):
-        assert -1 <= low <= high <= 1
+        assert low is None or -1 <= low <= high <= 1
 
 
 def test_of_equal_probabilities_the_first_class_is_predicted():

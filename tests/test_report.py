@@ -13,6 +13,7 @@ from trainer.report import (
     confusion_picture,
     curves_picture,
     epoch_line,
+    kappa_text,
     metrics_lines,
     stall_advice,
     write_picture,
@@ -75,6 +76,15 @@ def test_curves_show_every_value_and_mark_the_best_epoch():
     assert all(low <= value <= high for line in agreement.lines[:3] for value in line.get_ydata())
 
 
+@pytest.mark.parametrize("values", [(np.nan, np.nan), (np.nan, -0.5), (0.5, np.nan)])
+def test_an_undefined_kappa_is_a_gap_in_the_curves(tmp_path, values):
+    rows = [row | {"val_kappa": value} for row, value in zip(history(2), values, strict=True)]
+    figure = curves_picture(rows)
+    pixels(tmp_path / "curves.png", figure)
+    assert figure.axes[1].get_ylim()[0] == pytest.approx(np.nanmin([0, *values]) - 0.04)
+    assert "val_kappa undefined  " in epoch_line(rows[int(np.isnan(values[1]))], {"seconds": 1, "stalled": 0}, 2)
+
+
 @pytest.mark.parametrize("names", [("a", "b"), TYPES, LONG, ODD, tuple(f"class {n}" for n in range(60))])
 def test_a_confusion_matrix_of_any_classes_is_a_picture_of_a_sane_size(tmp_path, names):
     figure = confusion_picture(metrics(names))
@@ -114,6 +124,66 @@ def test_a_picture_that_cannot_be_written_leaves_the_one_before(tmp_path, monkey
         write_picture(path, curves_picture(history(2)))
     assert path.read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+
+def said(confusion, names=("one", "two")):
+    """(first line, title of the picture, short text) for a network with this confusion matrix."""
+    truth, predicted = (np.repeat(some.ravel(), np.ravel(confusion)) for some in np.indices(np.shape(confusion)))
+    found = json.loads(json.dumps(score(truth, np.eye(len(names))[predicted], names)))
+    title = confusion_picture(found).axes[0].get_title()
+    return next(metrics_lines(found)), title, kappa_text(found)
+
+
+def test_a_constant_prediction_is_named_where_its_interval_would_be():
+    assert said([[5, 0], [3, 0]]) == (
+        "kappa      0.000   predicts one for every case",
+        "kappa 0.00, n = 8\npredicts one for every case",
+        "0.00 (predicts one for every case)",
+    )
+    assert said([[5, 3], [0, 0]]) == (
+        "kappa      0.000   every case is labelled one",
+        "kappa 0.00, n = 8\nevery case is labelled one",
+        "0.00 (every case is labelled one)",
+    )
+
+
+def test_an_undefined_kappa_is_called_so_with_the_reason():
+    assert said([[0, 0], [0, 4]]) == (
+        "kappa     undefined   every case is labelled two, and predicted so",
+        "kappa undefined, n = 4\nevery case is labelled two, and predicted so",
+        "undefined (every case is labelled two, and predicted so)",
+    )
+
+
+def test_without_an_error_or_without_a_hit_there_is_no_interval_of_no_width():
+    assert said([[3, 0], [0, 2]]) == (
+        "kappa      1.000   every case is right",
+        "kappa 1.00, n = 5\nevery case is right",
+        "1.00 (every case is right)",
+    )
+    for confusion in ([[0, 3], [2, 0]], [[0, 3], [0, 0]]):
+        truth, predicted = (np.repeat(some.ravel(), np.ravel(confusion)) for some in np.indices((2, 2)))
+        lines = list(metrics_lines(score(truth, np.eye(2)[predicted], ("one", "two"))))
+        assert lines[1] == "accuracy   0.000   no case is right"
+        assert not any("0.000 to 0.000" in line for line in lines)
+
+
+def test_a_kappa_that_can_vary_has_its_interval():
+    line, title, text = said([[5, 1], [1, 5]])
+    assert line.startswith("kappa      0.667   95 % interval 0.")
+    assert title == f"kappa {text}, n = 12"
+    assert text.startswith("0.67 [0.")
+
+
+@pytest.mark.parametrize("names", [("a", "b"), LONG, ODD])
+@pytest.mark.parametrize("confusion", [[[5, 0], [3, 0]], [[4, 0], [0, 0]]])
+def test_the_reason_for_no_interval_fits_into_the_picture(tmp_path, names, confusion):
+    counts = np.zeros((len(names), len(names)), int)
+    counts[:2, :2] = confusion
+    truth, predicted = (np.repeat(some.ravel(), counts.ravel()) for some in np.indices(counts.shape))
+    figure = confusion_picture(score(truth, np.eye(len(names))[predicted], names))
+    pixels(tmp_path / "confusion.png", figure)
+    assert inside(figure)
 
 
 def test_lines_say_what_the_metrics_hold():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from trainer.errors import TrainerError
-from trainer.splits import Split, bound_groups, check, class_weights, stratified
+from trainer.splits import Split, bound_groups, check, check_classes, class_notes, class_weights, stratified
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("Infiltrative", "Focal", "Tuberculoma", "Miliary", "Fibro-cavernous")
@@ -343,6 +343,35 @@ def test_a_split_that_leaks_nothing_passes():
 )
 def test_a_split_that_leaks_or_does_not_fit_the_cache_is_refused(split, message):
     assert refusal(check, split, **CACHE) == message
+
+
+def classes(train, validation):
+    """Arguments for a split of samples that are called by their classes."""
+    ids = [
+        f"{part}{number} {label}"
+        for part, some in (("t", train), ("v", validation))
+        for number, label in enumerate(some)
+    ]
+    split = Split(tuple(ids[: len(train)]), tuple(ids[len(train) :]))
+    return split, ids, np.array(["abc".index(name[-1]) for name in ids]), ("a", "b", "c")
+
+
+def test_a_split_that_trains_on_one_class_is_refused():
+    assert refusal(check_classes, *classes("b", "ab")) == (
+        "split has only class 'b' in 'train' (1 sample); expected two classes or more; add samples of another"
+    )
+    check_classes(*classes("ab", "a"))
+
+
+def test_classes_that_a_split_lacks_are_told():
+    assert list(class_notes(*classes("abc", "ab"))) == []
+    assert list(class_notes(*classes("ab", "abc"))) == [
+        "no samples to train on of 'c': the network cannot learn to predict this class"
+    ]
+    assert list(class_notes(*classes("a", "bb"))) == [
+        "no samples to train on of 'b', 'c': the network cannot learn to predict these classes",
+        "all 2 samples to validate on are of class 'b': their kappa is 0 or undefined; compare accuracy and loss",
+    ]
 
 
 def test_the_class_weights_are_the_papers():

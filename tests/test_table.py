@@ -1,6 +1,7 @@
 """The report of an experiment: scikit-learn's figures, one set of redrawn cases for all, names that stay names."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -224,8 +225,44 @@ def test_equal_and_hopeless_runs_give_a_report_too(tmp_path):
     found = [Result(name, 0, right if name == "PT" else always, 0.0, 1) for name in STRATEGIES]
     text = "\n".join(write_report(tmp_path, found))
     assert "nan" not in text
-    assert "| PT+CW | PT+CW+AUG | +0.000 | +0.000 to +0.000 | 1.000 |" in text
+    assert "| PT+CW | PT+CW+AUG | +0.000 | every resample alike | 1.000 |" in text
+    assert "| PT+CW | 0.00 (predicts a for every case) | 0.80 | 0.00 |" in text
     assert {row.kappa for row in rows_of(found)} == {0.0, float(kappa(np.diag([2, 1])))}
+
+
+def constant(guesses, truth=(0, 1, 0), names=HOSTILE[:2]):
+    """One seed each of a strategy that always predicts the same class."""
+    ids, truth = tuple(f"s{number}" for number in range(len(truth))), np.array(truth)
+    for seed, guess in enumerate(guesses):
+        yield Result("PT", seed, Predicted(ids, truth, np.tile(np.eye(2)[guess], (len(truth), 1)), names), 0.0, 1)
+
+
+def test_a_constant_prediction_is_named_for_each_seed_instead_of_an_interval():
+    found = [*constant([0, 1])]
+    table, _, seeds, pretraining = cells(report_lines(rows_of(found), found))
+    assert table[2][:2] == ["PT", "0.00"]
+    assert seeds[2][1:3] == [
+        "0.000 (predicts a\1b for every case)",
+        "0.000 (predicts \\*x\\*\\_y\\_\\`z\\` for every case)",
+    ]
+    assert pretraining[2][1] == "0.00 (predicts a\1b for every case)"
+
+
+def test_an_undefined_kappa_is_undefined_throughout_the_report(tmp_path):
+    found = [*constant([0, 1], truth=(0, 0)), *(replace(one, strategy="No PT") for one in constant([0, 0], (0, 0)))]
+    text = "\n".join(write_report(tmp_path, found, found))
+    assert "nan" not in text.lower()
+    first, second = rows_of(found)
+    assert first.kappas[1] == 0
+    assert np.isnan([first.kappa, *first.kappa95, second.kappa, *second.kappas]).all()
+    table, differences, seeds, _ = cells(report_lines(rows_of(found), found))
+    assert [row[1] for row in table[2:]] == ["undefined", "undefined (every case is labelled a\1b, and predicted so)"]
+    assert differences[2][2:] == ["undefined", "", "undefined"]
+    assert seeds[2][2].startswith("0.000 (predicts ")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(np.isnan(float(rows[1][name])) for name in ("kappa", "kappa_low", "ensemble_kappa"))
+    assert float(rows[1]["accuracy"]) == 1
 
 
 # What is read

@@ -13,8 +13,9 @@ from trainer.extractor import check_features
 from trainer.fit import predict
 from trainer.inputs import as_they_are, prediction_batch
 from trainer.metrics import score
+from trainer.names import samples_named
 from trainer.networks import trained_model, trained_on
-from trainer.run import Run, check_cache, is_trained_on, read_run, read_split, trained_on_too
+from trainer.run import Run, changed_labels, check_cache, is_trained_on, read_run, read_split, trained_on_too
 from trainer.stream import READERS, Part, part_of
 
 Progress = Callable[[int, int], None]
@@ -22,12 +23,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Predictions:
-    """`probabilities` float32 (n, classes) of the samples `ids` of `cache`, in the order of `class_names`."""
+    """`probabilities` float32 (n, classes) of the samples `ids` of `cache`, in the order of `class_names`.
+
+    `asked` are the names by which a user asked for them, in the same order; empty where all samples were wanted.
+    """
 
     cache: Cache
     ids: tuple[str, ...]
     class_names: tuple[str, ...]
     probabilities: np.ndarray
+    asked: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -37,20 +42,29 @@ def evaluate(
     readers: int = READERS,
     progress: Progress | None = None,
     features: Path | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """The metrics of the run in `root` on a labelled cache, as metrics.json has them.
 
     On the cache it was trained on, only the ids of one part of its split count, those for validation unless `part`
     says otherwise; on any other, all that have a label. The metrics' `part` says which ("all" for a whole cache).
-    With a cache of its `features` the volumes are not read.
+    It is scored against the labels that the cache has now; `labels_changed` counts the samples of the run's training
+    and validation that had others when it began, which `note` is told. With a cache of its `features` the volumes are
+    not read.
     """
     run, cache = read_run(root), open_cache(cache_path)
     check_cache(run, cache)
     chosen, ids = _scored(root, cache, part)
     some = part_of(cache, ids)
     labels = _labels_of_run(run, cache, some)
+    changed, compared = changed_labels(root, run, cache)
+    if changed and note:
+        note(
+            f"{changed} of {compared} labels differ from those the run was trained with; scored against the cache's "
+            "labels now"
+        )
     found = _predict(root, run, some, features, readers, progress)
-    return score(labels, found, run.class_names) | {"part": chosen}
+    return score(labels, found, run.class_names) | {"part": chosen, "labels_changed": changed}
 
 
 def predictions(
@@ -61,13 +75,17 @@ def predictions(
     progress: Progress | None = None,
     features: Path | None = None,
 ) -> Predictions:
-    """What the run in `root` predicts for these samples of a cache, or for all; from its `features` where given."""
+    """What the run in `root` predicts for the samples of a cache with these names, or for all.
+
+    From its `features` where given. Raises TrainerError as `samples_named` does.
+    """
     run, cache = read_run(root), open_cache(cache_path)
     check_cache(run, cache)
-    some = part_of(cache, cache.ids if ids is None else _present(cache, ids))
+    some = part_of(cache, cache.ids if ids is None else samples_named(cache, ids))
     if not len(some):
         raise TrainerError(f"{cache_path} holds no sample; expected some to predict")
-    return Predictions(cache, some.ids, run.class_names, _predict(root, run, some, features, readers, progress))
+    found = _predict(root, run, some, features, readers, progress)
+    return Predictions(cache, some.ids, run.class_names, found, tuple(ids or ()))
 
 
 def _predict(
@@ -117,13 +135,3 @@ def _labels_of_run(run: Run, cache: Cache, part: Part) -> np.ndarray:
                 "give a cache of the same classes"
             )
     return np.array([number[name] for name in names], np.int64)
-
-
-def _present(cache: Cache, ids: Sequence[str]) -> Sequence[str]:
-    missing = [name for name in ids if name not in cache]
-    if missing:
-        raise TrainerError(
-            f"{len(missing)} of {len(ids)} samples are not in {cache.path}, the first is {missing[0]!r}; "
-            "see `info` for what became of them"
-        )
-    return ids

@@ -21,9 +21,12 @@ def replace(path: Path, data: bytes | memoryview) -> None:
     replace_by(path, lambda partial: partial.write_bytes(data))
 
 
-def replace_by(path: Path, write: Callable[[Path], Any]) -> None:
-    """Make `path` what `write` writes to the path that it is given, durably. Raises TrainerError where that fails."""
-    partial = path.with_name(PARTIAL + path.name)
+def replace_by(path: Path, write: Callable[[Path], Any], prefix: str = PARTIAL) -> None:
+    """Make `path` what `write` writes to the path that it is given, durably. Raises TrainerError where that fails.
+
+    While it is written, its name begins with `prefix`.
+    """
+    partial = path.with_name(prefix + path.name)
     try:
         write(partial)
         with partial.open("rb+") as file:

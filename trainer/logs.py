@@ -1,5 +1,6 @@
 """TensorBoard's files: the history of a run, for those who look at it there."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ class Logged:
         with _writing(self.folder):
             self._writer = self._writer or Writer(str(self.folder))
             for name, value in (row | timing).items():
-                if name != "epoch":
+                if name != "epoch" and not math.isnan(value):  # such as an undefined kappa
                     self._writer.add_scalar(name, value, step=int(row["epoch"]))
             self._writer.flush()
         self.listener.after_epoch(row, timing, epochs)

@@ -1,10 +1,13 @@
 """Cohen's kappa, accuracy, F1 and AUC, each with what chance leaves uncertain: pure, NumPy only.
 
-Kappa, accuracy and F1 are functions of the confusion matrix alone. So drawing n cases with replacement is drawing a
-matrix from the multinomial law over its cells, and every statistic takes a whole stack of matrices (…, k, k) at once.
+Kappa, accuracy and F1 depend only on the confusion matrix's row sums, column sums and diagonal: a `Tally`. Drawing n
+cases with replacement is drawing the counts of its filled cells from their multinomial law, so resamples are drawn and
+tallied in blocks of bounded size, and a matrix of k × k cells is never made for each. Every statistic takes a matrix, a
+stack of them (…, k, k), or a tally.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +17,34 @@ from trainer.errors import TrainerError
 RESAMPLES = 2000
 PERCENTILES = (2.5, 97.5)  # of the resamples: the ends of a 95 % interval
 LEAST_PROBABILITY = 1e-7  # what a probability counts as at least in the cross-entropy, as in Keras
+BLOCK_VALUES = 2**21  # numbers in each of the handful of arrays that a block of resamples needs: 16 MiB of float64
 
 Scores = Any  # float64: one number for one matrix (k, k), an array (…) for a stack of them (…, k, k)
-Statistic = Callable[[np.ndarray], Scores]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Of confusion matrices (…, k, k), for each class how many cases have it as label, as prediction, and as both.
+
+    Each is float64 (…, k).
+    """
+
+    labelled: np.ndarray
+    predicted: np.ndarray
+    correct: np.ndarray
+
+    @property
+    def cases(self) -> np.ndarray:
+        """How many there are in all, (…)."""
+        return np.sum(self.labelled, -1)
+
+    @property
+    def agreed(self) -> np.ndarray:
+        """How many are predicted as they are labelled, (…)."""
+        return np.sum(self.correct, -1)
+
+
+Statistic = Callable[[np.ndarray | Tally], Scores]
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -31,39 +59,48 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> 
     return cells.reshape(classes, classes).astype(np.int64, copy=False)
 
 
-def kappa(confusion: np.ndarray) -> Scores:
+def kappa(confusion: np.ndarray | Tally) -> Scores:
     """Cohen's kappa of (…, k, k): agreement beyond chance, 1 at most.
 
-    0 where it is undefined: no cases, or chance agrees always, as truth and prediction are one and the same class.
+    NaN where it is undefined: no cases, or all of them labelled and predicted as one and the same class.
     """
-    confusion = np.asarray(confusion, np.float64)  # products of counts stay exact up to 90 million cases
-    n = confusion.sum((-2, -1))
-    chance = (confusion.sum(-1) * confusion.sum(-2)).sum(-1)
-    return _ratio(n * _agreed(confusion) - chance, n * n - chance)
+    tally = _tally(confusion)
+    n = tally.cases  # products of counts stay exact up to 90 million cases
+    chance = (tally.labelled * tally.predicted).sum(-1)
+    return _ratio(n * tally.agreed - chance, n * n - chance, undefined=np.nan)
 
 
-def accuracy(confusion: np.ndarray) -> Scores:
+def accuracy(confusion: np.ndarray | Tally) -> Scores:
     """The share of cases (…, k, k) on the diagonal; 0 without cases."""
-    return _ratio(_agreed(confusion), np.sum(confusion, (-2, -1)))
+    tally = _tally(confusion)
+    return _ratio(tally.agreed, tally.cases)
 
 
-def f1(confusion: np.ndarray) -> Scores:
+def f1(confusion: np.ndarray | Tally) -> Scores:
     """float64 (…, k): each class's harmonic mean of precision and recall; 0 where it was neither true nor predicted."""
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    return _ratio(2 * hits, np.sum(confusion, -1) + np.sum(confusion, -2))
+    tally = _tally(confusion)
+    return _ratio(2 * tally.correct, tally.labelled + tally.predicted)
 
 
 def bootstrap(
     confusion: np.ndarray, statistic: Statistic, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[Scores, Scores]:
-    """(low, high): the percentile 95 % interval of `statistic` when the cases are drawn anew with replacement.
+    """(low, high): the percentile 95 % interval of `statistic` when the cases are redrawn with replacement.
 
-    Fixed by its arguments. Both ends have the shape that `statistic` gives for one matrix. It tells nothing of a
-    network without an error: there every resample is alike. Raises TrainerError where there are no cases.
+    Fixed by its arguments. Both ends have the shape that `statistic` gives for one matrix. Resamples where it is
+    undefined are left out; both ends are NaN where it always is. The interval has no width for a network that makes no
+    error or predicts one class only: there every resample is alike. Raises TrainerError where there are no cases.
     """
-    confusion = np.asarray(confusion)
-    drawn = _redraw(confusion.ravel(), resamples, seed).reshape(resamples, *confusion.shape)
-    low, high = np.percentile(statistic(drawn), PERCENTILES, axis=0)
+    (values,) = _redrawn(confusion, [statistic], resamples, seed)
+    return interval(values)
+
+
+def interval(values: np.ndarray) -> tuple[Scores, Scores]:
+    """(low, high) of the percentile 95 % interval of resamples (r, …), without those that hold NaN; else NaN."""
+    defined = values[~np.isnan(values).reshape(len(values), -1).any(1)]
+    if not len(defined):
+        return (np.full(values.shape[1:], np.nan)[()],) * 2
+    low, high = np.percentile(defined, PERCENTILES, axis=0)
     return low, high
 
 
@@ -80,8 +117,9 @@ def paired_bootstrap(
 
     The resamples hold the same cases for both. `low` and `high` end the percentile 95 % interval of the difference; p,
     two-sided, is twice the smaller share of resamples on either side of 0, the difference itself counted as one more
-    on each, so never 0 and at most 1. `statistic` gives one number for a matrix. Raises TrainerError as
-    `confusion_matrix` does, and where there are no cases.
+    on each, so never 0 and at most 1. `statistic` gives one number for a matrix. Resamples where it is undefined for
+    either are left out; `low`, `high` and p are NaN where none is left, the difference where it is undefined itself.
+    Raises TrainerError as `confusion_matrix` does, and where there are no cases.
     """
     before, after = (statistic(confusion_matrix(truth, predicted, classes)) for predicted in (first, second))
     one, other = resampled(truth, [first, second], classes, statistic, resamples, seed)
@@ -91,7 +129,10 @@ def paired_bootstrap(
 def compare(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     """(low, high, p) of `other` - `one`, a statistic on the same resamples (r,), as `paired_bootstrap` has them."""
     differences = other - one
-    low, high = np.percentile(differences, PERCENTILES)
+    differences = differences[~np.isnan(differences)]
+    if not len(differences):
+        return np.nan, np.nan, np.nan
+    low, high = interval(differences)
     tail = min(np.sum(differences <= 0), np.sum(differences >= 0))
     p = min(1.0, 2 * (1 + tail) / (1 + len(differences)))
     return float(low), float(high), float(p)
@@ -112,8 +153,7 @@ def resampled(
     for predicted in predictions:
         confusion_matrix(truth, predicted, classes)
     cells, counts = np.unique(np.array([truth, *predictions], np.int64), axis=1, return_counts=True)
-    drawn = _redraw(counts, resamples, seed).astype(np.float64)
-    return np.array([statistic(_collect(drawn, cells[0] * classes + row, classes)) for row in cells[1:]])
+    return _resampled(counts, cells, classes, [statistic], resamples, seed)[0]
 
 
 def cross_entropy(truth: np.ndarray, probabilities: np.ndarray) -> float:
@@ -143,8 +183,9 @@ def score(truth: np.ndarray, probabilities: np.ndarray, class_names: Sequence[st
     """What `metrics.json` holds, of int labels (n,) and probabilities (n, k): plain numbers, lists and names, no NaN.
 
     A case's prediction is its most probable class, the first of equals. `confusion` has the truth in its rows; `ci95`
-    has a [low, high] for `kappa`, `accuracy` and each class's `f1`. Raises TrainerError where there are no cases, a
-    probability is not finite, or names, labels and probabilities do not fit together.
+    has a [low, high] for `kappa`, `accuracy` and each class's `f1`. An undefined kappa is None, its interval
+    [None, None]. Raises TrainerError where there are no cases, a probability is not finite, or names, labels and
+    probabilities do not fit together.
     """
     truth, probabilities = _checked(truth, probabilities)
     names = list(class_names)
@@ -153,14 +194,12 @@ def score(truth: np.ndarray, probabilities: np.ndarray, class_names: Sequence[st
             f"class names {', '.join(names)} for {probabilities.shape[1]} probabilities a case; expected one name each"
         )
     confusion = confusion_matrix(truth, probabilities.argmax(1), len(names))
-    intervals = {
-        statistic.__name__: np.transpose(bootstrap(confusion, statistic, seed=seed)).tolist()
-        for statistic in (kappa, accuracy, f1)
-    }
+    of_kappa, of_accuracy, of_f1 = map(interval, _redrawn(confusion, [kappa, accuracy, f1], RESAMPLES, seed))
+    intervals = {"kappa": [*map(_number, of_kappa)], "accuracy": [*map(_number, of_accuracy)]}
     return {
-        "kappa": float(kappa(confusion)),
+        "kappa": _number(kappa(confusion)),
         "accuracy": float(accuracy(confusion)),
-        "ci95": intervals | {"f1": dict(zip(names, intervals["f1"], strict=True))},
+        "ci95": intervals | {"f1": dict(zip(names, np.transpose(of_f1).tolist(), strict=True))},
         "f1": dict(zip(names, f1(confusion).tolist(), strict=True)),
         "auc": auc(truth, probabilities),
         "loss": cross_entropy(truth, probabilities),
@@ -204,29 +243,75 @@ def _labels(name: str, values: np.ndarray, classes: int) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def _agreed(confusion: np.ndarray) -> np.ndarray:
-    return np.trace(confusion, axis1=-2, axis2=-1)
+def _number(value: float) -> float | None:
+    """`value` as JSON can hold it: None where it is undefined."""
+    return None if np.isnan(value) else float(value)
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> Scores:
-    """`part` / `whole`, 0 where `whole` is."""
-    return np.divide(part, whole, out=np.zeros(np.shape(whole)), where=np.not_equal(whole, 0))[()]
+def _tally(confusion: np.ndarray | Tally) -> Tally:
+    if isinstance(confusion, Tally):
+        return confusion
+    confusion = np.asarray(confusion, np.float64)
+    return Tally(confusion.sum(-1), confusion.sum(-2), np.diagonal(confusion, axis1=-2, axis2=-1))
 
 
-def _redraw(counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """int64 (resamples, cells): as many cases as `counts` (cells,) has, drawn from them with replacement."""
+def _ratio(part: np.ndarray, whole: np.ndarray, undefined: float = 0) -> Scores:
+    """`part` / `whole`, `undefined` where `whole` is 0."""
+    return np.divide(part, whole, out=np.full(np.shape(whole), float(undefined)), where=np.not_equal(whole, 0))[()]
+
+
+def _redrawn(confusion: np.ndarray, statistics: Sequence[Statistic], resamples: int, seed: int) -> list[np.ndarray]:
+    """Each statistic of `confusion` (k, k) with its cases redrawn: float64 (resamples, …)."""
+    confusion = np.asarray(confusion)
+    filled = confusion.nonzero()  # an empty cell stays empty, whatever rounding leaves of the shares
+    found = _resampled(confusion[filled], np.array(filled), len(confusion), statistics, resamples, seed)
+    return [values[0] for values in found]
+
+
+def _resampled(
+    counts: np.ndarray, cells: np.ndarray, classes: int, statistics: Sequence[Statistic], resamples: int, seed: int
+) -> list[np.ndarray]:
+    """Each statistic, float64 (p, resamples, …), of p predictions for the same cases, redrawn with replacement.
+
+    There are `counts` (m,) cases of each kind; `cells` int64 (1 + p, m) has the label and the predictions of each kind.
+    The draws depend on `counts`, `resamples` and `seed` alone, never on the size of a block.
+    """
     n = counts.sum()
     if n == 0:
         raise TrainerError("there are no cases to draw from; expected at least one with a label")
-    filled = np.flatnonzero(counts)  # an empty cell stays empty, whatever rounding leaves of the shares
-    drawn = np.zeros((resamples, counts.size), np.int64)
-    drawn[:, filled] = np.random.default_rng(seed).multinomial(n, counts[filled] / n, size=resamples)
-    return drawn
+    generator = np.random.default_rng(seed)
+    at_once = max(1, BLOCK_VALUES // max(len(counts), classes))
+    blocks = []
+    for first in range(0, resamples, at_once):
+        drawn = generator.multinomial(n, counts / n, size=min(at_once, resamples - first))
+        tallies = (_tallied(drawn, cells[0], predicted, classes) for predicted in cells[1:])
+        blocks.append([[statistic(tally) for statistic in statistics] for tally in tallies])
+    return [
+        np.array(
+            [np.concatenate([block[prediction][number] for block in blocks]) for prediction in range(len(cells) - 1)]
+        )
+        for number in range(len(statistics))
+    ]
 
 
-def _collect(drawn: np.ndarray, cells: np.ndarray, classes: int) -> np.ndarray:
-    """Confusion matrices (resamples, classes, classes) from draws (resamples, m), the m-th counting in `cells[m]`."""
-    return (drawn @ np.eye(classes**2)[cells]).reshape(-1, classes, classes)
+def _tallied(drawn: np.ndarray, truth: np.ndarray, predicted: np.ndarray, classes: int) -> Tally:
+    """The tally of each resample in `drawn` (r, m), whose m-th column counts cases of these labels and predictions."""
+    agreed = truth == predicted
+    return Tally(
+        _summed(drawn, truth, classes),
+        _summed(drawn, predicted, classes),
+        _summed(drawn[:, agreed], truth[agreed], classes),
+    )
+
+
+def _summed(drawn: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray:
+    """float64 (r, classes): the columns of `drawn` (r, m) added up by their `label` (m,)."""
+    sums = np.zeros((len(drawn), classes))
+    if label.size:
+        order = np.argsort(label, kind="stable")
+        found, starts = np.unique(label[order], return_index=True)
+        sums[:, found] = np.add.reduceat(drawn[:, order], starts, axis=1)
+    return sums
 
 
 def _area(positive: np.ndarray, values: np.ndarray) -> float:

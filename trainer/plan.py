@@ -183,6 +183,8 @@ def split_for(request: Request, cache: Cache, config: Config, begun: bool, liste
         + (f", {unused} in no part" if unused else "")
         + (f" ({unlabelled} without a label)" if unlabelled else "")
     )
+    for note in splits.class_notes(split, cache.ids, cache.labels, cache.class_names):
+        listener.note(note)
     return split
 
 
@@ -194,6 +196,7 @@ def checked_split(
     if split is None:
         return splits.stratified(*about, cache.class_names, seed, fraction)
     splits.check(split, *about)
+    splits.check_classes(split, cache.ids, cache.labels, cache.class_names)
     return split
 
 

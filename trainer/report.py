@@ -1,5 +1,6 @@
 """What a run tells people: pictures and lines."""
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -12,20 +13,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from trainer import files
+from trainer.marks import PARTIAL, SOFTWARE, check_replaceable, is_picture
 
 MOST_COUNTED = 30  # classes whose counts can be read in a picture
 MOST_CHARACTERS = 24  # of a class's name there
 SHADED = 0.5  # of the row's total: cells above have white figures
+ACCURACY_REMARKS = {0: "no case is right", 1: "every case is right"}  # why it has no interval
 MOST_STALLED = 0.05  # of an epoch spent waiting for data, before something should be changed
 
 
 def curves_picture(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Loss, and agreement with the labels, over the epochs; the best epoch is marked."""
+    """Loss, and agreement with the labels, over the epochs; the best epoch is marked. An undefined kappa is a gap."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     loss, agreement = figure.subplots(1, 2)
     _curves(loss, "loss", history, ("loss", "val_loss"))
     _curves(agreement, "agreement", history, ("accuracy", "val_accuracy", "val_kappa"))
-    agreement.set_ylim(min(0, *(row["val_kappa"] for row in history)) - 0.04, 1.04)
+    agreement.set_ylim(np.nanmin([0, *(row["val_kappa"] for row in history)]) - 0.04, 1.04)
     return figure
 
 
@@ -61,8 +64,10 @@ def confusion_picture(metrics: Mapping[str, Any]) -> Figure:
     axes.set_yticks(range(len(names)), names, **text)
     axes.set_xlabel("predicted")
     axes.set_ylabel("labelled")
-    low, high = metrics["ci95"]["kappa"]
-    axes.set_title(f"kappa {metrics['kappa']:.2f} [{low:.2f}, {high:.2f}], n = {metrics['n']}", fontsize="medium")
+    title = f"kappa {_with_interval(metrics)}, n = {metrics['n']}"
+    if reason := remark(metrics["confusion"], names):
+        title += f"\n{reason}"
+    axes.set_title(title, fontsize="medium" if "\n" not in title else "small", parse_math=False)
     figure.colorbar(image, ax=axes, label="share of the labelled", shrink=0.8)
     return figure
 
@@ -80,11 +85,49 @@ def _shown(name: str) -> str:
     return text if len(text) <= MOST_CHARACTERS else f"{text[:half]}…{text[1 - half :]}"
 
 
+def remark(confusion: Sequence[Sequence[int]] | np.ndarray, class_names: Sequence[str]) -> str:
+    """Why kappa is the same or undefined whatever cases are drawn, and so has no interval; "" where it can vary."""
+    counts = np.asarray(confusion)
+    labelled, predicted = np.flatnonzero(counts.sum(1)), np.flatnonzero(counts.sum(0))
+    if len(labelled) == len(predicted) == 1 and labelled == predicted:
+        return f"every case is labelled {class_names[labelled[0]]}, and predicted so"
+    if len(predicted) == 1:
+        return f"predicts {class_names[predicted[0]]} for every case"
+    if len(labelled) == 1:
+        return f"every case is labelled {class_names[labelled[0]]}"
+    return ACCURACY_REMARKS[1] if counts.trace() == counts.sum() else ""
+
+
+def figure_text(value: float | None, form: str = ".2f") -> str:
+    """A score in this format; "undefined" for None and NaN."""
+    return "undefined" if value is None or math.isnan(value) else format(value, form)
+
+
+def kappa_text(metrics: Mapping[str, Any], form: str = ".2f") -> str:
+    """Kappa with its 95 % interval, as in "0.53 [0.31, 0.70]", or with the reason why it has none."""
+    reason = remark(metrics["confusion"], metrics["class_names"])
+    return _with_interval(metrics, form) + (f" ({reason})" if reason else "")
+
+
+def _with_interval(metrics: Mapping[str, Any], form: str = ".2f") -> str:
+    """Kappa with its interval, which is left out where a `remark` says why it has none."""
+    value = figure_text(metrics["kappa"], form)
+    if remark(metrics["confusion"], metrics["class_names"]):
+        return value
+    low, high = metrics["ci95"]["kappa"]
+    return f"{value} [{low:.2f}, {high:.2f}]"
+
+
 def metrics_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """Kappa and accuracy with their intervals, F1 by class, and the confusion matrix."""
-    for name in ("kappa", "accuracy"):
+    """Kappa and accuracy with their intervals or why there is none, F1 by class, and the confusion matrix."""
+    reasons = {
+        "kappa": remark(metrics["confusion"], metrics["class_names"]),
+        "accuracy": ACCURACY_REMARKS.get(metrics["accuracy"], ""),
+    }
+    for name in reasons:
         low, high = metrics["ci95"][name]
-        yield f"{name:9} {metrics[name]:6.3f}   95 % interval {low:.3f} to {high:.3f}"
+        reason = reasons[name]
+        yield f"{name:9} {figure_text(metrics[name], '6.3f')}   {reason or f'95 % interval {low:.3f} to {high:.3f}'}"
     if metrics.get("auc") is not None:
         yield f"AUC       {metrics['auc']:6.3f}"
     yield f"n         {metrics['n']:6}"
@@ -100,7 +143,8 @@ def epoch_line(row: Mapping[str, float], timing: Mapping[str, float], epochs: in
     """One epoch in a line."""
     return (
         f"epoch {row['epoch']:g}/{epochs}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.3f}  "
-        f"val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.3f}  val_kappa {row['val_kappa']:.3f}  "
+        f"val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.3f}  "
+        f"val_kappa {figure_text(row['val_kappa'], '.3f')}  "
         f"{timing['seconds']:.1f} s, {timing['stalled']:.0%} waiting for data"
     )
 
@@ -115,8 +159,18 @@ def stall_advice(timing: Mapping[str, float]) -> str:
     )
 
 
-def write_picture(path: Path, figure: Figure) -> None:
+def replace_picture(path: Path, figure: Figure) -> None:
+    """Write `figure` where a user wants it, through a link to the file that it names.
+
+    Raises TrainerError where another file than a picture of ours is there.
+    """
+    check_replaceable(path, is_picture)
+    write_picture(path.resolve(), figure, PARTIAL)
+
+
+def write_picture(path: Path, figure: Figure, prefix: str = files.PARTIAL) -> None:
     """Write `figure` as a PNG, as a whole or not at all."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # it becomes a box
-        files.replace_by(path, partial(figure.savefig, format="png", dpi=100))
+        save = partial(figure.savefig, format="png", dpi=100, metadata={"Software": SOFTWARE})
+        files.replace_by(path, save, prefix)

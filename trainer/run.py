@@ -16,6 +16,7 @@ RUN/
 
 import csv
 import reprlib
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -135,6 +136,23 @@ def check_samples(root: Path, cache: Cache) -> None:
                 f"sample {name!r} of {cache.path} has label {now[name][2]}, {root} began with label {begun[2]}; "
                 "train into another RUN"
             )
+
+
+def changed_labels(root: Path, run: Run, cache: Cache) -> tuple[int, int]:
+    """How many samples that the run in `root` began with are in `cache` with another label, of how many in all.
+
+    Labels are compared by the names of their classes, so neither a new order of classes nor how accents are encoded
+    makes a difference.
+    """
+    recorded = read_samples(root)
+    now = known(cache, (name for name in recorded if name in cache))
+    pairs = [(recorded[name][2], some[2]) for name, some in now.items() if _is_same(some, recorded[name])]
+    before, after = (_class_names(names) for names in (run.class_names, cache.class_names))
+    return sum(before.get(old) != after.get(new) for old, new in pairs), len(pairs)
+
+
+def _class_names(names: Sequence[str]) -> dict[int, str]:
+    return {number: unicodedata.normalize("NFC", name) for number, name in enumerate(names)}
 
 
 def is_trained_on(root: Path, cache: Cache) -> bool:

@@ -123,6 +123,37 @@ def check(split: Split, ids: Sequence[str], labels: np.ndarray, groups: Sequence
     _check_shared(split, {sample: digests[number] for sample, number in number_of.items()}, "hold the same array")
 
 
+def check_classes(split: Split, ids: Sequence[str], labels: np.ndarray, class_names: Sequence[str]) -> None:
+    """Raise TrainerError where all samples of `split` to train on are of one class: there is nothing to learn."""
+    training = _labels_in(split.train, ids, labels)
+    if len({*training}) == 1:
+        raise TrainerError(
+            f"split has only class {class_names[training[0]]!r} in 'train' ({len(training)} "
+            f"{_plural('sample', len(training))}); expected two classes or more; add samples of another"
+        )
+
+
+def class_notes(split: Split, ids: Sequence[str], labels: np.ndarray, class_names: Sequence[str]) -> Iterator[str]:
+    """What a user should know of the classes that `split`, of which each id has a label, trains and validates on."""
+    training, validation = (_labels_in(some, ids, labels) for some in (split.train, split.validation))
+    absent = [name for number, name in enumerate(class_names) if number not in training]
+    if absent:
+        yield f"no samples to train on of {', '.join(map(_shown, absent))}: the network cannot learn to predict " + (
+            "this class" if len(absent) == 1 else "these classes"
+        )
+    if len({*validation}) == 1:
+        yield (
+            f"all {len(validation)} samples to validate on are of class {_shown(class_names[validation[0]])}: their "
+            "kappa is 0 or undefined; compare accuracy and loss"
+        )
+
+
+def _labels_in(some: Iterable[str], ids: Sequence[str], labels: np.ndarray) -> list[int]:
+    """The labels of `some` of `ids`, in their order."""
+    label_of = dict(zip(ids, np.asarray(labels).tolist(), strict=True))
+    return [label_of[sample] for sample in some]
+
+
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     """float64 (classes,): n / (k · n_c), "balanced" over the k classes that have samples (ViPTT-Net §2.4); else 0.
 

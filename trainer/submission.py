@@ -1,51 +1,31 @@
-"""The files that predictions go to: ImageCLEF's submission, and probabilities. And the ids that must be there."""
+"""The files that predictions go to: ImageCLEF's submission, and probabilities."""
 
 import csv
 import io
-from collections import Counter
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cache import Cache
-from trainer import files
 from trainer.errors import TrainerError
 from trainer.evaluate import Predictions
+from trainer.marks import check_replaceable, is_prediction, write_marked
 from trainer.run import OWN, inside_cache
 
-ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".avi", ".mp4", ".mov", ".mkv", ".webm")
+IMAGECLEF = re.compile(r"TST_[0-9]+\.nii\.gz")
 
 
-def read_ids(path: Path) -> list[str]:
-    """The ids in `path`, one a line or in the first column of a CSV, with or without the ending of a file.
+def check_outputs(
+    run: Path,
+    outputs: Iterable[Path],
+    inputs: Iterable[Path] = (),
+    is_ours: Callable[[Path], bool] = is_prediction,
+) -> None:
+    """Raise TrainerError where one of `outputs` cannot be a file, or would take the place of another.
 
-    Raises TrainerError where there is none, or one twice.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")  # with line breaks as they are: a quoted name may hold one
-        rows = list(csv.reader(io.StringIO(text, newline="")))
-    except OSError as error:
-        raise TrainerError(f"{path}: {error.strerror}; expected a file with one id a line") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TrainerError(f"{path} is no text ({error}); expected a file with one id a line") from error
-    names = [_without_ending(row[0].strip()) for row in rows if row and row[0].strip()]
-    if names and names[0].lower() in ("filename", "id", "ids"):
-        del names[0]
-    if not names:
-        raise TrainerError(f"{path} holds no id; expected one a line")
-    twice = next((name for name, times in Counter(names).items() if times > 1), None)
-    if twice is not None:
-        raise TrainerError(f"{path} has {twice!r} more than once; expected each id once")
-    return names
-
-
-def _without_ending(name: str) -> str:
-    return next((name[: -len(ending)] for ending in ENDINGS if name.lower().endswith(ending)), name)
-
-
-def check_outputs(run: Path, outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
-    """Raise TrainerError where one of `outputs` cannot be a file, or would take the place of what is needed.
-
-    That is another of them, one of `inputs`, a file that the run in `run` is made of, or anything in a cache.
+    That is another of them, one of `inputs`, a file that the run in `run` is made of, anything in a cache, or any file
+    that is neither empty nor, as `is_ours` says, an earlier output.
     """
     needed = {path.resolve() for path in inputs} | {run.resolve() / name for name in OWN}
     for path in outputs:
@@ -53,15 +33,19 @@ def check_outputs(run: Path, outputs: Iterable[Path], inputs: Iterable[Path] = (
             raise TrainerError(f"{path} would replace a file that this command reads or writes; choose another place")
         needed.add(path.resolve())
         _check_place(path)
+        check_replaceable(path, is_ours)
 
 
 def _check_place(path: Path) -> None:
     if path.is_dir():
         raise TrainerError(f"{path} is a folder; expected a file to write")
     if path.exists() and not path.is_file():
-        raise TrainerError(f"{path} is no regular file; expected a file to write")
-    if not path.resolve().parent.is_dir():
-        raise TrainerError(f"{path.parent} is no folder; make it first, or choose another place for {path.name}")
+        raise TrainerError(f"{path} is not a regular file; expected a file to write")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise TrainerError(f"{path.parent} is not a folder; make it first, or choose another place for {path.name}")
+    if not os.access(folder, os.W_OK):
+        raise TrainerError(f"{path.parent} is not writable; allow writing, or choose another place for {path.name}")
     if cache := inside_cache(path):
         raise TrainerError(f"{path} is inside the cache {cache}, which holds samples only; choose another place")
 
@@ -69,16 +53,30 @@ def _check_place(path: Path) -> None:
 def write_submission(path: Path, found: Predictions) -> None:
     """One line a sample, `TST_0001.nii.gz,2`, the class counted from 1, no header (ImageCLEF 2021 TBT)."""
     classes = found.probabilities.argmax(axis=1) + 1
-    _write(
-        path, ((_file_name(found.cache, name), int(number)) for name, number in zip(found.ids, classes, strict=True))
-    )
+    _write(path, zip(names_of(found), classes.tolist(), strict=True))
 
 
 def write_probabilities(path: Path, found: Predictions) -> None:
     """A header of `FileName` and the classes' names, then one line a sample."""
-    rows = zip(found.ids, found.probabilities.tolist(), strict=True)
+    rows = zip(names_of(found), found.probabilities.tolist(), strict=True)
     header = ("FileName", *found.class_names)
-    _write(path, (header, *((_file_name(found.cache, name), *(f"{p:.6g}" for p in row)) for name, row in rows)))
+    _write(path, (header, *((name, *(f"{p:.6g}" for p in row)) for name, row in rows)))
+
+
+def names_of(found: Predictions) -> Sequence[str]:
+    """What each sample is called in the outputs: as it was asked for, else by its file below SOURCE."""
+    return found.asked or [_file_name(found.cache, name) for name in found.ids]
+
+
+def naming_advice(found: Predictions) -> str:
+    """What ImageCLEF would not take of the names of scans that were not asked for by name; "" where it takes all."""
+    odd = [name for name in names_of(found) if not IMAGECLEF.fullmatch(name)]
+    if found.asked or found.cache.kind == "video" or not odd:
+        return ""
+    return (
+        f"{len(odd)} of {len(found.ids)} names are not ImageCLEF's TST_NNNN.nii.gz, the first is {odd[0]!r}; to submit "
+        "there, give the names it expects by --ids FILE"
+    )
 
 
 def _file_name(cache: Cache, name: str) -> str:
@@ -90,4 +88,4 @@ def _file_name(cache: Cache, name: str) -> str:
 def _write(path: Path, rows: Iterable[Iterable[object]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    files.replace(path.resolve(), text.getvalue().encode())  # through a link, to the file that it names
+    write_marked(path, text.getvalue().encode())

@@ -1,6 +1,7 @@
 """The report of an experiment: Table 1 beside the paper's, what tells strategies apart, pictures."""
 
 import csv
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,8 +13,8 @@ from matplotlib.figure import Figure
 
 from trainer import files
 from trainer.errors import TrainerError
-from trainer.metrics import PERCENTILES, RESAMPLES, accuracy, compare, confusion_matrix, f1, kappa, resampled, score
-from trainer.report import confusion_picture, write_picture
+from trainer.metrics import RESAMPLES, accuracy, compare, confusion_matrix, f1, interval, kappa, resampled, score
+from trainer.report import confusion_picture, figure_text, kappa_text, remark, write_picture
 from trainer.run import Predicted, read_predictions
 
 MARKUP = "|\\`*_<>[]~$&!"  # what of a name Markdown would take for its own, in a cell
@@ -42,14 +43,17 @@ class Result:
 class Row:
     """One strategy over all seeds. Statistics are means over the seeds; intervals redraw the cases, the same for all.
 
-    `kappas` are the seeds' own; `resamples` the mean kappa of each resample, float64 (2000,); `ensemble` the metrics of
-    the mean probabilities, as in metrics.json; `minutes` and `epochs` means over the seeds too.
+    `kappas` are the seeds' own; `remarks` say of each seed why its kappa has no interval, "" where it has;
+    `resamples` is the mean kappa of each resample, float64 (2000,); `ensemble` the metrics of the mean probabilities,
+    as in metrics.json; `minutes` and `epochs` are means over the seeds too. An undefined kappa is NaN, and so are a
+    mean over it and the ends of an interval without resamples.
     """
 
     strategy: str
     kappa: float
     kappa95: tuple[float, float]
     kappas: tuple[float, ...]
+    remarks: tuple[str, ...]
     accuracy: float
     accuracy95: tuple[float, float]
     f1: dict[str, float]
@@ -113,12 +117,13 @@ def _row(strategy: str, results: Sequence[Result], redrawn: Mapping[Callable[...
     names, truth = results[0].predicted.class_names, results[0].predicted.labels
     probabilities = np.array([result.predicted.probabilities for result in results])
     matrices = np.array([confusion_matrix(truth, some, len(names)) for some in probabilities.argmax(axis=2)])
-    ends = {each: np.percentile(values, PERCENTILES, axis=0) for each, values in redrawn.items()}
+    ends = {each: np.array(interval(values)) for each, values in redrawn.items()}
     return Row(
         strategy,
         kappa=float(kappa(matrices).mean()),
         kappa95=_ends(ends[kappa]),
         kappas=tuple(kappa(matrices).tolist()),
+        remarks=tuple(remark(matrix, names) for matrix in matrices),
         accuracy=float(accuracy(matrices).mean()),
         accuracy95=_ends(ends[accuracy]),
         f1=dict(zip(names, f1(matrices).mean(axis=0).tolist(), strict=True)),
@@ -174,11 +179,19 @@ def _table(rows: Sequence[Row], beside: bool) -> Iterator[str]:
     yield _line("strategy", "kappa", *heads)
     yield _line(*["---"] * (len(heads) + 2))
     for row in rows:
-        cells = [f"{row.kappa:.2f} {_interval(row.kappa95)}", *(f"{value:.2f}" for value in row.f1.values())]
-        cells += [f"{row.accuracy:.2f} {_interval(row.accuracy95)}", f"{row.epochs:.0f}", f"{row.minutes:.1f}"]
+        cells = [_kappa_cell(row), *(f"{value:.2f}" for value in row.f1.values())]
+        cells += [f"{row.accuracy:.2f} {_interval(row.accuracy95)}".rstrip(), f"{row.epochs:.0f}", f"{row.minutes:.1f}"]
         yield _line(row.strategy, *cells)
         if beside:
             yield _line("*paper*", *(f"*{value:.2f}*" for value in PAPER[row.strategy]), "", "", "")
+
+
+def _kappa_cell(row: Row) -> str:
+    """The mean kappa with its interval, which it has unless no seed's kappa can vary."""
+    value = figure_text(row.kappa)
+    if not all(row.remarks):
+        return f"{value} {_interval(row.kappa95)}".rstrip()
+    return f"{value} ({_cell(row.remarks[0])})" if len({*row.remarks}) == 1 else value
 
 
 def _differences(rows: Sequence[Row]) -> Iterator[str]:
@@ -190,8 +203,9 @@ def _differences(rows: Sequence[Row]) -> Iterator[str]:
     yield _line(*["---"] * 5)
     for before, after in combinations(rows, 2):
         low, high, p = compare(before.resamples, after.resamples)
-        gain = after.kappa - before.kappa
-        yield _line(before.strategy, after.strategy, f"{gain:+.3f}", f"{low:+.3f} to {high:+.3f}", f"{p:.3f}")
+        gain = figure_text(after.kappa - before.kappa, "+.3f")
+        ends = "every resample alike" if low == high else f"{low:+.3f} to {high:+.3f}"
+        yield _line(before.strategy, after.strategy, gain, "" if math.isnan(p) else ends, figure_text(p, ".3f"))
     yield ""
 
 
@@ -204,8 +218,11 @@ def _seeds(rows: Sequence[Row]) -> Iterator[str]:
     yield _line("strategy", *(f"seed {number}" for number in range(count)), "ensemble")
     yield _line(*["---"] * (count + 2))
     for row in rows:
-        ensemble = f"{row.ensemble['kappa']:.3f} {_interval(row.ensemble['ci95']['kappa'])}"
-        yield _line(row.strategy, *(f"{value:.3f}" for value in row.kappas), ensemble)
+        seeds = (
+            figure_text(value, ".3f") + (f" ({_cell(reason)})" if reason else "")
+            for value, reason in zip(row.kappas, row.remarks, strict=True)
+        )
+        yield _line(row.strategy, *seeds, _kappa_of_run(row.ensemble, ".3f"))
     yield ""
 
 
@@ -216,9 +233,13 @@ def _pretraining(results: Sequence[Result]) -> Iterator[str]:
     yield _line(*["---"] * 4)
     for result in results:
         found = score(result.predicted.labels, result.predicted.probabilities, result.predicted.class_names)
-        value = f"{found['kappa']:.2f} {_interval(found['ci95']['kappa'])}"
-        yield _line(str(result.seed), value, str(result.epochs), f"{result.seconds / 60:.1f}")
+        yield _line(str(result.seed), _kappa_of_run(found), str(result.epochs), f"{result.seconds / 60:.1f}")
     yield ""
+
+
+def _kappa_of_run(metrics: Mapping[str, Any], form: str = ".2f") -> str:
+    """Kappa with its interval, or why it has none, as a cell can hold it."""
+    return kappa_text({**metrics, "class_names": [_cell(name) for name in metrics["class_names"]]}, form)
 
 
 def _line(*cells: str) -> str:
@@ -227,7 +248,8 @@ def _line(*cells: str) -> str:
 
 
 def _interval(ends: Sequence[float]) -> str:
-    return f"[{ends[0]:.2f}, {ends[1]:.2f}]"
+    """`ends` in brackets; nothing where every resample is alike."""
+    return "" if ends[0] == ends[1] else f"[{ends[0]:.2f}, {ends[1]:.2f}]"
 
 
 def kappa_picture(rows: Sequence[Row]) -> Figure:
@@ -244,7 +266,7 @@ def kappa_picture(rows: Sequence[Row]) -> Figure:
         axes.plot(np.repeat(places + 0.12, seeds.shape[1]), seeds.ravel(), ".", color="0.5", label="each seed")
     if _is_papers(rows):
         axes.plot(places - 0.12, [PAPER[row.strategy][0] for row in rows], "x", color="C3", label="paper, its own data")
-    axes.set_xticks(places, [row.strategy for row in rows])
+    axes.set_xticks(places, [row.strategy + "\nundefined" * math.isnan(row.kappa) for row in rows])
     axes.set_xlim(-0.5, len(rows) - 0.5)
     axes.set_ylabel("kappa")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize="small")
@@ -256,7 +278,8 @@ def _flat(row: Row) -> dict[str, Any]:
     flat: dict[str, Any] = {"strategy": row.strategy, "seeds": len(row.kappas), "kappa": row.kappa}
     flat |= _ends_of("kappa", row.kappa95)
     flat |= {"accuracy": row.accuracy} | _ends_of("accuracy", row.accuracy95)
-    flat |= {"ensemble_kappa": row.ensemble["kappa"]} | _ends_of("ensemble_kappa", row.ensemble["ci95"]["kappa"])
+    ensemble = [math.nan if x is None else x for x in (row.ensemble["kappa"], *row.ensemble["ci95"]["kappa"])]
+    flat |= {"ensemble_kappa": ensemble[0]} | _ends_of("ensemble_kappa", ensemble[1:])
     flat |= {"epochs": row.epochs, "minutes": row.minutes}
     for name, value in row.f1.items():
         flat |= {f"f1 {name}": value, f"f1_low {name}": row.f195[name][0], f"f1_high {name}": row.f195[name][1]}

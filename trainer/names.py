@@ -1,0 +1,115 @@
+"""The samples that a user names in a file: by path or bare name, with or without the ending of a file."""
+
+import csv
+import io
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from cache import Cache
+from trainer.errors import TrainerError
+
+ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".avi", ".mp4", ".mov", ".mkv", ".webm")
+HEADERS = ("filename", "id", "ids")
+SEPARATORS = ",;\t"
+
+
+def read_ids(path: Path) -> list[str]:
+    """The names in `path` as they are written there, one a line or in the first column of a CSV.
+
+    Raises TrainerError where there is none, or one twice.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")  # with line breaks as they are: a quoted name may hold one
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text)))
+    except OSError as error:
+        raise TrainerError(f"{path}: {error.strerror}; expected a file with one id a line") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TrainerError(f"{path} is no text ({error}); expected a file with one id a line") from error
+    names = [row[0].strip() for row in rows if row and row[0].strip()]
+    if names and _is_header(names[0]):
+        del names[0]
+    if not names:
+        raise TrainerError(f"{path} holds no id; expected one a line")
+    seen: set[str] = set()
+    for name in map(_composed, names):
+        if name in seen:
+            raise TrainerError(f"{path} has {name!r} more than once; expected each id once")
+        seen.add(name)
+    return names
+
+
+def _separator(text: str) -> str:
+    """What ends the first cell of a header; a comma where there is no header."""
+    first = text.lstrip().partition("\n")[0]
+    return next((sign for sign in SEPARATORS if _is_header(first.partition(sign)[0])), ",")
+
+
+def _is_header(cell: str) -> bool:
+    return re.sub(r"[\s_-]", "", cell).lower() in HEADERS
+
+
+def samples_named(cache: Cache, names: Sequence[str]) -> list[str]:
+    """The id of the sample of `cache` that each of `names` means, in their order.
+
+    A name is a path below SOURCE or an id, else a bare name that only one sample has; the ending of a file may be left
+    out, accents may be composed or not. Raises TrainerError where a name means no sample or several, and where two mean
+    the same.
+    """
+    index = _Index(cache)
+    found = [index.of(name) for name in names]
+    missing = [name for name, ids in zip(names, found, strict=True) if not ids]
+    if missing:
+        raise TrainerError(
+            f"{len(missing)} of {len(names)} samples are not in {cache.path}, the first is {missing[0]!r}; "
+            "see `info` for what became of them"
+        )
+    name_of: dict[str, str] = {}
+    for name, ids in zip(names, found, strict=True):
+        if len(ids) > 1:
+            raise TrainerError(
+                f"{name!r} is the name of {len(ids)} samples of {cache.path}, such as {ids[0]!r} and {ids[1]!r}; "
+                "give the path below SOURCE"
+            )
+        if name_of.setdefault(ids[0], name) != name:
+            raise TrainerError(
+                f"{name_of[ids[0]]!r} and {name!r} both mean sample {ids[0]!r} of {cache.path}; expected each once"
+            )
+    return [ids[0] for ids in found]
+
+
+class _Index:
+    """Which samples a name may mean: by path with the file's ending, by path without it, by bare name likewise."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._paths: dict[str, list[str]] = defaultdict(list)
+        self._ids: dict[str, list[str]] = defaultdict(list)
+        self._bare: dict[str, list[str]] = defaultdict(list)
+        for entry in cache.samples:
+            paths = {*map(_composed, entry.source.files)} if cache.kind != "features" else set()
+            name = _composed(entry.id)
+            self._ids[name].append(entry.id)
+            for path in paths:
+                self._paths[path].append(entry.id)
+            for bare in {PurePosixPath(path).name for path in {*paths, name}}:
+                self._bare[bare].append(entry.id)
+
+    def of(self, name: str) -> list[str]:
+        """The ids that `name` may mean; the first rule that gives any decides."""
+        name = _composed(name).removeprefix("./")
+        rules = [(self._paths, name), (self._ids, name), (self._ids, without_ending(name))]
+        if "/" not in name:
+            rules += [(self._bare, name), (self._bare, without_ending(name))]
+        return next((table[key] for table, key in rules if key in table), [])
+
+
+def without_ending(name: str) -> str:
+    """`name` without the ending of a scan or clip, if it has one."""
+    return next((name[: -len(ending)] for ending in ENDINGS if name.lower().endswith(ending)), name)
+
+
+def _composed(name: str) -> str:
+    """`name` with each accent in one code point with its letter: macOS takes them apart, spreadsheets do not."""
+    return unicodedata.normalize("NFC", name)

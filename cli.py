@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import signal
 import sys
@@ -125,6 +126,8 @@ PATH = GivenPath(path_type=Path)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print it.")
 def main() -> None:
     """Resize CT scans and action clips once, into a Zarr cache, look after that cache, and train from it."""
+    os.environ["MATPLOTLIBRC"] = os.devnull  # Matplotlib does not load with some settings, and complains of others
+    os.environ.pop("MPLBACKEND", None)
 
 
 @main.group()
@@ -630,12 +633,12 @@ def evaluate(
     submission.check_outputs(run, [picture] if picture else [])
     with Progress(0, quiet, "predicted") as progress:
         metrics = score(run, cache, part, readers, progress.at, features)
-    if picture:
-        report.write_picture(picture, report.confusion_picture(metrics))
     if as_json:
         _say_json(metrics)
     elif not quiet:
         _say([f"{run} on {cache}, part {metrics['part']}", *report.metrics_lines(metrics)])
+    if picture:  # last: it must not cost the metrics
+        report.write_picture(picture, report.confusion_picture(metrics))
 
 
 @main.command()

@@ -98,7 +98,7 @@ def run_experiment(experiment: Experiment, observer: Observer) -> list[str]:
             parent = pretrained if strategy.pretrained else None
             run = _trained(experiment, number, strategy, parent, features, observer)
             results.append(read_result(strategy.name, number, run))
-    return write_report(experiment.folder, results, pretraining, experiment.frozen)
+    return write_report(experiment.folder, results, pretraining, experiment.frozen, observer.note)
 
 
 def _begin(experiment: Experiment) -> None:

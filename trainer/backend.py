@@ -5,6 +5,7 @@ What a user's own keras.json says of backend, layout or dtype is for their other
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -27,7 +28,7 @@ def start() -> str:
     """
     _check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet_stderr("Keras"):
+    with quiet_stderr("Keras"), _without("matplotlib"):
         cards = _cards() if with_tensorflow else []
         import keras
 
@@ -67,6 +68,22 @@ def _cards() -> list[Any]:
         with suppress(RuntimeError, ValueError):  # a notebook may have started TensorFlow, or divided the GPU, before
             tf.config.experimental.set_memory_growth(card, True)
     return cards
+
+
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """As if `package` were not installed, unless it is loaded already.
+
+    Keras loads Matplotlib where it can, for pictures that are not ours: slowly, and not at all with some matplotlibrc.
+    """
+    hidden = package not in sys.modules
+    if hidden:
+        sys.modules[package] = None  # type: ignore[assignment]  # what `import` takes for "not there"
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[package]
 
 
 def jit(wanted: bool) -> bool | str:

@@ -135,6 +135,8 @@ PATH = GivenPath(path_type=Path, readable=False)  # what cannot be read is said 
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print it.")
 def main() -> None:
     """Resize CT scans and action clips once, into a Zarr cache, look after that cache, and train from it."""
+    os.environ["MATPLOTLIBRC"] = os.devnull  # Matplotlib does not load with some settings, and complains of others
+    os.environ.pop("MPLBACKEND", None)
 
 
 @main.group()
@@ -555,6 +557,11 @@ CONFIG = options(
     ),
     click.option("--split", type=PATH, help="Which ids train and validate: another run's split.json, or one by hand."),
     click.option(
+        "--drop-shared",
+        is_flag=True,
+        help="With --split: leave samples out of training whose array is in validation or test too.",
+    ),
+    click.option(
         "--frame-block",
         type=int,
         help="Slices at a time in the backbone: bounds memory. Default: five of 224×224, more of smaller.",
@@ -625,6 +632,7 @@ def _train(
     cache: Path,
     run: Path,
     split: Path | None,
+    drop_shared: bool,
     resume: bool,
     features: Path | None,
     save_every: float,
@@ -637,6 +645,7 @@ def _train(
     **given: Any,
 ) -> None:
     """Run one stage, showing how it goes, and print the metrics of its best weights."""
+    _check_drop_shared(drop_shared, split)
     if augment_by is not None and not augment:
         raise click.UsageError("--augment-by says what --augment does; expected --augment too")
     if augment is not None:
@@ -649,7 +658,7 @@ def _train(
     from trainer.train import train
 
     chosen = {name: value for name, value in given.items() if value is not None}
-    request = Request(stage, cache, run, chosen, parent, split, resume, features, readers, save_every)
+    request = Request(stage, cache, run, chosen, parent, split, resume, features, readers, save_every, drop_shared)
     with Training(quiet or as_json) as listener:
         listener.note(device)
         metrics = train(request, listener)
@@ -657,6 +666,11 @@ def _train(
         _say_json(metrics)
     elif not quiet:
         _say(["", f"{run}: the best epoch on {metrics['n']} validation samples", *metrics_lines(metrics)])
+
+
+def _check_drop_shared(drop_shared: bool, split: Path | None) -> None:
+    if drop_shared and split is None:
+        raise click.UsageError("--drop-shared is about the samples of --split; expected --split FILE too")
 
 
 @main.command()
@@ -699,12 +713,12 @@ def evaluate(
     notes: list[str] = []
     with Progress(0, quiet, "predicted") as progress:
         metrics = score(run, cache, part, readers, progress.at, features, notes.append)
-    if picture:
-        report.replace_picture(picture, report.confusion_picture(metrics))
     if as_json:
         _say_json(metrics)
     elif not quiet:
         _say([f"{run} on {cache}, part {metrics['part']}", *notes, *report.metrics_lines(metrics)])
+    if picture:  # last: it must not cost the metrics
+        report.replace_picture(picture, report.confusion_picture(metrics))
 
 
 @main.command()
@@ -818,6 +832,7 @@ def experiment(
     frozen: bool,
     pretrain_epochs: int | None,
     split: Path | None,
+    drop_shared: bool,
     readers: int,
     quiet: bool,
     class_weights: bool | None,
@@ -833,6 +848,7 @@ def experiment(
     """
     if class_weights is not None:
         raise click.UsageError("--class-weights is one of the strategies compared; leave it out")
+    _check_drop_shared(drop_shared, split)
     if frozen and given["freeze_backbone"] is False:
         raise click.UsageError("--features keeps the backbone frozen, --train-backbone does not; leave one of them out")
     from trainer import backend
@@ -842,7 +858,7 @@ def experiment(
 
     chosen = {name: value for name, value in given.items() if value is not None}
     pretraining = {} if pretrain_epochs is None else {"epochs": pretrain_epochs}
-    asked = Experiment(clips, scans, folder, chosen, pretraining, seeds, frozen, split, readers)
+    asked = Experiment(clips, scans, folder, chosen, pretraining, seeds, frozen, split, readers, drop_shared)
     with Training(quiet) as observer:
         observer.note(device)
         lines = run_experiment(asked, observer)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 
 from cache.errors import CacheError
+from cache.pictures import own_settings
 from cache.schema import UNLABELLED
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def dataset(cache: "Cache") -> "xarray.Dataset":
     )
 
 
+@own_settings()
 def montage(cache: "Cache", key: SupportsIndex | str, slices: int = 20) -> "matplotlib.figure.Figure":
     """One sample: `slices` evenly spaced planes of a volume, or the image that features are."""
     if slices < 1:
@@ -82,10 +84,17 @@ def montage(cache: "Cache", key: SupportsIndex | str, slices: int = 20) -> "matp
 
 
 def _figure(width: float, height: float) -> "matplotlib.figure.Figure":
-    """A figure of inches that notebooks show by itself: without pyplot they have no other way to."""
+    """A figure of inches that notebooks show by itself: without pyplot they have no other way to.
+
+    It is drawn when it is saved, and by Matplotlib's defaults then too.
+    """
     from matplotlib.figure import Figure
 
     class Montage(Figure):
+        @own_settings()
+        def savefig(self, *args: Any, **options: Any) -> None:
+            super().savefig(*args, **options)
+
         def _repr_png_(self) -> bytes:
             picture = io.BytesIO()
             self.savefig(picture, format="png", dpi=80)
@@ -139,10 +148,18 @@ def summary_html(cache: "Cache") -> str:
         f'<tr><th style="text-align:left">{name}</th><td style="text-align:left">{html.escape(str(value))}</td></tr>'
         for name, value in rows
     )
-    chosen = np.unique(np.linspace(0, len(cache) - 1, min(THUMBNAILS, len(cache))).round().astype(int))
-    thumbnails = "".join(_thumbnail(cache, int(number)) for number in chosen)
     title = html.escape(_shown(f"{cache.kind} cache {cache.path}"))
-    return f"<div><b>{title}</b><table>{table}</table><div>{thumbnails}</div></div>"
+    return f"<div><b>{title}</b><table>{table}</table><div>{_thumbnails(cache)}</div></div>"
+
+
+def _thumbnails(cache: "Cache") -> str:
+    """Some samples, evenly spaced; the reason where none can be drawn."""
+    chosen = np.unique(np.linspace(0, len(cache) - 1, min(THUMBNAILS, len(cache))).round().astype(int))
+    try:
+        with own_settings():
+            return "".join(_thumbnail(cache, int(number)) for number in chosen)
+    except CacheError as error:
+        return html.escape(str(error))
 
 
 def _thumbnail(cache: "Cache", number: int) -> str:

@@ -39,7 +39,7 @@ DOORS = {
             "weights",
         )
     },
-    "matplotlib": {"cache.reader", "cache.view", "trainer.report", "trainer.table"},
+    "matplotlib": {"cache.pictures", "cache.reader", "cache.view", "trainer.report", "trainer.table"},
     "nibabel": {"pipeline.nifti", "pipeline.phantoms"},
     "scipy": {"pipeline.zoom"},
     "xarray": {"cache.reader", "cache.view"},

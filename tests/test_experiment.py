@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import volume
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 from test_cli import cli, error, tree, usage
 from test_table import cells
@@ -313,6 +314,20 @@ def test_a_split_that_is_given_is_that_of_the_scans(made, tmp_path, into):
     assert stopped_at("seed 0: pretraining", *command).exit_code == 130
     assert shown(into / "scans.json") == shown(given)
     assert shown(into / "clips.json").keys() == {"train", "validation"}
+
+
+def test_a_split_that_is_given_can_be_had_without_what_it_shares(made, tmp_path, into):
+    values = [volume(number, (4, 16, 16)) for number in (*range(11), 0)]
+    scans, clips = make_scans(tmp_path / "twins.zarr", values), made.clips
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps({"train": [f"s{n}" for n in range(8)], "validation": ["s8", "s9", "s10", "s11"]}))
+    command = ("experiment", clips, scans, into, *SMALL, "--batch-size", 5, "--split", given)
+    assert "'s0' in 'train' and 's11' in 'validation', which hold the same array" in (
+        refused(cli(*command, "--quiet"), into)
+    )
+    for _ in range(2):  # the second is resumed
+        assert stopped_at("seed 0: pretraining", *command, "--drop-shared").exit_code == 130
+        assert shown(into / "scans.json")["train"] == [f"s{n}" for n in range(1, 8)]
 
 
 def by_hand(folder, *validation):

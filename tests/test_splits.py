@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from trainer.errors import TrainerError
-from trainer.splits import Split, bound_groups, check, check_classes, class_notes, class_weights, stratified
+from trainer.splits import (
+    SHOWN_PAIRS,
+    Split,
+    bound_groups,
+    check,
+    check_classes,
+    class_notes,
+    class_weights,
+    stratified,
+    without_shared,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("Infiltrative", "Focal", "Tuberculoma", "Miliary", "Fibro-cavernous")
@@ -372,6 +382,62 @@ def test_classes_that_a_split_lacks_are_told():
         "no samples to train on of 'b', 'c': the network cannot learn to predict these classes",
         "all 2 samples to validate on are of class 'b': their kappa is 0 or undefined; compare accuracy and loss",
     ]
+
+
+def of(count, digests):
+    """What `check` and `without_shared` take of a cache of samples "0", "1", … with these digests."""
+    return {"ids": [str(n) for n in range(count)], "labels": np.arange(count) % 2, "digests": digests}
+
+
+def test_the_first_pairs_with_one_array_are_named_and_the_others_counted():
+    split = Split(tuple("0123"), tuple("456"), tuple("789"))
+    digests = ["x", "x", "y", "", "x", "y", "", "y", "", ""]
+    assert refusal(check, split, **of(10, digests), groups=[""] * 10) == (
+        "split has 5 pairs of samples in different parts that hold the same array: '0' in 'train' and '4' in "
+        "'validation', '1' in 'train' and '4' in 'validation', '2' in 'train' and '5' in 'validation', '2' in 'train' "
+        "and '7' in 'test', '5' in 'validation' and '7' in 'test'; put both in one part, remove one, or add "
+        "--drop-shared, which leaves those of 'train' out"
+    )
+    message = refusal(check, split, **of(10, ["x"] * 10), groups=[""] * 10)
+    assert message.startswith("split has 33 pairs of samples in different parts that hold the same array: ")
+    assert message.count(" and ") == SHOWN_PAIRS
+    assert ", …; put both" in message
+
+
+def test_the_first_pairs_of_one_group_are_named_with_it():
+    split = Split(tuple("01"), tuple("23"))
+    about = of(4, [""] * 4) | {"groups": ["a", "b", "b", "a"]}
+    assert refusal(check, split, **about) == (
+        "split has 2 pairs of samples in different parts that are of one group: '0' in 'train' and '3' in "
+        "'validation' ('a'), '1' in 'train' and '2' in 'validation' ('b'); put both in one part, or remove one"
+    )
+
+
+def test_training_samples_whose_array_others_hold_are_left_out_and_no_other():
+    names = {"class_names": ("one", "two")}
+    split = Split(tuple("01234"), tuple("56"), tuple("78"))
+    about = of(9, ["x", "y", "z", "", "z", "x", "", "y", ""])
+    kept, dropped = without_shared(split, **about, **names)
+    assert (kept, dropped) == (Split(tuple("234"), split.validation, split.test), ("0", "1"))
+    check(kept, **about, groups=[""] * 9)
+    assert without_shared(kept, **about, **names) == (kept, ())
+
+
+def test_what_else_is_wrong_with_a_split_is_left_to_its_check():
+    split = Split(("0", "1", "2", "lost"), ("3", "gone"))
+    about = of(4, ["x", "", "", "x"]) | {"labels": np.array([-1, 0, 1, 0])}
+    kept, dropped = without_shared(split, **about, class_names=("one", "two"))
+    assert (kept.train, dropped) == (("1", "2", "lost"), ("0",))
+
+
+@pytest.mark.parametrize(("train", "what"), [("0234", "of class 'one' "), ("013", "of class 'one' "), ("01", "")])
+def test_what_leaves_a_class_without_a_sample_to_train_on_is_not_left_out(train, what):
+    about = of(8, ["x", "y", "x", "", "x", "", "x", "y"])
+    split = Split(tuple(train), ("5", "6", "7"))
+    assert refusal(without_shared, split, **about, class_names=("one", "two")) == (
+        f"--drop-shared leaves no sample {what}to train on, because 'validation' or 'test' hold the same arrays; "
+        "move some samples of the split to 'train', or remove the others"
+    )
 
 
 def test_the_class_weights_are_the_papers():

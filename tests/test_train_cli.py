@@ -1,5 +1,6 @@
 """What a user of `train` meets: what a run leaves, errors word for word, and a RUN and a CACHE that are left alone."""
 
+import errno
 import json
 import os
 import shutil
@@ -395,11 +396,102 @@ def test_a_split_that_leaks(tmp_path, run):
     for part in ("validation", "test"):
         parts = {"train": ["s0"], "validation": ["s2"]} | {part: ["s1"]}
         message = refused(pretrain(shared, run, "--split", by_hand(tmp_path, **parts)), run)
-        assert "are of one group, 'g01'" in message
+        assert "are of one group" in message
+        assert "'g01'" in message
     sample = open_cache(shared)[0]
     twins = make_clips(tmp_path / "twins.zarr", [sample, sample, 1 - sample])
     path = by_hand(tmp_path, train=["s0", "s2"], validation=["s1"])
-    assert "hold the same array" in refused(pretrain(twins, run, "--split", path), run)
+    message = refused(pretrain(twins, run, "--split", path), run)
+    assert "'s0' in 'train' and 's1' in 'validation', which hold the same array" in message
+    assert "add --drop-shared" in message
+
+
+@pytest.fixture
+def twins(tmp_path):
+    """Clips of which s4 holds the array of s0, and a split with them in different parts."""
+    values = [volume(number, SHAPE) for number in (0, 1, 2, 3, 0, 5)]
+    split = by_hand(tmp_path, train=["s0", "s1", "s2"], validation=["s3", "s4"], test=["s5"])
+    return make_clips(tmp_path / "twins.zarr", values), split
+
+
+def test_a_split_by_hand_can_be_had_without_what_it_shares_and_resumed(twins, run):
+    (clips, split), kept = twins, {"train": ["s1", "s2"], "validation": ["s3", "s4"], "test": ["s5"]}
+    command = ("train", "pretrain", clips, run, *SMALL[:-1], "--batch-size", 2, "--split", split)
+    first = cli(*command, "--drop-shared")
+    assert first.exit_code == 0, first.output
+    assert "--drop-shared leaves 1 sample ('s0') out of training: validation or test hold the same arrays" in (
+        first.stderr.splitlines()
+    )
+    assert shown(run / "split.json") == kept
+    resumed = cli(*command, "--drop-shared", "--resume", "--epochs", 2)
+    assert resumed.exit_code == 0, resumed.output
+    assert shown(run / "split.json") == kept
+    without = cli(*command, "--resume", "--epochs", 2)
+    assert without.exit_code == 1
+    assert "has another split; leave it out" in without.stderr
+
+
+def test_dropping_what_is_shared_needs_a_split_and_leaves_every_class(tmp_path, twins, run):
+    clips, split = twins
+    assert usage(pretrain(clips, run, "--drop-shared")) == (
+        "Error: --drop-shared is about the samples of --split; expected --split FILE too"
+    )
+    split = by_hand(tmp_path, train=["s0", "s1"], validation=["s3", "s4"])
+    assert "--drop-shared leaves no sample of class 'one' to train on" in (
+        refused(pretrain(clips, run, "--drop-shared", "--split", split), run)
+    )
+
+
+# Results come before decoration
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_picture_that_fails_costs_no_result(clips, run, monkeypatch, options):
+    def fails(*args, **options):
+        raise RuntimeError("latex could not be found")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fails)
+    result = cli("train", "pretrain", clips, run, *SMALL[:-1], *options)
+    assert result.exit_code == 0, result.output
+    names = {path.name for path in run.iterdir()}
+    assert {"metrics.json", "validation.csv"} < names
+    assert not any(name.endswith(".png") for name in names)
+    said = [line for line in result.stderr.splitlines() if line.startswith("no picture: ")]
+    why = "(RuntimeError: latex could not be found); the numbers are not affected"
+    drawn = () if options else ("curves.png", "confusion.png")
+    assert said == [f"no picture: cannot draw {run / name} {why}" for name in drawn]
+    evaluated = cli("evaluate", run, clips, "--picture", run.parent / "confusion.png", *options)
+    assert evaluated.exit_code == 1
+    assert evaluated.stdout.startswith("{" if options else f"{run} on {clips}, part validation\nkappa")
+    assert evaluated.stderr.splitlines()[-1] == f"Error: cannot draw {run.parent / 'confusion.png'} {why}"
+
+
+def test_logs_that_cannot_be_written_cost_no_result_and_show_no_traceback(clips, run, monkeypatch):
+    def full(record):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", lambda self, data: full(data))
+    result = cli("train", "pretrain", clips, run, *SMALL[:-1], "--epochs", 2)
+    assert result.exit_code == 0, result.output
+    assert (run / "metrics.json").is_file()
+    assert [line for line in result.stderr.splitlines() if "TensorBoard" in line] == [
+        f"cannot write TensorBoard's files into {run / 'logs'} (No space left on device); training continues without "
+        "them, history.csv has the same figures"
+    ]
+    assert "Traceback" not in result.output
+
+
+def test_tensorboard_reads_the_figures_of_every_epoch(pretrained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    events = EventAccumulator(str(pretrained / "logs"))
+    events.Reload()
+    header, row = (line.split(",") for line in (pretrained / "history.csv").read_text().splitlines())
+    assert {*header[1:], "seconds"} <= {*events.Tags()["tensors"]}
+    for name, value in zip(header[1:], row[1:], strict=True):
+        (event,) = events.Tensors(name)
+        assert (event.step, float(make_ndarray(event.tensor_proto))) == (1, pytest.approx(float(value)))
 
 
 # RUN

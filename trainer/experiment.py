@@ -22,7 +22,7 @@ from trainer.errors import TrainerError
 from trainer.features import Extraction, extract
 from trainer.fit import Listener
 from trainer.inputs import check_side
-from trainer.plan import Request, checked_split, configure
+from trainer.plan import Request, checked_split, configure, given_split
 from trainer.run import check_cache, check_samples, inside_cache, read_run, read_split
 from trainer.stream import READERS
 from trainer.table import Result, read_result, write_report
@@ -54,7 +54,8 @@ STRATEGIES = (
 class Experiment:
     """What a user asks for. `given` are fields of Config for both stages, `pretraining` those for the first alone.
 
-    With `frozen` both stages train behind a frozen backbone, on features that are made once. `split` is of the scans.
+    With `frozen` both stages train behind a frozen backbone, on features that are made once. `split` is of the scans,
+    `drop_shared` leaves its training samples out whose array is in another part too.
     """
 
     clips: Path
@@ -66,6 +67,7 @@ class Experiment:
     frozen: bool = False
     split: Path | None = None
     readers: int = READERS
+    drop_shared: bool = False
 
     def __post_init__(self) -> None:
         make_absolute(self, "clips", "scans", "folder", "split")
@@ -91,7 +93,7 @@ def run_experiment(experiment: Experiment, observer: Observer) -> list[str]:
 
     What can be known to be wrong is found before DIR is touched, and not after the first stage of days.
     """
-    _begin(experiment)
+    _begin(experiment, observer)
     features = _features(experiment, observer) if experiment.frozen else {}
     results: list[Result] = []
     pretraining: list[Result] = []
@@ -102,21 +104,22 @@ def run_experiment(experiment: Experiment, observer: Observer) -> list[str]:
             parent = pretrained if strategy.pretrained else None
             run = _trained(experiment, number, strategy, parent, features, observer)
             results.append(read_result(strategy.name, number, run))
-    return write_report(experiment.folder, results, pretraining, experiment.frozen)
+    return write_report(experiment.folder, results, pretraining, experiment.frozen, observer.note)
 
 
-def _begin(experiment: Experiment) -> None:
+def _begin(experiment: Experiment, observer: Observer) -> None:
     """Write down what is asked for, and the splits; or check that the parts in DIR were begun with the same."""
     root = experiment.folder
     if _has_parts(root):
-        _check_same(experiment)
+        _check_same(experiment, observer)
         return
     configs = [configure(*_stage(experiment, 0, strategy)) for strategy in (PRETRAINED, *STRATEGIES)]
     clips, scans = open_cache(experiment.clips), open_cache(experiment.scans)
     _check_caches(clips, scans)
     check_side(clips, configs[0].backbone)
     seed = int(experiment.given.get("seed", 0))
-    parts = {"clips": _split(clips, seed, None), "scans": _split(scans, seed, experiment.split)}
+    given = _given_split(experiment, scans, observer)
+    parts = {"clips": _split(clips, seed, None), "scans": _split(scans, seed, given)}
     _check_batch(experiment, parts)
     root.mkdir(parents=True, exist_ok=True)
     for name, split in parts.items():
@@ -137,7 +140,7 @@ def _has_parts(root: Path) -> bool:
     return bool(others)
 
 
-def _check_same(experiment: Experiment) -> None:
+def _check_same(experiment: Experiment, observer: Observer) -> None:
     """Raises TrainerError where DIR was begun with something else than what is asked for now."""
     root = experiment.folder
     begun = files.read_json(root / "experiment.json", "the experiment.json of an experiment")
@@ -145,7 +148,8 @@ def _check_same(experiment: Experiment) -> None:
         raise TrainerError(
             f"{root} holds an experiment that was begun otherwise ({difference}); give the same, or choose another DIR"
         )
-    if experiment.split and read_split(experiment.split) != read_split(root / "scans.json"):
+    given = _given_split(experiment, open_cache(experiment.scans), observer)
+    if given and given != read_split(root / "scans.json"):
         raise TrainerError(
             f"--split {experiment.split}, but {root} was begun with another split; leave it out, or choose another DIR"
         )
@@ -172,10 +176,13 @@ def _check_batch(experiment: Experiment, parts: Mapping[str, splits.Split]) -> N
             raise TrainerError(f"batch_size {size}, but there are {len(split.train)} {name} to train on; lower it")
 
 
-def _split(cache: Cache, seed: int, given: Path | None) -> splits.Split:
-    split = read_split(given) if given else None
+def _given_split(experiment: Experiment, scans: Cache, observer: Observer) -> splits.Split | None:
+    return given_split(experiment.split, experiment.drop_shared, scans, observer.note) if experiment.split else None
+
+
+def _split(cache: Cache, seed: int, given: splits.Split | None) -> splits.Split:
     try:
-        return checked_split(cache, split, seed)
+        return checked_split(cache, given, seed)
     except TrainerError as error:
         raise TrainerError(f"{cache.path}: {error}") from error
 

@@ -16,9 +16,9 @@ from trainer.errors import TrainerError
 PARTIAL = "partial-"  # begins the name of a file that is being written
 
 
-def replace(path: Path, data: bytes | memoryview) -> None:
-    """Make `path` a file of `data`, durably."""
-    replace_by(path, lambda partial: partial.write_bytes(data))
+def replace(path: Path, data: bytes | memoryview, prefix: str = PARTIAL) -> None:
+    """Make `path` a file of `data`, as `replace_by` does."""
+    replace_by(path, lambda partial: partial.write_bytes(data), prefix)
 
 
 def replace_by(path: Path, write: Callable[[Path], Any], prefix: str = PARTIAL) -> None:

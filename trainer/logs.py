@@ -1,31 +1,35 @@
 """TensorBoard's files: the history of a run, for those who look at it there."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-from trainer.backend import unheard
 from trainer.checkpoint import Row
-from trainer.errors import TrainerError
 from trainer.fit import Listener
 
 
 class Logged:
-    """A listener that passes on what it hears, and writes each epoch's figures into `folder`, one file a process."""
+    """A listener that passes on what it hears, and writes each epoch's figures into `folder`, one file a process.
+
+    The files only repeat history.csv: where one cannot be written, that is said once and training continues without.
+    They are written here and now, not by TensorBoard's own writer, whose thread prints a traceback when it fails.
+    """
 
     def __init__(self, listener: Listener, folder: Path) -> None:
         self.listener, self.folder = listener, folder
-        self._writer: Any = None
+        self._file: IO[bytes] | None = None
+        self._failed = False
 
     def __enter__(self) -> "Logged":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            with _writing(self.folder):
-                self._writer.close()
+        self._close()
 
     def note(self, text: str) -> None:
         self.listener.note(text)
@@ -34,23 +38,49 @@ class Logged:
         self.listener.at_step(epoch, done, total, loss)
 
     def after_epoch(self, row: Row, timing: Row, epochs: int) -> None:
-        with unheard():
-            from tensorboard.summary import Writer
-        with _writing(self.folder):
-            self._writer = self._writer or Writer(str(self.folder))
-            for name, value in (row | timing).items():
-                if name != "epoch" and not math.isnan(value):  # such as an undefined kappa
-                    self._writer.add_scalar(name, value, step=int(row["epoch"]))
-            self._writer.flush()
+        if not self._failed:
+            self._log(row | timing)
         self.listener.after_epoch(row, timing, epochs)
 
+    def _log(self, row: Row) -> None:
+        try:
+            self._file = self._file or _events(self.folder)
+            _write(self._file, row)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end a training
+            self._failed = True
+            self._close()
+            reason = getattr(error, "strerror", None) or " ".join(f"{type(error).__name__}: {error}".split())
+            self.listener.note(
+                f"cannot write TensorBoard's files into {self.folder} ({reason}); training continues without them, "
+                "history.csv has the same figures"
+            )
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # TensorFlow's own, where it does the writing
-        raise TrainerError(
-            f"cannot write {folder}: {' '.join(str(error).split())}; the run is saved up to here, free some space or "
-            "allow writing, and go on with it by --resume"
-        ) from error
+    def _close(self) -> None:
+        """Close the file, where all that matters was flushed."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+        self._file = None
+
+
+def _events(folder: Path) -> IO[bytes]:
+    """A file that TensorBoard finds in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+    return (folder / name).open("ab")
+
+
+def _write(file: IO[bytes], row: Mapping[str, float]) -> None:
+    """Write the figures of one epoch, and flush them."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    records, now = RecordWriter(file), time.time()
+    if not file.tell():
+        records.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+    for name, value in row.items():
+        if name != "epoch" and not math.isnan(value):  # such as an undefined kappa
+            event = Event(wall_time=now, step=int(row["epoch"]), summary=scalar_pb(name, value))
+            records.write(event.SerializeToString())
+    file.flush()

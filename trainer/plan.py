@@ -1,6 +1,6 @@
 """What a run is to be: its configuration and its split, decided and checked before anything is written."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ SMALL = {"freeze_backbone": False, "weights": "none", "optimizer": "adam"}
 @dataclass(frozen=True)
 class Request:
     """What a user asks for. `given` are the fields of Config set by hand; `parent` is the run of --from; `features` a
-    cache of the features of `cache`, to train behind the backbone."""
+    cache of the features of `cache`, to train behind the backbone; `drop_shared` is for `split` (see `given_split`)."""
 
     stage: str
     cache: Path
@@ -36,6 +36,7 @@ class Request:
     features: Path | None = None
     readers: int = READERS
     save_seconds: float = SAVE_SECONDS
+    drop_shared: bool = False
 
     def __post_init__(self) -> None:
         make_absolute(self, "cache", "run", "parent", "split", "features")
@@ -170,7 +171,7 @@ def _check_features_again(request: Request, run: Run) -> None:
 
 def split_for(request: Request, cache: Cache, config: Config, begun: bool, listener: Listener) -> splits.Split:
     """The split of the run in RUN or that the user gives, checked for leaks; or a stratified one by whole groups."""
-    given = read_split(request.split) if request.split else None
+    given = given_split(request.split, request.drop_shared, cache, listener.note) if request.split else None
     split = read_split(request.run / "split.json") if begun else given
     if given and given != split:
         raise TrainerError(f"--split {request.split} with --resume, but {request.run} has another split; leave it out")
@@ -185,6 +186,18 @@ def split_for(request: Request, cache: Cache, config: Config, begun: bool, liste
     )
     for note in splits.class_notes(split, cache.ids, cache.labels, cache.class_names):
         listener.note(note)
+    return split
+
+
+def given_split(path: Path, drop_shared: bool, cache: Cache, note: Callable[[str], None]) -> splits.Split:
+    """The split in `path`; with `drop_shared` without the training samples that other parts hold too, as is noted."""
+    split = read_split(path)
+    if not drop_shared:
+        return split
+    digests = [entry.digest for entry in cache.samples]
+    split, dropped = splits.without_shared(split, cache.ids, cache.labels, digests, cache.class_names)
+    if dropped:
+        note(f"--drop-shared leaves {splits.some_of(dropped)} out of training: validation or test hold the same arrays")
     return split
 
 

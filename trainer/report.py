@@ -1,19 +1,23 @@
 """What a run tells people: pictures and lines."""
 
+import io
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from cache.pictures import own_settings
 from trainer import files
+from trainer.errors import TrainerError
 from trainer.marks import PARTIAL, SOFTWARE, check_replaceable, is_picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST_COUNTED = 30  # classes whose counts can be read in a picture
 MOST_CHARACTERS = 24  # of a class's name there
@@ -22,8 +26,11 @@ ACCURACY_REMARKS = {0: "no case is right", 1: "every case is right"}  # why it h
 MOST_STALLED = 0.05  # of an epoch spent waiting for data, before something should be changed
 
 
-def curves_picture(history: Sequence[Mapping[str, float]]) -> Figure:
+@own_settings()
+def curves_picture(history: Sequence[Mapping[str, float]]) -> "Figure":
     """Loss, and agreement with the labels, over the epochs; the best epoch is marked. An undefined kappa is a gap."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     loss, agreement = figure.subplots(1, 2)
     _curves(loss, "loss", history, ("loss", "val_loss"))
@@ -32,7 +39,9 @@ def curves_picture(history: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-def _curves(axes: Axes, title: str, history: Sequence[Mapping[str, float]], names: Sequence[str]) -> None:
+def _curves(axes: "Axes", title: str, history: Sequence[Mapping[str, float]], names: Sequence[str]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     epochs = [row["epoch"] for row in history]
     best = min(history, key=lambda row: row["val_loss"])["epoch"]
     for name in names:
@@ -45,11 +54,14 @@ def _curves(axes: Axes, title: str, history: Sequence[Mapping[str, float]], name
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False, fontsize="small")
 
 
-def confusion_picture(metrics: Mapping[str, Any]) -> Figure:
+@own_settings()
+def confusion_picture(metrics: Mapping[str, Any]) -> "Figure":
     """The confusion matrix of `metrics` (as in metrics.json), counts on shares of each row; of many classes no counts.
 
     At most 14 inches a side, however many classes there are and whatever they are called.
     """
+    from matplotlib.figure import Figure
+
     names, counts = [_shown(name) for name in metrics["class_names"]], np.array(metrics["confusion"])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     cell = min(0.6, 10 / len(names))  # inches
@@ -72,7 +84,7 @@ def confusion_picture(metrics: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, points: float) -> None:
+def _write_counts(axes: "Axes", counts: np.ndarray, shares: np.ndarray, points: float) -> None:
     for (row, column), count in np.ndenumerate(counts):
         color = "white" if shares[row, column] > SHADED else "black"
         axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=points)
@@ -159,7 +171,7 @@ def stall_advice(timing: Mapping[str, float]) -> str:
     )
 
 
-def replace_picture(path: Path, figure: Figure) -> None:
+def replace_picture(path: Path, figure: "Figure") -> None:
     """Write `figure` where a user wants it, through a link to the file that it names.
 
     Raises TrainerError where another file than a picture of ours is there.
@@ -168,9 +180,25 @@ def replace_picture(path: Path, figure: Figure) -> None:
     write_picture(path.resolve(), figure, PARTIAL)
 
 
-def write_picture(path: Path, figure: Figure, prefix: str = files.PARTIAL) -> None:
-    """Write `figure` as a PNG, as a whole or not at all."""
+def add_picture(path: Path, draw: Callable[[], "Figure"], note: Callable[[str], None]) -> None:
+    """Write the picture that `draw` returns; a failure is a note, for a picture must not cost the results it shows."""
+    try:
+        write_picture(path, draw())
+    except Exception as error:  # noqa: BLE001 - whatever Matplotlib stumbles over
+        with suppress(OSError):
+            path.unlink()  # of a run that was resumed: it shows what is no longer so
+        note(f"no picture: {error}")
+
+
+@own_settings()
+def write_picture(path: Path, figure: "Figure", prefix: str = files.PARTIAL) -> None:
+    """Write `figure` as a PNG, as a whole or not at all. Raises TrainerError where that fails."""
+    png = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # it becomes a box
-        save = partial(figure.savefig, format="png", dpi=100, metadata={"Software": SOFTWARE})
-        files.replace_by(path, save, prefix)
+        try:
+            figure.savefig(png, format="png", dpi=100, metadata={"Software": SOFTWARE})
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise TrainerError(f"cannot draw {path} ({reason}); the numbers are not affected") from error
+    files.replace(path, png.getbuffer(), prefix)

@@ -7,7 +7,8 @@ another patient shows the two to be one.
 
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from trainer.errors import TrainerError
 VALIDATION_SHARE = 0.2  # ViPTT-Net §3.2
 TRIES = 100  # random orders, of which the first that gives each class to both sides is taken
 SHOWN_IDS = 3  # in a message
+SHOWN_PAIRS = 10
 SHOWN_CHARACTERS = 80  # of a value in a message
 LAYOUT = '{"train": [ids], "validation": [ids]}, optionally with "test"'
 
@@ -109,9 +111,8 @@ def check(split: Split, ids: Sequence[str], labels: np.ndarray, groups: Sequence
     number_of = {sample: number for number, sample in enumerate(ids)}
     unknown = [sample for _, sample in split.members() if sample not in number_of]
     if unknown:
-        shown = ", ".join(map(_shown, unknown[:SHOWN_IDS])) + (", …" if len(unknown) > SHOWN_IDS else "")
         raise TrainerError(
-            f"split names {len(unknown)} {_plural('id', len(unknown))} not in the cache ({shown}); "
+            f"split names {len(unknown)} {_plural('id', len(unknown))} not in the cache ({_list(unknown, SHOWN_IDS)}); "
             "remove them, or give the cache that the split was made for"
         )
     for part, sample in split.members():
@@ -119,8 +120,41 @@ def check(split: Split, ids: Sequence[str], labels: np.ndarray, groups: Sequence
             raise TrainerError(
                 f"split has {_shown(sample)} in {part!r}, which has no label in the cache; remove it, or label it"
             )
-    _check_shared(split, {sample: groups[number] for sample, number in number_of.items()}, "are of one group, {}")
-    _check_shared(split, {sample: digests[number] for sample, number in number_of.items()}, "hold the same array")
+    remedy = "put both in one part, or remove one"
+    _check_shared(split, dict(zip(ids, groups, strict=True)), "are of one group", remedy, named=True)
+    digest_of = dict(zip(ids, digests, strict=True))
+    if _shared_with_training(split, digest_of):
+        remedy = "put both in one part, remove one, or add --drop-shared, which leaves those of 'train' out"
+    _check_shared(split, digest_of, "hold the same array", remedy)
+
+
+def without_shared(
+    split: Split, ids: Sequence[str], labels: np.ndarray, digests: Sequence[str], class_names: Sequence[str]
+) -> tuple[Split, tuple[str, ...]]:
+    """`split` without the training samples whose array is in validation or test too (an equal digest), and their ids.
+
+    What else is wrong with a split is for `check` to find. Raises TrainerError where training, or a class in it, would
+    have no sample left.
+    """
+    dropped = _shared_with_training(split, dict(zip(ids, digests, strict=True)))
+    if not dropped:
+        return split, ()
+    kept = tuple(name for name in split.train if name not in {*dropped})
+    label_of = dict(zip(ids, np.asarray(labels).tolist(), strict=True))
+    lost = {label_of[name] for name in dropped} - {label_of.get(name) for name in kept}
+    if not kept or lost - {-1}:
+        what = f"of class {', '.join(repr(class_names[label]) for label in sorted(lost - {-1}))} " if kept else ""
+        raise TrainerError(
+            f"--drop-shared leaves no sample {what}to train on, because 'validation' or 'test' hold the same arrays; "
+            "move some samples of the split to 'train', or remove the others"
+        )
+    return replace(split, train=kept), dropped
+
+
+def _shared_with_training(split: Split, digest_of: Mapping[str, str]) -> tuple[str, ...]:
+    """The training ids whose array is in another part too; ids without a digest share none."""
+    others = {digest_of.get(name, "") for name in (*split.validation, *split.test)} - {""}
+    return tuple(name for name in split.train if digest_of.get(name, "") in others)
 
 
 def check_classes(split: Split, ids: Sequence[str], labels: np.ndarray, class_names: Sequence[str]) -> None:
@@ -272,19 +306,44 @@ def _supply(counts: np.ndarray, taken: np.ndarray, spare: np.ndarray, order: np.
     return True
 
 
-def _check_shared(split: Split, key_of: Mapping[str, str], relation: str) -> None:
-    """Raise TrainerError where two parts hold samples of one key; `relation` says what such samples have in common."""
-    first: dict[str, tuple[str, str]] = {}
-    for part, sample in split.members():
-        key = key_of[sample]
-        if not key:
-            continue
-        other_part, other = first.setdefault(key, (part, sample))
-        if other_part != part:
-            raise TrainerError(
-                f"split has {_shown(other)} in {other_part!r} and {_shown(sample)} in {part!r}, which "
-                f"{relation.format(_shown(key))}; put both in one part, or remove one"
-            )
+def _check_shared(split: Split, key_of: Mapping[str, str], relation: str, remedy: str, named: bool = False) -> None:
+    """Raise TrainerError where two parts hold samples of one key; `relation` says what such samples have in common.
+
+    The message has the first pairs, those with a training sample before others, each with its key where `named`.
+    """
+    pairs = _pairs(split, key_of)
+    shown = [
+        (f"{_shown(one)} in {part!r} and {_shown(other)} in {other_part!r}", _shown(key_of[one]))
+        for (part, one), (other_part, other) in islice(pairs, SHOWN_PAIRS)
+    ]
+    if len(shown) == 1:
+        ((pair, key),) = shown
+        raise TrainerError(f"split has {pair}, which {relation}{f', {key}' * named}; {remedy}")
+    if shown:
+        count = len(shown) + sum(1 for _ in pairs)
+        listed = ", ".join(f"{pair}{f' ({key})' * named}" for pair, key in shown) + ", …" * (count > len(shown))
+        raise TrainerError(f"split has {count} pairs of samples in different parts that {relation}: {listed}; {remedy}")
+
+
+def _pairs(split: Split, key_of: Mapping[str, str]) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
+    """The samples of different parts, as (part, id), that have one key."""
+    for (part, ids), (other_part, others) in combinations(split.parts.items(), 2):
+        with_key: dict[str, list[str]] = {}
+        for other in others:
+            with_key.setdefault(key_of[other], []).append(other)
+        with_key.pop("", None)
+        for one in ids:
+            for other in with_key.get(key_of[one], ()):
+                yield (part, one), (other_part, other)
+
+
+def some_of(ids: Sequence[str]) -> str:
+    """How many `ids` there are, and the first of them."""
+    return f"{len(ids)} {_plural('sample', len(ids))} ({_list(ids, SHOWN_PAIRS)})"
+
+
+def _list(ids: Sequence[str], most: int) -> str:
+    return ", ".join(map(_shown, ids[:most])) + (", …" if len(ids) > most else "")
 
 
 def _plural(noun: str, count: int) -> str:

@@ -4,18 +4,22 @@ import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from cache.pictures import own_settings
 from trainer import files
 from trainer.errors import TrainerError
 from trainer.metrics import RESAMPLES, accuracy, compare, confusion_matrix, f1, interval, kappa, resampled, score
-from trainer.report import confusion_picture, figure_text, kappa_text, remark, write_picture
+from trainer.report import add_picture, confusion_picture, figure_text, kappa_text, remark
 from trainer.run import Predicted, read_predictions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MARKUP = "|\\`*_<>[]~$&!"  # what of a name Markdown would take for its own, in a cell
 # Table 1 of the paper: kappa, then F1 by type.
@@ -75,16 +79,23 @@ def read_result(strategy: str, seed: int, run: Path) -> Result:
 
 
 def write_report(
-    folder: Path, results: Sequence[Result], pretraining: Sequence[Result] = (), frozen: bool = False
+    folder: Path,
+    results: Sequence[Result],
+    pretraining: Sequence[Result] = (),
+    frozen: bool = False,
+    note: Callable[[str], None] = lambda text: None,
 ) -> list[str]:
-    """Write report.md, table.csv and pictures into `folder`; return the lines of the report. Raises TrainerError."""
+    """Write report.md, table.csv and pictures into `folder`; return the lines of the report. Raises TrainerError.
+
+    A picture that cannot be drawn or written is a `note`.
+    """
     rows = rows_of(results)
-    write_picture(folder / "kappa.png", kappa_picture(rows))
-    for row in rows:
-        write_picture(folder / f"confusion_{_slug(row.strategy)}.png", confusion_picture(row.ensemble))
     files.write_csv(folder / "table.csv", [_flat(row) for row in rows])
     lines = list(report_lines(rows, pretraining, frozen))
     files.replace(folder / "report.md", ("\n".join(lines) + "\n").encode())
+    add_picture(folder / "kappa.png", partial(kappa_picture, rows), note)
+    for row in rows:
+        add_picture(folder / f"confusion_{_slug(row.strategy)}.png", partial(confusion_picture, row.ensemble), note)
     return lines
 
 
@@ -252,8 +263,11 @@ def _interval(ends: Sequence[float]) -> str:
     return "" if ends[0] == ends[1] else f"[{ends[0]:.2f}, {ends[1]:.2f}]"
 
 
-def kappa_picture(rows: Sequence[Row]) -> Figure:
+@own_settings()
+def kappa_picture(rows: Sequence[Row]) -> "Figure":
     """Kappa of each strategy with its interval, the seeds' own as dots, the paper's as crosses."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6.5, 3.8), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(rows))

@@ -1,6 +1,7 @@
 """The story of a run: cache → split → network → epochs → how good the best weights are."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from trainer.logs import Logged
 from trainer.metrics import score
 from trainer.networks import starting_model, trained_on
 from trainer.plan import Request, check_batch, new, resumed, split_for
-from trainer.report import confusion_picture, curves_picture, write_picture
+from trainer.report import add_picture, confusion_picture, curves_picture
 from trainer.run import Predicted, Run, begin, check_folder, check_samples, known, write_predictions, writing
 from trainer.stream import part_of
 from trainer.weights import load_model
@@ -58,14 +59,14 @@ def _train_and_score(request: Request, run: Run, whole: keras.Model, data: Data,
     found = predict(model, data.validation, data.validation_batch, data.validation_transform, request.readers)
     metrics = score(data.validation.labels, found, run.class_names)
     write_predictions(request.run, Predicted(data.validation.ids, data.validation.labels, found, run.class_names))
-    _write_results(request.run, state, metrics)
+    files.write_json(request.run / "metrics.json", metrics)
+    _draw(request.run, state, metrics, listener)
     return metrics
 
 
-def _write_results(root: Path, state: State, metrics: dict[str, Any]) -> None:
-    write_picture(root / "curves.png", curves_picture(state.history))
-    write_picture(root / "confusion.png", confusion_picture(metrics))
-    files.write_json(root / "metrics.json", metrics)
+def _draw(root: Path, state: State, metrics: dict[str, Any], listener: Listener) -> None:
+    add_picture(root / "curves.png", partial(curves_picture, state.history), listener.note)
+    add_picture(root / "confusion.png", partial(confusion_picture, metrics), listener.note)
 
 
 def _data(config: Config, cache: Cache, stored: Cache, split: splits.Split, readers: int) -> Data:

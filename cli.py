@@ -152,7 +152,7 @@ WORKERS = options(
         "--workers",
         type=click.IntRange(0),
         callback=_one_of_both,
-        help="Local processes; default: one a core, 0: this process.",
+        help="Local processes; default: one a core, fewer where memory is short; 0: this process.",
     ),
     click.option(
         "--scheduler",
@@ -306,7 +306,7 @@ def _preprocess(
     if dry_run:
         _dry_run(job, workers, as_json, quiet)
     else:
-        executor = _executor(workers, scheduler, len(job.plan.tasks), (job.source, job.root), timeout)
+        executor = _executor(workers, scheduler, len(job.plan.tasks), (job.source, job.root), timeout, quiet)
         _run(job, executor, stop_on_error, as_json, quiet)
 
 
@@ -360,19 +360,35 @@ def _run(job: "Job", executor: Any, stop_on_error: bool, as_json: bool, quiet: b
 
 @contextmanager
 def _executor(
-    workers: int | None, scheduler: str | None, tasks: int, folders: tuple[Path, ...], timeout: float | None = None
+    workers: int | None,
+    scheduler: str | None,
+    tasks: int,
+    folders: tuple[Path, ...],
+    timeout: float | None = None,
+    quiet: bool = False,
 ) -> Iterator["Executor"]:
     """The executor asked for, started when entered; no more local workers than there are tasks."""
     from pipeline import execute
 
-    if workers == 0:
+    say = _nothing if quiet else _note
+    if scheduler is not None:
+        with execute.existing_cluster(scheduler, folders, timeout, say) as run_all:
+            yield run_all
+        return
+    count = min(execute.usable_workers(workers, say), tasks)
+    if count == 0:
         yield partial(execute.serial, timeout=timeout)
-    elif scheduler is not None:
-        with execute.existing_cluster(scheduler, folders, timeout) as run_all:
-            yield run_all
     else:
-        with execute.local_cluster(min(workers or execute.default_workers(), tasks), timeout) as run_all:
+        with execute.local_cluster(count, timeout) as run_all:
             yield run_all
+
+
+def _note(line: str) -> None:
+    click.echo(printable(line), err=True)
+
+
+def _nothing(line: str) -> None:
+    """Say it to nobody."""
 
 
 # -- looking after a cache ---------------------------------------------------------------------------------------------
@@ -446,7 +462,7 @@ def repair(cache: Path, workers: int | None, scheduler: str | None, as_json: boo
     job = build.prepare_repair(cache, found)
     folders = (job.root, *(source for source in map(Path, job.attributes.sources) if source.is_dir()))
     timeout = CLIP_SECONDS if job.attributes.kind == "video" else None
-    executor = _executor(workers, scheduler, len(job.tasks), folders, timeout)
+    executor = _executor(workers, scheduler, len(job.tasks), folders, timeout, quiet)
     with Progress(len(job.tasks), quiet) as progress:
         healing = build.repair(job, executor, progress.ended)
     if as_json:

@@ -1,66 +1,51 @@
-"""Running tasks: in this process, or on Dask workers. Dask's only door.
+"""Running tasks: in this process, or on Dask workers. With `dispatch`, Dask's only door.
 
 An executor is a function `(work, tasks) -> batches of (task, result)`, in the order of completion; `work` is a
 module-level function of one task. A result is what `work` returned, or a `Lost` where that could not be had. What
 `work` raises ends the run, so `work` turns what one bad input can cause into a result.
 
-On Dask each worker has one task in flight, pinned to it. A worker that dies therefore takes one task down, and which
-one is known; that task is tried again alone, once all others are done and with nothing else running. After two
-deaths alone it is given up. A task that exceeds a time limit is given up at once, and its worker replaced.
+A local cluster runs with Dask's default settings, whatever those of the user say: they are made for another kind of
+cluster (one that demands TLS, say), or could stop this one. Dask's own watch over memory is off. It pauses a worker at
+80 % of a limit of its own reckoning, for ever where an idle worker needs more than that, and our tasks leave nothing
+behind that it could move to disk. Instead there are by default no more workers than memory allows; where it is short
+all the same, the system kills a worker, and `dispatch` knows what to do.
 """
 
 import logging
 import os
-import queue
 import signal
 import tempfile
 import threading
-import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, wait
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from concurrent.futures import Future, wait
+from contextlib import ExitStack, contextmanager, suppress
+from copy import deepcopy
 from functools import lru_cache
-from itertools import islice
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
 import cache
+from pipeline import machine
+from pipeline.dispatch import Lost as Lost
+from pipeline.dispatch import died as died
+from pipeline.dispatch import on_workers
+from pipeline.dispatch import timed_out as timed_out
 from pipeline.errors import PipelineError
 
 T = TypeVar("T")
 R = TypeVar("R")
-LIVENESS_SECONDS = 0.5  # how often to look whether the workers are still there
-NO_WORKER_SECONDS = 60.0
-RESULT_SECONDS = 10.0  # results are a few hundred bytes
-DEATHS_ALONE = 2
-HANDFUL_SECONDS, MOST_IN_HAND = 0.2, 16  # tasks go to a worker together while they take no longer than that
+FIRST_WORKER_SECONDS = 60.0
+START_SECONDS = 300.0  # for a worker to import everything, from a slow network disk, say
 # Dask's own, but for MALLOC_TRIM_THRESHOLD_: giving memory back after each slice costs 16 % of a scan's time.
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
-GIB = 1 << 30
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A task without a result, and why, for the user."""
-
-    reason: str
-
-
-def died(times: int) -> Lost:
-    return Lost(
-        f"worker died {times} times on it, twice with nothing else running, likely memory: it needs more than a worker "
-        "has; expected it to fit; use fewer --workers or a larger machine and run again"
-    )
-
-
-def timed_out(seconds: float) -> Lost:
-    return Lost(
-        f"it was not done after {seconds:g} s; expected it to end; check that it can be played, or allow more time"
-    )
-
+SETTINGS = {
+    "nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+    "scheduler.worker-ttl": None,  # a long task may hold the interpreter; a worker that dies is noticed without
+    "deploy.lost-worker-timeout": "1 day",  # a nanny whose worker takes its time to come back is not given up
+}
+# Measured with a 72 MB scan: 55 MiB here and 120 in a worker, libraries that they share counted by half or less.
+COORDINATOR_MEMORY, WORKER_MEMORY, LEAST_WORKER_MEMORY = 96 * machine.MIB, 512 * machine.MIB, 150 * machine.MIB
 
 Executor = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[list[tuple[Any, Any]]]]
 
@@ -98,24 +83,95 @@ def pin_threads() -> None:
 
 @contextmanager
 def local_cluster(workers: int, timeout: float | None = None) -> Iterator[Executor]:
-    """An executor over `workers` single-threaded processes of this machine, started now and ended with the block."""
+    """An executor over `workers` single-threaded processes of this machine, started now and ended with the block.
+
+    Raises PipelineError where they cannot be started.
+    """
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(_local_client(workers))
+        except Exception as error:  # whatever stands in the way, this process can do without
+            raise PipelineError(_start_failure(error, workers)) from error
+        remedy = "use fewer --workers (0: this process alone)"
+        yield lambda work, tasks: on_workers(client, work, tasks, timeout, remedy)
+
+
+@contextmanager
+def _local_client(workers: int) -> Iterator[Any]:
+    """A client of a new cluster on this machine."""
+    _silence()
     import dask
     from distributed import Client, LocalCluster
+    from distributed.config import defaults
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="dask-", ignore_cleanup_errors=True) as scratch:
-        with _interrupts_held(), dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
+    _allow_open_files()
+    settings = {"distributed": deepcopy(defaults["distributed"])}
+    settings |= {f"distributed.{name}": value for name, value in SETTINGS.items()}
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="dask-", ignore_cleanup_errors=True))
+        stack.enter_context(dask.config.set(settings))  # until the end: workers that are replaced need them, too
+        with _interrupts_held():
             cluster = LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
+                protocol="tcp",
                 dashboard_address="127.0.0.1:0",  # any free port, so that runs do not get in each other's way
                 local_directory=scratch,
                 silence_logs=logging.CRITICAL,
+                memory_limit=None,
+                death_timeout=START_SECONDS,
             )
-        with cluster, Client(cluster) as client:
-            yield lambda work, tasks: on_workers(client, work, tasks, timeout)
+        stack.enter_context(cluster)
+        yield stack.enter_context(Client(cluster))
+
+
+def _silence() -> None:
+    """Dask's troubles are told by us, in a line, or are none of the user's."""
+    for name in ("distributed", "tornado", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _allow_open_files() -> None:
+    """Raise this process's limit of open files as far as it may: each worker takes a dozen."""
+    with suppress(ImportError, OSError, ValueError):  # Windows; a hard limit that the system does not keep to
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _start_failure(error: BaseException, workers: int) -> str:
+    """One line on why the local workers did not start."""
+    reason = _reason(error)
+    if "failed to start worker process" in reason:
+        reason = "a worker process ended while it started"
+    limits = f" (here are {', '.join(found)})" if (found := list(_tight_limits(workers))) else ""
+    count = f"{workers} local workers" if workers > 1 else "a local worker"
+    return f"{count} cannot start: {reason}{limits}; use fewer --workers, or --workers 0 to work in this process"
+
+
+def _reason(error: BaseException) -> str:
+    """The first cause of `error`, on one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _tight_limits(workers: int) -> Iterator[str]:
+    """What on this machine is likely to keep `workers` from starting."""
+    if (memory := machine.memory()) < COORDINATOR_MEMORY + workers * LEAST_WORKER_MEMORY:
+        yield f"{memory // machine.MIB} MiB of memory"
+    with suppress(ImportError):
+        import resource
+
+        if 0 <= (files := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) < 64 + 32 * workers:
+            yield f"{files} open files allowed by `ulimit -n`"
+        if (space := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+            yield f"{space // machine.MIB} MiB of address space allowed by `ulimit -v`"
+    if hasattr(os, "statvfs") and not os.access("/dev/shm", os.W_OK):
+        yield "no writable /dev/shm"
 
 
 @contextmanager
@@ -136,14 +192,19 @@ def _interrupts_held() -> Iterator[None]:
 
 
 @contextmanager
-def existing_cluster(address: str, folders: Iterable[Path], timeout: float | None = None) -> Iterator[Executor]:
+def existing_cluster(
+    address: str, folders: Iterable[Path], timeout: float | None = None, say: Callable[[str], None] = lambda line: None
+) -> Iterator[Executor]:
     """An executor over the workers of the Dask scheduler at `address`, which must all see `folders`.
 
-    Raises PipelineError where there is no scheduler, or a worker lacks this project's version or a folder.
+    Waits for a first worker, and tells `say`. Raises PipelineError where there is no scheduler, no worker comes, or a
+    worker lacks this project's version or a folder.
     """
-    from distributed import Client
-
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _silence()
+    try:
+        from distributed import Client
+    except Exception as error:
+        raise PipelineError(f"Dask cannot be loaded: {_reason(error)}; use --workers 0 to work without it") from error
     try:
         client = Client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
@@ -152,11 +213,25 @@ def existing_cluster(address: str, folders: Iterable[Path], timeout: float | Non
             "expected an address such as tcp://host:8786; start one with `dask scheduler`"
         ) from error
     with client:
-        check_workers(client, address, [str(folder) for folder in folders])
+        _await_worker(client, address, say)
+        check_workers(client, [str(folder) for folder in folders])
         yield lambda work, tasks: on_workers(client, work, tasks, timeout)
 
 
-def check_workers(client: Any, address: str, folders: list[str]) -> None:
+def _await_worker(client: Any, address: str, say: Callable[[str], None]) -> None:
+    if client.nthreads():
+        return
+    say(f"waiting up to {FIRST_WORKER_SECONDS:.0f} s for the first worker of {address}")
+    try:
+        client.wait_for_workers(1, timeout=FIRST_WORKER_SECONDS)
+    except TimeoutError as error:
+        raise PipelineError(
+            f"the scheduler at {address} has no workers after {FIRST_WORKER_SECONDS:.0f} s; "
+            f"start some with `dask worker {address}`"
+        ) from error
+
+
+def check_workers(client: Any, folders: list[str]) -> None:
     """Raise PipelineError unless every worker has this version of the project and sees `folders`."""
 
     def inspect() -> tuple[str, list[str]]:  # nested, so that it travels by value and needs nothing installed there
@@ -171,8 +246,6 @@ def check_workers(client: Any, address: str, folders: list[str]) -> None:
         return version, [folder for folder in folders if not pathlib.Path(folder).is_dir()]
 
     found = client.run(inspect)
-    if not found:
-        raise PipelineError(f"the scheduler at {address} has no workers; start some with `dask worker {address}`")
     for worker, (version, unseen) in found.items():
         if version != cache.__version__:
             raise PipelineError(
@@ -183,165 +256,22 @@ def check_workers(client: Any, address: str, folders: list[str]) -> None:
             raise PipelineError(f"worker {worker} cannot see {unseen[0]}; expected SOURCE and CACHE on shared storage")
 
 
-def on_workers(
-    client: Any, work: Callable[[T], R], tasks: Iterable[T], timeout: float | None = None
-) -> Iterator[list[tuple[T, R | Lost]]]:
-    """Run `tasks` on the workers of `client` as the module says; `tasks` is drawn from as workers become free."""
-    run = _Run(client, work, timeout)
-    try:
-        yield from run.all(iter(tasks))
-    finally:
-        client.cancel(list(run.running), force=True)
-
-
-@dataclass
-class _Try:
-    """What one worker has in flight."""
-
-    tasks: list[Any]
-    worker: str
-    started: float
-
-
-def _each(work: Callable[[T], R], tasks: list[T]) -> list[R]:
-    return [work(task) for task in tasks]
-
-
-class _Run:
-    def __init__(self, client: Any, work: Callable[[Any], Any], timeout: float | None) -> None:
-        self.client, self.work, self.timeout = client, work, timeout
-        self.running: dict[Any, _Try] = {}  # by future
-        self.finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.deaths: Counter[int] = Counter()  # by id() of a task in `suspects`
-        self.suspects: deque[Any] = deque()
-        self.workers: set[str] = set()
-        self.hung: set[str] = set()  # workers that are being replaced
-        self.seconds = HANDFUL_SECONDS  # that a task took of late
-        self.seen_workers = self.looked = time.monotonic()
-
-    def all(self, tasks: Iterator[Any]) -> Iterator[list[tuple[Any, Any]]]:
-        self._look()
-        more = self._feed(tasks, len(self.workers))
-        while more or self.running:
-            batch = self._collect()
-            more = more and self._feed(tasks, len(self.workers))  # before the caller takes its time over the batch
-            if batch:
-                yield batch
-        while self.suspects:
-            if not self.running:
-                self._feed(iter([self.suspects[0]]), 1)
-            if batch := self._collect():
-                yield batch
-
-    def _feed(self, tasks: Iterator[Any], most: int) -> bool:
-        """Give each idle worker something to do, `most` of them; False once there is no more."""
-        busy = {trial.worker for trial in self.running.values()}
-        handful = max(1, min(MOST_IN_HAND, int(HANDFUL_SECONDS / self.seconds)))
-        for worker in sorted(self.workers - self.hung - busy)[: most - len(busy)]:
-            if not (taken := list(islice(tasks, handful))):
-                return False
-            future = self.client.submit(
-                _each, self.work, taken, workers=[worker], allow_other_workers=False, pure=False, retries=0
-            )
-            self.running[future] = _Try(taken, worker, time.monotonic())
-            future.add_done_callback(self.finished.put)
-        return True
-
-    def _collect(self) -> list[tuple[Any, Any]]:
-        """What has finished, waiting a moment where nothing has."""
-        batch = []
-        try:
-            done = [self.finished.get(timeout=LIVENESS_SECONDS)]
-            while not self.finished.empty():
-                done.append(self.finished.get())
-        except queue.Empty:
-            done = []
-        for future in done:
-            if future in self.running:
-                batch += self._result(future)
-        if time.monotonic() - self.looked > LIVENESS_SECONDS:
-            batch += self._look()
-        return batch
-
-    def _result(self, future: Any) -> list[tuple[Any, Any]]:
-        from distributed.scheduler import KilledWorker
-
-        trial = self.running.pop(future)
-        if future.status == "finished":
-            try:
-                results = future.result(timeout=RESULT_SECONDS)
-            except (TimeoutError, CancelledError):  # the worker died with the results still on it
-                return self._died(trial.tasks)
-            self.seconds = max(1e-6, (time.monotonic() - trial.started) / len(trial.tasks))
-            for task in trial.tasks:
-                self._clear(task)
-            return list(zip(trial.tasks, results, strict=True))
-        error = future.exception() if future.status == "error" else None
-        if error is None or isinstance(error, KilledWorker):
-            return self._died(trial.tasks)
-        raise error
-
-    def _look(self) -> list[tuple[Any, Any]]:
-        """Take stock of the workers; the tasks of those that are gone have died with them."""
-        self.looked = time.monotonic()
-        self.workers = set(self.client.nthreads())
-        self.hung &= self.workers
-        if self.workers - self.hung:
-            self.seen_workers = self.looked
-        elif self.looked - self.seen_workers > NO_WORKER_SECONDS:
-            raise PipelineError(
-                f"no Dask worker for {NO_WORKER_SECONDS:.0f} s; start workers and run the same command again, "
-                "it goes on where it was"
-            )
-        batch = []
-        for future, trial in list(self.running.items()):
-            if future.done():
-                continue
-            if trial.worker not in self.workers:
-                del self.running[future]
-                future.cancel()
-                batch += self._died(trial.tasks)
-            elif self.timeout and self.looked - trial.started > self.timeout:
-                del self.running[future]
-                self._replace(trial.worker)
-                batch += self._late(trial.tasks, self.timeout)
-        return batch
-
-    def _replace(self, worker: str) -> None:
-        """Have the nanny of a worker that hangs kill it and start another; without a nanny it is only left alone."""
-        self.hung.add(worker)
-        with suppress(ValueError, TimeoutError, OSError):
-            self.client.restart_workers([worker], timeout=NO_WORKER_SECONDS, raise_for_error=False)
-
-    def _late(self, tasks: list[Any], timeout: float) -> list[tuple[Any, Any]]:
-        if len(tasks) > 1:  # one of them hangs, and will show it alone; or all of a sudden they take long
-            self.seconds = HANDFUL_SECONDS
-            return self._died(tasks)
-        self._clear(tasks[0])
-        return [(tasks[0], timed_out(timeout))]
-
-    def _died(self, tasks: list[Any]) -> list[tuple[Any, Any]]:
-        lost = []
-        for task in tasks:
-            self.deaths[id(task)] += 1
-            if self.deaths[id(task)] == 1:
-                self.suspects.append(task)
-            elif self.deaths[id(task)] > DEATHS_ALONE:
-                lost.append((task, died(self.deaths[id(task)])))
-                self._clear(task)
-        return lost
-
-    def _clear(self, task: Any) -> None:
-        if self.deaths.pop(id(task), 0):
-            self.suspects = deque(suspect for suspect in self.suspects if suspect is not task)
-
-
 def default_workers() -> int:
-    """One worker a core, as far as each has 1 GiB of memory."""
-    import psutil
+    """One worker a core, as far as memory lasts; 0, this process, where it is too short for even one."""
+    left = machine.memory() - COORDINATOR_MEMORY
+    return max(1, min(machine.cores(), left // WORKER_MEMORY)) if left >= LEAST_WORKER_MEMORY else 0
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, psutil.virtual_memory().total // GIB))
+
+def usable_workers(wanted: int | None, say: Callable[[str], None]) -> int:
+    """The number of workers `wanted`, or the default for None; tells `say` where memory is too short for them."""
+    memory, default = machine.memory(), default_workers()
+    here = f"{memory // machine.MIB} MiB of memory may be used here"
+    if wanted is None and default == 0:
+        say(f"{here}, too little for a worker process: working in this one, where a decoder that crashes ends the run")
+    least = COORDINATOR_MEMORY + (wanted or 0) * LEAST_WORKER_MEMORY
+    if wanted and memory < least:
+        say(f"{here}, and --workers {wanted} take {least // machine.MIB} or more: if they are killed, use fewer")
+    return default if wanted is None else wanted
 
 
 def peak_memory() -> int:

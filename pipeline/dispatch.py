@@ -29,6 +29,7 @@ HEARTBEAT_SECONDS = 20.0  # what a worker said longer ago is out of date
 RESULT_SECONDS = 10.0  # results are a few hundred bytes
 REPLACE_SECONDS = 10.0  # to wait at the end for hung workers to be killed
 DEATHS_ALONE = 2
+REMEDY = "start workers that have enough memory (`dask worker --memory-limit`)"
 HANDFUL_SECONDS, MOST_IN_HAND = 0.2, 16  # tasks go to a worker together while they take no longer than that
 
 
@@ -66,7 +67,7 @@ def overdue(trial: Try, now: float, timeout: float | None) -> bool:
 
 
 def on_workers(
-    client: Any, work: Callable[[T], R], tasks: Iterable[T], timeout: float | None = None, remedy: str = "start workers"
+    client: Any, work: Callable[[T], R], tasks: Iterable[T], timeout: float | None = None, remedy: str = REMEDY
 ) -> Iterator[list[tuple[T, R | Lost]]]:
     """Run `tasks` on the workers of `client` as the module says; `tasks` is drawn from as workers become free.
 
@@ -261,8 +262,7 @@ class _Run:
             worker = min(waiting)
             raise PipelineError(
                 f"the Dask workers have begun nothing for {IDLE_SECONDS:.0f} s; worker {worker} is {idle[worker]}; "
-                f"give it more memory (`dask worker --memory-limit`) or {self.remedy}, and run the same command again: "
-                "what is done is kept"
+                f"{self.remedy} and run the same command again: what is done is kept"
             )
 
     def _died(self, tasks: list[Any]) -> list[tuple[Any, Any]]:

@@ -14,6 +14,8 @@ all the same, the system kills a worker, and `dispatch` knows what to do.
 import logging
 import os
 import signal
+import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -46,6 +48,8 @@ SETTINGS = {
 }
 # Measured with a 72 MB scan: 55 MiB here and 120 in a worker, libraries that they share counted by half or less.
 COORDINATOR_MEMORY, WORKER_MEMORY, LEAST_WORKER_MEMORY = 96 * machine.MIB, 512 * machine.MIB, 150 * machine.MIB
+WORKER_ADDRESS_SPACE = 800 * machine.MIB  # half a GiB is mapped once all is imported, threads and data come to that
+OPEN_FILES, OPEN_FILES_OF_WORKER = 64, 32
 
 Executor = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[list[tuple[Any, Any]]]]
 
@@ -87,31 +91,46 @@ def local_cluster(workers: int, timeout: float | None = None) -> Iterator[Execut
 
     Raises PipelineError where they cannot be started.
     """
+    distributed = _load_distributed()
     with ExitStack() as stack:
         try:
-            client = stack.enter_context(_local_client(workers))
+            client = stack.enter_context(_local_client(distributed, workers))
         except Exception as error:  # whatever stands in the way, this process can do without
             raise PipelineError(_start_failure(error, workers)) from error
-        remedy = "use fewer --workers (0: this process alone)"
+        remedy = f"use fewer --workers, or --workers 0 to work in this process{_tight_limits(workers)},"
         yield lambda work, tasks: on_workers(client, work, tasks, timeout, remedy)
 
 
+def _load_distributed() -> Any:
+    """Dask's module, which reads its settings when it is imported. Raises PipelineError where it cannot be."""
+    try:
+        import distributed
+    except Exception as error:
+        raise PipelineError(
+            f"Dask cannot be loaded: {_cause(error)}; check its settings (~/.config/dask, variables DASK_…), "
+            "or use --workers 0 to work without it"
+        ) from error
+    for name in ("distributed", "tornado", "asyncio"):  # their troubles are told by us, in a line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return distributed
+
+
 @contextmanager
-def _local_client(workers: int) -> Iterator[Any]:
+def _local_client(distributed: Any, workers: int) -> Iterator[Any]:
     """A client of a new cluster on this machine."""
-    _silence()
     import dask
-    from distributed import Client, LocalCluster
     from distributed.config import defaults
 
     _allow_open_files()
+    with socket.create_server(("127.0.0.1", 0)) as server:  # Dask would try for a minute
+        socket.create_connection(server.getsockname(), timeout=10).close()
     settings = {"distributed": deepcopy(defaults["distributed"])}
     settings |= {f"distributed.{name}": value for name, value in SETTINGS.items()}
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="dask-", ignore_cleanup_errors=True))
         stack.enter_context(dask.config.set(settings))  # until the end: workers that are replaced need them, too
         with _interrupts_held():
-            cluster = LocalCluster(
+            cluster = distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
@@ -122,15 +141,10 @@ def _local_client(workers: int) -> Iterator[Any]:
                 silence_logs=logging.CRITICAL,
                 memory_limit=None,
                 death_timeout=START_SECONDS,
+                preload=["pipeline.build"],  # so that what cannot be imported shows now, and takes no task's time
             )
         stack.enter_context(cluster)
-        yield stack.enter_context(Client(cluster))
-
-
-def _silence() -> None:
-    """Dask's troubles are told by us, in a line, or are none of the user's."""
-    for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        yield stack.enter_context(distributed.Client(cluster))
 
 
 def _allow_open_files() -> None:
@@ -144,34 +158,32 @@ def _allow_open_files() -> None:
 
 def _start_failure(error: BaseException, workers: int) -> str:
     """One line on why the local workers did not start."""
-    reason = _reason(error)
-    if "failed to start worker process" in reason:
-        reason = "a worker process ended while it started"
-    limits = f" (here are {', '.join(found)})" if (found := list(_tight_limits(workers))) else ""
+    cause = _cause(error)
+    if cause.startswith("AssertionError") or "failed to start worker process" in cause:  # Dask's, who knows no more
+        cause = "a worker process ended while it started"
     count = f"{workers} local workers" if workers > 1 else "a local worker"
-    return f"{count} cannot start: {reason}{limits}; use fewer --workers, or --workers 0 to work in this process"
+    return f"{count} cannot start: {cause}{_tight_limits(workers)}; use --workers 0 to work in this process"
 
 
-def _reason(error: BaseException) -> str:
+def _cause(error: BaseException) -> str:
     """The first cause of `error`, on one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _tight_limits(workers: int) -> Iterator[str]:
-    """What on this machine is likely to keep `workers` from starting."""
-    if (memory := machine.memory()) < COORDINATOR_MEMORY + workers * LEAST_WORKER_MEMORY:
-        yield f"{memory // machine.MIB} MiB of memory"
+def _tight_limits(workers: int) -> str:
+    """What on this machine is likely to keep `workers` from starting, in parentheses; empty where nothing is."""
+    found = [] if workers <= most_workers() else [_memory_here()]
     with suppress(ImportError):
         import resource
 
-        if 0 <= (files := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) < 64 + 32 * workers:
-            yield f"{files} open files allowed by `ulimit -n`"
-        if (space := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
-            yield f"{space // machine.MIB} MiB of address space allowed by `ulimit -v`"
-    if hasattr(os, "statvfs") and not os.access("/dev/shm", os.W_OK):
-        yield "no writable /dev/shm"
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if 0 <= files < OPEN_FILES + workers * OPEN_FILES_OF_WORKER:
+            found.append(f"{files} open files (`ulimit -n`)")
+    if sys.platform == "linux" and not os.access("/dev/shm", os.W_OK):
+        found.append("no writable /dev/shm")
+    return f" (limits here: {', '.join(found)})" if found else ""
 
 
 @contextmanager
@@ -200,13 +212,9 @@ def existing_cluster(
     Waits for a first worker, and tells `say`. Raises PipelineError where there is no scheduler, no worker comes, or a
     worker lacks this project's version or a folder.
     """
-    _silence()
+    distributed = _load_distributed()
     try:
-        from distributed import Client
-    except Exception as error:
-        raise PipelineError(f"Dask cannot be loaded: {_reason(error)}; use --workers 0 to work without it") from error
-    try:
-        client = Client(address, timeout="10s", set_as_default=False)
+        client = distributed.Client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise PipelineError(
             f"no Dask scheduler answers at {address} ({type(error).__name__}); "
@@ -258,20 +266,31 @@ def check_workers(client: Any, folders: list[str]) -> None:
 
 def default_workers() -> int:
     """One worker a core, as far as memory lasts; 0, this process, where it is too short for even one."""
-    left = machine.memory() - COORDINATOR_MEMORY
-    return max(1, min(machine.cores(), left // WORKER_MEMORY)) if left >= LEAST_WORKER_MEMORY else 0
+    roomy = (machine.memory() - COORDINATOR_MEMORY) // WORKER_MEMORY
+    return min(machine.cores(), max(roomy, 1), most_workers())
+
+
+def most_workers() -> int:
+    """As many workers as there is memory for."""
+    space = machine.address_space()
+    if space is not None and space < WORKER_ADDRESS_SPACE:
+        return 0
+    return max(0, machine.memory() - COORDINATOR_MEMORY) // LEAST_WORKER_MEMORY
 
 
 def usable_workers(wanted: int | None, say: Callable[[str], None]) -> int:
-    """The number of workers `wanted`, or the default for None; tells `say` where memory is too short for them."""
-    memory, default = machine.memory(), default_workers()
-    here = f"{memory // machine.MIB} MiB of memory may be used here"
-    if wanted is None and default == 0:
-        say(f"{here}, too little for a worker process: working in this one, where a decoder that crashes ends the run")
-    least = COORDINATOR_MEMORY + (wanted or 0) * LEAST_WORKER_MEMORY
-    if wanted and memory < least:
-        say(f"{here}, and --workers {wanted} take {least // machine.MIB} or more: if they are killed, use fewer")
-    return default if wanted is None else wanted
+    """The number of workers `wanted`, or the default for None; fewer, which `say` is told, where memory is short."""
+    most = most_workers()
+    if (1 if wanted is None else wanted) > most:
+        where = {0: "in this process", 1: "with 1 worker process"}.get(most, f"with {most} worker processes")
+        say(f"working {where}: there are {_memory_here()}")
+    return default_workers() if wanted is None else min(wanted, most)
+
+
+def _memory_here() -> str:
+    space = machine.address_space()
+    limit = "" if space is None else f" and {space // machine.MIB} MiB of address space (`ulimit -v`)"
+    return f"{machine.memory() // machine.MIB} MiB of memory{limit}"
 
 
 def peak_memory() -> int:

@@ -39,6 +39,16 @@ def memory(root: Path = HERE, environment: Mapping[str, str] = os.environ) -> in
     return int(min(limits))
 
 
+def address_space() -> int | None:
+    """Bytes of address space that each process may have (`ulimit -v`); None where that is not limited."""
+    with suppress(ImportError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        return None if limit == resource.RLIM_INFINITY else limit
+    return None
+
+
 def _physical(root: Path) -> list[float]:
     for line in _text(root / "proc/meminfo").splitlines():
         if line.startswith("MemTotal:"):

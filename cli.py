@@ -335,11 +335,14 @@ def _dry_run(job: "Job", workers: int | None, as_json: bool, quiet: bool) -> Non
     """Say what a prepared job would do; wrong labels show in the exit code as after the run itself."""
     from pipeline import build, execute, report
 
-    workers = max(1, min(execute.default_workers() if workers is None else workers, len(job.plan.tasks)))
+    count = execute.usable_workers(workers, _nothing if quiet else _note)
+    count = max(1, min(count, len(job.plan.tasks)))
+    sample = build.estimate(job)
     if as_json:
-        _say_json(report.plan_json(job, workers, build.estimate(job)))
+        _say_json(report.plan_json(job, count, sample))
     elif not quiet:
-        _say(report.plan_lines(job, workers, build.estimate(job)))
+        _say(report.plan_lines(job, count, sample))
+        _say(execute.too_large(count, sample.memory) if sample else ())
     if job.labels.wrong:
         click.get_current_context().exit(QUARANTINED)
 

@@ -11,6 +11,8 @@ behind that it could move to disk. Instead there are by default no more workers 
 all the same, the system kills a worker, and `dispatch` knows what to do.
 """
 
+import atexit
+import ctypes
 import logging
 import os
 import signal
@@ -37,7 +39,8 @@ from pipeline.errors import PipelineError
 
 T = TypeVar("T")
 R = TypeVar("R")
-FIRST_WORKER_SECONDS = 60.0
+CONNECT_SECONDS, FIRST_WORKER_SECONDS = 10.0, 60.0  # to a scheduler
+STOP_SECONDS = 1.0
 START_SECONDS = 300.0  # for a worker to import everything, from a slow network disk, say
 # Dask's own, but for MALLOC_TRIM_THRESHOLD_: giving memory back after each slice costs 16 % of a scan's time.
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
@@ -57,7 +60,8 @@ Executor = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[list[tuple[A
 def serial(
     work: Callable[[T], R], tasks: Iterable[T], timeout: float | None = None
 ) -> Iterator[list[tuple[T, R | Lost]]]:
-    """One task after the other, in this process. One that exceeds `timeout` seconds is left behind in its thread."""
+    """One task after the other, in this process. One that exceeds `timeout` seconds is stopped as soon as it returns to
+    Python, and left behind in its thread until then. Only a worker can end a task that holds the interpreter."""
     for task in tasks:
         yield [(task, work(task) if timeout is None else _limited(work, task, timeout))]
 
@@ -71,8 +75,21 @@ def _limited(work: Callable[[T], R], task: T, timeout: float) -> R | Lost:
         except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
             future.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
-    return future.result() if wait([future], timeout).done else timed_out(timeout)
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    if wait([future], timeout).done:
+        return future.result()
+    _stop(thread)
+    return timed_out(timeout)
+
+
+def _stop(thread: threading.Thread) -> None:
+    """Raise SystemExit in `thread`, and give it a moment before this process ends.
+
+    A thread that comes back from C++ into an interpreter that is being taken down would abort the process.
+    """
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+    atexit.register(thread.join, STOP_SECONDS)
 
 
 @lru_cache(maxsize=1)
@@ -214,7 +231,7 @@ def existing_cluster(
     """
     distributed = _load_distributed()
     try:
-        client = distributed.Client(address, timeout="10s", set_as_default=False)
+        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise PipelineError(
             f"no Dask scheduler answers at {address} ({type(error).__name__}); "
@@ -285,6 +302,13 @@ def usable_workers(wanted: int | None, say: Callable[[str], None]) -> int:
         where = {0: "in this process", 1: "with 1 worker process"}.get(most, f"with {most} worker processes")
         say(f"working {where}: there are {_memory_here()}")
     return default_workers() if wanted is None else min(wanted, most)
+
+
+def too_large(workers: int, each: int) -> Iterator[str]:
+    """A line where `workers` that take `each` bytes do not fit into memory."""
+    if (needed := COORDINATOR_MEMORY + workers * each) > machine.memory():
+        needs = f"{workers} {'workers need' if workers > 1 else 'worker needs'} about {needed // machine.MIB} MiB"
+        yield f"{needs}; there are {_memory_here()}: use fewer --workers"
 
 
 def _memory_here() -> str:

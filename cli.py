@@ -165,7 +165,7 @@ WORKERS = options(
         "--workers",
         type=click.IntRange(0),
         callback=_one_of_both,
-        help="Local processes; default: one a core, 0: this process.",
+        help="Local processes; default: one a core, fewer where memory is short; 0: this process.",
     ),
     click.option(
         "--scheduler",
@@ -334,7 +334,7 @@ def _preprocess(
     if dry_run:
         _dry_run(job, workers, as_json, quiet)
     else:
-        executor = _executor(workers, scheduler, len(job.plan.tasks), (job.source, job.root), timeout)
+        executor = _executor(workers, scheduler, len(job.plan.tasks), (job.source, job.root), timeout, quiet)
         _run(job, executor, stop_on_error, as_json, quiet)
 
 
@@ -368,11 +368,14 @@ def _dry_run(job: "Job", workers: int | None, as_json: bool, quiet: bool) -> Non
     """Say what a prepared job would do; wrong labels show in the exit code as after the run itself."""
     from pipeline import build, execute, report
 
-    workers = max(1, min(execute.default_workers() if workers is None else workers, len(job.plan.tasks)))
+    count = execute.usable_workers(workers, _nothing if quiet else _note)
+    count = max(1, min(count, len(job.plan.tasks)))
+    sample = build.estimate(job)
     if as_json:
-        _say_json(report.plan_json(job, workers, build.estimate(job)))
+        _say_json(report.plan_json(job, count, sample))
     elif not quiet:
-        _say(report.plan_lines(job, workers, build.estimate(job)))
+        _say(report.plan_lines(job, count, sample))
+        _say(execute.too_large(count, sample.memory) if sample else ())
     if job.labels.wrong:
         click.get_current_context().exit(QUARANTINED)
 
@@ -393,19 +396,35 @@ def _run(job: "Job", executor: Any, stop_on_error: bool, as_json: bool, quiet: b
 
 @contextmanager
 def _executor(
-    workers: int | None, scheduler: str | None, tasks: int, folders: tuple[Path, ...], timeout: float | None = None
+    workers: int | None,
+    scheduler: str | None,
+    tasks: int,
+    folders: tuple[Path, ...],
+    timeout: float | None = None,
+    quiet: bool = False,
 ) -> Iterator["Executor"]:
     """The executor asked for, started when entered; no more local workers than there are tasks."""
     from pipeline import execute
 
-    if workers == 0:
+    say = _nothing if quiet else _note
+    if scheduler is not None:
+        with execute.existing_cluster(scheduler, folders, timeout, say) as run_all:
+            yield run_all
+        return
+    count = min(execute.usable_workers(workers, say), tasks)
+    if count == 0:
         yield partial(execute.serial, timeout=timeout)
-    elif scheduler is not None:
-        with execute.existing_cluster(scheduler, folders, timeout) as run_all:
-            yield run_all
     else:
-        with execute.local_cluster(min(workers or execute.default_workers(), tasks), timeout) as run_all:
+        with execute.local_cluster(count, timeout) as run_all:
             yield run_all
+
+
+def _note(line: str) -> None:
+    click.echo(printable(line), err=True)
+
+
+def _nothing(line: str) -> None:
+    """Say it to nobody."""
 
 
 # -- looking after a cache ---------------------------------------------------------------------------------------------
@@ -516,7 +535,7 @@ def repair(cache: Path, workers: int | None, scheduler: str | None, as_json: boo
     job = build.prepare_repair(cache, found)
     folders = (job.root, *(source for source in map(Path, job.attributes.sources) if source.is_dir()))
     timeout = CLIP_SECONDS if job.attributes.kind == "video" else None
-    executor = _executor(workers, scheduler, len(job.tasks), folders, timeout)
+    executor = _executor(workers, scheduler, len(job.tasks), folders, timeout, quiet)
     with Progress(len(job.tasks), quiet) as progress:
         healing = build.repair(job, executor, progress.ended)
     if as_json:

@@ -1,66 +1,58 @@
-"""Running tasks: in this process, or on Dask workers. Dask's only door.
+"""Running tasks: in this process, or on Dask workers. With `dispatch`, Dask's only door.
 
 An executor is a function `(work, tasks) -> batches of (task, result)`, in the order of completion; `work` is a
 module-level function of one task. A result is what `work` returned, or a `Lost` where that could not be had. What
 `work` raises ends the run, so `work` turns what one bad input can cause into a result.
 
-On Dask each worker has one task in flight, pinned to it. A worker that dies therefore takes one task down, and which
-one is known; that task is tried again alone, once all others are done and with nothing else running. After two
-deaths alone it is given up. A task that exceeds a time limit is given up at once, and its worker replaced.
+A local cluster runs with Dask's default settings, whatever those of the user say: they are made for another kind of
+cluster (one that demands TLS, say), or could stop this one. Dask's own watch over memory is off. It pauses a worker at
+80 % of a limit of its own reckoning, for ever where an idle worker needs more than that, and our tasks leave nothing
+behind that it could move to disk. Instead there are by default no more workers than memory allows; where it is short
+all the same, the system kills a worker, and `dispatch` knows what to do.
 """
 
+import atexit
+import ctypes
 import logging
 import os
-import queue
 import signal
+import socket
+import sys
 import tempfile
 import threading
-import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, wait
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from concurrent.futures import Future, wait
+from contextlib import ExitStack, contextmanager, suppress
+from copy import deepcopy
 from functools import lru_cache
-from itertools import islice
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
 import cache
+from pipeline import machine
+from pipeline.dispatch import Lost as Lost
+from pipeline.dispatch import died as died
+from pipeline.dispatch import on_workers
+from pipeline.dispatch import timed_out as timed_out
 from pipeline.errors import PipelineError
 
 T = TypeVar("T")
 R = TypeVar("R")
-LIVENESS_SECONDS = 0.5  # how often to look whether the workers are still there
-NO_WORKER_SECONDS = 60.0
-RESULT_SECONDS = 10.0  # results are a few hundred bytes
-DEATHS_ALONE = 2
-HANDFUL_SECONDS, MOST_IN_HAND = 0.2, 16  # tasks go to a worker together while they take no longer than that
+CONNECT_SECONDS, FIRST_WORKER_SECONDS = 10.0, 60.0  # to a scheduler
+STOP_SECONDS = 1.0
+START_SECONDS = 300.0  # for a worker to import everything, from a slow network disk, say
 # Dask's own, but for MALLOC_TRIM_THRESHOLD_: giving memory back after each slice costs 16 % of a scan's time.
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
-GIB = 1 << 30
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A task without a result, and why, for the user."""
-
-    reason: str
-
-
-def died(times: int) -> Lost:
-    return Lost(
-        f"worker died {times} times on it, twice with nothing else running, likely memory: it needs more than a worker "
-        "has; expected it to fit; use fewer --workers or a larger machine and run again"
-    )
-
-
-def timed_out(seconds: float) -> Lost:
-    return Lost(
-        f"it was not done after {seconds:g} s; expected it to end; check that it can be played, or allow more time"
-    )
-
+SETTINGS = {
+    "nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+    "scheduler.worker-ttl": None,  # a long task may hold the interpreter; a worker that dies is noticed without
+    "deploy.lost-worker-timeout": "1 day",  # a nanny whose worker takes its time to come back is not given up
+}
+# Measured with a 72 MB scan: 55 MiB here and 120 in a worker, libraries that they share counted by half or less.
+COORDINATOR_MEMORY, WORKER_MEMORY, LEAST_WORKER_MEMORY = 96 * machine.MIB, 512 * machine.MIB, 150 * machine.MIB
+WORKER_ADDRESS_SPACE = 800 * machine.MIB  # half a GiB is mapped once all is imported, threads and data come to that
+OPEN_FILES, OPEN_FILES_OF_WORKER = 64, 32
 
 Executor = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[list[tuple[Any, Any]]]]
 
@@ -68,7 +60,8 @@ Executor = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[list[tuple[A
 def serial(
     work: Callable[[T], R], tasks: Iterable[T], timeout: float | None = None
 ) -> Iterator[list[tuple[T, R | Lost]]]:
-    """One task after the other, in this process. One that exceeds `timeout` seconds is left behind in its thread."""
+    """One task after the other, in this process. One that exceeds `timeout` seconds is stopped as soon as it returns to
+    Python, and left behind in its thread until then. Only a worker can end a task that holds the interpreter."""
     for task in tasks:
         yield [(task, work(task) if timeout is None else _limited(work, task, timeout))]
 
@@ -82,8 +75,21 @@ def _limited(work: Callable[[T], R], task: T, timeout: float) -> R | Lost:
         except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
             future.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
-    return future.result() if wait([future], timeout).done else timed_out(timeout)
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    if wait([future], timeout).done:
+        return future.result()
+    _stop(thread)
+    return timed_out(timeout)
+
+
+def _stop(thread: threading.Thread) -> None:
+    """Raise SystemExit in `thread`, and give it a moment before this process ends.
+
+    A thread that comes back from C++ into an interpreter that is being taken down would abort the process.
+    """
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+    atexit.register(thread.join, STOP_SECONDS)
 
 
 @lru_cache(maxsize=1)
@@ -98,24 +104,103 @@ def pin_threads() -> None:
 
 @contextmanager
 def local_cluster(workers: int, timeout: float | None = None) -> Iterator[Executor]:
-    """An executor over `workers` single-threaded processes of this machine, started now and ended with the block."""
-    import dask
-    from distributed import Client, LocalCluster
+    """An executor over `workers` single-threaded processes of this machine, started now and ended with the block.
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="dask-", ignore_cleanup_errors=True) as scratch:
-        with _interrupts_held(), dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}):
-            cluster = LocalCluster(
+    Raises PipelineError where they cannot be started.
+    """
+    distributed = _load_distributed()
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(_local_client(distributed, workers))
+        except Exception as error:  # whatever stands in the way, this process can do without
+            raise PipelineError(_start_failure(error, workers)) from error
+        remedy = f"use fewer --workers, or --workers 0 to work in this process{_tight_limits(workers)},"
+        yield lambda work, tasks: on_workers(client, work, tasks, timeout, remedy)
+
+
+def _load_distributed() -> Any:
+    """Dask's module, which reads its settings when it is imported. Raises PipelineError where it cannot be."""
+    try:
+        import distributed
+    except Exception as error:
+        raise PipelineError(
+            f"Dask cannot be loaded: {_cause(error)}; check its settings (~/.config/dask, variables DASK_…), "
+            "or use --workers 0 to work without it"
+        ) from error
+    for name in ("distributed", "tornado", "asyncio"):  # their troubles are told by us, in a line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return distributed
+
+
+@contextmanager
+def _local_client(distributed: Any, workers: int) -> Iterator[Any]:
+    """A client of a new cluster on this machine."""
+    import dask
+    from distributed.config import defaults
+
+    _allow_open_files()
+    with socket.create_server(("127.0.0.1", 0)) as server:  # Dask would try for a minute
+        socket.create_connection(server.getsockname(), timeout=10).close()
+    settings = {"distributed": deepcopy(defaults["distributed"])}
+    settings |= {f"distributed.{name}": value for name, value in SETTINGS.items()}
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="dask-", ignore_cleanup_errors=True))
+        stack.enter_context(dask.config.set(settings))  # until the end: workers that are replaced need them, too
+        with _interrupts_held():
+            cluster = distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
+                protocol="tcp",
                 dashboard_address="127.0.0.1:0",  # any free port, so that runs do not get in each other's way
                 local_directory=scratch,
                 silence_logs=logging.CRITICAL,
+                memory_limit=None,
+                death_timeout=START_SECONDS,
+                preload=["pipeline.build"],  # so that what cannot be imported shows now, and takes no task's time
             )
-        with cluster, Client(cluster) as client:
-            yield lambda work, tasks: on_workers(client, work, tasks, timeout)
+        stack.enter_context(cluster)
+        yield stack.enter_context(distributed.Client(cluster))
+
+
+def _allow_open_files() -> None:
+    """Raise this process's limit of open files as far as it may: each worker takes a dozen."""
+    with suppress(ImportError, OSError, ValueError):  # Windows; a hard limit that the system does not keep to
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _start_failure(error: BaseException, workers: int) -> str:
+    """One line on why the local workers did not start."""
+    cause = _cause(error)
+    if cause.startswith("AssertionError") or "failed to start worker process" in cause:  # Dask's, who knows no more
+        cause = "a worker process ended while it started"
+    count = f"{workers} local workers" if workers > 1 else "a local worker"
+    return f"{count} cannot start: {cause}{_tight_limits(workers)}; use --workers 0 to work in this process"
+
+
+def _cause(error: BaseException) -> str:
+    """The first cause of `error`, on one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _tight_limits(workers: int) -> str:
+    """What on this machine is likely to keep `workers` from starting, in parentheses; empty where nothing is."""
+    found = [] if workers <= most_workers() else [_memory_here()]
+    with suppress(ImportError):
+        import resource
+
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if 0 <= files < OPEN_FILES + workers * OPEN_FILES_OF_WORKER:
+            found.append(f"{files} open files (`ulimit -n`)")
+    if sys.platform == "linux" and not os.access("/dev/shm", os.W_OK):
+        found.append("no writable /dev/shm")
+    return f" (limits here: {', '.join(found)})" if found else ""
 
 
 @contextmanager
@@ -136,27 +221,42 @@ def _interrupts_held() -> Iterator[None]:
 
 
 @contextmanager
-def existing_cluster(address: str, folders: Iterable[Path], timeout: float | None = None) -> Iterator[Executor]:
+def existing_cluster(
+    address: str, folders: Iterable[Path], timeout: float | None = None, say: Callable[[str], None] = lambda line: None
+) -> Iterator[Executor]:
     """An executor over the workers of the Dask scheduler at `address`, which must all see `folders`.
 
-    Raises PipelineError where there is no scheduler, or a worker lacks this project's version or a folder.
+    Waits for a first worker, and tells `say`. Raises PipelineError where there is no scheduler, no worker comes, or a
+    worker lacks this project's version or a folder.
     """
-    from distributed import Client
-
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    distributed = _load_distributed()
     try:
-        client = Client(address, timeout="10s", set_as_default=False)
+        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise PipelineError(
             f"no Dask scheduler answers at {address} ({type(error).__name__}); "
             "expected an address such as tcp://host:8786; start one with `dask scheduler`"
         ) from error
     with client:
-        check_workers(client, address, [str(folder) for folder in folders])
+        _await_worker(client, address, say)
+        check_workers(client, [str(folder) for folder in folders])
         yield lambda work, tasks: on_workers(client, work, tasks, timeout)
 
 
-def check_workers(client: Any, address: str, folders: list[str]) -> None:
+def _await_worker(client: Any, address: str, say: Callable[[str], None]) -> None:
+    if client.nthreads():
+        return
+    say(f"waiting up to {FIRST_WORKER_SECONDS:.0f} s for the first worker of {address}")
+    try:
+        client.wait_for_workers(1, timeout=FIRST_WORKER_SECONDS)
+    except TimeoutError as error:
+        raise PipelineError(
+            f"the scheduler at {address} has no workers after {FIRST_WORKER_SECONDS:.0f} s; "
+            f"start some with `dask worker {address}`"
+        ) from error
+
+
+def check_workers(client: Any, folders: list[str]) -> None:
     """Raise PipelineError unless every worker has this version of the project and sees `folders`."""
 
     def inspect() -> tuple[str, list[str]]:  # nested, so that it travels by value and needs nothing installed there
@@ -171,8 +271,6 @@ def check_workers(client: Any, address: str, folders: list[str]) -> None:
         return version, [folder for folder in folders if not pathlib.Path(folder).is_dir()]
 
     found = client.run(inspect)
-    if not found:
-        raise PipelineError(f"the scheduler at {address} has no workers; start some with `dask worker {address}`")
     for worker, (version, unseen) in found.items():
         if version != cache.__version__:
             raise PipelineError(
@@ -183,165 +281,40 @@ def check_workers(client: Any, address: str, folders: list[str]) -> None:
             raise PipelineError(f"worker {worker} cannot see {unseen[0]}; expected SOURCE and CACHE on shared storage")
 
 
-def on_workers(
-    client: Any, work: Callable[[T], R], tasks: Iterable[T], timeout: float | None = None
-) -> Iterator[list[tuple[T, R | Lost]]]:
-    """Run `tasks` on the workers of `client` as the module says; `tasks` is drawn from as workers become free."""
-    run = _Run(client, work, timeout)
-    try:
-        yield from run.all(iter(tasks))
-    finally:
-        client.cancel(list(run.running), force=True)
-
-
-@dataclass
-class _Try:
-    """What one worker has in flight."""
-
-    tasks: list[Any]
-    worker: str
-    started: float
-
-
-def _each(work: Callable[[T], R], tasks: list[T]) -> list[R]:
-    return [work(task) for task in tasks]
-
-
-class _Run:
-    def __init__(self, client: Any, work: Callable[[Any], Any], timeout: float | None) -> None:
-        self.client, self.work, self.timeout = client, work, timeout
-        self.running: dict[Any, _Try] = {}  # by future
-        self.finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.deaths: Counter[int] = Counter()  # by id() of a task in `suspects`
-        self.suspects: deque[Any] = deque()
-        self.workers: set[str] = set()
-        self.hung: set[str] = set()  # workers that are being replaced
-        self.seconds = HANDFUL_SECONDS  # that a task took of late
-        self.seen_workers = self.looked = time.monotonic()
-
-    def all(self, tasks: Iterator[Any]) -> Iterator[list[tuple[Any, Any]]]:
-        self._look()
-        more = self._feed(tasks, len(self.workers))
-        while more or self.running:
-            batch = self._collect()
-            more = more and self._feed(tasks, len(self.workers))  # before the caller takes its time over the batch
-            if batch:
-                yield batch
-        while self.suspects:
-            if not self.running:
-                self._feed(iter([self.suspects[0]]), 1)
-            if batch := self._collect():
-                yield batch
-
-    def _feed(self, tasks: Iterator[Any], most: int) -> bool:
-        """Give each idle worker something to do, `most` of them; False once there is no more."""
-        busy = {trial.worker for trial in self.running.values()}
-        handful = max(1, min(MOST_IN_HAND, int(HANDFUL_SECONDS / self.seconds)))
-        for worker in sorted(self.workers - self.hung - busy)[: most - len(busy)]:
-            if not (taken := list(islice(tasks, handful))):
-                return False
-            future = self.client.submit(
-                _each, self.work, taken, workers=[worker], allow_other_workers=False, pure=False, retries=0
-            )
-            self.running[future] = _Try(taken, worker, time.monotonic())
-            future.add_done_callback(self.finished.put)
-        return True
-
-    def _collect(self) -> list[tuple[Any, Any]]:
-        """What has finished, waiting a moment where nothing has."""
-        batch = []
-        try:
-            done = [self.finished.get(timeout=LIVENESS_SECONDS)]
-            while not self.finished.empty():
-                done.append(self.finished.get())
-        except queue.Empty:
-            done = []
-        for future in done:
-            if future in self.running:
-                batch += self._result(future)
-        if time.monotonic() - self.looked > LIVENESS_SECONDS:
-            batch += self._look()
-        return batch
-
-    def _result(self, future: Any) -> list[tuple[Any, Any]]:
-        from distributed.scheduler import KilledWorker
-
-        trial = self.running.pop(future)
-        if future.status == "finished":
-            try:
-                results = future.result(timeout=RESULT_SECONDS)
-            except (TimeoutError, CancelledError):  # the worker died with the results still on it
-                return self._died(trial.tasks)
-            self.seconds = max(1e-6, (time.monotonic() - trial.started) / len(trial.tasks))
-            for task in trial.tasks:
-                self._clear(task)
-            return list(zip(trial.tasks, results, strict=True))
-        error = future.exception() if future.status == "error" else None
-        if error is None or isinstance(error, KilledWorker):
-            return self._died(trial.tasks)
-        raise error
-
-    def _look(self) -> list[tuple[Any, Any]]:
-        """Take stock of the workers; the tasks of those that are gone have died with them."""
-        self.looked = time.monotonic()
-        self.workers = set(self.client.nthreads())
-        self.hung &= self.workers
-        if self.workers - self.hung:
-            self.seen_workers = self.looked
-        elif self.looked - self.seen_workers > NO_WORKER_SECONDS:
-            raise PipelineError(
-                f"no Dask worker for {NO_WORKER_SECONDS:.0f} s; start workers and run the same command again, "
-                "it goes on where it was"
-            )
-        batch = []
-        for future, trial in list(self.running.items()):
-            if future.done():
-                continue
-            if trial.worker not in self.workers:
-                del self.running[future]
-                future.cancel()
-                batch += self._died(trial.tasks)
-            elif self.timeout and self.looked - trial.started > self.timeout:
-                del self.running[future]
-                self._replace(trial.worker)
-                batch += self._late(trial.tasks, self.timeout)
-        return batch
-
-    def _replace(self, worker: str) -> None:
-        """Have the nanny of a worker that hangs kill it and start another; without a nanny it is only left alone."""
-        self.hung.add(worker)
-        with suppress(ValueError, TimeoutError, OSError):
-            self.client.restart_workers([worker], timeout=NO_WORKER_SECONDS, raise_for_error=False)
-
-    def _late(self, tasks: list[Any], timeout: float) -> list[tuple[Any, Any]]:
-        if len(tasks) > 1:  # one of them hangs, and will show it alone; or all of a sudden they take long
-            self.seconds = HANDFUL_SECONDS
-            return self._died(tasks)
-        self._clear(tasks[0])
-        return [(tasks[0], timed_out(timeout))]
-
-    def _died(self, tasks: list[Any]) -> list[tuple[Any, Any]]:
-        lost = []
-        for task in tasks:
-            self.deaths[id(task)] += 1
-            if self.deaths[id(task)] == 1:
-                self.suspects.append(task)
-            elif self.deaths[id(task)] > DEATHS_ALONE:
-                lost.append((task, died(self.deaths[id(task)])))
-                self._clear(task)
-        return lost
-
-    def _clear(self, task: Any) -> None:
-        if self.deaths.pop(id(task), 0):
-            self.suspects = deque(suspect for suspect in self.suspects if suspect is not task)
-
-
 def default_workers() -> int:
-    """One worker a core, as far as each has 1 GiB of memory."""
-    import psutil
+    """One worker a core, as far as memory lasts; 0, this process, where it is too short for even one."""
+    roomy = (machine.memory() - COORDINATOR_MEMORY) // WORKER_MEMORY
+    return min(machine.cores(), max(roomy, 1), most_workers())
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, psutil.virtual_memory().total // GIB))
+
+def most_workers() -> int:
+    """As many workers as there is memory for."""
+    space = machine.address_space()
+    if space is not None and space < WORKER_ADDRESS_SPACE:
+        return 0
+    return max(0, machine.memory() - COORDINATOR_MEMORY) // LEAST_WORKER_MEMORY
+
+
+def usable_workers(wanted: int | None, say: Callable[[str], None]) -> int:
+    """The number of workers `wanted`, or the default for None; fewer, which `say` is told, where memory is short."""
+    most = most_workers()
+    if (1 if wanted is None else wanted) > most:
+        where = {0: "in this process", 1: "with 1 worker process"}.get(most, f"with {most} worker processes")
+        say(f"working {where}: there are {_memory_here()}")
+    return default_workers() if wanted is None else min(wanted, most)
+
+
+def too_large(workers: int, each: int) -> Iterator[str]:
+    """A line where `workers` that take `each` bytes do not fit into memory."""
+    if (needed := COORDINATOR_MEMORY + workers * each) > machine.memory():
+        needs = f"{workers} {'workers need' if workers > 1 else 'worker needs'} about {needed // machine.MIB} MiB"
+        yield f"{needs}; there are {_memory_here()}: use fewer --workers"
+
+
+def _memory_here() -> str:
+    space = machine.address_space()
+    limit = "" if space is None else f" and {space // machine.MIB} MiB of address space (`ulimit -v`)"
+    return f"{machine.memory() // machine.MIB} MiB of memory{limit}"
 
 
 def peak_memory() -> int:

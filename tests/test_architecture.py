@@ -22,7 +22,7 @@ DOORS = {
     "click": {"cli"},
     "cv2": {"pipeline.phantom_clips", "pipeline.video", "trainer.augment"},
     "dask": {"cache.view", "pipeline.execute"},  # in view: the arrays behind to_xarray
-    "distributed": {"pipeline.execute"},
+    "distributed": {"pipeline.dispatch", "pipeline.execute"},
     "isal": {"pipeline.nifti"},
     "keras": {
         f"trainer.{name}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -113,10 +114,51 @@ def test_workers_with_another_version_are_one_clear_line(version, said, scans, t
     )
 
 
-def test_a_scheduler_without_workers_is_one_clear_line(wheel_folder, scans, tmp_path):
+def test_a_run_waits_for_the_first_worker_and_says_so(wheel_folder, scans, tmp_path):
+    folder, labels = scans
+    command = ["cli.py", "preprocess", "ct", folder, tmp_path / "ct.zarr", "--labels", labels, *SMALL]
     with dask_cluster(tmp_path, wheel_folder, workers=0) as address:
-        ended = preprocess(scans, tmp_path / "ct.zarr", "--scheduler", address)
-    assert ended.returncode == 1
-    assert ended.stderr == (
-        f"Error: the scheduler at {address} has no workers; start some with `dask worker {address}`\n"
+        waiting = subprocess.Popen(
+            [sys.executable, *map(str, command), "--scheduler", address], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        assert waiting.stderr.readline() == f"waiting up to 60 s for the first worker of {address}\n"
+        module = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
+        environment = os.environ | {"PYTHONPATH": str(wheel_folder)}
+        worker = subprocess.Popen(module, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+        try:
+            waiting.communicate(timeout=120)
+        finally:
+            worker.terminate()
+            worker.wait(30)
+    assert waiting.returncode == 3
+
+
+def executable(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the example is a script for bash")
+def test_the_slurm_example_runs_in_a_job_with_the_file_of_an_earlier_try(wheel_folder, scans, tmp_path):
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "cluster.md").read_text(), re.DOTALL)
+    (example,) = (block for block in blocks if "srun dask worker" in block)
+    folder, _ = scans
+    script = example.replace("/data/TrainSet", str(folder)).replace("/data/ct.zarr", f"ct.zarr {' '.join(SMALL)}")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    executable(programs / "python", f'exec {sys.executable} "$@"')
+    executable(programs / "dask", f'part=$1; shift; exec {sys.executable} -m distributed.cli.dask_$part "$@"')
+    executable(programs / "srun", 'exec "$@"')
+    stale = tmp_path / "dask-77.json"
+    stale.write_text('{"address": "tcp://127.0.0.1:9"}')
+    paths = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(wheel_folder)}
+    ended = subprocess.run(
+        ["bash", "-c", script.replace("cli.py", str(ROOT / "cli.py"))],
+        cwd=tmp_path,
+        env=os.environ | paths | {"SLURM_JOB_ID": "77"},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
     )
+    assert "5 made, 0 already there" in ended.stdout
+    assert not stale.exists()

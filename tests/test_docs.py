@@ -11,7 +11,7 @@ import cache
 import cli
 
 ROOT = Path(__file__).resolve().parent.parent
-OTHERS_OPTIONS = {"--nthreads", "--nworkers", "--port", "--scheduler-file"}  # Dask's
+OTHERS_OPTIONS = {"--nthreads", "--nworkers", "--port", "--scheduler-file", "--memory-limit"}  # Dask's
 OTHERS_OPTIONS |= {"--ntasks", "--cpus-per-task", "--mem-per-cpu", "--time", "--gres", "--mem", "--requeue"}  # SLURM's
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 

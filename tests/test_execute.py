@@ -1,17 +1,22 @@
 """Executors: the same results everywhere, and a worker that dies or hangs costs one task."""
 
+import ctypes
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
-from pipeline import execute
+from pipeline import dispatch, execute, machine
 from pipeline.errors import PipelineError
 
 ROOT = Path(__file__).resolve().parent.parent
+HOUR, PATIENCE = 3600.0, 120.0  # seconds; never reached by the clock, and what a busy machine may take
 
 
 def work(task: str) -> str:
@@ -19,7 +24,10 @@ def work(task: str) -> str:
     name, _, folder = task.partition("@")
     if name == "poison":
         os._exit(9)
-    if name == "hang":
+    if name == "hang":  # holding the interpreter, so that nothing in the process can answer
+        Path(folder, "hung").write_text(str(os.getpid()))
+        ctypes.PyDLL(None).sleep(600)
+    if name == "sleep":
         time.sleep(600)
     if name == "raise":
         raise OSError("the cache is full")
@@ -36,7 +44,7 @@ def results(batches):
 
 @pytest.fixture(scope="module")
 def pool():
-    with execute.local_cluster(2, timeout=None) as run:
+    with execute.local_cluster(2, timeout=HOUR) as run:
         yield run
 
 
@@ -65,7 +73,7 @@ def test_tasks_are_drawn_as_workers_become_free_and_not_before(pool):
         done += len(batch)
         ahead.append(len(drawn) - done)
     assert done == 40
-    assert max(ahead) <= 2 * execute.MOST_IN_HAND
+    assert max(ahead) <= 2 * dispatch.MOST_IN_HAND
 
 
 def test_long_tasks_go_one_by_one_and_short_ones_by_the_handful(pool):
@@ -102,23 +110,100 @@ def test_a_task_whose_worker_dies_once_is_done_by_another(pool, tmp_path):
     assert found == {"a": "A", f"die-once@{tmp_path}": "DIE-ONCE", "b": "B"}
 
 
-def test_a_task_that_hangs_costs_itself_only():
-    with execute.local_cluster(2, timeout=2) as run:
-        start = time.monotonic()
-        found = results(run(work, ["hang", *(f"task{number}" for number in range(10))]))
-        assert found.pop("hang") == execute.timed_out(2)
-        assert len(found) == 10
-        among = [*(f"task{number}" for number in range(30)), "hang", *(f"task{number}" for number in range(30, 60))]
-        found = results(run(work, among))  # in a handful with innocent ones
-        assert found.pop("hang") == execute.timed_out(2)
-        assert found == {f"task{number}": f"TASK{number}" for number in range(60)}
-        assert results(run(work, ["a", "b", "c"])) == {"a": "A", "b": "B", "c": "C"}
-        assert time.monotonic() - start < 90
+def test_a_try_is_overdue_after_the_limit_and_never_without_one():
+    trial = dispatch.Try(["a"], "tcp://worker", started=10.0)
+    assert not dispatch.overdue(trial, 12.0, 2)
+    assert dispatch.overdue(trial, 12.1, 2)
+    assert not dispatch.overdue(trial, 1e9, None)
+
+
+@pytest.fixture
+def hang(tmp_path, monkeypatch):
+    """A task that hangs, overdue as soon as it does, whatever the clock says."""
+    name, mark = f"hang@{tmp_path}", tmp_path / "hung"
+    monkeypatch.setattr(dispatch, "overdue", lambda trial, now, timeout: name in trial.tasks and mark.exists())
+    yield name
+    if mark.exists():
+        deadline = time.monotonic() + PATIENCE
+        while psutil.pid_exists(int(mark.read_text())):
+            assert time.monotonic() < deadline, "the process that hung is still there"
+            time.sleep(0.05)
+
+
+def test_a_hung_worker_is_replaced_while_the_others_work(pool, hang, monkeypatch):
+    begun, others_done, waited = threading.Event(), threading.Event(), []
+    kill = dispatch.kill_worker
+
+    def slow_kill(client, worker):
+        begun.set()
+        waited.append(others_done.wait(PATIENCE))
+        kill(client, worker)
+
+    monkeypatch.setattr(dispatch, "kill_worker", slow_kill)
+
+    def tasks():
+        yield hang
+        number = 0
+        while not begun.is_set():
+            yield f"before{number}"
+            number += 1
+        yield from (f"after{number}" for number in range(40))
+
+    found = {}
+    for batch in pool(work, tasks()):
+        found |= dict(batch)
+        if sum(task.startswith("after") for task in found) == 40:
+            others_done.set()
+    assert waited == [True]
+    assert found.pop(hang) == execute.timed_out(HOUR)
+    assert found == {task: task.upper() for task in found}
+    assert results(pool(work, ["a", "b", "c"])) == {"a": "A", "b": "B", "c": "C"}
+
+
+def test_a_task_that_hangs_among_others_in_a_handful_costs_itself_only(pool, hang):
+    tasks = [f"task{number}" for number in range(60)]
+    tasks.insert(30, hang)
+    found = results(pool(work, tasks))
+    assert found.pop(hang) == execute.timed_out(HOUR)
+    assert found == {f"task{number}": f"TASK{number}" for number in range(60)}
 
 
 def test_serial_leaves_a_task_that_hangs_behind():
-    found = results(execute.serial(work, ["a", "hang", "b"], timeout=0.5))
-    assert found == {"a": "A", "hang": execute.timed_out(0.5), "b": "B"}
+    found = results(execute.serial(work, ["a", "sleep", "b"], timeout=0.5))
+    assert found == {"a": "A", "sleep": execute.timed_out(0.5), "b": "B"}
+
+
+def test_serial_stops_a_task_that_runs_on_in_python():
+    ended = threading.Event()
+
+    def run_on(task):
+        try:
+            while True:
+                time.sleep(0.001)
+        finally:
+            ended.set()
+
+    assert results(execute.serial(run_on, ["a"], timeout=0.05)) == {"a": execute.timed_out(0.05)}
+    assert ended.wait(PATIENCE)
+
+
+def test_a_process_that_left_a_decoder_behind_ends_as_if_it_had_not(tmp_path):
+    pytest.importorskip("cv2")
+    script = (
+        "import cv2, numpy, sys\nfrom pipeline import execute\n"
+        "writer = cv2.VideoWriter(sys.argv[1], cv2.VideoWriter.fourcc(*'XVID'), 25, (320, 240))\n"
+        "for _ in range(50): writer.write(numpy.zeros((240, 320, 3), numpy.uint8))\n"
+        "writer.release()\n"
+        "def work(clip):\n"
+        "    while True:\n"
+        "        capture = cv2.VideoCapture(clip)\n"
+        "        while capture.read()[0]: pass\n"
+        "print([end.reason for batch in execute.serial(work, sys.argv[1:], timeout=0.3) for _, end in batch])\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "clip.avi")]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "it was not done after 0.3 s" in ended.stdout
 
 
 def test_serial_with_a_limit_raises_what_work_raises():
@@ -127,7 +212,8 @@ def test_serial_with_a_limit_raises_what_work_raises():
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "127.0.0.1:notaport", ""])
-def test_an_address_without_a_scheduler_is_one_clear_line(address, tmp_path):
+def test_an_address_without_a_scheduler_is_one_clear_line(address, tmp_path, monkeypatch):
+    monkeypatch.setattr(execute, "CONNECT_SECONDS", 0.5)
     with pytest.raises(PipelineError) as info, execute.existing_cluster(address, [tmp_path]):
         pass
     message = str(info.value)
@@ -144,5 +230,184 @@ def test_pinned_threads_stay_one_for_blas():
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
 
 
-def test_there_is_at_least_one_worker_and_no_more_than_cores():
-    assert 1 <= execute.default_workers() <= (os.cpu_count() or 1)
+@pytest.mark.parametrize(
+    ("mebibytes", "workers"), [(128, 0), (245, 0), (246, 1), (256, 1), (1119, 1), (1120, 2), (1 << 20, 8)]
+)
+def test_there_is_one_worker_a_core_as_far_as_memory_lasts(mebibytes, workers, monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.setattr(machine, "memory", lambda: mebibytes * machine.MIB)
+    assert execute.default_workers() == workers
+
+
+@pytest.mark.parametrize(
+    ("wanted", "mebibytes", "workers", "said"),
+    [
+        (None, 1120, 2, []),
+        (None, 128, 0, ["working in this process: there are 128 MiB of memory"]),
+        (0, 128, 0, []),
+        (1, 256, 1, []),
+        (1, 128, 0, ["working in this process: there are 128 MiB of memory"]),
+        (4, 256, 1, ["working with 1 worker process: there are 256 MiB of memory"]),
+        (20, 1 << 20, 20, []),
+    ],
+)
+def test_no_more_workers_are_started_than_memory_holds(wanted, mebibytes, workers, said, monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.setattr(machine, "memory", lambda: mebibytes * machine.MIB)
+    monkeypatch.setattr(machine, "address_space", lambda: None)
+    lines = []
+    assert execute.usable_workers(wanted, lines.append) == workers
+    assert lines == said
+
+
+def test_no_worker_is_started_where_it_has_no_address_space(monkeypatch):
+    monkeypatch.setattr(machine, "address_space", lambda: 500 * machine.MIB)
+    lines = []
+    assert execute.usable_workers(2, lines.append) == 0
+    assert lines[0].endswith("and 500 MiB of address space (`ulimit -v`)")
+
+
+def test_workers_have_no_limit_at_which_they_would_pause(pool):
+    from distributed import default_client
+
+    workers = default_client().scheduler_info(n_workers=-1)["workers"].values()
+    assert [worker["memory_limit"] for worker in workers] == [0, 0]
+
+
+def test_local_workers_ignore_dask_settings_made_for_another_cluster():
+    import dask
+
+    with (
+        dask.config.set({"distributed.comm.require-encryption": True, "distributed.worker.preload": ["not_there"]}),
+        execute.local_cluster(1) as run,
+    ):
+        assert results(run(work, ["a"])) == {"a": "A"}
+
+
+def start_failure(prepare="", **environment):
+    """What `local_cluster(2)` raises in a process of its own, and what that process prints besides."""
+    script = f"{prepare}\nfrom pipeline import execute\nwith execute.local_cluster(2): pass"
+    wrapped = (
+        f"if __name__ == '__main__':\n    from pipeline.errors import PipelineError\n    try: exec({script!r})\n"
+        "    except PipelineError as error: print(error)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", wrapped],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
+def test_too_few_open_files_are_one_line_with_the_limit():
+    pytest.importorskip("resource")
+    line = start_failure("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))")
+    assert line.startswith("2 local workers cannot start: ")
+    assert line.endswith("(limits here: 20 open files (`ulimit -n`)); use --workers 0 to work in this process\n")
+
+
+def test_a_low_soft_limit_of_open_files_is_raised():
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        execute._allow_open_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_broken_dask_settings_are_one_line_with_the_file(tmp_path):
+    (tmp_path / "dask.yaml").write_text("distributed: [1,\n")
+    line = start_failure(DASK_CONFIG=str(tmp_path / "dask.yaml"))
+    assert line.startswith(f"Dask cannot be loaded: ValueError: A dask config file at '{tmp_path / 'dask.yaml'}' is")
+    assert line.endswith("or use --workers 0 to work without it\n")
+    assert line.count("\n") == 1
+
+
+def test_a_worker_that_dies_while_it_starts_is_one_line(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nif 'spawn_main' in ' '.join(sys.orig_argv): os._exit(3)\n"
+    )
+    line = start_failure(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert line.startswith("2 local workers cannot start: a worker process ended while it started")
+    assert line.endswith("; use --workers 0 to work in this process\n")
+
+
+@pytest.mark.parametrize(
+    "broken", ["socket.create_connection", "tempfile.TemporaryDirectory", "distributed.LocalCluster"]
+)
+def test_whatever_keeps_local_workers_from_starting_is_one_line_with_its_cause(broken, monkeypatch):
+    def fail(*args, **options):
+        try:
+            raise OSError(99, "not here")
+        except OSError as error:
+            raise RuntimeError("Cluster failed") from error
+
+    monkeypatch.setattr(broken, fail)
+    with pytest.raises(PipelineError) as info, execute.local_cluster(1):
+        pass
+    assert str(info.value).startswith("a local worker cannot start: OSError: [Errno 99] not here")
+
+
+def test_paused_workers_end_the_run_with_one_line(monkeypatch):
+    import dask
+    from distributed import Client, LocalCluster
+
+    monkeypatch.setattr(dispatch, "IDLE_SECONDS", 1.0)
+    with (
+        dask.config.set({"distributed.worker.memory.terminate": False}),
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, memory_limit="30MiB", dashboard_address="127.0.0.1:0", silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+        pytest.raises(PipelineError) as info,
+    ):
+        results(dispatch.on_workers(client, work, ["a", "b"]))
+    message = str(info.value)
+    assert message.startswith("the Dask workers have begun nothing for 1 s; worker tcp://127.0.0.1:")
+    assert " is paused, with " in message
+    assert " of 30 MiB allowed; start workers that have enough memory (`dask worker --memory-limit`)" in message
+
+
+def test_only_a_worker_that_says_it_runs_nothing_counts_as_idle():
+    def state(status="running", seen=0.0, **counts):
+        return SimpleNamespace(
+            status=SimpleNamespace(name=status),
+            last_seen=time.time() - seen,
+            memory_limit=100 << 20,
+            metrics={"task_counts": counts, "memory": 90 << 20},
+        )
+
+    workers = {
+        "busy": state(executing=1),
+        "paused and busy": state("paused", executing=1, ready=3),
+        "silent, as one that holds the interpreter": state(seen=HOUR),
+        "paused": state("paused", ready=1),
+        "another's": state("paused"),
+    }
+    client = SimpleNamespace(run_on_scheduler=lambda function: function(SimpleNamespace(workers=workers)))
+    found = dispatch.idle_workers(client, workers.keys() - {"another's"} | {"gone"})
+    assert found == {"paused": "paused, with 90 MiB in use of 100 MiB allowed"}
+
+
+def test_a_first_worker_is_waited_for(monkeypatch):
+    monkeypatch.setattr(execute, "FIRST_WORKER_SECONDS", 0.1)
+    from distributed import LocalCluster
+
+    lines = []
+    with (
+        LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster,
+        pytest.raises(PipelineError) as info,
+        execute.existing_cluster(cluster.scheduler_address, [], say=lines.append),
+    ):
+        pass
+    address = cluster.scheduler_address
+    assert lines == [f"waiting up to 0 s for the first worker of {address}"]
+    assert str(info.value) == (
+        f"the scheduler at {address} has no workers after 0 s; start some with `dask worker {address}`"
+    )

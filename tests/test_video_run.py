@@ -3,7 +3,6 @@
 import ctypes
 import json
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from click.testing import CliRunner
 import cli
 from cache import open_cache
 from cache.verify import verify
-from pipeline import build, execute
+from pipeline import build, dispatch, execute
 from pipeline.errors import PipelineError
 from pipeline.recipes import VideoRecipe
 from pipeline.sources import PAPER_CLASSES, find_clips
@@ -179,24 +178,29 @@ class Troubled(VideoRecipe):
 
     def make(self, paths):
         if "hang" in paths[0].name:
+            paths[0].with_suffix(".begun").touch()
             ctypes.PyDLL(None).sleep(600)
         if "crash" in paths[0].name:
             ctypes.string_at(0)
         return super().make(paths)
 
 
-def test_a_decoder_that_hangs_or_crashes_costs_one_clip(tree, tmp_path):
+def test_a_decoder_that_hangs_or_crashes_costs_one_clip(tree, tmp_path, monkeypatch):
     for name in ("hang", "crash"):
         shutil.copy(tree / "Mixing" / "v_Rowing_g07_c01.avi", tree / "Mixing" / f"{name}.avi")
+
+    def overdue(trial, now, timeout):  # as soon as it hangs, however slow this machine is with the others
+        hangs = any(task.record.id == "Mixing/hang" for task in trial.tasks)
+        return hangs and (tree / "Mixing" / "hang.begun").exists()
+
+    monkeypatch.setattr(dispatch, "overdue", overdue)
     recipe = Troubled(depth=8, height=16, width=16)
-    start = time.monotonic()
     summary = build.run(
-        build.prepare(tree, tmp_path / "v.zarr", recipe), execute.local_cluster(2, timeout=3), lambda entry: None
+        build.prepare(tree, tmp_path / "v.zarr", recipe), execute.local_cluster(2, timeout=300), lambda entry: None
     )
-    assert time.monotonic() - start < 90
     assert summary.complete == 5
     assert summary.quarantined == {
-        "Mixing/hang.avi": execute.timed_out(3).reason,
+        "Mixing/hang.avi": execute.timed_out(300).reason,
         "Mixing/crash.avi": execute.died(3).reason,
     }
     assert verify(tmp_path / "v.zarr").sound

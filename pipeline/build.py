@@ -20,7 +20,7 @@ from pipeline.errors import Excluded, PipelineError, Refused
 from pipeline.labels import LabelReport, apply_labels
 from pipeline.plan import Plan, Task, make_plan
 from pipeline.recipes import Recipe, recipe_from_json
-from pipeline.sources import FINDERS, TUBERCULOSIS_TYPES, Inputs, Record, observe
+from pipeline.sources import FINDERS, TUBERCULOSIS_TYPES, Inputs, Record, keep_ids, observe
 
 Watcher = Callable[[Entry], None]
 Executors = AbstractContextManager[execute.Executor]
@@ -81,6 +81,7 @@ def prepare(
     inputs = FINDERS[recipe.kind](source, root, class_names, old.class_names if old else ())
     names = tuple(inputs.class_names or class_names or (old.class_names if old else TUBERCULOSIS_TYPES))
     entries = _sound_entries(root)
+    inputs.records = keep_ids(inputs.records, entries)
     relabel = labels is not None or bool(inputs.class_names)
     told = {record.id for record in inputs.records} if relabel else set()
     names, carried = _carry_labels(entries, told, old.class_names if old else (), names, may_add=relabel)

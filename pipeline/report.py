@@ -1,11 +1,14 @@
 """What a run, a plan or a cache tells: lines for people, plain data for programs. Pure."""
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cache.schema import Attributes
 from cache.verify import Report
 from pipeline.build import Estimate, Healing, Job, Summary
+from pipeline.sources import NO_SCENE, Inputs
 
 MOST_NAMES = 10
 
@@ -33,7 +36,7 @@ def cache_lines(name: str, summary: Summary, attributes: Attributes, unpublished
         how = "`features` command or `write_features` call" if attributes.kind == "features" else "`preprocess` command"
         yield f"A run is writing to it, or was interrupted: the same {how} goes on."
     yield ledger_line(summary)
-    yield from reason_lines("Excluded", summary.excluded)
+    yield from exclusion_lines(summary.excluded)
     yield from reason_lines("Quarantined", summary.quarantined)
 
 
@@ -60,9 +63,10 @@ def run_lines(job: Job, summary: Summary) -> Iterator[str]:
         yield f"{relabelled} labels updated"
     yield from _some("kept though their source is gone", summary.vanished)
     yield from _some("without a row in the labels, cached without a label", summary.unlabelled)
+    yield from scene_lines(job.inputs)
     yield ledger_line(summary)
     yield from (f"Label refused: {line}" for line in summary.wrong_labels)
-    yield from reason_lines("Excluded", shown_exclusions(summary.excluded))
+    yield from exclusion_lines(shown_exclusions(summary.excluded))
     yield from reason_lines("Quarantined", summary.quarantined)
 
 
@@ -92,7 +96,9 @@ def plan_lines(job: Job, workers: int, sample: Estimate | None) -> Iterator[str]
             f"{count * sample.nbytes / 1e9:.2f} GB of disk, {sample.memory / 1e6:.0f} MB of memory a worker "
             f"(measured by making {sample.id!r} without storing it)"
         )
+    yield from scene_lines(job.inputs)
     yield from (f"Label refused: {line}" for line in job.labels.wrong)
+    yield from exclusion_lines(shown_exclusions(job.inputs.excluded))
 
 
 def verify_json(report: Report) -> dict[str, Any]:
@@ -128,11 +134,50 @@ def reason_lines(title: str, reasons: Mapping[str, str]) -> Iterator[str]:
 
 
 def shown_exclusions(excluded: Mapping[str, str]) -> dict[str, str]:
-    """Of what was left out, what the user may not expect: clips too short, but no hidden files or other classes."""
-    return {name: reason for name, reason in excluded.items() if reason.startswith("too short")}
+    """Of what was left out, all that the user may have meant: not hidden and system files."""
+    return {name: reason for name, reason in excluded.items() if not reason.startswith("hidden or system")}
+
+
+def exclusion_lines(excluded: Mapping[str, str]) -> Iterator[str]:
+    """What was left out, a line each where that is not many, else a line a reason."""
+    if len(excluded) <= MOST_NAMES:
+        yield from reason_lines("Excluded", excluded)
+        return
+    yield "Excluded:"
+    yield from (f"  {line}" for line in _by_reason(excluded))
+
+
+def _by_reason(excluded: Mapping[str, str]) -> Iterator[str]:
+    """A line for each reason: how many there are, and the first names. Numbers and classes make no difference."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name, reason in sorted(excluded.items()):
+        general = re.sub(r"^class .* is not asked for$", "class is not asked for", reason)
+        alike[re.sub(r"\b\d+\b", "…", general)].append(name)
+    for reason, names in sorted(alike.items()):
+        yield f"{len(names)} × {reason}: {_first(names)}" if len(names) > 1 else f"{names[0]}: {excluded[names[0]]}"
+
+
+def nothing_found(inputs: Inputs) -> str:
+    """What a SOURCE without inputs holds instead; empty where that is nothing."""
+    found = list(_by_reason(shown_exclusions(inputs.excluded)))
+    found += [f"{number} × {ending or 'a name without ending'}" for ending, number in inputs.others.most_common(3)]
+    return f"; found instead: {' · '.join(found)}" if found else ""
+
+
+def scene_lines(inputs: Inputs) -> Iterator[str]:
+    """That a split cannot keep scenes together, where clips do not say theirs."""
+    if count := sum(record.note == NO_SCENE for record in inputs.records):
+        yield (
+            f"{count} of {len(inputs.records)} clips have no _gNN_cMM in their names: each is a group of its own, so a "
+            "split cannot keep clips of one scene together"
+        )
 
 
 def _some(what: str, names: list[str]) -> Iterator[str]:
     if names:
-        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        yield f"{len(names)} {what}: {', '.join(names[:MOST_NAMES])}{more}"
+        yield f"{len(names)} {what}: {_first(names)}"
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{', '.join(names[:MOST_NAMES])}{more}"

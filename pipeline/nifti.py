@@ -72,8 +72,9 @@ class _Stream:
             raise Refused("empty file", "a NIfTI header and voxels", FETCH_AGAIN)
         source = io.BufferedReader(_HashingFile(file, hasher), CHUNK)
         self.zipped = path.name.lower().endswith(".gz")
-        if self.zipped and source.peek(2)[:2] != GZIP:
-            raise _not_gzip(source.peek(HEAD)[:HEAD])
+        self.head = source.peek(HEAD)[:HEAD]
+        if self.zipped and not self.head.startswith(GZIP):
+            raise _not_gzip(self.head)
         self.capacity = size * MAX_INFLATION if self.zipped else size
         self._file = igzip.IGzipFile(fileobj=source, mode="rb") if self.zipped else source
 
@@ -234,7 +235,7 @@ def _parse(kind: type[nifti1.Nifti1Header], block: bytes, order: str) -> tuple[n
             header = kind(block, endianness=order, check=False)
             header.check_fix(logger=logger, error_level=40)
     except Exception as exc:
-        raise Refused(f"a header that nibabel rejects ({_line(exc)})", "a valid NIfTI header", CONVERT) from exc
+        raise Refused(f"a header that nibabel rejects ({_line(exc)})", "a valid NIfTI header", WRONG_HEADER) from exc
     return header, notes
 
 
@@ -253,10 +254,11 @@ def _checked(header: nifti1.Nifti1Header, length: int, stream: _Stream, notes: l
     offset = _offset(header, length)
     claimed = offset + math.prod(shape) * dtype.itemsize
     if claimed > stream.capacity:
+        instead = None if length else describe(stream.head)  # a .img may be a pointer or a page as well
         raise Refused(
             f"a header that claims {claimed} bytes ({' x '.join(map(str, shape))} of {dtype.name})",
             f"at most {stream.capacity}, what this file can hold",
-            FETCH_AGAIN,
+            f"its .img is {instead.name}: {instead.remedy}" if instead else FETCH_AGAIN,
         )
     slope, inter = _scaling(header, notes)
     affine, axes = _affine(header, notes)
@@ -268,7 +270,8 @@ def _checked(header: nifti1.Nifti1Header, length: int, stream: _Stream, notes: l
 def _shape(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[int, int, int]:
     count, *sizes = (int(size) for size in header["dim"])
     if not 3 <= count <= 7:
-        raise Refused(f"an image of {count} dimensions", "3", "export the CT as one 3-D volume")
+        remedy = "export the CT as one 3-D volume" if count in (1, 2) else WRONG_HEADER
+        raise Refused(f"an image of {count} dimensions", "3", remedy)
     given = " x ".join(map(str, sizes[:count])) + " voxels"
     if min(sizes[3:count], default=1) < 1:
         notes.append(f"dim says {given}: sizes below 1 after the third were taken as 1, as by the NIfTI library")

@@ -14,7 +14,7 @@ HIDDEN_FOLDER = "hidden or system folder, not searched"
 LINKED = "link to a folder, not followed; give the folder itself as SOURCE"
 TOO_DEEP = "folder nested too deep for this system, not searched; move what it holds further up"
 OS_FILES = {"thumbs.db", "desktop.ini"}
-OS_FOLDERS = {"__macosx", "$recycle.bin", "recycler", "system volume information", "lost+found", "@eadir", "#recycle"}
+OS_FOLDERS = {"__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"}
 
 
 @dataclass

@@ -335,6 +335,15 @@ def test_either_half_of_a_pair_may_be_compressed(tmp_path, header, image):
     refusal(tuple(paths))
 
 
+def test_voxels_that_were_not_fetched_are_told_from_damaged_ones(tmp_path):
+    nib.save(nib.Nifti1Pair(voxels(), LPS), tmp_path / "s.hdr")
+    paths = (tmp_path / "s.hdr", tmp_path / "s.img")
+    paths[1].write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 672\n")
+    assert "its .img is a Git LFS pointer" in refusal(paths).remedy
+    paths[1].write_bytes(voxels().tobytes()[:-9])
+    assert FETCH in refusal(paths).remedy
+
+
 def test_a_message_is_one_line_of_given_expected_and_remedy(write):
     assert str(refusal(write(dims(6, 7, 4, 2)))) == (
         "6 x 7 x 4 x 2 voxels, more than one volume; expected one 3-D volume; split it and keep one volume"

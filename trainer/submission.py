@@ -12,9 +12,9 @@ from trainer.errors import TrainerError
 from trainer.evaluate import Predictions
 from trainer.run import OWN, inside_cache
 
-ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
-ENDINGS += (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".asf", ".ts", ".m2ts", ".mts")
-ENDINGS += (".3gp", ".flv", ".ogv")
+SCANS = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
+CLIPS = ".avi .mp4 .m4v .mov .mkv .webm .mpg .mpeg .wmv .asf .ts .m2ts .mts .3gp .flv .ogv"
+ENDINGS = (*SCANS, *CLIPS.split())
 
 
 def read_ids(path: Path) -> list[str]:

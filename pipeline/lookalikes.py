@@ -6,7 +6,7 @@ says neither that it is an input nor that it is something else.
 
 import os
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -66,24 +66,27 @@ class Lookalikes:
     kind: str
     endings: tuple[str, ...]
     formats: Mapping[str, str]
-    passed: Container[str]
+    passed: Set[str]
 
     def reason(self, item: os.DirEntry[str]) -> str:
         """Why what looks like an input is not read; empty for anything else. One of `SEVERAL` is for a whole folder."""
         name = item.name.lower()
-        suffix = name.rpartition(".")[2] if "." in name else ""
-        if found := self._by_ending(name, suffix):
+        before, suffix = _suffix(name)
+        if found := self._by_ending(before, suffix):
             return found
-        if suffix in self.passed or name == "dicomdir":
+        if suffix in self.passed | UNFINISHED or name == "dicomdir":
             return ""
         if meant := self._meant.search(name):
             return self._copy(meant[0], suffix)
         return self._by_contents(item)
 
-    def _by_ending(self, name: str, suffix: str) -> str:
-        if suffix in UNFINISHED or (suffix == "tmp" and self._meant.search(name)):
+    def _by_ending(self, before: str, suffix: str) -> str:
+        """The same from what a name ends in, after what comes `before`."""
+        if suffix in UNFINISHED and _suffix(before)[1] not in self.passed:
             return PARTIAL
-        if suffix in ARCHIVES or ".tar." in name:
+        if suffix == "tmp" and self._meant.search(before):
+            return PARTIAL
+        if suffix in ARCHIVES or (before.endswith(".tar") and suffix in COMPRESSIONS | {"gz"}):
             return ARCHIVE
         return self.formats.get(suffix, "")
 
@@ -97,7 +100,7 @@ class Lookalikes:
         if suffix in COMPRESSIONS:
             return COMPRESSED
         zipped = f"{ending}.gz"  # "x.nii (1).gz" was a .nii.gz
-        return COPY.format(zipped if suffix == "gz" and zipped in self.endings else ending)
+        return COPY.format(zipped if suffix in ("gz", "gzip") and zipped in self.endings else ending)
 
     def _by_contents(self, item: os.DirEntry[str]) -> str:
         found = _contents(item)
@@ -117,6 +120,12 @@ def lookalikes(kind: str, endings: Mapping[str, tuple[str, ...]]) -> Lookalikes:
     other = {ending.rpartition(".")[2] for name, several in endings.items() if name != kind for ending in several}
     passed = (set(OTHERS.split()) | SCANS.keys() | VIDEOS.keys() | other) - {"gz"}
     return Lookalikes(kind, endings[kind], formats[kind], passed)
+
+
+def _suffix(name: str) -> tuple[str, str]:
+    """What comes before the last dot of `name`, and after it; nothing after it where there is none."""
+    before, dot, after = name.rpartition(".")
+    return (before, after) if dot else (name, "")
 
 
 def _contents(item: os.DirEntry[str]) -> Contents | None:

@@ -132,10 +132,10 @@ def _clip(root: Path, path: PurePosixPath, label: int) -> Record:
 
 
 def _one_an_id(records: Iterable[Record]) -> list[Record]:
-    """`records` in the order of their ids, no two of them alike.
+    """`records` in the order of their ids, no two of which are the same.
 
-    Where several would get one id, each is refused and goes by its path instead. Only a single one among lone halves
-    of pairs, which are useless anyway, keeps it.
+    Where several would get one id, each is refused and gets its path as its id instead; a whole scan keeps its id
+    where the others are lone halves of pairs, which could not become a sample anyway.
     """
     claims: dict[str, list[Record]] = defaultdict(list)
     for item in records:

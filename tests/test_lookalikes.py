@@ -62,6 +62,8 @@ def excluded(root, name, data=b"", find=find_scans):
         ("x.img.gz.2", "ends in .img.gz"),
         ("x.nii.gz~", "ends in .nii.gz"),
         ("x.nii.bak", "ends in .nii,"),
+        ("x.nii.gzip", "ends in .nii.gz"),
+        ("x.nii.gz ", "ends in .nii.gz"),
         ("x.nii.gz.part", "download it to its end"),
         ("Unconfirmed 4.crdownload", "download it to its end"),
         ("x.nii.gz.download", "download it to its end"),
@@ -97,7 +99,21 @@ def test_a_name_like_a_clips_is_excluded_with_what_to_do(root, name, remedy):
     assert remedy in excluded(root, name, find=find_clips)
 
 
-@pytest.mark.parametrize("name", ["labels.csv", "README", "x.json", "x.nii.json", "x.nii.gz.md5", "x.bval", "run.tmp"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "labels.csv",
+        "README",
+        "x.json",
+        "x.nii.json",
+        "x.nii.gz.md5",
+        "x.tar.gz.md5",
+        "x.bval",
+        "run.tmp",
+        "y.csv.part",
+        "z.mp4.part",
+    ],
+)
 def test_what_stands_beside_scans_is_not_mentioned(root, name):
     assert excluded(root, name, b"text") == ""
 

@@ -340,6 +340,7 @@ def _preprocess(
 
 def _refuse_nothing(job: "Job") -> None:
     """Stop where SOURCE is most likely the wrong folder."""
+    from pipeline import report
     from pipeline.errors import PipelineError
     from pipeline.sources import ENDINGS
 
@@ -347,6 +348,7 @@ def _refuse_nothing(job: "Job") -> None:
         endings = ", ".join(ENDINGS[job.recipe.kind])
         raise PipelineError(
             f"SOURCE {job.source} holds no input; expected files that end in {endings}, in it or in folders below it"
+            f"{report.nothing_found(job.inputs)}"
         )
 
 

@@ -24,7 +24,7 @@ from pipeline.findings import Findings, collect_findings
 from pipeline.labels import LabelReport, apply_labels, refuse_wiping
 from pipeline.plan import Plan, Task, make_plan
 from pipeline.recipes import Recipe, recipe_from_json
-from pipeline.sources import FINDERS, TUBERCULOSIS_TYPES, Inputs, Record, observe
+from pipeline.sources import FINDERS, TUBERCULOSIS_TYPES, Inputs, Record, keep_ids, observe
 
 Watcher = Callable[[Entry], None]
 Executors = AbstractContextManager[execute.Executor]
@@ -105,6 +105,7 @@ def prepare(
     old_names = old.class_names if old else ()
     names = tuple(map(composed, inputs.class_names or class_names or old_names or TUBERCULOSIS_TYPES))
     entries = sound_entries(root)
+    inputs.records = keep_ids(inputs.records, entries)
     relabel = labels is not None or bool(inputs.class_names)
     told = {record.id for record in inputs.records} if relabel else set()
     names, carried = _carry_labels(entries, told, old_names, names, may_add=relabel)

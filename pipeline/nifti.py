@@ -24,6 +24,7 @@ from nibabel import nifti1, nifti2
 from nibabel.orientations import aff2axcodes, io_orientation
 from xxhash import xxh3_128
 
+from pipeline.contents import GZIP, HEAD, NIFTI, describe
 from pipeline.errors import Refused
 
 MAX_INFLATION = 1032  # deflate's limit: output bytes per input byte
@@ -33,7 +34,6 @@ MIN_VOLUME = 1e-4  # of the parallelepiped of the three axis directions; gantry 
 MIN_TILT = 1.0  # degrees from perpendicular axes that are noted
 MAX_DISAGREEMENT = 1.0  # mm over the whole scan between what sform and qform say, origin apart
 WRONG_UNITS = {1: "metres", 3: "micrometres"}  # xyzt_units -> name
-GZIP_MAGIC = b"\x1f\x8b"
 CHUNK = 1 << 19  # bytes a read; isal gains nothing above
 
 HEADERS = {  # (header bytes, magic) -> nibabel's class
@@ -44,6 +44,7 @@ HEADERS = {  # (header bytes, magic) -> nibabel's class
 }
 CONVERT = "convert it to single-channel NIfTI, e.g. with dcm2niix"
 FETCH_AGAIN = "the file is damaged or incomplete: fetch or export it again"
+WRONG_HEADER = "its header is wrong: correct it, or export the scan again with another program"
 
 
 class _HashingFile(io.RawIOBase):
@@ -74,8 +75,9 @@ class _Stream:
             raise Refused("empty file", "a NIfTI header and voxels", FETCH_AGAIN)
         source = io.BufferedReader(_HashingFile(file, hasher), CHUNK)
         self.zipped = path.name.lower().endswith(".gz")
-        if self.zipped and source.peek(2)[:2] != GZIP_MAGIC:
-            raise Refused("plain data named .gz", "gzip data", "rename it without .gz, or compress it")
+        self.head = source.peek(HEAD)[:HEAD]
+        if self.zipped and not self.head.startswith(GZIP):
+            raise _not_gzip(self.head)
         self.capacity = size * MAX_INFLATION if self.zipped else size
         self._file = igzip.IGzipFile(fileobj=source, mode="rb") if self.zipped else source
 
@@ -96,6 +98,25 @@ class _Stream:
         while left and (got := len(self.read(min(left, CHUNK)))):
             left -= got
         return count - left
+
+
+def _not_gzip(head: bytes) -> Refused:
+    """What a file named .gz is that starts with `head`, not as gzip does."""
+    found = describe(head)
+    if found is NIFTI or head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
+        return Refused("plain data named .gz", "gzip data", "rename it without .gz, or compress it")
+    if found:
+        return Refused(f"{found.name}, though named .gz", "NIfTI in gzip", found.remedy)
+    return Refused(f"no gzip data, though named .gz ({_start(head)})", "NIfTI in gzip", _unknown(head))
+
+
+def _start(head: bytes) -> str:
+    return f"it starts with {head[:8]!r}" if any(head) else "it starts with zeros"
+
+
+def _unknown(head: bytes) -> str:
+    """The remedy where nobody knows what a file is. Zeros are left where a download or a copy broke off."""
+    return "check what the file is, and convert it to NIfTI if it is a scan" if any(head) else FETCH_AGAIN
 
 
 def _line(message: object) -> str:
@@ -177,7 +198,7 @@ def open_scan(paths: tuple[Path, ...]) -> Iterator[Scan]:
 def _read_header(stream: _Stream, paired: bool) -> tuple[nifti1.Nifti1Header, int, list[str]]:
     """The parsed header, the bytes read for it, and what nibabel found odd and mended."""
     block = stream.read(348)
-    if block[:2] == GZIP_MAGIC:
+    if block[:2] == GZIP:
         if stream.zipped:
             raise Refused("gzip inside gzip", "NIfTI inside gzip", "decompress it once")
         raise Refused("gzip data without .gz in its name", "plain NIfTI", "rename it so that it ends in .gz")
@@ -189,13 +210,23 @@ def _read_header(stream: _Stream, paired: bool) -> tuple[nifti1.Nifti1Header, in
         raise Refused(f"{len(block)} bytes of header", f"{size}", FETCH_AGAIN)
     magic = block[344:348] if size == 348 else block[4:8]
     if (size, magic) not in HEADERS:
-        raise Refused(f"no NIfTI header (it says size {size}, magic {magic!r})", "NIfTI-1 or NIfTI-2", CONVERT)
+        raise _not_nifti(block)
     if (magic[1:2] == b"i") != paired:
         given, expected = ("n+1", "ni1") if paired else ("ni1", "n+1")
         kind = "a .hdr/.img pair" if paired else "a single file"
         raise Refused(f"magic {given} in {kind}", f"magic {expected}", "rename it to what its magic says")
     header, notes = _parse(HEADERS[size, magic], block, order)
     return header, size, notes
+
+
+def _not_nifti(block: bytes) -> Refused:
+    """What a file is that starts with `block`, which is not a NIfTI header."""
+    found = describe(block)
+    if found:
+        return Refused(f"no NIfTI header: the file is {found.name}", "NIfTI-1 or NIfTI-2", found.remedy)
+    if not block:
+        return Refused("no NIfTI header: there is nothing inside", "NIfTI-1 or NIfTI-2", FETCH_AGAIN)
+    return Refused(f"no NIfTI header ({_start(block)})", "NIfTI-1 or NIfTI-2", _unknown(block))
 
 
 def _parse(kind: type[nifti1.Nifti1Header], block: bytes, order: str) -> tuple[nifti1.Nifti1Header, list[str]]:
@@ -208,7 +239,7 @@ def _parse(kind: type[nifti1.Nifti1Header], block: bytes, order: str) -> tuple[n
             header = kind(block, endianness=order, check=False)
             header.check_fix(logger=logger, error_level=40)
     except Exception as exc:
-        raise Refused(f"a header that nibabel rejects ({_line(exc)})", "a valid NIfTI header", CONVERT) from exc
+        raise Refused(f"a header that nibabel rejects ({_line(exc)})", "a valid NIfTI header", WRONG_HEADER) from exc
     return header, notes
 
 
@@ -223,14 +254,15 @@ class _NoteHandler(logging.Handler):
 
 def _checked(header: nifti1.Nifti1Header, length: int, stream: _Stream, notes: list[str], hasher: xxh3_128) -> Scan:
     """The scan, its stream at the first voxel; Refused for whatever in the header cannot be a CT volume."""
-    shape, dtype = _shape(header), _dtype(header)
+    shape, dtype = _shape(header, notes), _dtype(header)
     offset = _offset(header, length)
     claimed = offset + math.prod(shape) * dtype.itemsize
     if claimed > stream.capacity:
+        instead = None if length else describe(stream.head)  # a .img may be a pointer or a page as well
         raise Refused(
             f"a header that claims {claimed} bytes ({' x '.join(map(str, shape))} of {dtype.name})",
             f"at most {stream.capacity}, what this file can hold",
-            FETCH_AGAIN,
+            f"its .img is {instead.name}: {instead.remedy}" if instead else FETCH_AGAIN,
         )
     slope, inter = _scaling(header, notes)
     affine, axes = _affine(header, notes)
@@ -240,21 +272,40 @@ def _checked(header: nifti1.Nifti1Header, length: int, stream: _Stream, notes: l
     return Scan(shape, dtype, slope, inter, affine, axes, spacing, notes, stream, hasher, placed)  # type: ignore[arg-type]
 
 
-def _shape(header: nifti1.Nifti1Header) -> tuple[int, int, int]:
+def _shape(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[int, int, int]:
     count, *sizes = (int(size) for size in header["dim"])
     if not 3 <= count <= 7:
-        raise Refused(f"an image of {count} dimensions", "3", "export the CT as one 3-D volume")
-    shape = sizes[:count]
+        remedy = "export the CT as one 3-D volume" if count in (1, 2) else WRONG_HEADER
+        raise Refused(f"an image of {count} dimensions", "3", remedy)
+    given = " x ".join(map(str, sizes[:count])) + " voxels"
+    if min(sizes[3:count], default=1) < 1:
+        notes.append(f"dim says {given}: sizes below 1 after the third were taken as 1, as by the NIfTI library")
+    shape = [*sizes[:3], *(max(size, 1) for size in sizes[3:count])]
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
-    given = " x ".join(map(str, shape)) + " voxels"
     if min(shape) < 1:
-        raise Refused(given, "positive sizes", FETCH_AGAIN)
+        raise Refused(given, "positive sizes", WRONG_HEADER)
     if len(shape) > 3:
-        raise Refused(f"{given}, more than one volume", "one 3-D volume", "split it and keep one volume")
+        raise _not_one_volume(shape, given)
     if min(shape) < 2 or max(shape) > MAX_AXIS:
         raise Refused(given, f"2 to {MAX_AXIS} along each axis", "check that this is a CT volume, or resample it")
     return shape[0], shape[1], shape[2]
+
+
+def _not_one_volume(shape: list[int], given: str) -> Refused:
+    """Why `shape`, of four axes or more, is not that of one volume, naming what is likely an axis of channels.
+
+    Such an axis is not just dropped, single though it may be: the affine is for the first three axes.
+    """
+    single = [str(axis) for axis, size in enumerate(shape, 1) if size == 1]
+    if len(shape) - len(single) == 3:
+        axes = f"{'axis' if len(single) == 1 else 'axes'} {' and '.join(single)}"
+        remedy = f"remove {axes}, e.g. by numpy.squeeze, and save the rest with the affine of its own three axes"
+        return Refused(f"{given}, a single one along {axes} (a channel?)", "three axes", remedy)
+    if len(shape) == 4 and shape[0] <= 4 < min(shape[1:]):
+        remedy = "keep one channel, data[0] in NumPy, and save it with the affine of its own three axes"
+        return Refused(f"{given}, more than one volume: axis 1 looks like {shape[0]} channels", "three axes", remedy)
+    return Refused(f"{given}, more than one volume", "one 3-D volume", "split it and keep one volume")
 
 
 def _dtype(header: nifti1.Nifti1Header) -> np.dtype:
@@ -270,7 +321,7 @@ def _offset(header: nifti1.Nifti1Header, length: int) -> int:
     offset = float(header["vox_offset"])
     least = length + 4 if length else 0  # the header is followed by four bytes saying whether it is extended
     if not offset.is_integer() or offset < least:
-        raise Refused(f"voxels said to start at byte {offset}", f"a whole number from {least} up", CONVERT)
+        raise Refused(f"voxels said to start at byte {offset}", f"a whole number from {least} up", WRONG_HEADER)
     return int(offset)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from cache.resume import free_rows
 from cache.schema import Entry, Source
-from pipeline.sources import Record
+from pipeline.sources import Record, path_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def make_plan(
             plan.kept += 1
             plan.commits += _relabelled(entry, record)
     plan.commits += _exclusions(excluded, entries, root)
-    seen = {record.id for record in records} | {exclusion_id(root, file) for file in excluded}
+    seen = {record.id for record in records} | {path_id(root, file) for file in excluded}
     gone = [entry for entry in entries.values() if entry.source.root == root and entry.id not in seen]
     plan.vanished += [entry.id for entry in gone if entry.state == "complete"]
     plan.forget = [entry.id for entry in gone if entry.state != "complete"]
@@ -99,13 +99,8 @@ def _relabelled(entry: Entry, record: Record) -> list[Entry]:
     return [replace(entry, label=record.label, group=record.group)]
 
 
-def exclusion_id(root: str, file: str) -> str:
-    """The ledger's id of a file left out: its whole path, which no sample's id can be."""
-    return f"{root}/{file}"
-
-
 def _exclusions(excluded: Mapping[str, str], entries: Mapping[str, Entry], root: str) -> Iterator[Entry]:
     for file, reason in excluded.items():
-        entry = Entry(id=exclusion_id(root, file), state="excluded", reason=reason, source=Source(root, (file,)))
+        entry = Entry(id=path_id(root, file), state="excluded", reason=reason, source=Source(root, (file,)))
         if entries.get(entry.id) != entry:
             yield entry

@@ -169,11 +169,15 @@ def recipe_from_json(data: Mapping[str, Any]) -> Recipe:
 
 
 def _refuse_half_a_pair(paths: tuple[Path, ...]) -> None:
-    other = {".hdr": ".img", ".img": ".hdr"}.get(paths[0].suffix.lower())
-    if other and len(paths) == 1:
+    """Raise Refused for a `.hdr` or `.img`, compressed or not, that came alone."""
+    name = paths[0].name
+    zipped = ".gz" if name.lower().endswith(".gz") else ""
+    half = Path(name.lower().removesuffix(".gz")).suffix
+    if len(paths) == 1 and half in (".hdr", ".img"):
+        stem, other = name[: -len(half + zipped)], {".hdr": ".img", ".img": ".hdr"}[half]
         raise Refused(
             f"half of a .hdr/.img pair, without its {other}",
-            f"{paths[0].stem + other!r} beside it, its name in the same case",
+            f"{stem + other + zipped!r} beside it, its name in the same case",
             f"put the {other} there, or take this file out of SOURCE",
         )
 

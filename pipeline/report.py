@@ -1,6 +1,7 @@
 """What a run, a plan or a cache tells: lines for people, plain data for programs. Pure."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from pipeline.build import Estimate, Healing, Job, Summary
 from pipeline.findings import SAME_ARRAY, TWO_LABELS, Findings
 from pipeline.label_report import label_lines, labels_json, no_labels_line
 from pipeline.relabel import RelabelJob
+from pipeline.sources import NO_SCENE, Inputs
 
 MOST_NAMES = 10
 FIGURE = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
@@ -43,7 +45,7 @@ def cache_lines(name: str, summary: Summary, attributes: Attributes, unpublished
         how = "`features` command or `write_features` call" if attributes.kind == "features" else "`preprocess` command"
         yield f"A run is writing to it, or was interrupted: the same {how} goes on."
     yield ledger_line(summary)
-    yield from reason_lines("Excluded", summary.excluded)
+    yield from exclusion_lines(summary.excluded)
     yield from reason_lines("Quarantined", summary.quarantined)
     yield from finding_lines(summary.findings)
 
@@ -78,11 +80,12 @@ def run_lines(job: Job, summary: Summary) -> Iterator[str]:
         yield f"{relabelled} labels updated"
     yield from _some("kept though their source is gone", summary.vanished)
     yield from _some("without a row in the labels, cached without a label", summary.unlabelled)
+    yield from scene_lines(job.inputs)
     yield ledger_line(summary)
     yield from label_lines(job)
     if summary.complete and summary.labels[None] == summary.complete:
         yield from no_labels_line(job)
-    yield from reason_lines("Excluded", shown_exclusions(summary.excluded))
+    yield from exclusion_lines(shown_exclusions(summary.excluded))
     yield from reason_lines("Quarantined", summary.quarantined)
     yield from finding_lines(summary.findings)
 
@@ -113,9 +116,11 @@ def plan_lines(job: Job, workers: int, sample: Estimate | None) -> Iterator[str]
             f"{count * sample.nbytes / 1e9:.2f} GB of disk, {sample.memory / 1e6:.0f} MB of memory a worker "
             f"(measured by making {sample.id!r} without storing it)"
         )
+    yield from scene_lines(job.inputs)
     yield from label_lines(job)
     if not job.labels.labelled and all(entry.label == UNLABELLED for entry in job.entries.values()):
         yield from no_labels_line(job)
+    yield from exclusion_lines(shown_exclusions(job.inputs.excluded))
 
 
 def relabel_json(job: RelabelJob, summary: Summary) -> dict[str, Any]:
@@ -189,11 +194,50 @@ def reason_lines(title: str, reasons: Mapping[str, str]) -> Iterator[str]:
 
 
 def shown_exclusions(excluded: Mapping[str, str]) -> dict[str, str]:
-    """Of what was left out, what the user may not expect: clips too short, but no hidden files or other classes."""
-    return {name: reason for name, reason in excluded.items() if reason.startswith("too short")}
+    """Of what was left out, all that the user may have meant: not hidden and system files."""
+    return {name: reason for name, reason in excluded.items() if not reason.startswith("hidden or system")}
+
+
+def exclusion_lines(excluded: Mapping[str, str]) -> Iterator[str]:
+    """What was left out, a line each where that is not many, else a line a reason."""
+    if len(excluded) <= MOST_NAMES:
+        yield from reason_lines("Excluded", excluded)
+        return
+    yield "Excluded:"
+    yield from (f"  {line}" for line in _by_reason(excluded))
+
+
+def _by_reason(excluded: Mapping[str, str]) -> Iterator[str]:
+    """A line for each reason: how many there are, and the first names. Numbers and classes make no difference."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name, reason in sorted(excluded.items()):
+        general = re.sub(r"^class .* is not asked for$", "class is not asked for", reason)
+        alike[re.sub(r"\b\d+\b", "…", general)].append(name)
+    for reason, names in sorted(alike.items()):
+        yield f"{len(names)} × {reason}: {_first(names)}" if len(names) > 1 else f"{names[0]}: {excluded[names[0]]}"
+
+
+def nothing_found(inputs: Inputs) -> str:
+    """What a SOURCE without inputs holds instead; empty where that is nothing."""
+    found = list(_by_reason(shown_exclusions(inputs.excluded)))
+    found += [f"{number} × {ending or 'a name without ending'}" for ending, number in inputs.others.most_common(3)]
+    return f"; found instead: {' · '.join(found)}" if found else ""
+
+
+def scene_lines(inputs: Inputs) -> Iterator[str]:
+    """That a split cannot keep scenes together, where clips do not say theirs."""
+    if count := sum(record.note == NO_SCENE for record in inputs.records):
+        yield (
+            f"{count} of {len(inputs.records)} clips have no _gNN_cMM in their names: each is a group of its own, so a "
+            "split cannot keep clips of one scene together"
+        )
 
 
 def _some(what: str, names: list[str], indent: int = 0) -> Iterator[str]:
     if names:
-        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        yield f"{' ' * indent}{len(names)} {what}: {', '.join(names[:MOST_NAMES])}{more}"
+        yield f"{' ' * indent}{len(names)} {what}: {_first(names)}"
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{', '.join(names[:MOST_NAMES])}{more}"

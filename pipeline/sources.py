@@ -1,28 +1,30 @@
-"""A folder → records: what there is to do, before any file is opened.
+"""A folder → records: what there is to do.
 
-Only names and `stat` are looked at. Everything below SOURCE that looks like an input gets a record or an exclusion;
-nothing is dropped.
+Names and `stat` are looked at, and the first bytes of files whose names do not tell (`pipeline.lookalikes`). Everything
+below SOURCE that looks like an input gets a record or an exclusion; nothing is dropped.
 """
 
 import os
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
-from cache.schema import UNLABELLED, Source, composed
+from cache.schema import UNLABELLED, Entry, Source, composed
+from pipeline.contents import ANNEX
 from pipeline.errors import PipelineError
+from pipeline.lookalikes import lookalikes
+from pipeline.walk import walk
 
-SCAN_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
-CLIP_ENDINGS = (".avi", ".mp4", ".mov", ".mkv", ".webm")
+SCAN_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
+CLIP_ENDINGS: tuple[str, ...] = (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".asf")
+CLIP_ENDINGS += (".ts", ".m2ts", ".mts", ".3gp", ".flv", ".ogv")
+ENDINGS = {"ct": SCAN_ENDINGS, "video": CLIP_ENDINGS}
 CLIP_NAME = re.compile(r"v_.+_(g\d+)_c\d+", re.IGNORECASE)
-HIDDEN = "hidden or system file"
-LINKED = "link to a folder, not followed; give the folder itself as SOURCE"
 NO_CLASS = ("it lies in no class folder", "SOURCE/Class/v_Class_gNN_cMM.avi", "put it into the folder of its class")
-OS_FILES = {"thumbs.db", "desktop.ini"}
-OS_FOLDERS = {"__macosx"}
+NO_SCENE = "its name has no _gNN_cMM: it is a group of its own"
 # The paper's ten of UCF50's classes, in its label order (ViPTT-Net §2.3).
 PAPER_CLASSES: tuple[str, ...] = ("Mixing", "TennisSwing", "HorseRiding", "JumpRope", "JumpingJack")
 PAPER_CLASSES += ("BaseballPitch", "Rowing", "SkateBoarding", "WalkingWithDog", "Skijet")
@@ -34,7 +36,7 @@ class Record:
     """One input: its id, its files as they are now, its label, and what must stay together with it in a split.
 
     `note` is for the sample's record; `refusal` is why it cannot become a sample, as for `Refused`, where its
-    path shows that already.
+    path shows that already. `claimed` is the id that it would have if no other file would get the same one.
     """
 
     id: str
@@ -43,18 +45,21 @@ class Record:
     group: str = ""
     note: str = ""
     refusal: tuple[str, str, str] | None = None
+    claimed: str = ""
 
 
 @dataclass
 class Inputs:
-    """What a SOURCE holds. `excluded` maps the path of each file left out by request to the reason.
+    """What a SOURCE holds. `excluded` maps the path of each file or folder that is not read to the reason.
 
-    `class_names` are those that the records' labels count in, where SOURCE itself says what its files show.
+    `class_names` are those that the records' labels count in, where SOURCE itself says what its files show; `others`
+    counts the files that are neither inputs nor look like one, by their endings.
     """
 
     records: list[Record] = field(default_factory=list)
     excluded: dict[str, str] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    others: Counter[str] = field(default_factory=Counter)
 
 
 def find_scans(
@@ -62,23 +67,32 @@ def find_scans(
 ) -> Inputs:
     """Every `.nii`, `.nii.gz` and `.hdr`/`.img` pair below `root`, any depth and case, in the order of their ids.
 
-    A lone half of a pair is a record too, to be quarantined with its reason. `skip` (the cache) is not entered.
-    Classes are none of its business: a labels CSV says them. Raises PipelineError where `root` is no folder or two
-    inputs would get one id.
+    Either half of a pair may be compressed (`.hdr.gz`, `.img.gz`); a lone half is a record too, to be quarantined with
+    its reason. `skip` (the cache) is not entered. Classes are none of its business: a labels CSV says them. Raises
+    PipelineError where `root` is not a folder.
     """
-    found = walk(root, SCAN_ENDINGS, skip)
-    pairs: dict[str, dict[str, str]] = defaultdict(dict)
-    files: list[tuple[str, tuple[str, ...]]] = []
+    found = walk(root, lookalikes("ct", ENDINGS), skip)
+    files: dict[str, list[str]] = defaultdict(list)
     for file in found.files:
-        stem, ending = split_ending(file, SCAN_ENDINGS)
-        if ending in (".hdr", ".img"):
-            if ending in pairs[stem]:
-                raise _one_id(stem, pairs[stem][ending], file, root)
-            pairs[stem][ending] = file
-        else:
-            files.append((stem, (file,)))
-    files += [(stem, tuple(halves[ending] for ending in sorted(halves))) for stem, halves in pairs.items()]
-    return Inputs(_sorted((record(root, *item) for item in files), root), found.excluded)
+        files[split_ending(file, SCAN_ENDINGS)[0]].append(file)
+    records = [record(root, stem, unit) for stem, several in files.items() for unit in _units(several)]
+    return Inputs(_one_an_id(records), found.excluded, others=found.others)
+
+
+def _units(files: list[str]) -> list[tuple[str, ...]]:
+    """`files`, alike but for their endings, as inputs: a header and its voxels are one, if there are no others."""
+    if len(files) == 1:
+        return [(files[0],)]
+    headers, voxels = ([file for file in files if _is_half(file, half)] for half in (".hdr", ".img"))
+    if len(headers) == len(voxels) == 1:
+        pair = (headers[0], voxels[0])
+        return [pair, *((file,) for file in files if file not in pair)]
+    return [(file,) for file in files]
+
+
+def _is_half(file: str, half: str) -> bool:
+    """True for the files of a pair that hold the header, for `half` ".hdr", or the voxels, ".img"."""
+    return file.lower().endswith((half, f"{half}.gz"))
 
 
 def find_clips(
@@ -90,7 +104,7 @@ def find_clips(
     clip itself with a note. `class_names` says which classes and in which order, by default all, sorted; clips of
     other classes are excluded. Raises PipelineError like `find_scans`, and where a class is neither there nor `known`.
     """
-    found = walk(root, CLIP_ENDINGS, skip)
+    found = walk(root, lookalikes("video", ENDINGS), skip)
     paths = [PurePosixPath(file) for file in found.files]
     there = {composed(path.parent.name) for path in paths} - {""}
     names = tuple(map(composed, class_names or sorted(there)))
@@ -102,8 +116,8 @@ def find_clips(
     clips = [path for path in paths if composed(path.parent.name) in wanted]
     others = [path for path in paths if composed(path.parent.name) not in wanted]
     found.excluded |= {str(path): f"class {path.parent.name} is not asked for" for path in others}
-    records = _sorted((_clip(root, path, wanted[composed(path.parent.name)]) for path in clips), root)
-    return Inputs(records, found.excluded, names)
+    records = _one_an_id([_clip(root, path, wanted[composed(path.parent.name)]) for path in clips])
+    return Inputs(records, found.excluded, names, found.others)
 
 
 def _clip(root: Path, path: PurePosixPath, label: int) -> Record:
@@ -113,82 +127,59 @@ def _clip(root: Path, path: PurePosixPath, label: int) -> Record:
         return replace(record(root, name, (str(path),)), refusal=NO_CLASS)
     parts = CLIP_NAME.fullmatch(name)
     group = f"{folder}/{parts[1].lower()}" if parts else ""
-    note = "" if parts else "its name has no _gNN_cMM: it is a group of its own"
+    note = "" if parts else NO_SCENE
     return replace(record(root, f"{folder}/{name}", (str(path),), label, group), note=note)
 
 
-def _sorted(records: Iterable[Record], root: Path) -> list[Record]:
-    """`records` in the order of their ids. Raises PipelineError where two have one id."""
-    ordered = sorted(records, key=lambda item: item.id)
-    for first, second in pairwise(ordered):
-        if first.id == second.id:
-            raise _one_id(first.id, first.source.files[0], second.source.files[0], root)
-    return ordered
+def _one_an_id(records: Iterable[Record]) -> list[Record]:
+    """`records` in the order of their ids, no two of which are the same.
 
-
-@dataclass
-class Found:
-    """POSIX paths below a folder: `files` that end as inputs do, and what is `excluded`, path → reason."""
-
-    files: list[str] = field(default_factory=list)
-    excluded: dict[str, str] = field(default_factory=dict)
-
-
-def walk(root: Path, endings: tuple[str, ...], skip: Path | None = None) -> Found:
-    """Look through `root`, except below `skip`, for names with one of `endings` in any case.
-
-    Links to files are followed, links to folders are not entered, so that a loop of links ends; they are excluded by
-    name, as hidden and system files are. A folder named like an input is listed like one: opening it tells.
-    Raises PipelineError where a folder cannot be listed, and where `root` is no folder or lies in `skip`.
+    Where several would get one id, each is refused and gets its path as its id instead; a whole scan keeps its id
+    where the others are lone halves of pairs, which could not become a sample anyway.
     """
-    if not root.is_dir():
-        raise PipelineError(f"SOURCE {root} is not a folder; give the folder that holds the files")
-    if skip and root.is_relative_to(skip):
-        raise PipelineError(f"SOURCE {root} lies in CACHE {skip}; give a CACHE outside SOURCE")
-    found = Found()
-    folders = [""]  # still to be listed; `os.walk` recurses before Python 3.12, and fails a thousand folders deep
-    while folders:
-        below = folders.pop()
-        for item in _listed(root / below, skip):
-            file = below + item.name
-            if item.is_dir(follow_symlinks=False):
-                folders.append(f"{file}/")
-            if reason := _left_out(item, file):
-                found.excluded[file] = reason
-            elif item.name.lower().endswith(endings) and not is_hidden(file):
-                found.files.append(file)
-    return found
+    claims: dict[str, list[Record]] = defaultdict(list)
+    for item in records:
+        claims[item.id].append(item)
+    settled = []
+    for rivals in claims.values():
+        whole = rivals if len(rivals) == 1 else [item for item in rivals if not _is_lone_half(item)]
+        settled += [item if [item] == whole else _refused(item, rivals) for item in rivals]
+    return sorted(settled, key=lambda item: item.id)
 
 
-def _left_out(item: os.DirEntry[str], file: str) -> str:
-    """Why what is at `file` is excluded; empty for what is not, and for folders, whose files are looked at singly."""
-    if item.is_dir(follow_symlinks=False):
-        return ""
-    if is_hidden(file):
-        return HIDDEN
-    return LINKED if item.is_symlink() and _is_folder(Path(item.path)) else ""
+def _is_lone_half(item: Record) -> bool:
+    return len(item.source.files) == 1 and any(_is_half(item.source.files[0], half) for half in (".hdr", ".img"))
 
 
-def _listed(folder: Path, skip: Path | None) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as items:
-            return sorted((item for item in items if item.path != str(skip)), key=lambda item: item.name)
-    except OSError as error:
-        raise PipelineError(f"cannot list {folder}: {error.strerror}; give a SOURCE that can be read whole") from error
+def _refused(item: Record, rivals: Sequence[Record]) -> Record:
+    number = "two" if len(rivals) == 2 else str(len(rivals))
+    names = ", ".join(repr(rival.source.files[0]) for rival in rivals[:5])
+    given = f"{number} files would get the id {item.id!r} ({names}{', …' * (len(rivals) > 5)})"
+    refusal = (given, "one file for each id", "keep one of them, or rename one")
+    return replace(item, id=path_id(item.source.root, item.source.files[0]), refusal=refusal, claimed=item.id)
 
 
-def _is_folder(link: Path) -> bool:
-    try:
-        return link.is_dir()
-    except OSError:  # a link into what may not be looked at
+def keep_ids(records: Sequence[Record], entries: Mapping[str, Entry]) -> list[Record]:
+    """`records`, where the file that a sample of the ledger's `entries` was made of keeps its id.
+
+    So what is in the cache stays there when a second file that would get its id turns up; only that one is refused.
+    """
+    return [_restored(item) if item.claimed and _made_it(entries.get(item.claimed), item) else item for item in records]
+
+
+def _made_it(entry: Entry | None, item: Record) -> bool:
+    if entry is None or entry.state != "complete":
         return False
+    return (entry.source.root, entry.source.files) == (item.source.root, item.source.files)
 
 
-def is_hidden(file: str) -> bool:
-    """True for what users do not mean as input: dot files and files in dot folders, and what systems leave behind."""
-    *folders, name = PurePosixPath(file).parts
-    hidden = any(part.startswith(".") or part.lower() in OS_FOLDERS for part in (*folders, name))
-    return hidden or name.lower() in OS_FILES
+def _restored(item: Record) -> Record:
+    return replace(item, id=item.claimed, refusal=None, claimed="")
+
+
+def path_id(root: str, file: str) -> str:
+    """The ledger's id of a file that gets none of its own: its whole path, which no sample's id can be."""
+    return f"{root}/{file}"
 
 
 def split_ending(file: str, endings: Iterable[str]) -> tuple[str, str]:
@@ -200,8 +191,18 @@ def split_ending(file: str, endings: Iterable[str]) -> tuple[str, str]:
 
 
 def record(root: Path, name: str, files: tuple[str, ...], label: int = UNLABELLED, group: str = "") -> Record:
-    """The record of the sample `name` made of `files` below `root`, as they are now; 0 bytes where they are gone."""
-    return Record(name, observe(Source(str(root), files)), label, group or name)
+    """The record of the sample `name` made of `files` below `root`, as they are now; -1 bytes where they are gone."""
+    source = observe(Source(str(root), files))
+    return Record(name, source, label, group or name, refusal=_not_fetched(source) if source.size < 0 else None)
+
+
+def _not_fetched(source: Source) -> tuple[str, str, str] | None:
+    """Why a link of git-annex leads nowhere; None for other files."""
+    for path in source.paths:
+        with suppress(OSError):
+            if "/annex/objects/" in os.readlink(path):  # noqa: PTH115 - a name, not a path to follow
+                return ANNEX.name, "the file itself", ANNEX.remedy
+    return None
 
 
 def observe(source: Source) -> Source:
@@ -213,9 +214,4 @@ def observe(source: Source) -> Source:
     return replace(source, size=sum(s.st_size for s in stats), mtime_ns=sum(s.st_mtime_ns for s in stats))
 
 
-def _one_id(name: str, first: str, second: str, root: Path) -> PipelineError:
-    return PipelineError(f"{first!r} and {second!r} below {root} would both get the id {name!r}; rename or remove one")
-
-
-ENDINGS = {"ct": SCAN_ENDINGS, "video": CLIP_ENDINGS}
 FINDERS = {"ct": find_scans, "video": find_clips}

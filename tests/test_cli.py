@@ -501,11 +501,13 @@ def test_a_source_without_any_scan_is_most_likely_the_wrong_folder(tmp_path, cac
     source = tmp_path / "scans"
     source.mkdir()
     (source / "slice.dcm").touch()
+    (source / "link").symlink_to("/")
     if hidden:
         (source / "._x.nii").touch()
     assert error(ct(source, cache)) == (
-        f"Error: SOURCE {source} holds no input; expected files that end in .nii.gz, .nii, .hdr, .img, "
-        "in it or in folders below it\n"
+        f"Error: SOURCE {source} holds no input; expected files that end in .nii.gz, .nii, .hdr, .img, .hdr.gz, "
+        ".img.gz, in it or in folders below it; found instead: .: DICOM files (1), not read; convert each series to "
+        "NIfTI, e.g. with dcm2niix · link: link to a folder, not followed; give the folder itself as SOURCE\n"
     )
     assert not cache.exists()
 
@@ -518,12 +520,17 @@ def test_a_source_that_is_no_folder_is_refused(scans, cache):
     assert not cache.exists()
 
 
-def test_two_inputs_of_one_id_stop_the_run_before_any_work(scans, cache):
+def test_two_inputs_of_one_id_are_quarantined_and_do_not_stop_the_run(scans, cache):
     write(scans / "a.nii.gz")
-    assert error(ct(scans, cache)) == (
-        f"Error: 'a.nii' and 'a.nii.gz' below {scans} would both get the id 'a'; rename or remove one\n"
+    result = ct(scans, cache)
+    assert result.exit_code == 3
+    reason = (
+        "two files would get the id 'a' ('a.nii', 'a.nii.gz'); expected one file for each id; "
+        "keep one of them, or rename one"
     )
-    assert not cache.exists()
+    assert f"Quarantined:\n  a.nii: {reason}\n  a.nii.gz: {reason}\n" in result.stdout
+    data = facts(cache)
+    assert (data["discovered"], data["complete"], data["quarantined"]) == (4, 2, 2)
 
 
 def test_another_recipe_is_refused_with_the_difference_and_the_way_out(scans, cache):

@@ -1,5 +1,6 @@
 """A file becomes header facts and raw slices exactly as nibabel reads it, or is refused in three parts."""
 
+import bz2
 import gzip
 import os
 import struct
@@ -155,6 +156,16 @@ def test_a_negative_pixdim_is_mended_as_nibabel_does_and_noted(write):
     np.testing.assert_array_equal(scan.affine, nib.Nifti1Image.from_bytes(raw).affine)
 
 
+@pytest.mark.parametrize("sizes", [(0,), (0, 0), (1, 0), (-1,)])
+def test_further_sizes_below_one_count_as_one_as_in_the_nifti_library_and_are_noted(write, sizes):
+    scan, array, _ = read(write(dims(*SHAPE, *sizes)))
+    np.testing.assert_array_equal(array, voxels())
+    given = " x ".join(map(str, (*SHAPE, *sizes)))
+    assert (
+        f"dim says {given} voxels: sizes below 1 after the third were taken as 1, as by the NIfTI library" in scan.notes
+    )
+
+
 def test_header_extensions_are_skipped(write):
     image = nib.Nifti1Image(voxels(), LPS)
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"x" * 3000))
@@ -271,7 +282,6 @@ PLAIN = {
     "5-D": (dims(6, 7, 4, 1, 2), "more than one volume"),
     "7-D": (dims(6, 7, 2, 1, 1, 2, 2), "more than one volume"),
     "a size of 0": (dims(6, 0, 8), "6 x 0 x 8"),
-    "a fourth size of 0": (dims(6, 7, 8, 0), "6 x 7 x 8 x 0"),
     "a negative size": (dims(6, -7, 8), "6 x -7 x 8"),
     "one slice": (dims(6, 56, 1), "6 x 56 x 1"),
     "one column": (dims(1, 42, 8), "1 x 42 x 8"),
@@ -338,6 +348,79 @@ def test_an_img_may_begin_like_gzip(tmp_path):
     data[:2, 0, 0] = 0x1F, 0x8B
     nib.save(nib.Nifti1Pair(data, LPS), tmp_path / "s.hdr")
     np.testing.assert_array_equal(read((tmp_path / "s.hdr", tmp_path / "s.img"))[1], data)
+
+
+@pytest.mark.parametrize(
+    ("shape", "given", "remedy"),
+    [
+        ((1, 6, 7, 8), "a single one along axis 1 (a channel?)", "remove axis 1, "),
+        ((6, 7, 1, 8), "a single one along axis 3 (a channel?)", "remove axis 3, "),
+        ((1, 6, 1, 7, 8), "a single one along axes 1 and 3 (a channel?)", "remove axes 1 and 3, "),
+        ((1, 6, 7, 8, 1), "a single one along axis 1 (a channel?)", "remove axis 1, "),
+        ((3, 6, 7, 8), "more than one volume: axis 1 looks like 3 channels", "keep one channel"),
+        ((6, 7, 8, 3), "more than one volume", "split it"),
+    ],
+)
+def test_an_axis_of_channels_is_named_with_how_to_get_rid_of_it(write, shape, given, remedy):
+    error = refusal(write(dims(*shape)))
+    assert error.given.endswith(given)
+    assert error.remedy.startswith(remedy)
+
+
+FETCH = "fetch or export it again"
+REMEDIES = {  # a file's bytes -> what its owner must do
+    "pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n", "git lfs pull"),
+    "login page": (b"<!DOCTYPE html><html>", "log in and download the file again"),
+    "error of a server": (b'{"error": "forbidden"}', "what the server replied"),
+    "DICOM": (bytes(128) + b"DICM" + bytes(400), "dcm2niix"),
+    "ZIP archive": (b"PK\3\4" + bytes(400), "unpack it"),
+    "bzip2": (bz2.compress(nifti()), "decompress it"),
+    "NRRD": (b"NRRD0004\ntype: short\n", "convert it to NIfTI"),
+    "zeros": (bytes(400), FETCH),
+    "nobody knows what": (b"\xff\xfe\xfd\xfc" * 99, "check what the file is"),
+    "empty file": (b"", FETCH),
+}
+
+
+@pytest.mark.parametrize("how", ["plain", "plain named .gz", "inside gzip"])
+@pytest.mark.parametrize("what", REMEDIES)
+def test_the_remedy_follows_what_the_file_is(write, what, how):
+    raw, remedy = REMEDIES[what]
+    raw = gzip.compress(raw) if how == "inside gzip" else raw
+    assert remedy in refusal(write(raw, "scan.nii" if how == "plain" else "scan.nii.gz")).remedy
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [dims(6, 0, 8), dims(6, -7, 8), patched((VOX_OFFSET, 0)), patched((VOX_OFFSET, 352.5)), patched((MAGIC, bytes(4)))],
+    ids=["a size of 0", "a negative size", "voxels in the header", "voxels at a broken byte", "Analyze"],
+)
+def test_only_a_damaged_file_is_to_be_fetched_again(write, raw):
+    assert FETCH not in refusal(write(raw)).remedy
+
+
+@pytest.mark.parametrize(("header", "image"), [("s.hdr.gz", "s.img.gz"), ("s.hdr", "s.img.gz"), ("s.hdr.gz", "s.img")])
+def test_either_half_of_a_pair_may_be_compressed(tmp_path, header, image):
+    nib.save(nib.Nifti1Pair(voxels(), LPS), tmp_path / "plain.hdr")
+    paths = []
+    for name, plain in ((header, "plain.hdr"), (image, "plain.img")):
+        raw = (tmp_path / plain).read_bytes()
+        paths.append(tmp_path / name)
+        paths[-1].write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+    _, array, digest = read(tuple(paths))
+    np.testing.assert_array_equal(array, voxels())
+    assert digest == xxh3_128_hexdigest(b"".join(path.read_bytes() for path in paths))
+    paths[1].write_bytes(paths[1].read_bytes()[:-9])
+    refusal(tuple(paths))
+
+
+def test_voxels_that_were_not_fetched_are_told_from_damaged_ones(tmp_path):
+    nib.save(nib.Nifti1Pair(voxels(), LPS), tmp_path / "s.hdr")
+    paths = (tmp_path / "s.hdr", tmp_path / "s.img")
+    paths[1].write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 672\n")
+    assert "its .img is a Git LFS pointer" in refusal(paths).remedy
+    paths[1].write_bytes(voxels().tobytes()[:-9])
+    assert FETCH in refusal(paths).remedy
 
 
 def test_a_message_is_one_line_of_given_expected_and_remedy(write):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.schema import Entry, Source
-from pipeline.plan import Task, exclusion_id, make_plan, same_files
-from pipeline.sources import Record
+from pipeline.plan import Task, make_plan, same_files
+from pipeline.sources import Record, path_id
 
 ROOT = "/scans"
 
@@ -118,11 +118,11 @@ def test_an_exclusion_is_committed_once_and_forgotten_with_its_file():
 def test_an_exclusion_never_takes_the_place_of_a_sample_of_its_name():
     made = plan([record("x")], excluded={"x": "link to a folder"})
     assert [task.record.id for task in made.tasks] == ["x"]
-    assert [item.id for item in made.commits] == [exclusion_id(ROOT, "x")] == ["/scans/x"]
+    assert [item.id for item in made.commits] == [path_id(ROOT, "x")] == ["/scans/x"]
 
 
 def test_exclusions_of_two_sources_do_not_meet():
-    assert exclusion_id("/a", ".h") != exclusion_id("/b", ".h")
+    assert path_id("/a", ".h") != path_id("/b", ".h")
 
 
 def test_files_are_the_same_whether_or_not_their_bytes_were_read():

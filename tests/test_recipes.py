@@ -98,14 +98,17 @@ def test_a_difference_names_each_parameter_old_and_new():
     assert describe_difference({"a": old, "b": {}}, {"a": new, "b": 1}).startswith("a.order 3 → 1, a.window [-1000.0")
 
 
-@pytest.mark.parametrize(("name", "other"), [("x.hdr", ".img"), ("X.IMG", ".hdr")])
-def test_half_a_pair_is_refused_naming_the_other_half(tmp_path, name, other):
+@pytest.mark.parametrize(
+    ("name", "other", "zipped"),
+    [("x.hdr", ".img", ""), ("X.IMG", ".hdr", ""), ("x.hdr.gz", ".img", ".gz"), ("X.IMG.GZ", ".hdr", ".gz")],
+)
+def test_half_a_pair_is_refused_naming_the_other_half(tmp_path, name, other, zipped):
     path = tmp_path / name
     path.touch()
     with pytest.raises(Refused) as caught:
         CtRecipe().make((path,))
     assert str(caught.value) == (
         f"half of a .hdr/.img pair, without its {other}; "
-        f"expected '{name[0]}{other}' beside it, its name in the same case; "
+        f"expected '{name[0]}{other}{zipped}' beside it, its name in the same case; "
         f"put the {other} there, or take this file out of SOURCE"
     )

@@ -5,10 +5,13 @@ import unicodedata
 
 import pytest
 
+from cache.schema import Entry
 from pipeline.errors import PipelineError
-from pipeline.sources import find_scans, observe
+from pipeline.sources import find_clips, find_scans, keep_ids, observe
 
 HIDDEN = "hidden or system file"
+HIDDEN_FOLDER = "hidden or system folder, not searched"
+TOO_DEEP = "folder nested too deep for this system, not searched; move what it holds further up"
 LINKED = "link to a folder, not followed; give the folder itself as SOURCE"
 
 
@@ -49,10 +52,11 @@ def test_endings_count_in_any_case_and_at_any_depth(root, name):
     assert record.group == record.id
 
 
-def test_other_files_are_no_inputs(root):
-    inputs = put(root, "x.dcm", "x.nii.bak", "x.gz", "nii", "x.nrrd", "x.nii.gz.part", "x.img.gz", "labels.csv")
+def test_other_files_are_passed_over_and_counted_by_their_endings(root):
+    inputs = put(root, "x.gz", "nii", "README", "labels.csv", "more/notes.csv", "x.nii.json", "x.mp4", "a.hdr.png")
     assert inputs.records == []
     assert inputs.excluded == {}
+    assert inputs.others == {".csv": 2, "": 2, ".gz": 1, ".json": 1, ".mp4": 1, ".png": 1}
 
 
 def test_a_pair_is_one_input_whatever_the_case_of_its_endings(root):
@@ -62,18 +66,78 @@ def test_a_pair_is_one_input_whatever_the_case_of_its_endings(root):
     assert record.source.size == 14
 
 
+@pytest.mark.parametrize(
+    "files", [("x.hdr.gz", "x.img.gz"), ("x.hdr", "x.img.gz"), ("x.hdr.gz", "x.img"), ("x.HDR", "x.IMG.GZ")]
+)
+def test_either_half_of_a_pair_may_be_compressed(root, files):
+    (record,) = put(root, *files).records
+    assert (record.id, record.source.files) == ("x", files)
+
+
 def test_halves_whose_names_differ_in_case_are_two_inputs(root):
     assert ids(put(root, "X.hdr", "x.img")) == ["X", "x"]
 
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [("x.nii", "x.nii.gz"), ("x.NII", "x.nii"), ("x.nii", "x.hdr"), ("x.HDR", "x.hdr"), ("d/x.IMG", "d/x.img")],
+    [("x.nii", "x.nii.gz"), ("x.NII", "x.nii"), ("x.HDR", "x.hdr"), ("d/x.IMG", "d/x.img"), ("x.hdr", "x.hdr.gz")],
 )
-def test_two_inputs_of_one_id_are_refused_naming_both(root, first, second):
-    message = refusal(put, root, first, second)
-    assert message == f"{first!r} and {second!r} below {root} would both get the id {first[:-4]!r}; " \
-        "rename or remove one"  # fmt: skip
+def test_of_two_files_of_one_id_each_is_refused_by_its_path_naming_both(root, first, second):
+    records = put(root, "good.nii", first, second).records
+    assert [record.id for record in records] == [f"{root}/{first}", f"{root}/{second}", "good"]
+    for record in records[:2]:
+        name = first.rpartition(".")[0]
+        assert record.refusal == (
+            f"two files would get the id {name!r} ({first!r}, {second!r})",
+            "one file for each id",
+            "keep one of them, or rename one",
+        )
+
+
+def test_a_lone_half_of_a_pair_does_not_take_the_id_of_a_whole_scan(root):
+    whole, half = sorted(put(root, "x.nii", "x.hdr").records, key=lambda record: record.source.files, reverse=True)
+    assert (whole.id, whole.refusal) == ("x", None)
+    assert half.refusal[0] == "two files would get the id 'x' ('x.hdr', 'x.nii')"
+
+
+def test_a_pair_and_a_single_file_of_one_id_are_both_refused(root):
+    records = put(root, "x.img", "x.nii", "x.hdr").records
+    assert [record.source.files for record in records] == [("x.hdr", "x.img"), ("x.nii",)]
+    assert all(record.refusal for record in records)
+
+
+def test_many_files_of_one_id_are_not_all_named_in_each_reason(root):
+    for number in range(9):
+        put(root, f"{number}/A/x.avi")
+    records = find_clips(root).records
+    assert len({record.id for record in records}) == len(records) == 9
+    assert records[0].refusal[0].startswith("9 files would get the id 'A/x' (")
+    assert records[0].refusal[0].endswith(", …)")
+
+
+@pytest.mark.parametrize(("first", "second"), [("A/x.avi", "A/x.mp4"), ("a/A/x.avi", "b/A/x.avi")])
+def test_two_clips_of_one_id_are_refused_and_their_neighbours_are_not(root, first, second):
+    put(root, first, second, "A/y.avi")
+    (*both, other) = find_clips(root).records
+    assert {record.source.files[0] for record in both} == {first, second}
+    assert all(record.refusal[0].startswith("two files would get the id 'A/x'") for record in both)
+    assert (other.id, other.refusal) == ("A/y", None)
+
+
+def test_the_file_that_a_sample_was_made_of_keeps_its_id_when_a_second_one_turns_up(root):
+    (before,) = put(root, "x.nii.gz").records
+    entries = {"x": Entry("x", "complete", row=0, source=before.source)}
+    newcomer, kept = keep_ids(put(root, "x.nii").records, entries)
+    assert kept == before
+    assert newcomer.source.files == ("x.nii",)
+    assert newcomer.refusal[2] == "keep one of them, or rename one"
+
+
+@pytest.mark.parametrize("state", ["quarantined", "excluded"])
+def test_what_has_no_sample_keeps_no_id(root, state):
+    (before,) = put(root, "x.nii.gz").records
+    records = put(root, "x.nii").records
+    assert keep_ids(records, {"x": Entry("x", state, source=before.source)}) == records
 
 
 def test_ids_that_differ_in_case_or_accents_alone_are_two(root):
@@ -96,10 +160,34 @@ def test_a_name_that_is_not_utf8_is_listed_too(root):
 
 
 def test_hidden_and_system_files_are_excluded_each_by_its_path(root):
-    names = (".DS_Store", "a/._x.nii.gz", ".git/x.nii", "__MACOSX/x.nii", "a/Thumbs.db", "desktop.ini", ".x.nii/y.nii")
+    names = (".DS_Store", "a/._x.nii.gz", "a/Thumbs.db", "desktop.ini", ".x.nii")
     inputs = put(root, "x.nii", *names)
     assert ids(inputs) == ["x"]
     assert inputs.excluded == dict.fromkeys(names, HIDDEN)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        ".git",
+        ".x.nii",
+        "a/.Trashes",
+        "__MACOSX",
+        "lost+found",
+        "$RECYCLE.BIN",
+        "System Volume Information",
+        "a/@eaDir",
+    ],
+)
+def test_a_hidden_or_system_folder_is_one_exclusion_whatever_it_holds(root, folder, monkeypatch):
+    put(root, "x.nii", *(f"{folder}/{number}/y.nii" for number in range(5)))
+    scandir = os.scandir
+    looked = []
+    monkeypatch.setattr(os, "scandir", lambda path: looked.append(path.name) or scandir(path))
+    inputs = find_scans(root)
+    assert ids(inputs) == ["x"]
+    assert inputs.excluded == {folder: HIDDEN_FOLDER}
+    assert folder.rpartition("/")[2] not in looked
 
 
 def test_a_folder_named_like_a_scan_is_an_input_and_so_is_what_it_holds(root):
@@ -125,23 +213,40 @@ def test_links_that_lead_nowhere_are_inputs_of_unknown_size(root):
     assert [record.source.size for record in inputs.records] == [-1, -1]
 
 
+@pytest.mark.parametrize("name", ["link.nii.gz", "A/link.avi"])
+def test_a_link_of_git_annex_that_leads_nowhere_is_refused_with_the_command_that_fetches_it(root, name):
+    put(root, "A/x.avi")
+    (root / name).symlink_to(".git/annex/objects/Xj/6p/SHA256E-s9--ab.nii.gz/SHA256E-s9--ab.nii.gz")
+    find = find_clips if name.endswith(".avi") else find_scans
+    (refusal,) = [record.refusal for record in find(root).records if record.source.files == (name,)]
+    assert refusal[0] == "a git-annex link"
+    assert "git annex get" in refusal[2]
+
+
 def test_a_pipe_is_listed_without_being_opened(root):
     os.mkfifo(root / "pipe.nii")
     assert ids(find_scans(root)) == ["pipe"]
 
 
-def test_folders_nested_a_thousand_deep_are_looked_through(root, monkeypatch):
+def test_folders_nested_ten_thousand_deep_are_looked_through_as_far_as_paths_reach(root, monkeypatch):
     monkeypatch.chdir(root)
-    for _ in range(1200):
+    put(root, "sound.nii")
+    for depth in range(10_000):
         os.mkdir("d")  # noqa: PTH102 - the whole path would be too long for some systems
         os.chdir("d")
-    with open("x.nii", "wb"):  # noqa: PTH123
-        pass
+        if depth in (1199, 9999):
+            with open("x.nii", "wb"):  # noqa: PTH123
+                pass
     try:
-        assert ids(find_scans(root)) == ["d/" * 1200 + "x"]
+        inputs = find_scans(root)
+        assert ids(inputs) == ["d/" * 1200 + "x", "sound"]
+        ((folder, reason),) = inputs.excluded.items()
+        assert set(folder.split("/")) == {"d"}
+        assert reason == TOO_DEEP
     finally:
-        os.remove("x.nii")  # noqa: PTH107
-        for _ in range(1200):  # pytest's own clean-up recurses
+        for depth in range(9999, -1, -1):  # pytest's own clean-up recurses
+            if depth in (1199, 9999):
+                os.remove("x.nii")  # noqa: PTH107
             os.chdir("..")
             os.rmdir("d")  # noqa: PTH106
 

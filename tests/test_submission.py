@@ -12,10 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.schema import Entry, Source
+from pipeline.sources import CLIP_ENDINGS, SCAN_ENDINGS
 from trainer.errors import TrainerError
 from trainer.evaluate import Predictions
-from trainer.names import read_ids
+from trainer.names import ENDINGS, read_ids
 from trainer.submission import check_outputs, naming_advice, write_probabilities, write_submission
+
+
+def test_ids_may_end_as_any_input_does():
+    assert set(ENDINGS) == {*SCAN_ENDINGS, *CLIP_ENDINGS}
 
 
 def predictions(names, probabilities, class_names=("a", "b")):

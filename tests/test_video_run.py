@@ -14,7 +14,6 @@ import cli
 from cache import open_cache
 from cache.verify import verify
 from pipeline import build, dispatch, execute
-from pipeline.errors import PipelineError
 from pipeline.recipes import VideoRecipe
 from pipeline.sources import PAPER_CLASSES, find_clips
 
@@ -122,7 +121,7 @@ def test_the_papers_classes_are_its_ten_in_label_order(tmp_path):
     assert len(set(PAPER_CLASSES)) == 10
 
 
-def test_a_clip_outside_any_class_folder_is_quarantined_and_two_of_one_id_are_refused(tree, tmp_path):
+def test_a_clip_outside_any_class_folder_is_quarantined_and_so_are_two_of_one_id(tree, tmp_path):
     write_clip(tree / "v_Lost_g01_c01.avi")
     ended = run("preprocess", "video", tree, tmp_path / "v.zarr", *SMALL)
     assert ended.exit_code == 3
@@ -130,9 +129,13 @@ def test_a_clip_outside_any_class_folder_is_quarantined_and_two_of_one_id_are_re
         "v_Lost_g01_c01.avi": "it lies in no class folder; expected SOURCE/Class/v_Class_gNN_cMM.avi; "
         "put it into the folder of its class"
     }
-    shutil.copy(tree / "Rowing" / "v_Rowing_g01_c01.avi", tree / "Rowing" / "v_Rowing_g01_c01.mp4")
-    with pytest.raises(PipelineError, match="would both get the id 'Rowing/v_Rowing_g01_c01'"):
-        find_clips(tree)
+    shutil.copy(tree / "Rowing" / "v_Rowing_g01_c02.avi", tree / "Rowing" / "v_Rowing_g01_c02.mp4")
+    ended = run("preprocess", "video", tree, tmp_path / "new.zarr", *SMALL)
+    assert ended.exit_code == 3
+    assert info(tmp_path / "new.zarr")["complete"] == 4
+    reasons = info(tmp_path / "new.zarr")["reasons"]["quarantined"]
+    for ending in (".avi", ".mp4"):
+        assert "two files would get the id 'Rowing/v_Rowing_g01_c02'" in reasons[f"Rowing/v_Rowing_g01_c02{ending}"]
 
 
 @pytest.mark.parametrize("short", ["loop", "stretch"])

@@ -11,7 +11,9 @@ from pathlib import Path, PurePosixPath
 from cache import Cache
 from trainer.errors import TrainerError
 
-ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".avi", ".mp4", ".mov", ".mkv", ".webm")
+SCANS = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
+CLIPS = ".avi .mp4 .m4v .mov .mkv .webm .mpg .mpeg .wmv .asf .ts .m2ts .mts .3gp .flv .ogv"
+ENDINGS = (*SCANS, *CLIPS.split())
 HEADERS = ("filename", "id", "ids")
 SEPARATORS = ",;\t"
 

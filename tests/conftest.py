@@ -1,17 +1,25 @@
 """What several test files share: a tiny cache made by `cache.store` alone, and the real samples where they are."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cache import store
 from cache.fingerprint import digest_files, digest_recipe
 from cache.schema import Attributes, Entry, Source
 
 SHAPE = (3, 4, 5)
+
+# No test judges how fast a machine is. Examples of one test share its fixtures: each writes its own files.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("any machine")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background; what tests start must get Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -21,6 +29,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
 def no_waiting_for_the_disk(monkeypatch):
     """No test cuts the power: what is flushed, and when, is tested by recording the calls."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture(autouse=True)
+def no_lines_for_the_patient(monkeypatch):
+    """A slow machine says how far it is every few seconds; tests that compare what is said would depend on it."""
+    monkeypatch.setattr("cli.LINE_SECONDS", float("inf"))
+
+
+def without_progress(text):
+    """What a process that a test started said, but for how far it was."""
+    return "".join(line for line in text.splitlines(keepends=True) if not re.match(r"\d+ of \d+ \w+, ", line))
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ def error(got, wanted):
     return np.abs(np.float64(got) - wanted).max() / top(got.dtype.name)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(SHAPES, st.sampled_from(DTYPES), st.sampled_from(ANGLES) | st.floats(-360, 360), st.integers(0, 99))
 def test_a_rotation_is_scipys_on_float64_for_any_size_angle_and_dtype(shape, dtype, angle, seed):
     volume = noise(shape, dtype, seed)
@@ -48,7 +48,7 @@ def test_a_rotation_is_scipys_on_float64_for_any_size_angle_and_dtype(shape, dty
     assert error(turned, scipy_rotate(volume, angle)) <= sum(shape[1:]) * 1e-7 + rounding(dtype)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SHAPES, st.sampled_from(ANGLES), st.integers(0, 99))
 def test_it_is_scipys_default_mode_too_wherever_that_is_not_blank(shape, angle, seed):
     volume = noise(shape, seed=seed)
@@ -87,7 +87,7 @@ def test_a_rotation_fills_corners_with_0_and_keeps_a_constant_within(dtype):
         assert (turned[:, 15:-15, 12:-12] == top(dtype)).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SHAPES, st.sampled_from(DTYPES), st.integers(-80, 80), st.integers(-80, 80))
 def test_a_shift_moves_whole_pixels_down_and_right_and_fills_with_0(shape, dtype, rows, columns):
     volume = noise(shape, dtype)
@@ -97,7 +97,7 @@ def test_a_shift_moves_whole_pixels_down_and_right_and_fills_with_0(shape, dtype
     np.testing.assert_array_equal(moved, wanted)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(SHAPES, st.sampled_from(DTYPES), st.floats(0, 3), st.integers(0, 99))
 def test_a_blur_is_scipys_gaussian_on_float64(shape, dtype, sigma, seed):
     volume = noise(shape, dtype, seed)
@@ -116,7 +116,7 @@ def test_nothing_to_do_gives_the_very_values_in_a_new_array(unchanged, dtype):
     assert not np.shares_memory(same, volume)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SHAPES, st.sampled_from(DTYPES), SUBSETS, st.integers(0, 999))
 def test_augmented_values_stay_in_range_and_the_input_as_it_was(shape, dtype, kinds, seed):
     volume = noise(shape, dtype)
@@ -130,7 +130,7 @@ def test_augmented_values_stay_in_range_and_the_input_as_it_was(shape, dtype, ki
     assert not np.shares_memory(changed, volume)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.permutations(KINDS), st.integers(0, 3), st.integers(0, 999))
 def test_equal_seeds_give_equal_bits_whatever_order_kinds_are_named_in(order, count, seed):
     volume, kinds = noise((2, 30, 40), "uint16"), order[:count]

@@ -43,7 +43,7 @@ def test_the_settings_of_other_programs_decide_nothing_and_tensorflow_keeps_its_
         env=environment | {"KERAS_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
     )
     assert (ended.stderr, ended.returncode) == ("", 0)
     assert ended.stdout.splitlines() == ["TensorFlow", "tensorflow channels_last float32", "False", "15775568", "False"]
@@ -135,7 +135,7 @@ def test_without_stderr_or_the_helper_nothing_is_held_back(monkeypatch, capfd):
 def test_a_flag_that_tensorflow_refuses_is_said_in_its_own_words(tmp_path):
     command = [sys.executable, "cli.py", "train", "pretrain", tmp_path / "clips.zarr", tmp_path / "run"]
     environment = os.environ | {"TF_XLA_FLAGS": "--nonsense", "KERAS_BACKEND": "tensorflow"}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
     assert ended.returncode not in (0, 2)
     assert "Unknown flag in TF_XLA_FLAGS: --nonsense" in ended.stderr
     assert not (tmp_path / "run").exists()

@@ -8,7 +8,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trainer_data import CLIP, assign, plain, small, variables
 
@@ -100,7 +100,7 @@ def test_the_whole_network_comes_back_too(tmp_path):
 rows = st.lists(st.dictionaries(st.sampled_from(["epoch", "loss"]), st.floats(allow_nan=False)), max_size=3)
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(
     st.builds(State, *[st.integers(0, 2**40)] * 3, *[st.floats(allow_nan=False)] * 2, history=rows, stopped=st.text())
 )

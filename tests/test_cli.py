@@ -17,6 +17,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import without_progress
 
 from cache import open_cache
 from cli import LINE_SECONDS, Progress, main
@@ -43,7 +44,9 @@ def cli(*arguments):
 def shell(*arguments, **options):
     """Run the command line as a process of its own."""
     command = [sys.executable, ROOT / "cli.py", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=250, **options)
+    ended.stderr = without_progress(ended.stderr)
+    return ended
 
 
 def ct(source, cache, *options):
@@ -690,7 +693,7 @@ def test_help_answers_in_half_a_second_and_imports_nothing_heavy(name):
     for _ in range(3):  # the machine may be busy
         start = time.monotonic()
         result = subprocess.run(
-            [sys.executable, "-c", code, *name, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", code, *name, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=250
         )
         times.append(time.monotonic() - start)
         assert (result.returncode, result.stderr) == (0, "")
@@ -709,12 +712,12 @@ def test_a_reader_that_leaves_early_sees_no_traceback(scans, cache):
         assert process.stdout.readline().startswith(str(cache))
         process.stdout.close()
         assert process.stderr.read() == ""
-        process.wait(timeout=60)
+        process.wait(timeout=250)
 
 
 def test_without_any_output_channel_a_run_still_works(scans, cache):
     command = f"exec {sys.executable} {ROOT / 'cli.py'} preprocess ct {scans} {cache} {' '.join(SMALL)} >&- 2>&-"
-    assert subprocess.run(command, shell=True, timeout=60).returncode == 0
+    assert subprocess.run(command, shell=True, timeout=250).returncode == 0
     assert cli("verify", cache).exit_code == 0
 
 
@@ -743,8 +746,8 @@ def test_a_stopped_run_says_how_to_go_on_and_keeps_what_was_committed(tmp_path, 
         os.link(first, first.with_name(f"{number}.nii"))
     with running(tmp_path / "scans", cache, "--workers", str(workers)) as process:
         process.send_signal(sent)
-        output = process.communicate(timeout=30)
-    assert (process.returncode, *output) == (code, "", STOPPED)
+        stdout, stderr = process.communicate(timeout=250)
+    assert (process.returncode, stdout, without_progress(stderr)) == (code, "", STOPPED)
     report = json.loads(cli("verify", cache, "--json").stdout)
     assert report["ok"] >= 2
     assert not report["damaged"]
@@ -759,8 +762,8 @@ def test_an_impatient_user_gets_the_same_orderly_end(tmp_path, cache):
         for _ in range(4):
             process.send_signal(signal.SIGINT)
             time.sleep(0.05)
-        output = process.communicate(timeout=30)
-    assert (process.returncode, *output) == (130, "", STOPPED)
+        stdout, stderr = process.communicate(timeout=250)
+    assert (process.returncode, stdout, without_progress(stderr)) == (130, "", STOPPED)
     assert cli("verify", cache).exit_code == 0
 
 
@@ -771,7 +774,7 @@ def test_on_a_terminal_a_bar_shows_rate_time_left_and_quarantined_so_far(scans, 
     try:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
         command = [sys.executable, ROOT / "cli.py", "preprocess", "ct", scans, cache, *SMALL]
-        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=60)
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=250)
         bar = os.read(ours, 65536).decode()
     finally:
         os.close(ours)
@@ -835,14 +838,15 @@ def test_output_that_cannot_be_written_is_one_clear_line(scans, cache):
         pytest.skip("this system has no /dev/full")
     with full.open("w") as output:
         command = [sys.executable, ROOT / "cli.py", "info", cache]
-        result = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=60)
+        result = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=250)
     assert result.returncode == 1
     assert io.StringIO(result.stderr).readline() == (
         "Error: cannot continue: No space left on device; free some space and run the same command again\n"
     )
 
 
-def test_progress_can_be_told_before_anything_is_done(capsys):
+def test_progress_can_be_told_before_anything_is_done(capsys, monkeypatch):
+    monkeypatch.setattr("cli.LINE_SECONDS", LINE_SECONDS)
     progress = Progress(0, quiet=False, verb="through the backbone")
     for done in (0, 5):
         progress.started = progress.printed = time.monotonic() - LINE_SECONDS - 1  # as after loading a network

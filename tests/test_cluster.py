@@ -56,7 +56,7 @@ def dask_cluster(folder, python_path, workers=2):
         module = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
         if workers:
             started.append(subprocess.Popen([*module, "--nworkers", str(workers)], **common))
-            wait = f"from distributed import Client; Client({address!r}).wait_for_workers({workers}, timeout=60)"
+            wait = f"from distributed import Client; Client({address!r}).wait_for_workers({workers}, timeout=250)"
             subprocess.run([sys.executable, "-c", wait], check=True, capture_output=True)
         yield address
     finally:
@@ -68,7 +68,7 @@ def dask_cluster(folder, python_path, workers=2):
 def preprocess(scans, cache, *options):
     folder, labels = scans
     command = [sys.executable, "cli.py", "preprocess", "ct", folder, cache, "--labels", labels, *SMALL, *options]
-    return subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=250)
 
 
 def chunks(cache):
@@ -126,7 +126,7 @@ def test_a_run_waits_for_the_first_worker_and_says_so(wheel_folder, scans, tmp_p
         environment = os.environ | {"PYTHONPATH": str(wheel_folder)}
         worker = subprocess.Popen(module, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
         try:
-            waiting.communicate(timeout=120)
+            waiting.communicate(timeout=250)
         finally:
             worker.terminate()
             worker.wait(30)
@@ -158,7 +158,7 @@ def test_the_slurm_example_runs_in_a_job_with_the_file_of_an_earlier_try(wheel_f
         env=os.environ | paths | {"SLURM_JOB_ID": "77"},
         stdout=subprocess.PIPE,
         text=True,
-        timeout=120,
+        timeout=250,
     )
     assert "5 made, 0 already there" in ended.stdout
     assert not stale.exists()

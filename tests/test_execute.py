@@ -169,7 +169,7 @@ def test_a_task_that_hangs_among_others_in_a_handful_costs_itself_only(pool, han
 
 
 def test_serial_leaves_a_task_that_hangs_behind():
-    found = results(execute.serial(work, ["a", "sleep", "b"], timeout=0.5))
+    found = results(execute.serial(work, ["a", "sleep", "b"], timeout=2))
     assert found == {"a": "A", "sleep": execute.timed_out(0.5), "b": "B"}
 
 

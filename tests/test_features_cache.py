@@ -56,7 +56,7 @@ def times(path):
 
 
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_features_are_read_as_they_were_written(tmp_path_factory, data):
     dtype = data.draw(st.sampled_from([np.float16, np.float32]))
     shape = data.draw(array_shapes(min_dims=3, max_dims=3, max_side=5))

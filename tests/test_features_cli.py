@@ -141,7 +141,7 @@ def test_a_killed_run_is_gone_on_with_by_the_same_command(tmp_path, into):
         "import os, cli; cli.Progress.at = lambda self, done, total: done == 35 and os.kill(os.getpid(), 9); cli.main()"
     )
     command = [sys.executable, "-c", kill, "features", root, into, *SMALL]
-    killed = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, timeout=120)
+    killed = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, timeout=250)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     kept = len(open_cache(into))
     assert 0 < kept < 40

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trainer_data import small
 
@@ -17,7 +17,6 @@ from trainer.errors import TrainerError
 from trainer.files import PARTIAL, read_json, replace, replace_by, write_csv, write_json
 
 KEPT = "what was saved before is kept"
-in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
 @contextmanager
@@ -46,7 +45,6 @@ def is_kept(path):
 # -- as a whole or not at all ------------------------------------------------------------------------------------------
 
 
-@in_one_folder
 @given(first=st.binary(max_size=99), second=st.binary(max_size=99))
 def test_a_file_is_what_it_was_last_replaced_by(tmp_path, first, second):
     path = tmp_path / "file"
@@ -140,7 +138,6 @@ json_values = st.recursive(
 )
 
 
-@in_one_folder
 @given(st.dictionaries(st.text(), json_values, max_size=4))
 def test_json_reads_back_as_written(tmp_path, data):
     write_json(tmp_path / "a.json", data)
@@ -183,7 +180,6 @@ def test_json_that_is_not_there_is_said(tmp_path):
         read_json(tmp_path, "a split")
 
 
-@in_one_folder
 @given(st.lists(st.fixed_dictionaries({"epoch": st.integers(), "loss": st.floats(allow_nan=False)}), min_size=1))
 def test_a_table_reads_back_to_the_last_digit(tmp_path, rows):
     write_csv(tmp_path / "a.csv", rows)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import psutil
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trainer_data import (
     SMALL,
@@ -142,7 +142,7 @@ close = st.sampled_from([0.5, 0.50005, 0.49995, 0.4999, 0.6])
 falling_or_not = st.lists(close | st.floats(0, 3), min_size=1, max_size=30)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10)
 @given(losses=falling_or_not, stops=st.sets(st.integers(1, 30)))
 @example(losses=[0.5] * 30, stops=set())
 @example(losses=[0.5 - 1e-6 * epoch for epoch in range(30)], stops={3, 4, 11})

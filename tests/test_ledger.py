@@ -8,7 +8,7 @@ import zlib
 from contextlib import closing, contextmanager
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_schema import entries
 
@@ -39,7 +39,6 @@ def line(text):
 
 
 @given(st.lists(entries, max_size=6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_is_loaded_and_the_last_line_of_an_id_counts(tmp_path, several):
     found = loaded(tmp_path / "entries.jsonl", ledger.dump(several))
     assert list(found.entries.items()) == list({entry.id: entry for entry in several}.items())

@@ -53,7 +53,6 @@ def answers(n, classes, right, seed=0):
     return truth, np.where(generator.random(n) < right, truth, generator.integers(0, classes, n))
 
 
-@settings(deadline=None)
 @given(judged())
 def test_the_confusion_matrix_is_scikit_learns(case):
     truth, predicted, classes = case
@@ -62,7 +61,6 @@ def test_the_confusion_matrix_is_scikit_learns(case):
     np.testing.assert_array_equal(found, oracle.confusion_matrix(truth, predicted, labels=range(classes)))
 
 
-@settings(deadline=None)
 @given(judged())
 def test_kappa_accuracy_and_f1_are_scikit_learns(case):
     truth, predicted, classes = case
@@ -127,7 +125,6 @@ def test_one_matrix_gives_plain_numbers():
     assert f1(confusion).dtype == np.float64
 
 
-@settings(deadline=None)
 @given(believed())
 def test_auc_is_scikit_learns_averaged_over_the_classes_that_can_be_told_apart(case):
     truth, probabilities = case
@@ -152,7 +149,6 @@ def test_auc_of_two_classes_is_that_of_class_1_alone():
     assert auc([0, 1], [[0.3, 0.1], [0.3, 0.2]]) == 1
 
 
-@settings(deadline=None)
 @given(believed())
 def test_cross_entropy_is_scikit_learns(case):
     truth, probabilities = case
@@ -295,7 +291,7 @@ def test_the_score_has_every_figure_under_its_name():
     assert list(ci95["f1"]) == ["left", "right"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(believed(), st.integers(0, 3))
 def test_a_score_is_finite_json_with_each_figure_in_its_interval_range(case, seed):
     truth, probabilities = case

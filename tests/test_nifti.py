@@ -481,7 +481,7 @@ def test_a_huge_claim_is_refused_before_any_allocation(write):
     )
     command = [sys.executable, "-c", program, str(paths[0])]
     refused, kilobytes = subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=60, cwd=ROOT
+        command, capture_output=True, text=True, check=True, timeout=250, cwd=ROOT
     ).stdout.split()
     assert refused == "True"
     assert int(kilobytes) < 20_000

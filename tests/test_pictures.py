@@ -140,7 +140,7 @@ def test_no_settings_of_other_programs_break_the_command_line_or_make_it_chatter
         env=environment | {"MPLCONFIGDIR": str(home), "MPLBACKEND": "nonsense", "HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
     )
     assert (ended.stderr, ended.returncode) == ("", 0)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

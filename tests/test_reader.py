@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import SHAPE, make_cache, tiny_attributes, volume, write_sample
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import CacheError, DamagedSample, NotACache, UnknownSample, open_cache, store
@@ -176,7 +176,7 @@ def test_a_damaged_chunk_raises_and_is_named_and_its_neighbours_read_on(tiny, ki
 
 
 @given(st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_bit_flipped_anywhere_in_a_chunk_raises(shared_tiny, data):
     path = store.chunk_path(shared_tiny, 1)
     bit = data.draw(st.integers(0, 8 * path.stat().st_size - 1))
@@ -280,7 +280,7 @@ FILES = ["zarr.json", "volume/zarr.json", "sample_id/zarr.json", "label/c/0", "s
 
 @pytest.mark.parametrize("file", FILES)
 @given(data=st.data())
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20)
 def test_damage_to_any_file_leaves_a_cache_that_opens_or_says_in_one_line_why_not(shared_tiny, file, data):
     before = (shared_tiny / file).read_bytes()
     position = data.draw(st.integers(0, len(before) - 1))

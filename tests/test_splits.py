@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -68,7 +68,6 @@ SINGLES = (
 )
 
 
-@settings(deadline=None)
 @given(SINGLES, st.integers(0, 9), st.floats(0.01, 0.99))
 def test_single_samples_are_divided_in_exact_proportion(labels, seed, fraction):
     split = split_of(labels, seed=seed, fraction=fraction)
@@ -86,7 +85,6 @@ def test_the_papers_scans_give_183_to_validation():
     assert per_class(split.validation, labels).tolist() == [84, 45, 20, 20, 14]
 
 
-@settings(deadline=None)
 @given(grouped(), st.integers(0, 9))
 def test_a_split_is_a_partition_of_the_labelled_in_their_order(samples, seed):
     labels, groups, digests = samples
@@ -98,7 +96,6 @@ def test_a_split_is_a_partition_of_the_labelled_in_their_order(samples, seed):
     assert split.test == ()
 
 
-@settings(deadline=None)
 @given(grouped(), st.integers(0, 9))
 def test_no_group_and_no_array_is_on_both_sides_and_every_class_is(samples, seed):
     labels, groups, digests = samples
@@ -108,7 +105,6 @@ def test_no_group_and_no_array_is_on_both_sides_and_every_class_is(samples, seed
         np.testing.assert_array_equal(per_class(part, labels) > 0, [label in labels for label in range(5)])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(2, 6)), min_size=20, max_size=60), st.integers(0, 9))
 def test_small_groups_of_one_class_come_within_half_a_group_of_the_proportion(scenes, seed):
     scenes = [*scenes, *((label, 2) for label in range(5) for _ in range(4))]
@@ -140,7 +136,6 @@ def test_a_group_named_as_a_digest_is_binds_nothing():
     assert bound_groups(["x", "b"], ["y", "x"]).tolist() == [0, 1]
 
 
-@settings(deadline=None)
 @given(grouped(), st.permutations("abcdefghij"))
 def test_names_of_groups_and_digests_do_not_matter(samples, names):
     labels, groups, digests = samples
@@ -300,7 +295,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_whatever_json_gives_is_a_split_or_one_line(data):
     message = ""

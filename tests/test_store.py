@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_is_read_is_what_was_written_to_the_error_of_its_dtype(folder, dtype, data):
     source = data.draw(st.sampled_from([np.float32, np.float64]))
     shape = data.draw(array_shapes(min_dims=3, max_dims=3, max_side=7))

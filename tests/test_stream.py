@@ -80,7 +80,7 @@ def corrupt(cache, row):
 # -- what comes out ----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     order=st.permutations(range(SAMPLES)), size=st.integers(1, 12), first=st.integers(0, 12), threads=st.integers(1, 4)
 )

@@ -143,7 +143,7 @@ def test_these_are_all_the_files_of_a_cache(tiny):
 
 @pytest.mark.parametrize("file", PUBLISHED)
 @given(data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_bit_flipped_in_any_published_file_is_named(ten, file, data):
     path = ten / file
     before = path.read_bytes()

@@ -32,7 +32,7 @@ def test_the_matrix_is_what_scipy_does_to_each_column_of_the_identity(n_in, n_ou
     np.testing.assert_allclose(matrix(Axis(n_in, n_out, order)), np.transpose(columns), rtol=0, atol=2e-8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(SIZES, SIZES, ORDERS, st.integers(0, 2), st.integers(0, 99))
 def test_any_order_and_size_equals_scipy(n_in, n_out, order, axis, seed):
     shape_in, shape_out = [5, 4, 6], [3, 7, 6]
@@ -41,7 +41,7 @@ def test_any_order_and_size_equals_scipy(n_in, n_out, order, axis, seed):
     np.testing.assert_allclose(zoom(volume, shape_out, order), scipy_zoom(volume, shape_out, order), rtol=0, atol=1e-5)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(SIZES, SIZES, ORDERS, st.floats(0, 1, width=32))
 def test_a_constant_volume_stays_constant(n_in, n_out, order, value):
     zoomed = zoom(np.full((3, 4, n_in), value), (5, 3, n_out), order)
@@ -104,6 +104,6 @@ def test_the_originals_spline_turn_of_a_square_is_an_exact_quarter_turn(side):
 
 def test_the_benchmark_runs():
     command = [sys.executable, str(ROOT / "benchmarks/zoom.py"), "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True)
     assert "ratio" in done.stdout
     assert "largest difference" in done.stdout

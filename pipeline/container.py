@@ -22,6 +22,8 @@ MOST_FRAMES = 10_000_000  # a header that promises more promises nothing
 OPTIONS = {"protocol_whitelist": "file", "enable_drefs": "0", "use_absolute_path": "0"}
 BRIEF = {"probesize": "32", "fpsprobesize": "0"}  # look ahead no further than the first packet
 COUNTED = {"avi", "mov"}  # demuxers of containers that write down how many frames they hold
+# Before PyAV 19 a title that is not UTF-8 made a clip unreadable; 19 keeps its bytes, and knows no such option.
+METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 PICTURES = ("attached_pic", "still_image", "timed_thumbnails")  # cover art: a "video" stream that is not the clip
 SOUND = "a sound clip"
 FETCH_AGAIN = "the file is damaged or incomplete: fetch or export it again"
@@ -109,7 +111,7 @@ def message(error: BaseException | None, reports: list[Report]) -> str:
 def _opened(path: Path, demuxer: str, options: dict[str, str], reports: list[Report]) -> Any:
     reports.clear()
     try:
-        return av.open(f"file:{path.absolute()}", "r", format=demuxer, options=options, metadata_errors="replace")
+        return av.open(f"file:{path.absolute()}", "r", format=demuxer, options=options, **METADATA)
     except av.FFmpegError as error:
         given = f"no video stream that can be opened ({message(error, reports)})"
         raise Refused(given, SOUND, FETCH_AGAIN) from error

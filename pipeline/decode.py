@@ -132,7 +132,7 @@ class Clip:
             raise self._damage("a packet that is cut short or lost")
         if self.codec in SEARCHED and has_hole(bytes(packet), self.codec, self.width * self.height):
             raise self._damage("a hole of zeros")
-        if packet.has_sidedata("encryption_info"):
+        if self._packets == 1 and packet.has_sidedata("encryption_info"):
             raise Refused("an encrypted video (DRM)", "one without protection", "export it without, or take it out")
         if not self._shown and not packet.is_discard:
             self._before.append(packet.pts)
@@ -155,6 +155,8 @@ class Clip:
                 raise self._damage("a frame that decodes in part")
 
     def _check_reports(self) -> None:
+        if not self._video.reports:
+            return
         harmless = UNREFERENCED if self._start.missed else None
         errors = [report for report in self._video.errors if harmless is None or harmless not in report[2]]
         if errors:
@@ -177,7 +179,7 @@ class Clip:
         return frame
 
     def picture(self, frame: Any) -> np.ndarray:
-        """`frame` in colour as it is stored: BGR, uint8 (height, width, 3).
+        """`frame` in colour as it is stored: BGR, uint8 (height, width, 3), its rows maybe apart in memory.
 
         Raises Refused rather than to return anything that was not converted. Of interlaced 4:2:0 the two fields'
         chroma is converted apart, as swscale does where both frames are flagged alike.
@@ -190,7 +192,10 @@ class Clip:
             raise self._not_converted(frame, message(error, self._video.errors)) from error
         if (picture.format.name, picture.width, picture.height) != ("bgr24", frame.width, frame.height):
             raise self._not_converted(frame, "PyAV gave another format or size")
-        return picture.to_ndarray()
+        plane = picture.planes[0]
+        return np.ndarray(
+            (picture.height, picture.width, 3), np.uint8, memoryview(plane), strides=(plane.line_size, 3, 1)
+        )
 
     def _not_converted(self, frame: Any, said: str) -> Refused:
         kind = "interlaced frame" if frame.interlaced_frame else "frame"

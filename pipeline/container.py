@@ -100,12 +100,18 @@ def open_video(path: Path, demuxer: str) -> Iterator[OpenVideo]:
 
 
 def message(error: BaseException | None, reports: list[Report]) -> str:
-    """What FFmpeg had to say, as one short printable line; never empty. Raises `error` where it is the disk's."""
-    if isinstance(error, OSError):  # not what the file holds, but that it cannot be read
-        raise error
+    """What FFmpeg had to say, as one short printable line; never empty."""
     told = [" ".join(text.split()) for _, _, text in reports]
     said = next(filter(None, told), "") or getattr(error, "strerror", "") or str(error or "") or "an error without text"
-    return ascii(said[:160])[1:-1]
+    return ascii(said[:160].rstrip("."))[1:-1]
+
+
+def check_readable(path: Path, error: BaseException) -> None:
+    """Raise OSError where `path` cannot be read; FFmpeg raises one for much that is wrong in a file, too."""
+    if isinstance(error, OSError):
+        with path.open("rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass
 
 
 def _opened(path: Path, demuxer: str, options: dict[str, str], reports: list[Report]) -> Any:
@@ -113,6 +119,7 @@ def _opened(path: Path, demuxer: str, options: dict[str, str], reports: list[Rep
     try:
         return av.open(f"file:{path.absolute()}", "r", format=demuxer, options=options, **METADATA)
     except av.FFmpegError as error:
+        check_readable(path, error)
         given = f"no video stream that can be opened ({message(error, reports)})"
         raise Refused(given, SOUND, FETCH_AGAIN) from error
 

@@ -21,7 +21,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from pipeline.bitstream import NAL_CODECS, SEARCHED, Orientation, empty_chunks, has_hole, orientation
-from pipeline.container import CONVERT_CODEC, FETCH_AGAIN, OpenVideo, message, open_video
+from pipeline.container import CONVERT_CODEC, FETCH_AGAIN, OpenVideo, check_readable, message, open_video
 from pipeline.errors import Refused
 
 MOST_PIXELS = 4096 * 4096  # a frame; the decoder and two copies of it in colour must fit beside everything else
@@ -108,6 +108,7 @@ class Clip:
                 yield from self._decode(packet)
             yield from self._decode(None)
         except av.FFmpegError as error:
+            check_readable(self._path, error)
             raise self._damage(message(error, self._video.errors)) from error
         if self._start.excused and not self._shown:
             raise self._start.excused
@@ -118,14 +119,19 @@ class Clip:
             for _ in self._packets_with_data():
                 pass
         except av.FFmpegError as error:
-            message(error, [])
+            check_readable(self._path, error)
 
     def _packets_with_data(self) -> Iterator[Any]:
-        """Those to decode: neither empty chunks nor PyAV's sign of the end, which a decoder would take for one."""
+        """Those to decode: no empty ones, which a decoder would take for the end.
+
+        PyAV's own sign of the end is the last thing asked of it: where streams turned up on the way, it fails after.
+        """
         for packet in self._video.container.demux(self._video.stream):
             if packet.size:
                 self._packets += not packet.is_discard
                 yield packet
+            elif packet.dts is None:
+                return
 
     def _check_packet(self, packet: Any) -> None:
         if packet.is_corrupt:
@@ -204,9 +210,9 @@ class Clip:
         return Refused(given, "frames that can be converted to gray", remedy)
 
     def _damage(self, said: str) -> Refused:
-        of = f" of {self.promised}" if self.promised else ""
-        given = f"damage after {self._shown}{of} frames (codec {self.codec}): {said}"
-        return Refused(given, "frames that decode without error", FETCH_AGAIN)
+        given = f"damage after {self._shown} frames that decode (codec {self.codec}): {said}"
+        expected = f"the {self.promised} that its header promises" if self.promised else "a clip without damage"
+        return Refused(given, expected, FETCH_AGAIN)
 
 
 class _Start:

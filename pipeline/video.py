@@ -80,7 +80,8 @@ def _head(path: Path, container: str, frames: np.ndarray, _sampling: str) -> tup
         count = _pick(clip, range(len(frames)), frames, stop=len(frames))
         if count < len(frames):
             return count, _record(clip, _check_end(clip, count))
-        clip.read_rest()
+        if clip.promised:
+            clip.read_rest()
         notes = []
         if clip.missing > TOLERANCE:
             held = clip.promised - clip.missing

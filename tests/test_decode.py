@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import decode
 from pipeline.bitstream import demuxer, has_hole, orientation
-from pipeline.container import message
+from pipeline.container import check_readable, message
 from pipeline.errors import Excluded
 from pipeline.video import video_clip
 from tests.test_video import SHAPE, SIZE, jpeg, outcome, pictures, resized, write_avi
@@ -464,8 +464,23 @@ def test_a_reason_is_never_empty():
     assert message(None, []) == "an error without text"
     assert message(None, [(16, "h264", " \n")]) == "an error without text"
     assert message(ValueError("odd"), []) == "odd"
-    with pytest.raises(PermissionError):
-        message(av.error.PermissionError(13, "denied"), [])
+
+
+def test_what_ffmpeg_calls_an_error_of_the_disk_is_damage_unless_the_file_cannot_be_read(mp4, tmp_path, monkeypatch):
+    """FFmpeg says EIO of a Matroska file that ends too early, and EPERM of odd values in an ASF file."""
+
+    def fail(*_arguments, **_options):
+        raise av.error.OSError(5, "Input/output error")
+
+    monkeypatch.setattr(av, "open", fail)
+    assert outcome(mp4) == (
+        "refused",
+        "no video stream that can be opened (Input/output error); expected a sound clip; "
+        "the file is damaged or incomplete: fetch or export it again",
+    )
+    with pytest.raises(FileNotFoundError):
+        check_readable(tmp_path / "gone.mp4", av.error.OSError(5, "Input/output error"))
+    check_readable(tmp_path / "gone.mp4", av.error.InvalidDataError(1, "odd"))
 
 
 def test_a_thread_hears_of_its_own_clip_only(mp4, tmp_path):

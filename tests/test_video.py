@@ -480,7 +480,7 @@ HEAD_OF_70 = {
     "video_odd/-video-with-dash-.mp4": "too short: 5 frames, 70 wanted",
     "video_odd/av1_video.mkv": COMPLETE,
     "video_odd/big_buck_bunny_432_433.webm": "too short: 24 frames, 70 wanted",
-    "video_odd/corrupted.mp4": "damage after 28 of 50 frames (codec h264): Invalid NAL unit size (-1 > 551)",
+    "video_odd/corrupted.mp4": "damage after 28 frames that decode (codec h264): Invalid NAL unit size (-1 > 551)",
     "video_odd/h264_10bits.mp4": "too short: 30 frames, 70 wanted",
     "video_odd/h265_video.mp4": "too short: 10 frames, 70 wanted",
     "video_odd/nasa_13013.mp4": COMPLETE,

@@ -19,6 +19,7 @@ ALLOWED = {
 
 # The only modules that import a heavy library, lazily or not.
 DOORS = {
+    "av": {"pipeline.container", "pipeline.decode"},
     "click": {"cli"},
     "cv2": {"pipeline.phantom_clips", "pipeline.video", "trainer.augment"},
     "dask": {"cache.view", "pipeline.execute"},  # in view: the arrays behind to_xarray

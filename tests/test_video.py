@@ -1,4 +1,4 @@
-"""A clip becomes the frames that OpenCV decodes, or a reason; it is never quietly something else."""
+"""A clip becomes its frames, as OpenCV decodes ordinary ones, or a reason; it is never quietly something else."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from cache.fingerprint import digest_files
 from pipeline import video
+from pipeline.decode import DECODER
 from pipeline.errors import Excluded, Refused
 from pipeline.video import spaced, video_clip
 
@@ -136,9 +137,11 @@ def test_head_is_the_first_frames_gray_and_then_resized_without_the_rest_being_d
         "promised": 71,
         "fps": 25.0,
         "size": [96, 64],
-        "codec": "FMP4",
+        "codec": "mpeg4",
         "rotation": 0,
-        "decoder": "FFMPEG",
+        "mirrored": False,
+        "interlaced": False,
+        "decoder": DECODER,
         "opencv": cv2.__version__,
         "notes": [],
         "frames": 70,
@@ -230,7 +233,7 @@ def test_a_header_that_promises_more_makes_the_whole_clip_damage_but_not_its_hea
     for sampling in ("uniform", "spline"):
         state, reason = outcome(path, sampling=sampling)
         assert state == "refused"
-        assert reason.startswith(f"90 frames that decode (codec FMP4); expected the {promised} that its header prom")
+        assert reason.startswith(f"90 frames that decode (codec mpeg4); expected the {promised} that its header prom")
     state, record = outcome(path)
     assert (state, record["notes"]) == ("complete", [f"its header promises {promised} frames, the file holds 90"])
 
@@ -338,17 +341,6 @@ def test_one_broken_frame_among_sound_ones_is_refused_only_where_it_is_needed(tm
     assert outcome(path, depth=60)[0] == "complete"
 
 
-def test_without_ffmpegs_reports_a_sample_says_that_they_are_missing(xvid, monkeypatch):
-    monkeypatch.setattr(video, "_listen", lambda: False)
-    (note,) = outcome(xvid(71))[1]["notes"]
-    assert note.startswith("FFmpeg's reports could not be read")
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="FFmpeg's reports are found on Linux only")
-def test_on_linux_ffmpegs_reports_are_heard():
-    assert video._listen()
-
-
 # -- files that are no clips, and odd ones that are --------------------------------------------------------------------
 
 NO_CLIPS = {
@@ -387,24 +379,25 @@ def test_a_header_alone_is_refused(xvid, tmp_path):
 def test_sound_alone_is_refused(tmp_path):
     path = write_avi(tmp_path / "sound.avi", [bytes(1600)] * 50, b"\0\0\0\0", stream=b"auds")
     state, reason = outcome(path, short="loop")
-    assert (state, reason.split(";")[0]) == ("refused", "no video stream that can be opened")
+    assert (state, reason) == ("refused", "no video stream; expected a clip; take it out of SOURCE")
 
 
 def test_an_unknown_codec_is_refused_by_name(tmp_path):
     path = write_avi(tmp_path / "unknown.avi", [bytes(range(200))] * 80, b"ZZ\x01Z")
     state, reason = outcome(path)
     assert state == "refused"
-    assert "no video stream that can be opened" in reason or "ZZ\\x01Z" in reason
+    assert reason.startswith("a video in a codec that FFmpeg cannot decode")
+    assert "convert it to H.264" in reason
 
 
-def test_frames_that_change_size_on_the_way_are_each_scaled_whole(tmp_path):
+def test_frames_that_change_size_on_the_way_are_each_resized_from_their_own(tmp_path):
     pictured = [*pictures(40), *pictures(40, (64, 96))]
     path = write_avi(tmp_path / "sizes.avi", [jpeg(picture) for picture in pictured])
-    frames = video_clip(path, **SHAPE)[0]
-    np.testing.assert_array_equal(frames, resized(decoded(path)[:70]))
-    difference = np.abs(frames.astype(int) - resized(pictured[:70])).mean(axis=(1, 2))
-    assert difference.max() < 4  # JPEG, and OpenCV's own scaling to the size of the first
-    assert np.abs(frames.astype(int) - np.roll(resized(pictured[:70]), 1, axis=0)).mean(axis=(1, 2)).min() > 4
+    frames, _, record = video_clip(path, **SHAPE)
+    upright = write_avi(tmp_path / "upright.avi", [jpeg(picture) for picture in pictured[40:]], size=(64, 96))
+    np.testing.assert_array_equal(frames[:40], resized(decoded(path)[:40]))
+    np.testing.assert_array_equal(frames[40:], resized(decoded(upright)[:30]))
+    assert (record["size"], record["notes"]) == ([96, 64], ["its frames change size; each was resized by itself"])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (16, 4), (17, 33)])
@@ -485,9 +478,9 @@ HEAD_OF_70 = {
     "clips/Scenery/v_Scenery_g01_c02.avi": COMPLETE,
     "damaged/nasa_13013_truncated.mp4": "no video stream that can be opened (moov atom not found)",
     "video_odd/-video-with-dash-.mp4": "too short: 5 frames, 70 wanted",
-    "video_odd/av1_video.mkv": "0 frames that decode (codec AV01); expected at least one; if the file plays elsewhere",
+    "video_odd/av1_video.mkv": COMPLETE,
     "video_odd/big_buck_bunny_432_433.webm": "too short: 24 frames, 70 wanted",
-    "video_odd/corrupted.mp4": "28 frames that decode (codec h264); expected the 50 that its header promises",
+    "video_odd/corrupted.mp4": "damage after 28 frames that decode (codec h264): Invalid NAL unit size (-1 > 551)",
     "video_odd/h264_10bits.mp4": "too short: 30 frames, 70 wanted",
     "video_odd/h265_video.mp4": "too short: 10 frames, 70 wanted",
     "video_odd/nasa_13013.mp4": COMPLETE,
@@ -519,12 +512,15 @@ def test_every_real_clip_ends_as_the_table_says(name):
         assert reason.startswith(wanted)
         return
     frames, digest, record = video_clip(path, **SHAPE)
-    np.testing.assert_array_equal(frames, resized(decoded(path)[:70]))
+    if record["codec"] != "av1":  # which OpenCV cannot decode
+        np.testing.assert_array_equal(frames, resized(decoded(path)[:70]))
     assert (digest, record["notes"]) == (digest_files([path]), [])
 
 
 @needs_data
-@pytest.mark.parametrize("name", [name for name, wanted in HEAD_OF_70.items() if wanted == COMPLETE])
+@pytest.mark.parametrize(
+    "name", [name for name, wanted in HEAD_OF_70.items() if wanted == COMPLETE and "av1" not in name]
+)
 def test_every_sound_real_clip_is_the_same_frames_by_uniform(name):
     frames, _, record = video_clip(DATA / name, **SHAPE, sampling="uniform")
     every = resized(decoded(DATA / name))
@@ -547,7 +543,7 @@ def test_rotation_is_applied(name, turns):
 
 @needs_data
 def test_a_duration_counts_as_no_promise():
-    assert outcome(DATA / "video_odd/no_duration.webm")[1]["promised"] is None  # OpenCV says -1.38e17
+    assert outcome(DATA / "video_odd/no_duration.webm")[1]["promised"] is None
     assert outcome(DATA / "video_odd/transparent.webm")[1]["promised"] is None
 
 

@@ -9,7 +9,7 @@ demo: $(BUILT)
 	$(BIN)/python cli.py demo demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 slow: $(BUILT)
 	$(BIN)/python -m pytest -m slow

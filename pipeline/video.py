@@ -21,6 +21,7 @@ import numpy as np
 from cache.fingerprint import digest_files
 from pipeline.bitstream import HEAD, demuxer
 from pipeline.container import FETCH_AGAIN, SOUND, TAKE_OUT, TOLERANCE
+from pipeline.contents import describe
 from pipeline.decode import DECODER, Clip, open_clip
 from pipeline.errors import Excluded, Refused
 from pipeline.zoom import Zoom
@@ -203,8 +204,12 @@ def _container(path: Path) -> str:
         head = file.read(HEAD)
     if name := demuxer(head):
         return name
-    given = f"not a video container (it starts with {head[:8]!r})" if head else "empty file"
-    raise Refused(given, CONTAINERS, CONVERT if head else FETCH_AGAIN)
+    if not head:
+        raise Refused("empty file", CONTAINERS, FETCH_AGAIN)
+    if found := describe(head):
+        raise Refused(f"not a video container: the file is {found.name}", CONTAINERS, found.remedy)
+    remedy = CONVERT if any(head) else FETCH_AGAIN  # nothing but zeros is what a broken download leaves
+    raise Refused(f"not a video container (it starts with {head[:8]!r})", CONTAINERS, remedy)
 
 
 def _line(error: BaseException) -> str:

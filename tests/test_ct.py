@@ -240,12 +240,14 @@ def test_real_scans_equal_the_oracle_in_both_presets():
 
 
 @REAL
+@pytest.mark.slow
 def test_a_real_scan_at_full_size_equals_the_oracle():
     path = DATA / "ct/LIDC-IDRI-0314_2mm.nii.gz"
     equal(sample(path, (70, 224, 224))[0], oracle(nib.load(path), (70, 224, 224)))
 
 
 @REAL
+@pytest.mark.slow
 def test_a_real_scan_at_full_size_equals_the_original_code():
     path = DATA / "ct/LIDC-IDRI-0314_2mm.nii.gz"
     equal(sample(path, (70, 224, 224), preset="original")[0], original(nib.load(path), (70, 224, 224)))

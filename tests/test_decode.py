@@ -11,7 +11,7 @@ import pytest
 from pipeline import decode
 from pipeline.bitstream import demuxer, has_hole, orientation
 from pipeline.container import check_readable, message
-from pipeline.errors import Excluded
+from pipeline.errors import Excluded, Refused
 from pipeline.video import video_clip
 from tests.test_video import SHAPE, SIZE, jpeg, outcome, pictures, resized, write_avi
 
@@ -569,3 +569,24 @@ def test_an_interlaced_real_clip_is_near_its_luma_and_always_another_picture(rea
 def test_of_several_video_streams_the_first_is_the_clip(real_data):
     record = video_clip(real_data / "video_odd/nasa_13013.mp4", **SHAPE)[2]
     assert (record["size"], record["frames"]) == ([320, 180], 70)
+
+
+@pytest.mark.parametrize(
+    ("data", "given", "remedy"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer", "git lfs pull"),
+        (b"<!DOCTYPE html><html><title>Sign in</title>", "an HTML page", "download the file again"),
+        (b"PK\3\4" + bytes(60), "a ZIP archive", "unpack it"),
+        (b"GIF89a" + bytes(60), "a GIF image", "convert all of them"),
+        (bytes(4096), "it starts with", "fetch or export it again"),
+        (b"", "empty file", "fetch or export it again"),
+        (b"import { a } from 'b';\n", "not a video container", "take it out of SOURCE"),
+    ],
+)
+def test_what_is_not_a_video_is_named_and_its_remedy_follows_from_that(tmp_path, data, given, remedy):
+    path = tmp_path / "v_A_g01_c01.ts"
+    path.write_bytes(data)
+    with pytest.raises(Refused) as refused:
+        video_clip(path, depth=4, height=8, width=8)
+    assert given in refused.value.given
+    assert remedy in refused.value.remedy

@@ -271,6 +271,7 @@ def history(run):
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_jax_trains_evaluates_and_goes_on_with_a_run_of_tensorflow_to_the_same_losses(clips, whole, tmp_path):
     pytest.importorskip("jax")
     pytest.importorskip("tensorflow")

@@ -21,6 +21,7 @@ from conftest import without_progress
 
 from cache import open_cache
 from cli import LINE_SECONDS, Progress, main
+from pipeline import execute
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = ("--depth", "8", "--height", "16", "--width", "16")
@@ -591,14 +592,12 @@ def test_what_is_no_scheduler_address_is_one_clear_line(scans, cache, address):
     assert not cache.exists()
 
 
-def test_a_scheduler_that_does_not_answer_is_one_clear_line_and_the_cache_verifies(scans, cache):
+def test_a_scheduler_that_does_not_answer_is_one_clear_line_and_the_cache_verifies(scans, cache, monkeypatch):
     ct(scans, cache)
     write(scans / "new.nii", 9)
-    start = time.monotonic()
-    result = shell("preprocess", "ct", scans, cache, *SIZE, "--json", "--scheduler", "tcp://127.0.0.1:1")
-    assert time.monotonic() - start < 15
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == (
+    monkeypatch.setattr(execute, "CONNECT_SECONDS", 0.5)
+    result = cli("preprocess", "ct", scans, cache, *SIZE, "--json", "--scheduler", "tcp://127.0.0.1:1")
+    assert error(result) == (
         "Error: no Dask scheduler answers at tcp://127.0.0.1:1 (OSError); "
         "expected an address such as tcp://host:8786; start one with `dask scheduler`\n"
     )
@@ -684,22 +683,15 @@ def test_every_command_has_help_with_an_example():
 
 
 @pytest.mark.parametrize("name", [(), ("preprocess",), *commands()], ids=" ".join)
-def test_help_answers_in_half_a_second_and_imports_nothing_heavy(name):
+def test_help_imports_nothing_heavy(name):
+    """Which is what makes it answer at once; `benchmarks/startup.py` says how fast."""
     code = (
         "import sys, cli\ntry: cli.main()\nfinally:"
         " sys.exit(sorted({'numpy', 'dask', 'zarr', 'nibabel', 'pipeline'} & {*sys.modules}) or 0)"
     )
-    times = []
-    for _ in range(3):  # the machine may be busy
-        start = time.monotonic()
-        result = subprocess.run(
-            [sys.executable, "-c", code, *name, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=250
-        )
-        times.append(time.monotonic() - start)
-        assert (result.returncode, result.stderr) == (0, "")
-        if times[-1] < 0.5:
-            break
-    assert min(times) < 0.5
+    command = [sys.executable, "-c", code, *name, "--help"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_a_reader_that_leaves_early_sees_no_traceback(scans, cache):

@@ -1,6 +1,5 @@
 """The samples that a user names in a file."""
 
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -54,9 +53,7 @@ def test_ids_that_are_none(tmp_path):
 def test_an_id_named_twice_is_refused_also_among_many(tmp_path):
     many = [f"s{number}" for number in range(100_000)]
     path = written(tmp_path, "\n".join([*many, "s5"]))
-    started = time.monotonic()
     assert message(read_ids, path) == f"{path} has 's5' more than once; expected each id once"
-    assert time.monotonic() - started < 5
 
 
 # Finding
@@ -129,6 +126,4 @@ def test_features_are_found_by_id_and_not_by_the_chunks_they_were_made_of():
 
 def test_many_names_are_found_at_once():
     many = cache(*(f"{number}.nii.gz" for number in range(20_000)))
-    started = time.monotonic()
     assert len(samples_named(many, [f"{number}" for number in range(20_000)])) == 20_000
-    assert time.monotonic() - started < 20

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 import tracemalloc
 from dataclasses import replace
 
@@ -207,7 +206,7 @@ def test_quarantined_and_excluded_inputs_are_no_faults(tiny):
     assert verify(tiny).sound
 
 
-def test_an_entry_takes_less_than_a_tenth_of_a_millisecond_and_3_kilobytes(tmp_path):
+def test_an_entry_takes_less_than_3_kilobytes(tmp_path):
     details = {"shape": [512, 512, 130], "spacing": [0.7, 0.7, 2.0], "software": "0.1.0"}
     entries = [
         Entry(
@@ -218,9 +217,7 @@ def test_an_entry_takes_less_than_a_tenth_of_a_millisecond_and_3_kilobytes(tmp_p
     ]  # fmt: skip
     root = make_cache(tmp_path / "c", 0)
     store.ledger_path(root).write_bytes(dump(entries))
-    start = time.process_time()
     assert len(store.read_entries(root)) == 5000
-    assert time.process_time() - start < 5000 * 0.1e-3
     tracemalloc.start()
     cache = open_cache(root)
     assert tracemalloc.get_traced_memory()[1] < 5000 * 3e3

@@ -9,7 +9,7 @@ demo: $(BUILT)
 	$(BIN)/python cli.py demo demo
 
 test: lint
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 slow: $(BUILT)
 	$(BIN)/python -m pytest -m slow

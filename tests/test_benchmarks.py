@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.name != "common.py")
-SLOW = {"codec", "features", "frame_blocks", "time_distributed"}  # a minute and a half together
+SLOW = {"batches", "codec", "ct_run", "features", "frame_blocks", "memory", "startup", "time_distributed", "video_run"}
 
 
 @pytest.mark.parametrize(

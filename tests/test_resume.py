@@ -115,12 +115,12 @@ def test_ten_kills_at_random_moments_on_real_clips_lose_nothing(tmp_path):
 
 def test_a_killed_coordinator_leaves_no_process_behind(phantom_scans, tmp_path):
     process = start(phantom_scans, tmp_path / "ct.zarr", "--workers", "2")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while not committed(tmp_path / "ct.zarr") and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     finish(process)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 240
     while group_members(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert group_members(process.pid) == []
@@ -138,21 +138,14 @@ def group_members(group):
     return members
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "a scheduler's SIGTERM"]
-)
-def test_a_stopped_run_says_how_to_go_on_and_leaves_a_sound_cache(number, code, phantom_scans, tmp_path):
+def test_ctrl_c_in_a_terminal_reaches_all_processes_and_leaves_a_sound_cache(phantom_scans, tmp_path):
     cache, large = tmp_path / "ct.zarr", ("--depth", "280")  # takes seconds
     process = start(phantom_scans, cache, "--workers", "2", *large)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while not committed(cache) and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-    ended, output = finish(process)
-    assert (ended, output) == (
-        code,
-        "Stopped. What was committed is kept: run the same command again to go on.\n",
-    )
+    os.killpg(process.pid, signal.SIGINT)
+    assert finish(process) == (130, "Stopped. What was committed is kept: run the same command again to go on.\n")
     assert verify(cache).sound
     done = committed(cache)
     assert finish(start(phantom_scans, cache, "--workers", "2", *large)) == (0, "")

@@ -719,7 +719,7 @@ def running(source, cache, *options):
     command = [sys.executable, ROOT / "cli.py", "preprocess", "ct", source, cache, *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, start_new_session=True, **pipes) as process:
-        ledger, limit = cache / "ledger" / "entries.jsonl", time.monotonic() + 60
+        ledger, limit = cache / "ledger" / "entries.jsonl", time.monotonic() + 240
         while not (ledger.exists() and ledger.read_bytes().count(b"\n") > 2):
             assert process.poll() is None
             assert time.monotonic() < limit

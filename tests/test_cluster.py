@@ -49,7 +49,7 @@ def dask_cluster(folder, python_path, workers=2):
     module = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
     started = [subprocess.Popen([*module, "--no-dashboard", "--scheduler-file", str(contact)], **common)]
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not contact.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         address = json.loads(contact.read_text())["address"]

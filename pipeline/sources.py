@@ -156,7 +156,12 @@ def _refused(item: Record, rivals: Sequence[Record]) -> Record:
     names = ", ".join(repr(rival.source.files[0]) for rival in rivals[:5])
     given = f"{number} files would get the id {item.id!r} ({names}{', …' * (len(rivals) > 5)})"
     refusal = (given, "one file for each id", "keep one of them, or rename one")
-    return replace(item, id=path_id(item.source.root, item.source.files[0]), refusal=refusal, claimed=item.id)
+    return replace(_renamed(item, path_id(item.source.root, item.source.files[0])), refusal=refusal, claimed=item.id)
+
+
+def _renamed(item: Record, name: str) -> Record:
+    """`item` under another id, which is its group too where it is a group of its own."""
+    return replace(item, id=name, group=name if item.group == item.id else item.group)
 
 
 def keep_ids(records: Sequence[Record], entries: Mapping[str, Entry]) -> list[Record]:
@@ -174,7 +179,7 @@ def _made_it(entry: Entry | None, item: Record) -> bool:
 
 
 def _restored(item: Record) -> Record:
-    return replace(item, id=item.claimed, refusal=None, claimed="")
+    return replace(_renamed(item, item.claimed), refusal=None, claimed="")
 
 
 def path_id(root: str, file: str) -> str:

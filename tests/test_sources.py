@@ -141,6 +141,7 @@ def test_the_file_that_a_sample_was_made_of_keeps_its_id_when_a_second_one_turns
     (before,) = put(root, "x.nii.gz").records
     entries = {"x": Entry("x", "complete", row=0, source=before.source)}
     newcomer, kept = keep_ids(put(root, "x.nii").records, entries)
+    assert (kept.group, newcomer.group) == (kept.id, newcomer.id)  # each a group of its own
     assert kept == before
     assert newcomer.source.files == ("x.nii",)
     assert newcomer.refusal[2] == "keep one of them, or rename one"

@@ -94,7 +94,7 @@ def _left_out(item: os.DirEntry[str]) -> str:
         return HIDDEN_FOLDER if name.startswith(".") or name in OS_FOLDERS else ""
     if name.startswith(".") or name in OS_FILES:
         return HIDDEN
-    return LINKED if item.is_symlink() and _is_folder(Path(item.path)) else ""
+    return LINKED if item.is_symlink() and is_folder(Path(item.path)) else ""
 
 
 def _listed(folder: Path, skip: Path | None) -> list[os.DirEntry[str]] | None:
@@ -108,8 +108,9 @@ def _listed(folder: Path, skip: Path | None) -> list[os.DirEntry[str]] | None:
         raise PipelineError(f"cannot list {folder}: {error.strerror}; give a SOURCE that can be read whole") from error
 
 
-def _is_folder(link: Path) -> bool:
+def is_folder(path: Path) -> bool:
+    """Whether `path` is a folder, or a link to one, as far as can be seen."""
     try:
-        return link.is_dir()
+        return path.is_dir()
     except OSError:  # a link into what may not be looked at
         return False

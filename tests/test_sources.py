@@ -107,6 +107,15 @@ def test_of_two_files_of_one_id_each_is_refused_by_its_path_naming_both(root, fi
         )
 
 
+def test_a_folder_named_like_a_scan_does_not_take_its_id(root):
+    put(root, "x.nii.gz")
+    (root / "x.nii").mkdir()
+    folder, scan = find_scans(root).records
+    assert (scan.id, scan.source.files, scan.refusal) == ("x", ("x.nii.gz",), None)
+    assert folder.source.files == ("x.nii",)
+    assert folder.refusal
+
+
 def test_a_lone_half_of_a_pair_does_not_take_the_id_of_a_whole_scan(root):
     whole, half = sorted(put(root, "x.nii", "x.hdr").records, key=lambda record: record.source.files, reverse=True)
     assert (whole.id, whole.refusal) == ("x", None)

@@ -78,7 +78,7 @@ def run_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
 def run_lines(job: Job, summary: Summary) -> Iterator[str]:
     yield f"{summary.made} made, {job.plan.kept} already there, in {job.root}"
     if relabelled := _samples(job.plan.commits):
-        yield f"{relabelled} labels updated"
+        yield f"{_labels(relabelled)} updated"
     yield from _some("kept though their source is gone", summary.vanished)
     yield from _some("without a row in the labels, cached without a label", summary.unlabelled)
     yield from scene_lines(job.inputs)
@@ -120,7 +120,7 @@ def plan_lines(job: Job, workers: int, sample: Estimate | None) -> Iterator[str]
             f"(measured by making {sample.id!r} without storing it)"
         )
     if relabelled := _samples(job.plan.commits):
-        yield f"{relabelled} labels to update"
+        yield f"{_labels(relabelled)} to update"
     yield from _some("to keep though their source is gone", job.plan.vanished)
     yield from _some("without a row in the labels, to be cached without a label", job.labels.unlabelled)
     yield from scene_lines(job.inputs)
@@ -135,6 +135,10 @@ def _refused(job: Job) -> dict[str, str]:
     """The inputs that are known to be refused before any is opened: path → reason."""
     records = [item for item in job.inputs.records if item.id not in job.plan.vanished]
     return {item.source.files[0]: str(Refused(*item.refusal)) for item in records if item.refusal}
+
+
+def _labels(count: int) -> str:
+    return f"{count} label{'s' * (count != 1)}"
 
 
 def _samples(entries: Iterable[Entry]) -> int:

@@ -400,6 +400,14 @@ def test_a_bare_name_that_several_files_have_must_be_given_as_a_path(labels, roo
     ]
 
 
+def test_an_id_that_two_files_would_get_names_neither_of_them_and_says_so(labels, root):
+    put(root, "twin.nii", "twin.nii.gz")
+    _, _, report = labels(f"{HEADER}\na.nii,1\ntwin,2\n")
+    assert wrong(report) == ["labels.csv line 3: 'twin': 2 scans have this name; give the path below SOURCE"]
+    _, _, report = labels(f"{HEADER}\na.nii,1\ntwin.nii,2\n")
+    assert report.wrong == []
+
+
 def test_a_sheet_of_which_no_row_fits_is_refused_with_examples_of_both(refused):
     rows = "".join(f"{number},1\n" for number in range(1500))
     assert refused(f"ID,Label\n{rows}") == (

@@ -255,7 +255,7 @@ def _check_files(record: Record) -> None:
     for path in record.source.paths:
         path.stat()
         if not path.is_file():  # opening a pipe or a device could wait for ever
-            kind = "a folder" if path.is_dir() else "no regular file"
+            kind = "a folder" if path.is_dir() else "not a regular file"
             raise Refused(f"{path.name!r} is {kind}", "a file", "rename it, or take it out of SOURCE")
 
 

@@ -9,14 +9,15 @@ from cache.schema import Entry, composed
 
 
 class Classes:
-    """Labels as text → classes counted from 0. A label is a class name, in any letter case where that is clear, or a
-    number: that of the class, from 1, unless class names are numbers themselves."""
+    """Labels as text → classes counted from 0. A label is a class name, in any letter case and with or without spaces,
+    `_` or `-` between letters where that is clear, or a number: that of the class, from 1, unless class names are
+    numbers themselves."""
 
     def __init__(self, names: Sequence[str]) -> None:
         names = [composed(name) for name in names]
         self._exact = {name: number for number, name in enumerate(names)}
-        folded = Counter(name.casefold() for name in names)
-        self._folded = {name.casefold(): number for name, number in self._exact.items() if folded[name.casefold()] == 1}
+        keys = Counter(map(_key, names))
+        self._nearly = {_key(name): number for name, number in self._exact.items() if keys[_key(name)] == 1}
         own = {value: number for number, name in enumerate(names) if (value := whole_number(name)) is not None}
         self._numbers = own or {number + 1: number for number in range(len(names))}
         self.expected = f"{'a' if own else f'1 to {len(names)} or a'} class name"
@@ -24,7 +25,7 @@ class Classes:
     def of(self, text: str) -> int | None:
         """The class that `text` means; None where it is not one."""
         name = composed(text)
-        for known, key in ((self._exact, name), (self._folded, name.casefold())):
+        for known, key in ((self._exact, name), (self._nearly, _key(name))):
             if key in known:
                 return known[key]
         value = whole_number(text)
@@ -33,6 +34,10 @@ class Classes:
     def counts_from_zero(self, text: str) -> bool:
         """Whether `text` is a 0 that is not a class."""
         return whole_number(text) == 0 and self.of(text) is None
+
+
+def _key(name: str) -> str:
+    return re.sub(r"(?<=[^\W\d_])[\s_-]+(?=[^\W\d_])", "", name).casefold()
 
 
 def whole_number(text: str) -> int | None:

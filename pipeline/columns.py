@@ -1,7 +1,7 @@
 """The header of a labels CSV → which column holds file names, which labels, which patients. Pure.
 
-Columns are found by name, whatever their case, spaces, `_` or `-`; a column that the user chose comes first. Where two
-columns may mean the same, the user must choose.
+Columns are found by name, whatever their case, spaces, `_`, `-` or other signs (R writes `Patient.ID`); a column that
+the user chose comes first. Where two columns may mean the same, the user must choose.
 """
 
 import re
@@ -30,8 +30,9 @@ NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "label": ("typeoftb", "label", "class", "type", "tbtype"),
         "patient": (
-            *("patient", "patientid", "patientno", "patientnumber", "subject", "subjectid", "case", "caseid"),
-            *("participant", "participantid"),
+            *("patient", "patientid", "patientno", "patientnumber", "patientname", "patientcode", "patientkey", "pid"),
+            *("subject", "subjectid", "subjectno", "subjectnumber", "subjectname", "subjectcode"),
+            *("case", "caseid", "caseno", "casenumber", "participant", "participantid"),
         ),
     }
 )
@@ -123,17 +124,19 @@ def shown_header(header: Sequence[str]) -> str:
 
 
 def _key(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", composed(name)).casefold()
+    return re.sub(r"[\W_]+", "", composed(name)).casefold()
 
 
 def _chosen(header: Sequence[str], role: str, name: str) -> int:
     """The one column of the name that an option gave: exactly that, else the only one that is nearly that."""
     exact = [position for position, cell in enumerate(header) if composed(cell) == composed(name.strip())]
-    found = exact or [position for position, cell in enumerate(header) if _key(cell) == _key(name)]
+    found = exact or [position for position, cell in enumerate(header) if _key(cell) == _key(name) != ""]
     if len(found) == 1:
         return found[0]
-    count = f"{len(found)} columns" if found else "no column"
-    raise UnclearHeader(f"{count} named {name!r}, as --{role}-column asks; the header is {shown_header(header)}")
+    count, remedy = (f"{len(found)} columns", "; rename all but one") if found else ("no column", "")
+    raise UnclearHeader(
+        f"{count} named {name!r}, as --{role}-column asks; the header is {shown_header(header)}{remedy}"
+    )
 
 
 def _named(header: Sequence[str], role: str, chosen: set[int]) -> int | None:
@@ -158,6 +161,7 @@ def _positions(header: Sequence[str], found: Mapping[str, int], missing: Sequenc
 def _no_column(header: Sequence[str], missing: Sequence[str]) -> UnclearHeader:
     what = " or ".join(EXPECTED[role] for role in missing)
     options = " and ".join(f"--{role}-column" for role in missing)
-    return UnclearHeader(
-        f"no column of {what}; the header is {shown_header(header)}; rename one, or choose by {options}"
-    )
+    remedy = f"rename one, or choose by {options}"
+    if len(header) == 1:  # a title, a comment, or another separator
+        remedy = "the first line must name all columns, separated by commas, semicolons or tabs"
+    return UnclearHeader(f"no column of {what}; the header is {shown_header(header)}; {remedy}")

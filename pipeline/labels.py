@@ -113,7 +113,8 @@ def _problem(row: Row, scans: int, classes: Classes) -> str:
     if scans != 1:
         return f"{scans} scans have this name; give the path below SOURCE" if scans else NO_SCAN
     if row.surplus:
-        return f"{row.surplus} more cells than the header; expected as many, and no comma inside a number"
+        cells = "1 more cell" if row.surplus == 1 else f"{row.surplus} more cells"
+        return f"{cells} than the header; expected as many, and no comma inside a number"
     if classes.of(row.label) is None:
         return f"label {shown(row.label)}, expected {classes.expected}"
     return ""

@@ -14,6 +14,7 @@ from pipeline.contents import CONVERT_SCAN, DICOM, GZIP, HEAD, NIFTI, Contents, 
 
 PARTIAL = "unfinished download; download it to its end, or delete it"
 ARCHIVE = "archive, not unpacked; unpack it into SOURCE"
+ENCRYPTED = "encrypted; decrypt it into SOURCE"
 COMPRESSED = "compressed, but not by gzip; decompress it, or compress it with gzip instead"
 COPY = "name that goes on after its ending, like a copy's or a backup's; rename it so that it ends in {}, or delete it"
 FORMAT = f"{{}}, not read; {CONVERT_SCAN}"
@@ -25,8 +26,9 @@ DICOM_FILES = "DICOM files ({}), not read; convert each series to NIfTI, e.g. wi
 PICTURES = "image files ({}), not read as clips; convert the frames of each clip to a video, e.g. with FFmpeg"
 SEVERAL = (DICOM_FILES, PICTURES)
 
-UNFINISHED = {"part", "partial", "crdownload", "download", "filepart", "opdownload"}
+UNFINISHED = {"part", "partial", "crdownload", "download", "filepart", "opdownload", "aria2", "!ut", "!qb", "bc!"}
 ARCHIVES = {"zip", "7z", "rar", "tar", "tgz", "tbz", "tbz2", "txz", "tzst"}
+ENCRYPTIONS = {"gpg", "pgp", "enc", "age"}
 COMPRESSIONS = {"bz2", "xz", "zst", "lzma", "lz4", "lz", "z", "br"}
 VIDEOS = {
     **dict.fromkeys(("jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "ppm", "pgm"), PICTURES),
@@ -99,8 +101,10 @@ class Lookalikes:
     def _copy(self, ending: str, suffix: str) -> str:
         if suffix in COMPRESSIONS:
             return COMPRESSED
+        if suffix in ENCRYPTIONS:
+            return ENCRYPTED
         zipped = f"{ending}.gz"  # "x.nii (1).gz" was a .nii.gz
-        return COPY.format(zipped if suffix in ("gz", "gzip") and zipped in self.endings else ending)
+        return COPY.format(zipped if suffix.endswith(("gz", "gzip")) and zipped in self.endings else ending)
 
     def _by_contents(self, item: os.DirEntry[str]) -> str:
         found = _contents(item)

@@ -2,12 +2,13 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from cache.schema import UNLABELLED, Attributes
+from cache.schema import UNLABELLED, Attributes, Entry
 from cache.verify import Report
 from pipeline.build import Estimate, Healing, Job, Summary
+from pipeline.errors import Refused
 from pipeline.findings import SAME_ARRAY, TWO_LABELS, Findings
 from pipeline.label_report import label_lines, labels_json, no_labels_line
 from pipeline.relabel import RelabelJob
@@ -43,7 +44,7 @@ def cache_lines(name: str, summary: Summary, attributes: Attributes, unpublished
         yield patients_line(summary, attributes)
     if unpublished:
         how = "`features` command or `write_features` call" if attributes.kind == "features" else "`preprocess` command"
-        yield f"A run is writing to it, or was interrupted: the same {how} goes on."
+        yield f"A run is writing to it, or was interrupted: the same {how} resumes it."
     yield ledger_line(summary)
     yield from exclusion_lines(summary.excluded)
     yield from reason_lines("Quarantined", summary.quarantined)
@@ -76,8 +77,8 @@ def run_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
 
 def run_lines(job: Job, summary: Summary) -> Iterator[str]:
     yield f"{summary.made} made, {job.plan.kept} already there, in {job.root}"
-    if relabelled := sum(entry.state != "excluded" for entry in job.plan.commits):
-        yield f"{relabelled} labels updated"
+    if relabelled := _samples(job.plan.commits):
+        yield f"{_labels(relabelled)} updated"
     yield from _some("kept though their source is gone", summary.vanished)
     yield from _some("without a row in the labels, cached without a label", summary.unlabelled)
     yield from scene_lines(job.inputs)
@@ -104,6 +105,8 @@ def plan_json(job: Job, workers: int, sample: Estimate | None) -> dict[str, Any]
         "measured_on": sample and sample.id,
         "wrong_labels": list(map(str, job.labels.wrong)),
         "unlabelled": job.labels.unlabelled,
+        "vanished": job.plan.vanished,
+        "refused": _refused(job),
     } | labels_json(job)
 
 
@@ -116,19 +119,38 @@ def plan_lines(job: Job, workers: int, sample: Estimate | None) -> Iterator[str]
             f"{count * sample.nbytes / 1e9:.2f} GB of disk, {sample.memory / 1e6:.0f} MB of memory a worker "
             f"(measured by making {sample.id!r} without storing it)"
         )
+    if relabelled := _samples(job.plan.commits):
+        yield f"{_labels(relabelled)} to update"
+    yield from _some("to keep though their source is gone", job.plan.vanished)
+    yield from _some("without a row in the labels, to be cached without a label", job.labels.unlabelled)
     yield from scene_lines(job.inputs)
     yield from label_lines(job)
     if not job.labels.labelled and all(entry.label == UNLABELLED for entry in job.entries.values()):
         yield from no_labels_line(job)
     yield from exclusion_lines(shown_exclusions(job.inputs.excluded))
+    yield from reason_lines("To be quarantined, by their names alone", _refused(job))
+
+
+def _refused(job: Job) -> dict[str, str]:
+    """The inputs that are known to be refused before any is opened: path → reason."""
+    records = [item for item in job.inputs.records if item.id not in job.plan.vanished]
+    return {item.source.files[0]: str(Refused(*item.refusal)) for item in records if item.refusal}
+
+
+def _labels(count: int) -> str:
+    return f"{count} label{'s' * (count != 1)}"
+
+
+def _samples(entries: Iterable[Entry]) -> int:
+    return sum(entry.state == "complete" for entry in entries)
 
 
 def relabel_json(job: RelabelJob, summary: Summary) -> dict[str, Any]:
-    return run_json(summary, job.attributes) | {"made": 0, "relabelled": len(job.changed)} | labels_json(job)
+    return run_json(summary, job.attributes) | {"made": 0, "relabelled": _samples(job.changed)} | labels_json(job)
 
 
 def relabel_lines(job: RelabelJob, summary: Summary) -> Iterator[str]:
-    yield f"{len(job.changed)} labels or patients updated in {job.root}"
+    yield f"{_samples(job.changed)} labels or patients updated in {job.root}"
     yield from (f"  {label or 'unlabelled'}: {count}" for label, count in summary.labels.items())
     yield from _some("without a row in the labels, left without a label", summary.unlabelled)
     yield from label_lines(job)

@@ -24,7 +24,10 @@ class ScanNames:
         self._whole: Table = defaultdict(list)
         self._ends: Table = defaultdict(list)
         self._found: dict[str, list[str]] = {}
+        claims: dict[str, list[str]] = defaultdict(list)
         for item in records:
+            if item.claimed:
+                claims[composed(item.claimed)].append(item.id)
             files, name = [composed(file) for file in item.source.files], composed(item.id)
             self._by_id[name].append(item.id)
             for file in files:
@@ -34,6 +37,8 @@ class ScanNames:
                 self._whole[whole].append((path, item.id))
                 for end in ends:
                     self._ends[end].append((path, item.id))
+        for name in claims.keys() - self._by_id.keys():  # files that were refused because they would share an id
+            self._by_id[name] = claims[name]
 
     def of(self, name: str) -> list[str]:
         """The ids of the scans that `name` may mean; one where it is clear."""

@@ -83,7 +83,7 @@ def _table(path: Path, encoding: str, separator: str) -> Iterator[Iterator[tuple
     def rows() -> Generator[tuple[int, list[str]], None, None]:
         nonlocal line
         with path.open(newline="", encoding=encoding) as file:
-            reader = csv.reader(map(_sound_line, file), strict=True, delimiter=separator)
+            reader = csv.reader(map(_sound_line, file), strict=True, delimiter=separator, skipinitialspace=True)
             for cells in reader:
                 if any(map(str.strip, cells)) and not (line == 0 and _is_hint(cells, separator)):
                     yield reader.line_num, [cell.strip() for cell in cells]

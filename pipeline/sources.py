@@ -16,7 +16,7 @@ from cache.schema import UNLABELLED, Entry, Source, composed
 from pipeline.contents import ANNEX
 from pipeline.errors import PipelineError
 from pipeline.lookalikes import lookalikes
-from pipeline.walk import walk
+from pipeline.walk import is_folder, walk
 
 SCAN_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
 CLIP_ENDINGS: tuple[str, ...] = (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".asf")
@@ -135,20 +135,23 @@ def _one_an_id(records: Iterable[Record]) -> list[Record]:
     """`records` in the order of their ids, no two of which are the same.
 
     Where several would get one id, each is refused and gets its path as its id instead; a whole scan keeps its id
-    where the others are lone halves of pairs, which could not become a sample anyway.
+    where the others are lone halves of pairs or folders, which could not become a sample anyway.
     """
     claims: dict[str, list[Record]] = defaultdict(list)
     for item in records:
         claims[item.id].append(item)
     settled = []
     for rivals in claims.values():
-        whole = rivals if len(rivals) == 1 else [item for item in rivals if not _is_lone_half(item)]
+        whole = rivals if len(rivals) == 1 else [item for item in rivals if not _is_hopeless(item)]
         settled += [item if [item] == whole else _refused(item, rivals) for item in rivals]
     return sorted(settled, key=lambda item: item.id)
 
 
-def _is_lone_half(item: Record) -> bool:
-    return len(item.source.files) == 1 and any(_is_half(item.source.files[0], half) for half in (".hdr", ".img"))
+def _is_hopeless(item: Record) -> bool:
+    """True for a lone half of a pair and for a folder: neither can become a sample."""
+    if len(item.source.files) > 1:
+        return False
+    return any(_is_half(item.source.files[0], half) for half in (".hdr", ".img")) or is_folder(item.source.paths[0])
 
 
 def _refused(item: Record, rivals: Sequence[Record]) -> Record:
@@ -156,7 +159,12 @@ def _refused(item: Record, rivals: Sequence[Record]) -> Record:
     names = ", ".join(repr(rival.source.files[0]) for rival in rivals[:5])
     given = f"{number} files would get the id {item.id!r} ({names}{', …' * (len(rivals) > 5)})"
     refusal = (given, "one file for each id", "keep one of them, or rename one")
-    return replace(item, id=path_id(item.source.root, item.source.files[0]), refusal=refusal, claimed=item.id)
+    return replace(_renamed(item, path_id(item.source.root, item.source.files[0])), refusal=refusal, claimed=item.id)
+
+
+def _renamed(item: Record, name: str) -> Record:
+    """`item` under another id, which is its group too where it is a group of its own."""
+    return replace(item, id=name, group=name if item.group == item.id else item.group)
 
 
 def keep_ids(records: Sequence[Record], entries: Mapping[str, Entry]) -> list[Record]:
@@ -174,7 +182,7 @@ def _made_it(entry: Entry | None, item: Record) -> bool:
 
 
 def _restored(item: Record) -> Record:
-    return replace(item, id=item.claimed, refusal=None, claimed="")
+    return replace(_renamed(item, item.claimed), refusal=None, claimed="")
 
 
 def path_id(root: str, file: str) -> str:

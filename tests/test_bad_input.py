@@ -140,11 +140,11 @@ BAD |= {
 FLIPPED = {  # whatever they become: never a sample of other values
     f"bit flipped at {place}.nii.gz": flipped(place * (len(ZIPPED) - 1) // 49, place % 8) for place in range(50)
 }
-OTHERS = {  # what is no regular file
+OTHERS = {  # what is not a regular file
     "folder.nii.gz": "'folder.nii.gz' is a folder",
-    "pipe.nii": "'pipe.nii' is no regular file",
-    "socket.nii": "'socket.nii' is no regular file",
-    "device.nii": "'device.nii' is no regular file",
+    "pipe.nii": "'pipe.nii' is not a regular file",
+    "socket.nii": "'socket.nii' is not a regular file",
+    "device.nii": "'device.nii' is not a regular file",
     "annexed.nii.gz": "a git-annex link; expected the file itself; .* run `git annex get`",
     "loop.nii": r"it cannot be read \(Too many levels of symbolic links\)",
     "broken.nii": r"it cannot be read \(No such file or directory\)",

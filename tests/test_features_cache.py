@@ -553,7 +553,7 @@ def test_info_tells_what_the_features_are_and_how_they_were_made(both):
         "  one: 2",
         "  two: 1",
         "  unlabelled: 0",
-        "A run is writing to it, or was interrupted: the same `features` command or `write_features` call goes on.",
+        "A run is writing to it, or was interrupted: the same `features` command or `write_features` call resumes it.",
         "3 discovered = 3 complete + 0 quarantined + 0 excluded",
     ]
     told = json.loads(json.dumps(cache_json(summary, attributes)))

@@ -85,6 +85,7 @@ def wrong(report):
         GOOD.replace(HEADER, '"FileName","TypeOfTB"'),
         GOOD.replace(HEADER, '"FileName","Type\nOfTB"'),
         GOOD.replace(",", " , "),
+        "".join(f'"{line}"\n' for line in GOOD.replace(",", '", "').splitlines()),
         GOOD.replace(",5", ",5.0"),
         GOOD.replace("p.hdr", "p.img"),
         GOOD.replace("\n", ",\n"),
@@ -167,6 +168,10 @@ def test_what_is_not_a_file_or_too_large_is_refused_unopened(tmp_path):
         ("ID", "label", "SubjectID"),
         ("Image", "Class", "subject id"),
         ("image_path", "typeoftb", "Case"),
+        ("ScanID", "Class", "Patient_Name"),
+        ("File.Name", "Type.of.TB", "Patient.ID"),
+        ("File name:", "Type of TB?", "Patient No."),
+        ("image_id", "label", "pid"),
     ],
 )
 def test_columns_are_found_by_name_and_the_others_are_named(labels, file, label, patient):
@@ -198,7 +203,11 @@ def test_a_named_column_wins_over_the_first_two(labels, names):
         ("TypeOfTB,Patient", "no column of file names"),
         ("", f"no column of {FILES} or {LABELS}; the header is empty; rename"),
         ("\n\n", "no column of file names"),
-        ("FileName|TypeOfTB", "no column of file names"),
+        *(
+            (first, f"no column of {FILES} or {LABELS}; the header is {first.strip(',')!r}; the first line must name "
+                    "all columns, separated by commas, semicolons or tabs")
+            for first in ("FileName|TypeOfTB", "FileName TypeOfTB", "# exported in May", "Training set,,")
+        ),
         (",".join("x" * 50 for _ in range(50)), "no column of file names"),
     ],
 )  # fmt: skip
@@ -233,6 +242,10 @@ def test_a_chosen_column_that_is_not_there_or_chosen_twice_is_refused(refused):
     )
     assert refused("x,label,Class,label\n", choice=ColumnChoice("label")).startswith(
         "labels CSV have 2 columns named 'label', as --file-column asks; the header is 'x', 'label', 'Class', 'label'"
+    )
+    assert refused("x,label,Class,label\n", choice=ColumnChoice("label")).endswith("; rename all but one")
+    assert refused("FileName,,TypeOfTB\na.nii,1,2\n", choice=ColumnChoice(patient="#")).startswith(
+        "labels CSV have no column named '#', as --patient-column asks"
     )
     message = refused(GOOD, choice=ColumnChoice("TypeOfTB", "TypeOfTB"))
     assert message == "labels CSV have one column, 'TypeOfTB', chosen for labels and for something else; choose two"
@@ -313,6 +326,19 @@ def test_a_class_name_in_another_case_must_be_clear(labels):
     assert [row.problem for row in report.wrong] == ["label 'ILL', expected 1 to 2 or a class name"]
 
 
+@pytest.mark.parametrize("text", ["Fibro cavernous", "fibro_cavernous", "FIBROCAVERNOUS", "Fibro - cavernous"])
+def test_a_class_name_may_be_spelt_with_other_signs_between_its_words(labels, text):
+    assert labels(f"{HEADER}\na.nii,{text}\n")[0] == {"a": 4}
+
+
+def test_signs_between_the_words_of_a_class_name_count_where_two_differ_by_them_and_beside_digits(labels):
+    given, _, report = labels(
+        f"{HEADER}\na.nii,a b\nb.nii.gz,a_b\np.hdr,1-2\nsub/a.nii,T 1\n", ("a b", "ab", "12", "T1")
+    )
+    assert given == {"a": 0}
+    assert [row.file for row in report.wrong] == ["'b.nii.gz'", "'p.hdr'", "'sub/a.nii'"]
+
+
 # Which scan a row means
 
 
@@ -374,6 +400,14 @@ def test_a_bare_name_that_several_files_have_must_be_given_as_a_path(labels, roo
     ]
 
 
+def test_an_id_that_two_files_would_get_names_neither_of_them_and_says_so(labels, root):
+    put(root, "twin.nii", "twin.nii.gz")
+    _, _, report = labels(f"{HEADER}\na.nii,1\ntwin,2\n")
+    assert wrong(report) == ["labels.csv line 3: 'twin': 2 scans have this name; give the path below SOURCE"]
+    _, _, report = labels(f"{HEADER}\na.nii,1\ntwin.nii,2\n")
+    assert report.wrong == []
+
+
 def test_a_sheet_of_which_no_row_fits_is_refused_with_examples_of_both(refused):
     rows = "".join(f"{number},1\n" for number in range(1500))
     assert refused(f"ID,Label\n{rows}") == (
@@ -403,7 +437,7 @@ def test_a_cell_too_many_is_reported_for_it_may_be_a_decimal_comma(labels):
     for trailing in ("", ","):
         given, _, report = labels(f"FileName,TypeOfTB{trailing}\na.nii,2,5\n")
         assert given == {}
-        problem = "1 more cells than the header; expected as many, and no comma inside a number"
+        problem = "1 more cell than the header; expected as many, and no comma inside a number"
         assert wrong(report) == [f"labels.csv line 2: 'a.nii': {problem}"]
 
 

@@ -52,6 +52,19 @@ def test_endings_count_in_any_case_and_at_any_depth(root, name):
     assert record.group == record.id
 
 
+@pytest.mark.parametrize("folder", ["x.nii", "x.nii.gz", "x.hdr"])
+def test_a_folder_named_like_an_input_is_a_folder_where_anything_is_listed_below_it(root, folder):
+    assert ids(put(root, f"{folder}/x.nii")) == [f"{folder}/x"]
+    assert ids(put(root, "x.NII")) == ["x", f"{folder}/x"]  # and takes no file's id
+    inputs = put(root, "d.nii/more/1.dcm", "d.nii.gz/2.dcm", "p.nii/x.nii.part")
+    assert ids(inputs) == ["x", f"{folder}/x"]
+    assert inputs.excluded.keys() == {"d.nii/more", "d.nii.gz", "p.nii/x.nii.part"}
+    assert [record.source.files for record in put(root, "e.nii/readme.txt", "h.nii/.x").records[:2]] == [
+        ("e.nii",),
+        ("h.nii",),
+    ]
+
+
 def test_other_files_are_passed_over_and_counted_by_their_endings(root):
     inputs = put(root, "x.gz", "nii", "README", "labels.csv", "more/notes.csv", "x.nii.json", "x.mp4", "a.hdr.png")
     assert inputs.records == []
@@ -94,6 +107,15 @@ def test_of_two_files_of_one_id_each_is_refused_by_its_path_naming_both(root, fi
         )
 
 
+def test_a_folder_named_like_a_scan_does_not_take_its_id(root):
+    put(root, "x.nii.gz")
+    (root / "x.nii").mkdir()
+    folder, scan = find_scans(root).records
+    assert (scan.id, scan.source.files, scan.refusal) == ("x", ("x.nii.gz",), None)
+    assert folder.source.files == ("x.nii",)
+    assert folder.refusal
+
+
 def test_a_lone_half_of_a_pair_does_not_take_the_id_of_a_whole_scan(root):
     whole, half = sorted(put(root, "x.nii", "x.hdr").records, key=lambda record: record.source.files, reverse=True)
     assert (whole.id, whole.refusal) == ("x", None)
@@ -128,6 +150,7 @@ def test_the_file_that_a_sample_was_made_of_keeps_its_id_when_a_second_one_turns
     (before,) = put(root, "x.nii.gz").records
     entries = {"x": Entry("x", "complete", row=0, source=before.source)}
     newcomer, kept = keep_ids(put(root, "x.nii").records, entries)
+    assert (kept.group, newcomer.group) == (kept.id, newcomer.id)  # each a group of its own
     assert kept == before
     assert newcomer.source.files == ("x.nii",)
     assert newcomer.refusal[2] == "keep one of them, or rename one"
@@ -188,10 +211,6 @@ def test_a_hidden_or_system_folder_is_one_exclusion_whatever_it_holds(root, fold
     assert ids(inputs) == ["x"]
     assert inputs.excluded == {folder: HIDDEN_FOLDER}
     assert folder.rpartition("/")[2] not in looked
-
-
-def test_a_folder_named_like_a_scan_is_an_input_and_so_is_what_it_holds(root):
-    assert ids(put(root, "x.nii.gz/y.nii")) == ["x", "x.nii.gz/y"]
 
 
 def test_a_link_to_a_file_is_an_input_and_one_to_a_folder_is_excluded(root):

@@ -7,35 +7,22 @@ the user chose comes first. Where two columns may mean the same, the user must c
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from cache.schema import composed
 
-# Names of each role's column as `_key` gives them; the first is what messages recommend.
-NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "file": (
-            *("filename", "file", "name", "scan", "image", "id", "path", "sample", "filenames", "filepath", "fileid"),
-            *(
-                "imagename",
-                "imagefile",
-                "imagepath",
-                "imageid",
-                "scanname",
-                "scanfile",
-                "scanpath",
-                "scanid",
-                "sampleid",
-            ),
-        ),
-        "label": ("typeoftb", "label", "class", "type", "tbtype"),
-        "patient": (
-            *("patient", "patientid", "patientno", "patientnumber", "patientname", "patientcode", "patientkey", "pid"),
-            *("subject", "subjectid", "subjectno", "subjectnumber", "subjectname", "subjectcode"),
-            *("case", "caseid", "caseno", "casenumber", "participant", "participantid"),
-        ),
-    }
-)
+# Names of each role's column as `_key` gives them. A column of a rare name is taken only where none has a usual one.
+USUAL = {
+    "file": {"filename", "file", "name", "scan", "image", "id"},
+    "label": {"typeoftb", "label", "class", "type"},
+    "patient": {"patient", "patientid", "subject", "subjectid", "case", "caseid"},
+}
+RARE = {
+    "file": {f"{what}{kind}" for what in ("image", "scan") for kind in ("name", "file", "path", "id")}
+    | {"path", "filenames", "filepath", "fileid", "sample", "sampleid"},
+    "label": {"tbtype"},
+    "patient": {f"{who}{kind}" for who in ("patient", "subject", "case") for kind in ("no", "number", "name", "code")}
+    | {"patientkey", "pid", "participant", "participantid"},
+}
 EXPECTED = {
     "file": "file names (FileName, File, Name, Scan, Image or ID)",
     "label": "labels (TypeOfTB, Label, Class or Type)",
@@ -94,7 +81,7 @@ def find_columns(header: Sequence[str], choice: ColumnChoice, by_position: bool 
     """
     found = {role: _chosen(header, role, name) for role, name in vars(choice).items() if name is not None}
     chosen = set(found.values())
-    for role in [role for role in NAMES if role not in found]:
+    for role in [role for role in USUAL if role not in found]:
         if (position := _named(header, role, chosen)) is not None:
             found[role] = position
     missing = [role for role in ("file", "label") if role not in found]
@@ -111,9 +98,7 @@ def find_columns(header: Sequence[str], choice: ColumnChoice, by_position: bool 
 
 def known_names(header: Sequence[str], choice: ColumnChoice) -> int:
     """How many cells of `header` are names of columns: the right separator is the one that shows most."""
-    known = {name for names in NAMES.values() for name in names} | {
-        _key(name) for name in vars(choice).values() if name
-    }
+    known = set().union(*USUAL.values(), *RARE.values(), (_key(name) for name in vars(choice).values() if name))
     return sum(_key(cell) in known for cell in header)
 
 
@@ -141,7 +126,9 @@ def _chosen(header: Sequence[str], role: str, name: str) -> int:
 
 def _named(header: Sequence[str], role: str, chosen: set[int]) -> int | None:
     """The one column, but for those `chosen`, that has a name of this role; None where there is none."""
-    found = [position for position, cell in enumerate(header) if _key(cell) in NAMES[role] and position not in chosen]
+    keys = {position: _key(cell) for position, cell in enumerate(header) if position not in chosen}
+    usual, rare = ([place for place, key in keys.items() if key in names[role]] for names in (USUAL, RARE))
+    found = usual or rare
     if len(found) > 1:
         names = " and ".join(repr(header[position]) for position in found[:3])
         raise UnclearHeader(f"{len(found)} columns that may hold {EXPECTED[role]}: {names}; choose by --{role}-column")

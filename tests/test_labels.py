@@ -182,6 +182,12 @@ def test_columns_are_found_by_name_and_the_others_are_named(labels, file, label,
     assert (report.patient_column, report.patients) == (patient, 1)
 
 
+def test_a_rare_name_next_to_a_usual_one_is_another_column(labels):
+    given, groups, report = labels("FileName,TypeOfTB,PatientName,PatientID,path\na.nii,1,Doe,P1,/x/b.nii.gz\n")
+    assert (given["a"], groups["a"]) == (0, "P1")
+    assert report.columns.unused == ["PatientName", "path"]
+
+
 @pytest.mark.parametrize("names", [TUBERCULOSIS_TYPES, ("one", "two")])
 def test_a_named_column_wins_over_the_first_two(labels, names):
     text = "FileName,Sex,TypeOfTB\na.nii,2,1\nb.nii.gz,2,1\n"

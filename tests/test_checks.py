@@ -5,8 +5,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pipeline.checks import CHECKS, VoxelSample, clip_findings, flags, measure
+from pipeline.checks import CHECKS, clip_findings, flags
 from pipeline.ct import ct_volume
+from pipeline.measure import VoxelSample, measure
 from pipeline.phantom_clips import write_clips
 from pipeline.phantoms import scan, write_scans
 from pipeline.recipes import VideoRecipe

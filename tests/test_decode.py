@@ -13,7 +13,7 @@ from pipeline.bitstream import demuxer, has_hole, orientation
 from pipeline.container import check_readable, message
 from pipeline.errors import Excluded, Refused
 from pipeline.video import video_clip
-from tests.test_video import SHAPE, SIZE, jpeg, outcome, pictures, resized, write_avi
+from tests.clips import SHAPE, SIZE, jpeg, outcome, pictures, resized, write_avi
 
 INTERLACED = 0x40000 | 0x20000000  # AV_CODEC_FLAG_INTERLACED_DCT and _ME
 ONE = 65536  # in a display matrix

@@ -343,6 +343,38 @@ def test_a_damaged_index_that_hides_frames_is_no_edit_list(tmp_path, sampling):
     assert outcome(damaged, sampling=sampling, depth=75)[0] == "refused"
 
 
+def with_edits(path, edits, to):
+    """A copy of the MP4, whose boxes that say where frames lie come last, with `edits`: (frames, first frame or -1)."""
+    data = bytearray(path.read_bytes())
+    scale = struct.unpack_from(">I", data, data.index(b"mvhd") + 4 + 12)[0]
+    ticks = struct.unpack_from(">I", data, data.index(b"mdhd") + 4 + 12)[0]
+    entries = [(count * scale // 25, first if first < 0 else first * ticks // 25, ONE) for count, first in edits]
+    start = data.index(b"elst") - 4
+    old = int.from_bytes(data[start : start + 4], "big")
+    body = b"elst" + struct.pack(">II", 0, len(edits)) + b"".join(struct.pack(">Iii", *entry) for entry in entries)
+    data[start : start + old] = struct.pack(">I", 4 + len(body)) + body
+    for box in (b"moov", b"trak", b"edts"):
+        place = data.index(box) - 4
+        length = int.from_bytes(data[place : place + 4], "big") + 4 + len(body) - old
+        data[place : place + 4] = length.to_bytes(4, "big")
+    to.write_bytes(data)
+    return to
+
+
+def test_an_edit_list_puts_parts_in_order_and_a_gap_within_the_video_is_refused(mp4, tmp_path):
+    every = resized(every_frame(mp4))
+    for edits, order in [
+        ([(10, -1), (80, 0)], [*range(80)]),
+        ([(40, 40), (40, 0)], [*range(40, 80), *range(40)]),
+        ([(30, 0), (40, 40), (10, -1)], [*range(30), *range(40, 80)]),
+    ]:
+        frames = video_clip(with_edits(mp4, edits, tmp_path / "edited.mp4"), **SHAPE)[0]
+        np.testing.assert_array_equal(frames, every[order][:70])
+    state, reason = outcome(with_edits(mp4, [(40, 0), (10, -1), (40, 40)], tmp_path / "gap.mp4"))
+    assert (state, reason.partition(";")[0]) == ("refused", "an edit list that leaves a gap within the video")
+    assert "fetch" not in reason
+
+
 @pytest.mark.parametrize("places", [[10] * 6, [0] * 4, [30] * 8, [3, 9, 9, 30, 30, 30]])
 def test_empty_chunks_repeat_a_frame_and_are_not_missed(tmp_path, places):
     frames = [jpeg(picture) for picture in pictures(30)]
@@ -458,6 +490,32 @@ def test_damage_is_refused_each_time_it_is_met(tmp_path, codec, container, kind)
     first, second = outcome(path, sampling="uniform"), outcome(path, sampling="uniform")
     assert first == second  # though PyAV keeps back what FFmpeg's log says twice in a row
     assert first[0] == "refused"
+
+
+@pytest.mark.parametrize("container", ["mp4", "3gp", "mov"])
+def test_an_mp4_that_ends_within_its_header_is_damaged_wherever_that_is(tmp_path, container):
+    data = encode(tmp_path / "clip", "mpeg4", container).read_bytes()
+    start = data.rindex(b"moov") - 4
+    for end in range(start + 8, len(data) - 1, (len(data) - start) // 40):
+        (tmp_path / "cut").write_bytes(data[:end])
+        state, reason = outcome(tmp_path / "cut")
+        assert state == "complete" or reason.endswith("fetch or export it again"), (end - start, reason)
+
+
+def test_an_mp4_whose_header_names_no_stream_to_play_is_damaged(mp4, tmp_path):
+    data = mp4.read_bytes()
+    place = data.index(b"mdhd")
+    (tmp_path / "hole.mp4").write_bytes(data[:place] + bytes(400) + data[place + 400 :])
+    state, reason = outcome(tmp_path / "hole.mp4")
+    assert (state, reason.endswith("fetch or export it again")) == ("refused", True), reason
+
+
+def test_two_packets_of_a_transport_stream_are_what_is_left_of_one(tmp_path):
+    data = encode(tmp_path / "clip.ts", "libx264", "mpegts").read_bytes()
+    (tmp_path / "cut.ts").write_bytes(data[:300])
+    state, reason = outcome(tmp_path / "cut.ts")
+    assert (state, reason.partition(";")[0]) == ("refused", "an MPEG transport stream that ends after 300 bytes")
+    assert reason.endswith("fetch or export it again")
 
 
 def test_a_reason_is_never_empty():

@@ -35,11 +35,15 @@ MAX_FLAT = 8.0  # gray levels of 255
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table: `fails` says if a sample is flagged, `text` what was measured, expected and to be done."""
+    """One line of the table: `fails` says if a sample is flagged, `text` what was measured, expected and to be done.
+
+    Shares of voxels say nothing of a scan of one or a few values, which is flagged as such: `of_shares` leaves it out.
+    """
 
     name: str
     fails: Callable[[Measured], bool]
     text: Callable[[Measured], str]
+    of_shares: bool = False
 
 
 CHECKS = (
@@ -53,12 +57,12 @@ CHECKS = (
     ),
     Check(
         "constant",
-        lambda m: m.distinct <= 1,
+        lambda m: m.distinct == 1,
         lambda m: f"every voxel is {m.middle:g} HU, a CT has hundreds of different values; export it again",
     ),
     Check(
         "few values",
-        lambda m: 1 < m.distinct <= min(MAX_FEW_VALUES, m.voxels / 4),
+        lambda m: m.distinct > 1 and _has_few_values(m),
         lambda m: (
             f"{m.distinct:.0f} different values from {m.least:g} to {m.most:g}, a CT has hundreds; "
             "this looks like a mask: give the scan it was drawn on"
@@ -71,6 +75,7 @@ CHECKS = (
             f"{_percent(m.air)} of voxels between {LOWEST_AIR:g} and {HIGHEST_AIR:g} HU, a chest CT has 20 % or more; "
             f"{_cause(m)}"
         ),
+        of_shares=True,
     ),
     Check(
         "no soft tissue",
@@ -79,11 +84,13 @@ CHECKS = (
             f"{_percent(m.soft_tissue)} of voxels between {SOFT_TISSUE[0]:g} and {SOFT_TISSUE[1]:g} HU, "
             f"a chest CT has 15 % or more; {_cause(m)}"
         ),
+        of_shares=True,
     ),
     Check(
         "too dense",
         lambda m: m.dense > (MAX_DENSE if m.air_spread > MAX_FLAT_AIR else MAX_DENSE_FLAT),
         lambda m: f"{_percent(m.dense)} of voxels above {LOWEST_DENSE:g} HU, a chest CT has at most 5 %; {_cause(m)}",
+        of_shares=True,
     ),
     Check(
         "below air",
@@ -92,6 +99,7 @@ CHECKS = (
             f"{_percent(m.below_air)} of voxels below {LOWEST_AIR:g} HU and not of one padding value, "
             f"a chest CT has none; {_cause(m)}"
         ),
+        of_shares=True,
     ),
     Check(
         "clipped",
@@ -100,6 +108,7 @@ CHECKS = (
             f"{_percent(m.clipped_low)} of voxels are below the window and {_percent(m.clipped_high)} above, a chest "
             "CT has some 20 % or more inside; check the values (HU expected), or choose another --window"
         ),
+        of_shares=True,
     ),
     Check(
         "few slices",
@@ -147,7 +156,9 @@ CHECKS = (
 
 def flags(measured: Measured) -> list[str]:
     """What is implausible about a scan, one text `name: measured, expected; remedy` for each check that fails."""
-    return [f"{check.name}: {check.text(measured)}" for check in CHECKS if check.fails(measured)]
+    few = _has_few_values(measured)
+    checks = (check for check in CHECKS if not (few and check.of_shares))
+    return [f"{check.name}: {check.text(measured)}" for check in checks if check.fails(measured)]
 
 
 CAUSES: tuple[tuple[Callable[[Measured], bool], str], ...] = (
@@ -157,10 +168,15 @@ CAUSES: tuple[tuple[Callable[[Measured], bool], str], ...] = (
         "the rescale slope and intercept look applied twice: export the values in HU",
     ),
     (lambda m: m.least >= -1.05 and m.most <= 1.05, "values look scaled to [0, 1] or [-1, 1]: export them in HU"),
+    (lambda m: -20 <= m.least < 0 and m.most <= 20, "values look standardised or scaled: export them in HU"),
     (lambda m: m.least >= -5 and m.most <= 260, "values look like 8-bit gray or another modality: export a CT in HU"),
     (
         lambda m: -150 < m.low < 150 and m.dense > 0.03,
         "values look shifted by +1024, or are not a CT's: check the modality and the rescale intercept",
+    ),
+    (
+        lambda m: m.low >= LOWEST_AIR and m.high < SOFT_TISSUE[0],
+        "all but air and lung is missing: check if the rest was masked, or the rescale intercept applied twice",
     ),
     (lambda m: m.dense > MAX_DENSE_FLAT and m.low < -150, "values look inverted, shifted or scaled: export them in HU"),
 )
@@ -170,6 +186,10 @@ def _cause(m: Measured) -> str:
     """The likely reason for wrong values and its remedy."""
     known = (cause for applies, cause in CAUSES if applies(m))
     return next(known, "check that this is a CT in HU, with its rescale slope and intercept")
+
+
+def _has_few_values(m: Measured) -> bool:
+    return m.distinct <= min(MAX_FEW_VALUES, m.voxels / 4)
 
 
 def _wide_at_1_mm(m: Measured) -> bool:

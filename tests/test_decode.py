@@ -98,6 +98,13 @@ def test_every_right_angle_and_mirror_is_applied(mp4, tmp_path, unit):
     assert record["size"] == [wanted[0].shape[1], wanted[0].shape[0]]
 
 
+def test_vp9_in_mp4_is_turned_and_mirrored_too(tmp_path):
+    path = encode(tmp_path / "clip.mp4", "libvpx-vp9", "mp4")
+    turned = patched(path, b"tkhd", 40, (0, ONE, 0, ONE, 0, 0), tmp_path / "turned.mp4")
+    wanted = [np.ascontiguousarray(frame.swapaxes(0, 1)) for frame in every_frame(path)]
+    np.testing.assert_array_equal(video_clip(turned, **SHAPE)[0], resized(wanted[:70]))
+
+
 def test_a_matrix_gives_where_a_corner_is_shown():
     plane = np.arange(12).reshape(3, 4)
     for a, b, c, d in MATRICES:
@@ -516,6 +523,39 @@ def test_two_packets_of_a_transport_stream_are_what_is_left_of_one(tmp_path):
     state, reason = outcome(tmp_path / "cut.ts")
     assert (state, reason.partition(";")[0]) == ("refused", "an MPEG transport stream that ends after 300 bytes")
     assert reason.endswith("fetch or export it again")
+
+
+@pytest.mark.parametrize(
+    "fill", [bytes(24), b"\xff" * 24, np.random.default_rng(2).bytes(24)], ids=["00", "ff", "noise"]
+)
+def test_a_few_wrong_bytes_in_vp9_are_damage_or_change_no_frame(tmp_path, fill):
+    rng = np.random.default_rng(0)
+    drawn = [np.clip(frame + rng.integers(-25, 26, frame.shape), 0, 255).astype(np.uint8) for frame in pictures(30)]
+    data = encode(tmp_path / "clip.webm", "libvpx-vp9", "webm", drawn).read_bytes()
+    options = {**SHAPE, "depth": 30}
+    sound = video_clip(tmp_path / "clip.webm", **options)[0]
+    for place in range(len(data) // 10, len(data) - 100, len(data) // 10):
+        (tmp_path / "hurt.webm").write_bytes(data[:place] + fill + data[place + len(fill) :])
+        state, reason = outcome(tmp_path / "hurt.webm", **options)
+        if state == "complete":
+            np.testing.assert_array_equal(video_clip(tmp_path / "hurt.webm", **options)[0], sound)
+        else:
+            assert reason.endswith("fetch or export it again")
+
+
+def test_vp9_is_decoded_without_libvpx_where_that_is_missing(tmp_path, monkeypatch):
+    path = encode(tmp_path / "clip.webm", "libvpx-vp9", "webm")
+    frames = video_clip(path, **SHAPE)[0]
+
+    asked = []
+
+    def missing(name, _mode):
+        asked.append(name)
+        raise av.codec.codec.UnknownCodecError(name)
+
+    monkeypatch.setattr(av.CodecContext, "create", missing)
+    np.testing.assert_array_equal(video_clip(path, **SHAPE)[0], frames)
+    assert asked == ["libvpx-vp9"]
 
 
 def test_a_reason_is_never_empty():

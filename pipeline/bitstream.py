@@ -44,11 +44,31 @@ def demuxer(head: bytes) -> str | None:
     for signature, name in SIGNATURES.items():
         if head.startswith(signature):
             return name
-    for size, start in TRANSPORT_PACKETS:
-        syncs = head[start : start + 2 * size + 1 : size]
-        if syncs == b"GGG":
-            return "mpegts"
-    return None
+    return "mpegts" if _transport_packet(head) else None
+
+
+def _transport_packet(head: bytes) -> tuple[int, int] | None:
+    """Of the packets of a transport stream that starts with `head`: their length, and the bytes before its sync."""
+    return next((found for found in TRANSPORT_PACKETS if _syncs(head, *found) == b"GGG"), None)
+
+
+def _syncs(head: bytes, size: int, start: int) -> bytes:
+    return head[start : start + 2 * size + 1 : size]
+
+
+def ends_inside_packet(path: Path) -> bool:
+    """Whether a transport stream ends within a packet, so that its last frame lacks its end.
+
+    The demuxer does not say so: there, a frame ends where the next one starts.
+    """
+    with path.open("rb", buffering=0) as file:
+        packet = _transport_packet(file.read(HEAD))
+        if not packet:
+            return False
+        size, start = packet
+        left = path.stat().st_size % size
+        file.seek(-left, os.SEEK_END)
+        return file.read(left)[start : start + 1] == b"G"  # not so of what was appended, such as padding
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,15 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from pipeline.bitstream import NAL_CODECS, SEARCHED, Orientation, empty_chunks, has_hole, orientation
+from pipeline.bitstream import (
+    NAL_CODECS,
+    SEARCHED,
+    Orientation,
+    empty_chunks,
+    ends_inside_packet,
+    has_hole,
+    orientation,
+)
 from pipeline.container import CONVERT_CODEC, FETCH_AGAIN, OpenVideo, check_readable, message, open_video
 from pipeline.errors import Refused
 
@@ -89,6 +97,11 @@ class Clip:
         if self.codec not in NAL_CODECS or self.interlaced:
             return 0
         return max(0, self._packets - self._leading - self._shown)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the file ends in the middle of what may be its last frame, which no decoder need notice."""
+        return self._video.demuxer == "mpegts" and ends_inside_packet(self._path)
 
     def gap(self) -> str:
         """Why fewer frames are shown than promised, for a note; empty where nothing explains it."""

@@ -168,6 +168,8 @@ def _check_end(clip: Clip, count: int) -> list[str]:
         raise Refused(given, "at least one", FETCH_AGAIN)
     if clip.lost > TOLERANCE:
         raise Refused(given, f"{clip.lost} more, which give no picture", FETCH_AGAIN)
+    if clip.cut_off:
+        raise Refused(f"{given}, the last of which may be cut off", "a file that ends with a whole packet", FETCH_AGAIN)
     if clip.promised in (0, count):
         return []
     gap = clip.gap()

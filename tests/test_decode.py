@@ -517,6 +517,23 @@ def test_an_mp4_whose_header_names_no_stream_to_play_is_damaged(mp4, tmp_path):
     assert (state, reason.endswith("fetch or export it again")) == ("refused", True), reason
 
 
+@pytest.mark.parametrize("m2ts", ["0", "1"])
+def test_a_transport_stream_that_ends_within_a_packet_is_damaged_only_where_its_end_is_needed(tmp_path, m2ts):
+    path = encode(tmp_path / "clip.ts", "libx264", "mpegts", muxer={"mpegts_m2ts_mode": m2ts})
+    data = path.read_bytes()
+    path.write_bytes(data + bytes(500))  # padding is no packet
+    record = video_clip(path, **SHAPE, sampling="uniform")[2]
+    assert record["frames"] == 80
+    packet = 192 if m2ts == "1" else 188
+    for end in range(len(data) - 60, len(data) - 40 * packet, -3 * packet):
+        path.write_bytes(data[:end])
+        for options in ({"sampling": "uniform", "depth": 20}, {"depth": 100}):
+            state, reason = outcome(path, **options)
+            assert (state, str(reason).endswith("fetch or export it again")) == ("refused", True), (end, reason)
+    path.write_bytes(data[:-60])
+    assert outcome(path, depth=20)[0] == "complete"
+
+
 def test_two_packets_of_a_transport_stream_are_what_is_left_of_one(tmp_path):
     data = encode(tmp_path / "clip.ts", "libx264", "mpegts").read_bytes()
     (tmp_path / "cut.ts").write_bytes(data[:300])

@@ -16,6 +16,7 @@ from pipeline.measure import HIGHEST_AIR, LOWEST_AIR, LOWEST_DENSE, SOFT_TISSUE,
 MIN_AIR = 0.01  # share of voxels
 MIN_SOFT_TISSUE = 0.02  # share of voxels; a limb in a wide field has 5 %
 MAX_DENSE = 0.20  # share of voxels; a skull in a narrow field has 10 %
+MAX_BRIGHT = 0.15  # share of voxels, where soft tissue is less than half of that; a bright aorta and spine have 13 %
 MAX_DENSE_FLAT = 0.08  # the same where all air has one value: maybe padding that a wrong intercept made look like air
 MAX_FLAT_AIR = 1.0  # HU between the 2nd and the 98th percentile of air
 MAX_BELOW_AIR = 0.10  # share of voxels, padding not counted
@@ -90,6 +91,16 @@ CHECKS = (
         "too dense",
         lambda m: m.dense > (MAX_DENSE if m.air_spread > MAX_FLAT_AIR else MAX_DENSE_FLAT),
         lambda m: f"{_percent(m.dense)} of voxels above {LOWEST_DENSE:g} HU, a chest CT has at most 5 %; {_cause(m)}",
+        of_shares=True,
+    ),
+    Check(
+        "too bright",
+        lambda m: m.bright > max(MAX_BRIGHT, 2 * m.soft_tissue),
+        lambda m: (
+            f"{_percent(m.bright)} of voxels between {SOFT_TISSUE[1]:g} and {LOWEST_DENSE:g} HU and "
+            f"{_percent(m.soft_tissue)} between {SOFT_TISSUE[0]:g} and {SOFT_TISSUE[1]:g} HU, "
+            "a chest CT has far more of the latter; values look inverted: export them in HU"
+        ),
         of_shares=True,
     ),
     Check(

@@ -32,6 +32,7 @@ class Measured:
     air: float  # share of voxels, lung included
     air_spread: float  # HU, between the 2nd and the 98th percentile of air
     soft_tissue: float  # share of voxels
+    bright: float  # share of voxels between soft tissue and dense
     dense: float  # share of voxels
     clipped_low: float  # share of voxels
     clipped_high: float  # share of voxels
@@ -108,6 +109,7 @@ def measure(
         air=air.size / hu.size,
         air_spread=_quantile(air, 0.98) - _quantile(air, 0.02) if air.size else 0.0,
         soft_tissue=_share(hu, *SOFT_TISSUE),
+        bright=_share(hu, SOFT_TISSUE[1], LOWEST_DENSE),
         dense=_share(hu, LOWEST_DENSE, np.inf),
         clipped_low=_share(hu, -np.inf, window[0]),
         clipped_high=_share(hu, window[1], np.inf),

@@ -144,6 +144,23 @@ def test_real_ct_is_flagged_once_it_is_not_hu_any_more(real_data, flagged, name)
         assert flagged(change(hu), image.affine)[0]
 
 
+def inverted_within_the_window(hu):
+    return HU[0] + HU[1] - np.clip(hu, *HU)
+
+
+def test_values_inverted_within_the_window_are_flagged(flagged, chest):
+    (found,), _ = flagged(inverted_within_the_window(chest))
+    assert found.startswith("too bright: ")
+    assert found.endswith("values look inverted: export them in HU")
+
+
+@pytest.mark.parametrize("name", ["3DCT_lung.nii.gz", "STS_008_CT.nii.gz", "head_shear_uint8_scl.nii.gz"])
+def test_real_ct_inverted_within_the_window_is_flagged(real_data, flagged, name):
+    image = nib.load(real_data / "ct" / name)
+    hu = np.asarray(image.dataobj).astype(np.int32)
+    assert names(flagged(inverted_within_the_window(hu), image.affine)[0]) == {"too bright"}
+
+
 def test_every_real_image_that_is_not_ct_is_flagged(real_data):
     odd = real_data / "nifti_odd"
     mr = ("RAS", "LPS", "AIL", "SPR", "someones_epi", "minimal", "standard", "low_res")

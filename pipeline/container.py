@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 
+from pipeline.bitstream import ends_inside_box, has_gap
 from pipeline.errors import Refused
 
 TOLERANCE = 2  # frames by which an honest header may be off
@@ -28,6 +29,7 @@ PICTURES = ("attached_pic", "still_image", "timed_thumbnails")  # cover art: a "
 SOUND = "a sound clip"
 FETCH_AGAIN = "the file is damaged or incomplete: fetch or export it again"
 TAKE_OUT = "take it out of SOURCE"
+NO_GAP = "export it again without the gap from the program that cut it, or take it out of SOURCE"
 CONVERT_CODEC = "convert it to H.264, for example by ffmpeg -i IN -c:v libx264 OUT.mp4"
 
 logging.getLogger("libav").addHandler(logging.NullHandler())  # what FFmpeg reports is told, never printed
@@ -93,7 +95,9 @@ def open_video(path: Path, demuxer: str) -> Iterator[OpenVideo]:
         with container:
             if _of_demuxer(reports, demuxer):
                 raise Refused(f"a damaged header: {message(None, reports)}", SOUND, FETCH_AGAIN)
-            stream = _video_stream(container)
+            if demuxer == "mov" and has_gap(path):
+                raise Refused("an edit list that leaves a gap within the video", "a video without gaps", NO_GAP)
+            stream = _video_stream(container, is_cut=demuxer == "mov" and ends_inside_box(path))
             ignored = _ignore_others(container, stream)
             reports.clear()
             yield OpenVideo(container, stream, demuxer, reports, ignored)
@@ -128,15 +132,20 @@ def _of_demuxer(reports: list[Report], demuxer: str) -> bool:
     return any(demuxer in name.split(",") for _, name, _ in reports)
 
 
-def _video_stream(container: Any) -> Any:
-    """The first video stream that is not a picture. Raises Refused where there is none, or no decoder for it."""
+def _video_stream(container: Any, is_cut: bool) -> Any:
+    """The first video stream that is not a picture. Raises Refused where there is none, or no decoder for it.
+
+    Either can be all that damage has left of a header: of one that `is_cut` short, or that has no stream to play.
+    """
     pictures = [stream for stream in container.streams.video if _is_picture(stream)]
     streams = [stream for stream in container.streams.video if stream not in pictures]
     if not streams:
         given = "no video stream" + (", only a picture" if pictures else "")
-        raise Refused(given, "a clip", TAKE_OUT if len(container.streams) else FETCH_AGAIN)
+        playable = pictures or container.streams.audio or container.streams.subtitles
+        raise Refused(given, "a clip", TAKE_OUT if playable and not is_cut else FETCH_AGAIN)
     if streams[0].codec_context is None:
-        raise Refused("a video in a codec that FFmpeg cannot decode", "H.264, MPEG-4 or the like", CONVERT_CODEC)
+        given, remedy = "a video in a codec that FFmpeg cannot decode", FETCH_AGAIN if is_cut else CONVERT_CODEC
+        raise Refused(given, "H.264, MPEG-4 or the like", remedy)
     return streams[0]
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.checks import Measured, VoxelSample, flags, measure
+from pipeline.checks import flags
+from pipeline.measure import Measured, VoxelSample, measure
 from pipeline.nifti import Scan, open_scan
 from pipeline.zoom import Zoom, rotate_by_spline
 

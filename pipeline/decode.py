@@ -4,8 +4,9 @@ Damage is what any of these say: an exception of the demuxer or of the decoder, 
 error rather than to paint over it (`err_detect=explode`); a packet or a frame flagged corrupt; packets that the
 container lists and the file lacks; zeros where no encoder writes them (`bitstream.has_hole`). One more source is
 FFmpeg's log, by PyAV's own `Capture`, the same on every system: Matroska's demuxer resumes behind a damaged place
-without any other sign, and VP8's and VP9's decoders raise too little. Damage that no decoder can tell from a picture,
-such as one flipped bit, stays unseen.
+without any other sign, and VP8's decoder raises too little. VP9 is decoded by libvpx, which gives the same frames as
+FFmpeg's own decoder and notices damage that this passes over. Damage that no decoder can tell from a picture, such as
+one flipped bit, and most of what is shorter than `bitstream.RANGE_ZEROS` in VP8, stays unseen.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from pipeline.bitstream import NAL_CODECS, SEARCHED, Orientation, empty_chunks, has_hole, orientation
+from pipeline.bitstream import (
+    NAL_CODECS,
+    SEARCHED,
+    Orientation,
+    empty_chunks,
+    ends_inside_packet,
+    has_hole,
+    orientation,
+)
 from pipeline.container import CONVERT_CODEC, FETCH_AGAIN, OpenVideo, check_readable, message, open_video
 from pipeline.errors import Refused
 
@@ -49,7 +58,8 @@ class Clip:
 
     def __init__(self, path: Path, video: OpenVideo) -> None:
         self._path, self._video = path, video
-        self._decoder = video.stream.codec_context
+        self._own = video.stream.codec_context
+        self._decoder = _stricter_decoder(self._own) or self._own
         self._decoder.thread_count, self._decoder.thread_type = 1, "NONE"
         if self._decoder.name != "h264":  # it says which frames are damaged; told to explode, it loses sound ones too
             self._decoder.options = {"err_detect": "explode"}
@@ -57,7 +67,7 @@ class Clip:
         self._start = _Start()
         self.codec: str = self._decoder.codec.canonical_name
         self.fps = float(video.stream.guessed_rate) if video.stream.guessed_rate else None
-        self.width, self.height = self._decoder.width, self._decoder.height
+        self.width, self.height = self._own.width, self._own.height
         self.orientation = Orientation()
         self.interlaced = self.resized = False
         self.promised, self._listed = video.promised, video.listed()
@@ -87,6 +97,11 @@ class Clip:
         if self.codec not in NAL_CODECS or self.interlaced:
             return 0
         return max(0, self._packets - self._leading - self._shown)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the file ends in the middle of what may be its last frame, which no decoder need notice."""
+        return self._video.demuxer == "mpegts" and ends_inside_packet(self._path)
 
     def gap(self) -> str:
         """Why fewer frames are shown than promised, for a note; empty where nothing explains it."""
@@ -147,6 +162,8 @@ class Clip:
         cut_off = packet is not None and self._start.cuts_off(packet)
         try:
             frames = self._decoder.decode(packet)
+            if self._decoder is not self._own and not self._shown:
+                self._note_orientation(self._own.decode(packet))
             self._check_reports()
         except (av.FFmpegError, Refused) as error:
             refusal = error if isinstance(error, Refused) else self._damage(message(error, self._video.errors))
@@ -175,14 +192,19 @@ class Clip:
         size = frame.width, frame.height
         if not self._shown:
             self.width, self.height = size
-            matrix = frame.side_data.get("DISPLAYMATRIX")
-            self.orientation = orientation(bytes(matrix)) if matrix else Orientation()
+            self._note_orientation([frame])
             self._leading = sum(pts is not None and frame.pts is not None and pts < frame.pts for pts in self._before)
         _check_size(*size)
         self.resized = self.resized or size != (self.width, self.height)
         self.interlaced = self.interlaced or frame.interlaced_frame
         self._shown += 1
         return frame
+
+    def _note_orientation(self, frames: list[Any]) -> None:
+        """Take the display matrix of the file, which reaches the frames of the stream's own decoder only."""
+        for frame in frames:
+            if matrix := frame.side_data.get("DISPLAYMATRIX"):
+                self.orientation = orientation(bytes(matrix))
 
     def picture(self, frame: Any) -> np.ndarray:
         """`frame` in colour as it is stored: BGR, uint8 (height, width, 3), its rows maybe apart in memory.
@@ -242,6 +264,18 @@ class _Start:
         if missed:
             self.missed.add(packet.pts)
         return missed
+
+
+def _stricter_decoder(own: Any) -> Any:
+    """A decoder that gives the same frames as a stream's `own` and notices more damage; None where there is none."""
+    if own.codec.canonical_name != "vp9":
+        return None
+    try:
+        decoder = av.CodecContext.create("libvpx-vp9", "r")
+    except av.codec.codec.UnknownCodecError:
+        return None
+    decoder.extradata, decoder.width, decoder.height = own.extradata, own.width, own.height
+    return decoder
 
 
 def _check_size(width: int, height: int) -> None:

@@ -168,6 +168,8 @@ def _check_end(clip: Clip, count: int) -> list[str]:
         raise Refused(given, "at least one", FETCH_AGAIN)
     if clip.lost > TOLERANCE:
         raise Refused(given, f"{clip.lost} more, which give no picture", FETCH_AGAIN)
+    if clip.cut_off:
+        raise Refused(f"{given}, the last of which may be cut off", "a file that ends with a whole packet", FETCH_AGAIN)
     if clip.promised in (0, count):
         return []
     gap = clip.gap()
@@ -206,7 +208,10 @@ def _container(path: Path) -> str:
         return name
     if not head:
         raise Refused("empty file", CONTAINERS, FETCH_AGAIN)
-    if found := describe(head):
+    found = describe(head)
+    if found and found.kind == "video":
+        raise Refused(f"{found.name} that ends after {path.stat().st_size} bytes", CONTAINERS, FETCH_AGAIN)
+    if found:
         raise Refused(f"not a video container: the file is {found.name}", CONTAINERS, found.remedy)
     remedy = CONVERT if any(head) else FETCH_AGAIN  # nothing but zeros is what a broken download leaves
     raise Refused(f"not a video container (it starts with {head[:8]!r})", CONTAINERS, remedy)

@@ -5,8 +5,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pipeline.checks import CHECKS, VoxelSample, clip_findings, flags, measure
+from pipeline.checks import CHECKS, clip_findings, flags
 from pipeline.ct import ct_volume
+from pipeline.measure import VoxelSample, measure
 from pipeline.phantom_clips import write_clips
 from pipeline.phantoms import scan, write_scans
 from pipeline.recipes import VideoRecipe
@@ -75,6 +76,7 @@ FAULTS = {  # what was done to HU -> checks of which one must flag it
     "a mask of air": (lambda hu: np.where(hu > -300, 0, -1000), "few values"),
     "labels": (lambda hu: np.digitize(hu, range(-1000, 500, 100)).astype(np.int16), "few values"),
     "one value": (lambda hu: np.full(hu.shape, -1000), "constant"),
+    "lungs alone": (lambda hu: np.where((hu < -500) & (hu > -950), hu, -1000), "no soft tissue"),
 }
 
 
@@ -142,6 +144,23 @@ def test_real_ct_is_flagged_once_it_is_not_hu_any_more(real_data, flagged, name)
         assert flagged(change(hu), image.affine)[0]
 
 
+def inverted_within_the_window(hu):
+    return HU[0] + HU[1] - np.clip(hu, *HU)
+
+
+def test_values_inverted_within_the_window_are_flagged(flagged, chest):
+    (found,), _ = flagged(inverted_within_the_window(chest))
+    assert found.startswith("too bright: ")
+    assert found.endswith("values look inverted: export them in HU")
+
+
+@pytest.mark.parametrize("name", ["3DCT_lung.nii.gz", "STS_008_CT.nii.gz", "head_shear_uint8_scl.nii.gz"])
+def test_real_ct_inverted_within_the_window_is_flagged(real_data, flagged, name):
+    image = nib.load(real_data / "ct" / name)
+    hu = np.asarray(image.dataobj).astype(np.int32)
+    assert names(flagged(inverted_within_the_window(hu), image.affine)[0]) == {"too bright"}
+
+
 def test_every_real_image_that_is_not_ct_is_flagged(real_data):
     odd = real_data / "nifti_odd"
     mr = ("RAS", "LPS", "AIL", "SPR", "someones_epi", "minimal", "standard", "low_res")
@@ -149,7 +168,8 @@ def test_every_real_image_that_is_not_ct_is_flagged(real_data):
     paths += [(odd / "anatomical.nii",), (odd / "reoriented_anat_moved.nii",), (odd / "resampled_anat_moved.nii",)]
     paths += [(odd / "ras.hdr", odd / "ras.img")]
     for found in paths:
-        assert "no air" in names(ct_volume(found, depth=4, height=8, width=8, order=1)[2]["flags"]), found
+        flagged = names(ct_volume(found, depth=4, height=8, width=8, order=1)[2]["flags"])
+        assert {"no air", "few values"} & flagged, found  # one of them has two values
 
 
 def test_a_reason_says_what_was_measured_expected_and_is_to_be_done(flagged, chest):
@@ -168,10 +188,21 @@ def test_a_reason_says_what_was_measured_expected_and_is_to_be_done(flagged, che
         ("[0, 1]", "scaled to [0, 1]"),
         ("[0, 255]", "8-bit gray"),
         ("inverted", "inverted"),
+        ("standardised", "standardised"),
+        ("thousandths", "scaled"),
+        ("lungs alone", "check if the rest was masked"),
     ],
 )
 def test_the_likely_cause_is_named(flagged, chest, change, cause):
     assert cause in flagged(FAULTS[change][0](chest))[0][0]
+
+
+@pytest.mark.parametrize(
+    "change", ["a mask", "a mask of 255", "a mask of air", "labels", "one value", "all NaN", "infinite"]
+)
+def test_what_has_a_few_values_or_none_is_flagged_for_that_alone(flagged, chest, change):
+    data, name = FAULTS[change]
+    assert names(flagged(data(chest))[0]) == {name}
 
 
 def placed(*spacing, at=(-170, -190, 30)):

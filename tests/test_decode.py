@@ -13,7 +13,7 @@ from pipeline.bitstream import demuxer, has_hole, orientation
 from pipeline.container import check_readable, message
 from pipeline.errors import Excluded, Refused
 from pipeline.video import video_clip
-from tests.test_video import SHAPE, SIZE, jpeg, outcome, pictures, resized, write_avi
+from tests.clips import SHAPE, SIZE, jpeg, outcome, pictures, resized, write_avi
 
 INTERLACED = 0x40000 | 0x20000000  # AV_CODEC_FLAG_INTERLACED_DCT and _ME
 ONE = 65536  # in a display matrix
@@ -96,6 +96,13 @@ def test_every_right_angle_and_mirror_is_applied(mp4, tmp_path, unit):
     np.testing.assert_array_equal(frames, resized(wanted[:70]))
     assert (record["rotation"], record["mirrored"], record["notes"]) == (rotation, mirrored, [])
     assert record["size"] == [wanted[0].shape[1], wanted[0].shape[0]]
+
+
+def test_vp9_in_mp4_is_turned_and_mirrored_too(tmp_path):
+    path = encode(tmp_path / "clip.mp4", "libvpx-vp9", "mp4")
+    turned = patched(path, b"tkhd", 40, (0, ONE, 0, ONE, 0, 0), tmp_path / "turned.mp4")
+    wanted = [np.ascontiguousarray(frame.swapaxes(0, 1)) for frame in every_frame(path)]
+    np.testing.assert_array_equal(video_clip(turned, **SHAPE)[0], resized(wanted[:70]))
 
 
 def test_a_matrix_gives_where_a_corner_is_shown():
@@ -343,6 +350,38 @@ def test_a_damaged_index_that_hides_frames_is_no_edit_list(tmp_path, sampling):
     assert outcome(damaged, sampling=sampling, depth=75)[0] == "refused"
 
 
+def with_edits(path, edits, to):
+    """A copy of the MP4, whose boxes that say where frames lie come last, with `edits`: (frames, first frame or -1)."""
+    data = bytearray(path.read_bytes())
+    scale = struct.unpack_from(">I", data, data.index(b"mvhd") + 4 + 12)[0]
+    ticks = struct.unpack_from(">I", data, data.index(b"mdhd") + 4 + 12)[0]
+    entries = [(count * scale // 25, first if first < 0 else first * ticks // 25, ONE) for count, first in edits]
+    start = data.index(b"elst") - 4
+    old = int.from_bytes(data[start : start + 4], "big")
+    body = b"elst" + struct.pack(">II", 0, len(edits)) + b"".join(struct.pack(">Iii", *entry) for entry in entries)
+    data[start : start + old] = struct.pack(">I", 4 + len(body)) + body
+    for box in (b"moov", b"trak", b"edts"):
+        place = data.index(box) - 4
+        length = int.from_bytes(data[place : place + 4], "big") + 4 + len(body) - old
+        data[place : place + 4] = length.to_bytes(4, "big")
+    to.write_bytes(data)
+    return to
+
+
+def test_an_edit_list_puts_parts_in_order_and_a_gap_within_the_video_is_refused(mp4, tmp_path):
+    every = resized(every_frame(mp4))
+    for edits, order in [
+        ([(10, -1), (80, 0)], [*range(80)]),
+        ([(40, 40), (40, 0)], [*range(40, 80), *range(40)]),
+        ([(30, 0), (40, 40), (10, -1)], [*range(30), *range(40, 80)]),
+    ]:
+        frames = video_clip(with_edits(mp4, edits, tmp_path / "edited.mp4"), **SHAPE)[0]
+        np.testing.assert_array_equal(frames, every[order][:70])
+    state, reason = outcome(with_edits(mp4, [(40, 0), (10, -1), (40, 40)], tmp_path / "gap.mp4"))
+    assert (state, reason.partition(";")[0]) == ("refused", "an edit list that leaves a gap within the video")
+    assert "fetch" not in reason
+
+
 @pytest.mark.parametrize("places", [[10] * 6, [0] * 4, [30] * 8, [3, 9, 9, 30, 30, 30]])
 def test_empty_chunks_repeat_a_frame_and_are_not_missed(tmp_path, places):
     frames = [jpeg(picture) for picture in pictures(30)]
@@ -458,6 +497,82 @@ def test_damage_is_refused_each_time_it_is_met(tmp_path, codec, container, kind)
     first, second = outcome(path, sampling="uniform"), outcome(path, sampling="uniform")
     assert first == second  # though PyAV keeps back what FFmpeg's log says twice in a row
     assert first[0] == "refused"
+
+
+@pytest.mark.parametrize("container", ["mp4", "3gp", "mov"])
+def test_an_mp4_that_ends_within_its_header_is_damaged_wherever_that_is(tmp_path, container):
+    data = encode(tmp_path / "clip", "mpeg4", container).read_bytes()
+    start = data.rindex(b"moov") - 4
+    for end in range(start + 8, len(data) - 1, (len(data) - start) // 40):
+        (tmp_path / "cut").write_bytes(data[:end])
+        state, reason = outcome(tmp_path / "cut")
+        assert state == "complete" or reason.endswith("fetch or export it again"), (end - start, reason)
+
+
+def test_an_mp4_whose_header_names_no_stream_to_play_is_damaged(mp4, tmp_path):
+    data = mp4.read_bytes()
+    place = data.index(b"mdhd")
+    (tmp_path / "hole.mp4").write_bytes(data[:place] + bytes(400) + data[place + 400 :])
+    state, reason = outcome(tmp_path / "hole.mp4")
+    assert (state, reason.endswith("fetch or export it again")) == ("refused", True), reason
+
+
+@pytest.mark.parametrize("m2ts", ["0", "1"])
+def test_a_transport_stream_that_ends_within_a_packet_is_damaged_only_where_its_end_is_needed(tmp_path, m2ts):
+    path = encode(tmp_path / "clip.ts", "libx264", "mpegts", muxer={"mpegts_m2ts_mode": m2ts})
+    data = path.read_bytes()
+    path.write_bytes(data + bytes(500))  # padding is no packet
+    record = video_clip(path, **SHAPE, sampling="uniform")[2]
+    assert record["frames"] == 80
+    packet = 192 if m2ts == "1" else 188
+    for end in range(len(data) - 60, len(data) - 40 * packet, -3 * packet):
+        path.write_bytes(data[:end])
+        for options in ({"sampling": "uniform", "depth": 20}, {"depth": 100}):
+            state, reason = outcome(path, **options)
+            assert (state, str(reason).endswith("fetch or export it again")) == ("refused", True), (end, reason)
+    path.write_bytes(data[:-60])
+    assert outcome(path, depth=20)[0] == "complete"
+
+
+def test_two_packets_of_a_transport_stream_are_what_is_left_of_one(tmp_path):
+    data = encode(tmp_path / "clip.ts", "libx264", "mpegts").read_bytes()
+    (tmp_path / "cut.ts").write_bytes(data[:300])
+    state, reason = outcome(tmp_path / "cut.ts")
+    assert (state, reason.partition(";")[0]) == ("refused", "an MPEG transport stream that ends after 300 bytes")
+    assert reason.endswith("fetch or export it again")
+
+
+@pytest.mark.parametrize(
+    "fill", [bytes(24), b"\xff" * 24, np.random.default_rng(2).bytes(24)], ids=["00", "ff", "noise"]
+)
+def test_a_few_wrong_bytes_in_vp9_are_damage_or_change_no_frame(tmp_path, fill):
+    rng = np.random.default_rng(0)
+    drawn = [np.clip(frame + rng.integers(-25, 26, frame.shape), 0, 255).astype(np.uint8) for frame in pictures(30)]
+    data = encode(tmp_path / "clip.webm", "libvpx-vp9", "webm", drawn).read_bytes()
+    options = {**SHAPE, "depth": 30}
+    sound = video_clip(tmp_path / "clip.webm", **options)[0]
+    for place in range(len(data) // 10, len(data) - 100, len(data) // 10):
+        (tmp_path / "hurt.webm").write_bytes(data[:place] + fill + data[place + len(fill) :])
+        state, reason = outcome(tmp_path / "hurt.webm", **options)
+        if state == "complete":
+            np.testing.assert_array_equal(video_clip(tmp_path / "hurt.webm", **options)[0], sound)
+        else:
+            assert reason.endswith("fetch or export it again")
+
+
+def test_vp9_is_decoded_without_libvpx_where_that_is_missing(tmp_path, monkeypatch):
+    path = encode(tmp_path / "clip.webm", "libvpx-vp9", "webm")
+    frames = video_clip(path, **SHAPE)[0]
+
+    asked = []
+
+    def missing(name, _mode):
+        asked.append(name)
+        raise av.codec.codec.UnknownCodecError(name)
+
+    monkeypatch.setattr(av.CodecContext, "create", missing)
+    np.testing.assert_array_equal(video_clip(path, **SHAPE)[0], frames)
+    assert asked == ["libvpx-vp9"]
 
 
 def test_a_reason_is_never_empty():

@@ -2,7 +2,6 @@
 
 import json
 import os
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +14,12 @@ from scipy import ndimage
 from cache.fingerprint import digest_files
 from pipeline import video
 from pipeline.decode import DECODER
-from pipeline.errors import Excluded, Refused
+from pipeline.errors import Excluded
 from pipeline.video import spaced, video_clip
+from tests.clips import SHAPE, decoded, jpeg, outcome, pictures, promising, resized, write_avi, write_xvid
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared/data"
-SHAPE = {"depth": 70, "height": 32, "width": 40}
-SIZE = (96, 64)  # of generated clips: width, height
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"real files are not at {DATA}")
 
 
@@ -35,21 +33,6 @@ def _silence(capfd):
 # -- clips to test on --------------------------------------------------------------------------------------------------
 
 
-def pictures(count, size=SIZE, seed=0):
-    """Colour noise, smooth, that drifts: every frame differs from every other."""
-    rng = np.random.default_rng(seed)
-    ground = cv2.resize(rng.integers(0, 256, (8, 12, 3), np.uint8), size)
-    return [np.roll(ground, (index, 2 * index), axis=(0, 1)) for index in range(count)]
-
-
-def write_xvid(path, count, size=SIZE, seed=0):
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"XVID"), 25, size)
-    for picture in pictures(count, size, seed):
-        writer.write(picture)
-    writer.release()
-    return path
-
-
 @pytest.fixture(scope="session")
 def xvid(tmp_path_factory):
     """A function: the XviD clip of so many frames, made once a session."""
@@ -61,68 +44,6 @@ def xvid(tmp_path_factory):
         return made[count]
 
     return clip
-
-
-def riff(kind, *parts):
-    body = b"".join(parts)
-    return kind + struct.pack("<I", len(body)) + body + bytes(len(body) % 2)
-
-
-def write_avi(path, frames, fourcc=b"MJPG", size=SIZE, promised=None, stream=b"vids", bits=24):
-    """An AVI of ready-made `frames` (bytes) that says it has `promised` of them."""
-    promised = len(frames) if promised is None else promised
-    avih = struct.pack("<14I", 40000, 0, 0, 16, promised, 0, 1, 0, *size, 0, 0, 0, 0)
-    strh = struct.pack("<4s4sIHHIIIIIIII4h", stream, fourcc, 0, 0, 0, 0, 1, 25, 0, promised, 0, 0, 0, 0, 0, *size)
-    if stream == b"vids":
-        strf = struct.pack("<IiiHH4sIiiII", 40, *size, 1, bits, fourcc, 0, 0, 0, 0, 0)
-    else:
-        strf = struct.pack("<HHIIHHH", 1, 1, 8000, 16000, 2, 16, 0)
-    header = riff(
-        b"LIST", b"hdrl", riff(b"avih", avih), riff(b"LIST", b"strl", riff(b"strh", strh), riff(b"strf", strf))
-    )
-    tag = b"00dc" if stream == b"vids" else b"00wb"
-    movie = riff(b"LIST", b"movi", *(riff(tag, frame) for frame in frames))
-    path.write_bytes(riff(b"RIFF", b"AVI ", header, movie))
-    return path
-
-
-def jpeg(picture):
-    return cv2.imencode(".jpg", picture)[1].tobytes()
-
-
-def promising(source, path, count):
-    """A copy of the AVI `source` whose header says that it has `count` frames."""
-    data = bytearray(source.read_bytes())
-    for start, offset in ((data.index(b"avih"), 24), (data.index(b"strh"), 40)):
-        struct.pack_into("<I", data, start + offset, count)
-    path.write_bytes(data)
-    return path
-
-
-# -- the oracle --------------------------------------------------------------------------------------------------------
-
-
-def decoded(path):
-    """Every frame, as plain OpenCV gives it: colour, as tall and wide as it is."""
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    frames = []
-    while (read := capture.read())[0]:
-        frames.append(read[1])
-    return frames
-
-
-def resized(frames, height=SHAPE["height"], width=SHAPE["width"]):
-    return np.stack([cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), (width, height)) for frame in frames])
-
-
-def outcome(path, **options):
-    """("complete", record), ("excluded", reason) or ("refused", reason)."""
-    try:
-        return "complete", video_clip(path, **{**SHAPE, **options})[2]
-    except Excluded as error:
-        return "excluded", str(error)
-    except Refused as error:
-        return "refused", f"{error.given}; expected {error.expected}; {error.remedy}"
 
 
 # -- what a sample is --------------------------------------------------------------------------------------------------
@@ -451,7 +372,8 @@ def test_what_opencv_raises_becomes_a_refusal(xvid, monkeypatch):
 
 
 def test_settings_in_the_environment_change_neither_frames_nor_silence(xvid):
-    code = f"from tests.test_video import *; print(video_clip(Path({str(xvid(71))!r}), **SHAPE)[0].sum())"
+    code = f"from pathlib import Path; from tests.clips import *; print(video_clip(Path({str(xvid(71))!r}), **SHAPE)"
+    code += "[0].sum())"
     options = {"OPENCV_FFMPEG_DEBUG": "1", "OPENCV_FFMPEG_CAPTURE_OPTIONS": "avdiscard;nonkey"}
     result = subprocess.run(
         [sys.executable, "-c", code],

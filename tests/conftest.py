@@ -15,6 +15,9 @@ from cache.schema import Attributes, Entry, Source
 
 SHAPE = (3, 4, 5)
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process on each core is enough
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 # No test judges how fast a machine is. Examples of one test share its fixtures: each writes its own files.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]

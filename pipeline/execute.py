@@ -205,19 +205,38 @@ def _tight_limits(workers: int) -> str:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold back Ctrl-C in this thread and in all threads and processes started inside the block, where it is lost.
+    """Hold back Ctrl-C and SIGTERM until the block ends: a cluster that is stopped while it starts leaves tracebacks.
 
-    A terminal sends Ctrl-C to every process; workers must leave it to the coordinator, which gets it after the block.
+    In the processes and threads that are started inside the block Ctrl-C is lost: a terminal sends it to every process,
+    and workers must leave it to the coordinator. SIGTERM ends them as ever.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # it would lift the block when it starts
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with _termination_held():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@contextmanager
+def _termination_held() -> Iterator[None]:
+    """Have what handles SIGTERM in Python do so when the block ends, where it comes inside."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGTERM, handler)
+        if came:
+            signal.raise_signal(signal.SIGTERM)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cache
+from cache.signals import held
 from pipeline import machine
 from pipeline.dispatch import Lost as Lost
 from pipeline.dispatch import died as died
@@ -214,29 +215,12 @@ def _interrupts_held() -> Iterator[None]:
         yield
         return
     resource_tracker.ensure_running()  # it would lift the block when it starts
-    with _termination_held():
+    with held(signal.SIGTERM):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-@contextmanager
-def _termination_held() -> Iterator[None]:
-    """Have what handles SIGTERM in Python do so when the block ends, where it comes inside."""
-    handler = signal.getsignal(signal.SIGTERM)
-    if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-        if came:
-            signal.raise_signal(signal.SIGTERM)
 
 
 @contextmanager

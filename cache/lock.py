@@ -158,7 +158,7 @@ def _parse(data: bytes) -> Owner | None:
     """The owner as it was written; None for anything else."""
     try:
         owner = Owner(**json.loads(data))
-        return owner if type(owner.pid) is int and owner.pid > 0 and str(owner) else None
+        return owner if type(owner.pid) is int and 0 < owner.pid < 1 << 31 and str(owner) else None
     except (ValueError, TypeError, OverflowError, OSError, RecursionError):
         return None
 

@@ -232,7 +232,8 @@ def checked_bytes(root: Path, entry: Entry, layout: Layout = VOLUME) -> bytes:
         encoded = path.read_bytes() if size == entry.nbytes else b""
     except OSError as error:
         if error.errno in ABSENT:
-            raise MissingSample(f"{entry.id}: chunk {path} is missing ({reason(error)}); {rebuild}") from error
+            todo = rebuild if root.is_dir() else f"{root} is no longer there: restore it, or open it where it is now"
+            raise MissingSample(f"{entry.id}: chunk {path} is missing ({reason(error)}); {todo}") from error
         lost = f"; if the file is lost, delete it and {rebuild}" if error.errno == errno.EIO else ""
         raise UnreadableSample(f"{entry.id}: {_cannot_read(path, error)}{lost}") from error
     if size != entry.nbytes:

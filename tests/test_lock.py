@@ -140,6 +140,11 @@ def test_a_process_that_has_ended_but_is_not_collected_is_dead(path, without_flo
     process.communicate()
 
 
+def test_a_record_of_an_impossible_process_locks_nobody_out(path, without_flock):
+    record(path, pid=10**20)
+    assert is_free(path)
+
+
 @pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"pid": 1}', b"\xff" * 99])
 def test_a_record_that_was_never_finished_locks_nobody_out(path, without_flock, junk, monkeypatch):
     monkeypatch.setattr(lock, "PATIENCE", 0)

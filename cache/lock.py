@@ -13,6 +13,7 @@ import getpass
 import json
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ if sys.platform != "win32":
 
 NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 CONTENDED = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
+MOST_BYTES = 1 << 16  # of a `lock.owner`, which takes a few hundred
 PATIENCE = 2.0  # seconds within which a process that has created `lock.owner` will have written it
 LOCK_FILES = ("lock", "lock.owner", "partial-lock.owner")  # the last one only while a dead owner's lock is taken over
 
@@ -75,7 +77,7 @@ def exclusive(path: Path) -> Iterator[None]:
             yield
         finally:
             with suppress(OSError):
-                if _parse(record.read_bytes()) == mine:
+                if _parse(_read(record) or b"") == mine:
                     record.unlink()
     finally:
         os.close(descriptor)  # which drops the lock
@@ -127,11 +129,11 @@ def _create(record: Path, mine: Owner) -> None:
 
 
 def _read(record: Path, patience: float = 0.0) -> bytes | None:
-    """What is in `record`; None where there is no such file. An empty one is read again for `patience` seconds."""
+    """What `record` begins with; None where there is no such file. An empty one is read again for some seconds."""
     end = time.monotonic() + patience
     while True:
         try:
-            data = record.read_bytes()
+            data = _beginning(record)
         except FileNotFoundError:
             return None
         if data or time.monotonic() >= end:
@@ -139,11 +141,24 @@ def _read(record: Path, patience: float = 0.0) -> bytes | None:
         time.sleep(0.05)
 
 
+def _beginning(path: Path) -> bytes:
+    """At most `MOST_BYTES` of a file; nothing of a named pipe, which would never end."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        return os.read(descriptor, MOST_BYTES)
+    except BlockingIOError:  # a pipe into which nothing was written yet
+        return b""
+    finally:
+        os.close(descriptor)
+
+
 def _parse(data: bytes) -> Owner | None:
     """The owner as it was written; None for anything else."""
     try:
         owner = Owner(**json.loads(data))
-        return owner if type(owner.pid) is int and owner.pid > 0 and str(owner) else None
+        return owner if type(owner.pid) is int and 0 < owner.pid < 1 << 31 and str(owner) else None
     except (ValueError, TypeError, OverflowError, OSError, RecursionError):
         return None
 
@@ -153,7 +168,7 @@ def _take_away(record: Path, stale: bytes) -> None:
     aside = record.with_name(f"partial-{record.name}")
     with suppress(FileNotFoundError):
         record.replace(aside)
-        if aside.read_bytes() == stale:
+        if _read(aside) == stale:
             aside.unlink()
         else:
             aside.replace(record)

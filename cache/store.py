@@ -44,6 +44,7 @@ from cache.schema import VOLUME, Attributes, Entry, Layout, scale_factor
 BLOSC = {"cname": "lz4", "clevel": 5, "shuffle": Blosc.BITSHUFFLE}
 PUBLISH_SECONDS = 30.0
 DIGESTS = "ledger/digests.json"
+NAMED = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)  # of which the user must see the path
 MANY_FOLDERS = 10_000  # that hold no file, so that whatever they are for, it is not a cache
 
 
@@ -74,7 +75,8 @@ def read_attributes(root: Path) -> Attributes:
             return Attributes.from_json(document["attributes"])
         except (ValueError, KeyError, TypeError) as error:
             faults.append(NotACache(f"{path} does not describe a cache of this format: {error}"))
-    missing = NotACache(f"{root} is not a cache: it has no readable zarr.json; build one with `preprocess`")
+    todo = "restore it, or delete the cache and build it again" if is_ours(root) else "build one with `preprocess`"
+    missing = NotACache(f"{root} is not a cache: it has no readable zarr.json; {todo}")
     raise (faults or [missing])[0]
 
 
@@ -83,8 +85,8 @@ def _cannot_read(path: Path, error: OSError) -> CacheError:
 
 
 def has_attributes(root: Path) -> bool:
-    """True where something describes a cache in `root`, be it unreadable or of another format."""
-    return any(path.is_file() for path in _attribute_files(root))
+    """True where something describes a cache in `root`, be it unreadable or of another format, but not empty."""
+    return any(path.is_file() and path.stat().st_size for path in _attribute_files(root))
 
 
 def _attribute_files(root: Path) -> tuple[Path, Path]:
@@ -230,7 +232,8 @@ def checked_bytes(root: Path, entry: Entry, layout: Layout = VOLUME) -> bytes:
         encoded = path.read_bytes() if size == entry.nbytes else b""
     except OSError as error:
         if error.errno in ABSENT:
-            raise MissingSample(f"{entry.id}: chunk {path} is missing ({reason(error)}); {rebuild}") from error
+            todo = rebuild if root.is_dir() else f"{root} is no longer there: restore it, or open it where it is now"
+            raise MissingSample(f"{entry.id}: chunk {path} is missing ({reason(error)}); {todo}") from error
         lost = f"; if the file is lost, delete it and {rebuild}" if error.errno == errno.EIO else ""
         raise UnreadableSample(f"{entry.id}: {_cannot_read(path, error)}{lost}") from error
     if size != entry.nbytes:
@@ -360,5 +363,5 @@ def _cannot_write(root: Path) -> Iterator[None]:
         raise
     except OSError as error:
         todo = remedy(error, "choose a CACHE that can be written")
-        file = f" ({error.filename})" if isinstance(error, PermissionError) and error.filename else ""
+        file = f" ({error.filename})" if isinstance(error, NAMED) and error.filename else ""
         raise CacheError(f"cannot write to {root}: {reason(error)}{file}; {todo}") from error

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cache
+from cache.signals import held
 from pipeline import machine
 from pipeline.dispatch import Lost as Lost
 from pipeline.dispatch import died as died
@@ -205,19 +206,21 @@ def _tight_limits(workers: int) -> str:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold back Ctrl-C in this thread and in all threads and processes started inside the block, where it is lost.
+    """Hold back Ctrl-C and SIGTERM until the block ends: a cluster that is stopped while it starts leaves tracebacks.
 
-    A terminal sends Ctrl-C to every process; workers must leave it to the coordinator, which gets it after the block.
+    In the processes and threads that are started inside the block Ctrl-C is lost: a terminal sends it to every process,
+    and workers must leave it to the coordinator. SIGTERM ends them as ever.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # it would lift the block when it starts
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    with held(signal.SIGTERM):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextmanager

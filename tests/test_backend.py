@@ -163,3 +163,18 @@ def test_a_backend_that_is_not_installed_is_named_with_the_command_that_installs
 def test_an_empty_backend_is_as_good_as_none():
     code = "from trainer import backend; print(backend.with_tensorflow)"
     assert python(code, env=os.environ | {"KERAS_BACKEND": ""}).stdout == "True\n"
+
+
+def test_ctrl_c_while_tensorflow_loads_is_handled_once_it_has(monkeypatch):
+    """TensorFlow may crash where an exception ends its import."""
+    loaded = []
+
+    def cards():
+        signal.raise_signal(signal.SIGINT)
+        loaded.append(True)
+        return []
+
+    monkeypatch.setattr(backend, "_cards", cards)
+    with pytest.raises(KeyboardInterrupt):
+        backend.start()
+    assert loaded == [True]

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -411,3 +412,23 @@ def test_a_first_worker_is_waited_for(monkeypatch):
     assert str(info.value) == (
         f"the scheduler at {address} has no workers after 0 s; start some with `dask worker {address}`"
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_cluster_starts_is_handled_once_it_has(number):
+    def handle(*_):
+        raise KeyboardInterrupt
+
+    def start():
+        with execute._interrupts_held():
+            signal.raise_signal(number)
+            started.append(number)
+
+    before, started = signal.signal(number, handle), []
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+        assert started == [number]
+        assert signal.getsignal(number) is handle
+    finally:
+        signal.signal(number, before)

@@ -151,3 +151,19 @@ def test_a_run_that_fails_so_at_any_system_call_even_one_that_reads_is_finished(
     for number in range(total):
         folder = tmp_path / f"{number}"
         fails_and_is_finished(command, folder, Calls(folder, number, error, on, reads=True), whole)
+
+
+def test_empty_files_in_a_begun_cache_are_as_good_as_none_but_records_are_never_given_up(tiny, tmp_path):
+    """Some file systems leave files of no bytes after a power cut."""
+    (tmp_path / "scans").mkdir()
+    scan(tmp_path / "scans/a.nii.gz")
+    root = tmp_path / "c"
+    for name in ("zarr.json", "ledger/zarr.json", "ledger/lock", "ledger/entries.jsonl", "ledger/unpublished"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    scans(tmp_path / "scans", root)
+    assert verify(root).sound
+    for lost in (tiny / "zarr.json", tiny / "ledger/zarr.json"):
+        lost.write_bytes(b"")
+    with pytest.raises(CacheError, match=r"no readable zarr\.json; restore it, or delete the cache and build"):
+        scans(tmp_path / "scans", tiny)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import make_cache
 
-from cache import CacheLocked, lock
+from cache import CacheError, CacheLocked, lock
 from cache.lock import NO_FLOCK, LockHeld, exclusive
 from trainer import run
 from trainer.errors import TrainerError
@@ -140,11 +140,26 @@ def test_a_process_that_has_ended_but_is_not_collected_is_dead(path, without_flo
     process.communicate()
 
 
+def test_a_record_of_an_impossible_process_locks_nobody_out(path, without_flock):
+    record(path, pid=10**20)
+    assert is_free(path)
+
+
 @pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"pid": 1}', b"\xff" * 99])
 def test_a_record_that_was_never_finished_locks_nobody_out(path, without_flock, junk, monkeypatch):
     monkeypatch.setattr(lock, "PATIENCE", 0)
     path.with_name("lock.owner").write_bytes(junk)
     assert is_free(path)
+
+
+@pytest.mark.parametrize("flock", [True, False])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda record: record.touch() or os.truncate(record, 1 << 40)])
+def test_a_record_that_is_a_pipe_or_endless_neither_hangs_nor_fills_memory(path, make, flock, monkeypatch):
+    monkeypatch.setattr(lock, "PATIENCE", 0)
+    monkeypatch.setattr(lock, "_flock", lambda *_: flock)
+    make(path.with_name("lock.owner"))
+    assert is_free(path)
+    assert not list(path.parent.glob("*owner"))
 
 
 def test_with_flock_what_a_killed_run_left_is_ignored_wherever_it_was(path):
@@ -182,3 +197,10 @@ def test_a_cache_and_a_run_say_who_holds_them_and_the_way_out(tiny, tmp_path, wi
         rf"^another process trains into {tmp_path}/run{owner}; wait for it to end, or choose another RUN; "
         rf"if that run is gone, delete {tmp_path}/run/lock\.owner and run the same command again$"
     )
+
+
+@pytest.mark.parametrize("name", ["lock", "lock.owner"])
+def test_a_folder_in_the_place_of_a_lock_file_is_named(tmp_path, name):
+    (tmp_path / "c/ledger" / name).mkdir(parents=True)
+    with pytest.raises(CacheError, match=f"Is a directory \\({tmp_path}/c/ledger/{name}\\)"):
+        make_cache(tmp_path / "c", 1)

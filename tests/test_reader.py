@@ -303,3 +303,10 @@ def test_damage_to_any_file_leaves_a_cache_that_opens_or_says_in_one_line_why_no
                 assert not report.sound
         assert len(cache) == 3
         assert damaged == before or not report.sound
+
+
+def test_a_sample_of_a_cache_that_was_moved_away_is_not_told_to_be_rebuilt(tiny, tmp_path):
+    cache = open_cache(tiny)
+    tiny.rename(tmp_path / "elsewhere")
+    with pytest.raises(CacheError, match=f"; {tiny} is no longer there: restore it, or open it where it is now$"):
+        cache[0]

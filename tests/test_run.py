@@ -252,7 +252,10 @@ def test_a_run_is_gone_on_with_only_when_asked(root):
 
 def test_what_a_kill_before_the_config_leaves_is_begun_anew_by_resume(root):
     (root / "config.json").rename(root / "partial-config.json")
-    assert message(check_folder, root, False) == FOREIGN.format(root=root, name="samples.json")
+    assert message(check_folder, root, False) == (
+        f"{root} holds 'samples.json', left by a run that was stopped as it started; start it again with --resume, "
+        "or choose another RUN"
+    )
     with writing(root, resume=True) as going_on:
         assert not going_on
         assert not (root / "partial-config.json").exists()

@@ -4,6 +4,7 @@ What a user's own keras.json says of backend, layout or dtype is for their other
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any
 
+from cache.signals import held
 from trainer.errors import TrainerError
 
 BACKENDS = ("tensorflow", "jax")
@@ -28,7 +30,8 @@ def start() -> str:
     """
     _check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet_stderr("Keras"), _without("matplotlib"):
+    # TensorFlow's C++ may crash where an exception, such as that of Ctrl-C, ends its import.
+    with held(signal.SIGINT, signal.SIGTERM), quiet_stderr("Keras"), _without("matplotlib"):
         cards = _cards() if with_tensorflow else []
         import keras
 

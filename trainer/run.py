@@ -243,6 +243,11 @@ def check_folder(root: Path, resume: bool) -> bool:
     if not begun and (cache := inside_cache(root)):
         raise TrainerError(f"{root} is inside the cache {cache}, which holds samples only; choose another RUN")
     foreign = _foreign(root, BEGUN if resume else LOCK_FILES)
+    if not begun and "samples.json" in foreign and {*foreign} <= {*BEGUN}:  # a split.json alone may be the user's
+        raise TrainerError(
+            f"{root} holds {foreign[0]!r}, left by a run that was stopped as it started; start it again with --resume, "
+            "or choose another RUN"
+        )
     if not begun and foreign:
         raise TrainerError(f"{root} holds {foreign[0]!r} and no run; expected a folder that is new or empty")
     return begun

@@ -8,7 +8,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.name != "common.py")
-SLOW = {"batches", "codec", "ct_run", "features", "frame_blocks", "memory", "startup", "time_distributed", "video_run"}
+SLOW = {
+    "batches",
+    "codec",
+    "ct_run",
+    "features",
+    "frame_blocks",
+    "memory",
+    "plan",
+    "startup",
+    "time_distributed",
+    "video_run",
+}
 
 
 @pytest.mark.parametrize(

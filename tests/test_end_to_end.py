@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # half a minute; `.ci/run` runs it after `make test`
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -51,7 +52,6 @@ def test_the_demo_leaves_a_submission_and_the_metrics_of_every_strategy(ended):
         )
 
 
-@pytest.mark.slow
 def test_the_demo_run_again_makes_nothing_anew(ended):
     folder, _ = ended
     kept = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix in (".avi", ".gz", ".npz")}

@@ -192,7 +192,13 @@ def test_a_run_on_features_resumes_to_the_same_weights(folder):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("kept", [True, False], ids=["with a checkpoint", "killed before the first"])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param(True, id="with a checkpoint"),
+        pytest.param(False, id="killed before the first", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_is_resumed_on_what_it_began_with_features_or_volumes(kept, folder):
     given, ours = {"backbone": "small", "epochs": 1}, folder / "features.zarr"
     for name, cache, features, wrong, reason in (

@@ -61,7 +61,7 @@ def read_table(path):
 # -- as Keras does -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("network", [plain, small])
+@pytest.mark.parametrize("network", [plain, pytest.param(small, marks=pytest.mark.slow)])
 def test_an_epoch_is_keras_fit_on_the_same_order(network, clips, tmp_path):
     data = data_of(clips)
     (values, labels), held_out = arrays(data.training), arrays(data.validation)

@@ -47,7 +47,7 @@ def test_it_is_saved_and_loaded_safely(both, tmp_path):
     np.testing.assert_array_equal(loaded.predict_on_batch(sequences), ours.predict_on_batch(sequences))
 
 
-@pytest.mark.parametrize("rnn", ["lstm", "gru"])
+@pytest.mark.parametrize("rnn", ["lstm", pytest.param("gru", marks=pytest.mark.slow)])
 def test_xla_compiles_the_network_behind_the_frames(rnn):
     losses = []
     for compiled in (True, False):

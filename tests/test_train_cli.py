@@ -445,7 +445,7 @@ def test_dropping_what_is_shared_needs_a_split_and_leaves_every_class(tmp_path, 
 # Results come before decoration
 
 
-@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize("options", [(), pytest.param(("--json",), marks=pytest.mark.slow)])
 def test_a_picture_that_fails_costs_no_result(clips, run, monkeypatch, options):
     def fails(*args, **options):
         raise RuntimeError("latex could not be found")

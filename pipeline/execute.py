@@ -233,9 +233,12 @@ def existing_cluster(
     worker lacks this project's version or a folder.
     """
     distributed = _load_distributed()
+    client = distributed.Client.__new__(distributed.Client)  # to be had where starting it fails
     try:
-        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        client.__init__(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
+        with suppress(Exception):  # left to the garbage collector, it may close within another's start: a deadlock
+            client.close()
         raise PipelineError(
             f"no Dask scheduler answers at {address} ({type(error).__name__}); "
             "expected an address such as tcp://host:8786; start one with `dask scheduler`"

@@ -1,6 +1,7 @@
 """Executors: the same results everywhere, and a worker that dies or hangs costs one task."""
 
 import ctypes
+import gc
 import os
 import signal
 import subprocess
@@ -221,6 +222,19 @@ def test_an_address_without_a_scheduler_is_one_clear_line(address, tmp_path, mon
     assert message.startswith(f"no Dask scheduler answers at {address} (")
     assert message.endswith("expected an address such as tcp://host:8786; start one with `dask scheduler`")
     assert "\n" not in message
+
+
+def test_schedulers_that_do_not_answer_leave_no_client_to_the_garbage_collector(monkeypatch):
+    """Where one is collected while another starts, both wait for each other for ever."""
+    monkeypatch.setattr(execute, "CONNECT_SECONDS", 0.1)
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for _ in range(5):
+            with pytest.raises(PipelineError), execute.existing_cluster("tcp://127.0.0.1:9", []):
+                pass
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_pinned_threads_stay_one_for_blas():

@@ -54,10 +54,20 @@ class Commands(click.Group):
             ctx.exit(TERMINATED if isinstance(stop, Terminated) else STOPPED)
         except Exception as error:  # noqa: BLE001 - the one place where errors become messages
             click.echo(f"Error: {_one_line(error)}", err=True)
+            _drop_unwritable_output()
             ctx.exit(FAILED)
         finally:
             if signal.getsignal(signal.SIGTERM) is _terminate:
                 signal.signal(signal.SIGTERM, before)
+
+
+def _drop_unwritable_output() -> None:
+    """Send what is left in stdout nowhere if it cannot be written: Python would fail on it again at its end."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _resuming() -> str:

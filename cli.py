@@ -8,7 +8,6 @@ import re
 import signal
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -364,13 +363,15 @@ def _refuse_nothing(job: "Job") -> None:
 
 def _names(option: str, text: str | None) -> tuple[str, ...] | None:
     """The names in one line of CSV, in Unicode's NFC."""
+    from cache.schema import composed
+
     if text is None:
         return None
     try:
         line = next(csv.reader([text], skipinitialspace=True, strict=True), [])
     except csv.Error:
         line = []
-    names = tuple(unicodedata.normalize("NFC", name.strip()) for name in line)
+    names = tuple(composed(name.strip()) for name in line)
     if not names or not all(name and name.isprintable() for name in names) or len(set(names)) != len(names):
         raise click.UsageError(f"{option} {text!r}: expected different names with commas between them")
     return names

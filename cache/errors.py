@@ -26,7 +26,7 @@ class DamagedSample(CacheError, OSError):
 
 
 class MissingSample(DamagedSample):
-    """There is no chunk of this sample."""
+    """This sample has no chunk file."""
 
 
 class UnreadableSample(CacheError, OSError):

@@ -129,7 +129,7 @@ def _create(record: Path, mine: Owner) -> None:
 
 
 def _read(record: Path, patience: float = 0.0) -> bytes | None:
-    """What `record` begins with; None where there is no such file. An empty one is read again for some seconds."""
+    """The first bytes of `record`; None if it does not exist. While it is empty, try again for `patience` seconds."""
     end = time.monotonic() + patience
     while True:
         try:
@@ -164,7 +164,7 @@ def _parse(data: bytes) -> Owner | None:
 
 
 def _take_away(record: Path, stale: bytes) -> None:
-    """Remove `record`, unless it is no longer the `stale` one: then another process has taken over first."""
+    """Remove `record` if it still holds `stale`; otherwise another process has taken over, and it stays."""
     aside = record.with_name(f"partial-{record.name}")
     with suppress(FileNotFoundError):
         record.replace(aside)

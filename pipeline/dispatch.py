@@ -1,4 +1,4 @@
-"""Giving tasks to Dask workers, and what becomes of a task whose worker dies or hangs.
+"""Sends tasks to Dask workers and handles workers that die or hang.
 
 Each worker has one try in flight, pinned to it: one task, or a handful of short ones. A worker that dies therefore
 takes that try down, and which one is known; its tasks are tried again alone, once all others are done and with nothing
@@ -156,7 +156,7 @@ class _Run:
         return bool(self.singly)
 
     def _draw(self, tasks: Iterator[Any]) -> list[Any]:
-        """The tasks of the next try; none once there are no more."""
+        """The tasks to send next; empty when none are left."""
         if self.singly:
             return [self.singly.popleft()]
         return list(islice(tasks, max(1, min(MOST_IN_HAND, int(HANDFUL_SECONDS / self.seconds)))))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cache import store
+from cache.paths import cache_root
 from cache.schema import Attributes, Entry, composed
 from pipeline.build import Summary, sound_entries, summarise
 from pipeline.classes import Relabelling, relabelling
@@ -36,7 +37,7 @@ def prepare_relabel(
 ) -> RelabelJob:
     """What the labels CSV in `path` changes in the CT cache in `root`, read as `preprocess` reads it. Nothing is
     written. `class_names` of None are those of the cache. Raises PipelineError, CacheError."""
-    root = root.resolve()
+    root = cache_root(root)
     old = store.read_attributes(root)
     if old.kind in OTHER_KINDS:
         raise PipelineError(f"{root} is a cache of {OTHER_KINDS[old.kind]}")

@@ -11,10 +11,10 @@ from pipeline.build import Estimate, Healing, Job, Summary
 from pipeline.errors import Refused
 from pipeline.findings import SAME_ARRAY, TWO_LABELS, Findings
 from pipeline.label_report import label_lines, labels_json, no_labels_line
+from pipeline.labels import MAX_NAMES, listed
 from pipeline.relabel import RelabelJob
 from pipeline.sources import NO_SCENE, Inputs
 
-MOST_NAMES = 10
 FIGURE = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
@@ -222,7 +222,7 @@ def shown_exclusions(excluded: Mapping[str, str]) -> dict[str, str]:
 
 def exclusion_lines(excluded: Mapping[str, str]) -> Iterator[str]:
     """What was left out, a line each where that is not many, else a line a reason."""
-    if len(excluded) <= MOST_NAMES:
+    if len(excluded) <= MAX_NAMES:
         yield from reason_lines("Excluded", excluded)
         return
     yield "Excluded:"
@@ -236,7 +236,7 @@ def _by_reason(excluded: Mapping[str, str]) -> Iterator[str]:
         general = re.sub(r"^class .* is not asked for$", "class is not asked for", reason)
         alike[re.sub(r"\b\d+\b", "…", general)].append(name)
     for reason, names in sorted(alike.items()):
-        yield f"{len(names)} × {reason}: {_first(names)}" if len(names) > 1 else f"{names[0]}: {excluded[names[0]]}"
+        yield f"{len(names)} × {reason}: {listed(names)}" if len(names) > 1 else f"{names[0]}: {excluded[names[0]]}"
 
 
 def nothing_found(inputs: Inputs) -> str:
@@ -257,9 +257,4 @@ def scene_lines(inputs: Inputs) -> Iterator[str]:
 
 def _some(what: str, names: list[str], indent: int = 0) -> Iterator[str]:
     if names:
-        yield f"{' ' * indent}{len(names)} {what}: {_first(names)}"
-
-
-def _first(names: list[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f"{', '.join(names[:MOST_NAMES])}{more}"
+        yield f"{' ' * indent}{len(names)} {what}: {listed(names)}"

@@ -52,8 +52,8 @@ def write_marked(path: Path, data: bytes) -> None:
     path = path.resolve()  # through a link, to the file that it names
     known = {digest_bytes(data)} | ({digest_files([path])} if path.exists() else set())
     mark = "".join(f"{digest}\n" for digest in sorted(known)).encode()
-    files.replace_by(_mark(path), lambda partial: partial.write_bytes(mark), PARTIAL)
-    files.replace_by(path, lambda partial: partial.write_bytes(data), PARTIAL)
+    files.replace(_mark(path), mark, PARTIAL)
+    files.replace(path, data, PARTIAL)
 
 
 def _mark(path: Path) -> Path:

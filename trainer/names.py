@@ -3,12 +3,12 @@
 import csv
 import io
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from cache import Cache
+from cache.schema import composed
 from trainer.errors import TrainerError
 
 SCANS = (".nii.gz", ".nii", ".hdr", ".img", ".hdr.gz", ".img.gz")
@@ -36,7 +36,7 @@ def read_ids(path: Path) -> list[str]:
     if not names:
         raise TrainerError(f"{path} holds no id; expected one a line")
     seen: set[str] = set()
-    for name in map(_composed, names):
+    for name in map(composed, names):
         if name in seen:
             raise TrainerError(f"{path} has {name!r} more than once; expected each id once")
         seen.add(name)
@@ -90,8 +90,8 @@ class _Index:
         self._ids: dict[str, list[str]] = defaultdict(list)
         self._bare: dict[str, list[str]] = defaultdict(list)
         for entry in cache.samples:
-            paths = {*map(_composed, entry.source.files)} if cache.kind != "features" else set()
-            name = _composed(entry.id)
+            paths = {*map(composed, entry.source.files)} if cache.kind != "features" else set()
+            name = composed(entry.id)
             self._ids[name].append(entry.id)
             for path in paths:
                 self._paths[path].append(entry.id)
@@ -100,7 +100,7 @@ class _Index:
 
     def of(self, name: str) -> list[str]:
         """The ids that `name` may mean; the first rule that gives any decides."""
-        name = _composed(name).removeprefix("./")
+        name = composed(name).removeprefix("./")
         rules = [(self._paths, name), (self._ids, name), (self._ids, without_ending(name))]
         if "/" not in name:
             rules += [(self._bare, name), (self._bare, without_ending(name))]
@@ -110,8 +110,3 @@ class _Index:
 def without_ending(name: str) -> str:
     """`name` without the ending of a scan or clip, if it has one."""
     return next((name[: -len(ending)] for ending in ENDINGS if name.lower().endswith(ending)), name)
-
-
-def _composed(name: str) -> str:
-    """`name` with each accent in one code point with its letter: macOS takes them apart, spreadsheets do not."""
-    return unicodedata.normalize("NFC", name)

@@ -16,7 +16,6 @@ RUN/
 
 import csv
 import reprlib
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -152,7 +151,7 @@ def changed_labels(root: Path, run: Run, cache: Cache) -> tuple[int, int]:
 
 
 def _class_names(names: Sequence[str]) -> dict[int, str]:
-    return {number: unicodedata.normalize("NFC", name) for number, name in enumerate(names)}
+    return {number: composed(name) for number, name in enumerate(names)}
 
 
 def is_trained_on(root: Path, cache: Cache) -> bool:

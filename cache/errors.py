@@ -21,6 +21,10 @@ class CacheLocked(CacheError, BlockingIOError):
     """Another run is writing to this cache."""
 
 
+class LinkInside(CacheError, OSError):
+    """A link stands where a folder or file of a cache or run was expected; nothing is written through it."""
+
+
 class DamagedSample(CacheError, OSError):
     """A sample's chunk is missing or is not what its record promises; its values were not returned."""
 

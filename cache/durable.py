@@ -1,11 +1,12 @@
-"""Files and folders that survive a power cut."""
+"""Files and folders that survive a power cut, written where no link leads them elsewhere."""
 
 import errno
 import os
-import shutil
 import uuid
 from contextlib import suppress
 from pathlib import Path
+
+from cache.confined import check_inside, read_regular
 
 # How file systems say that they cannot flush a folder: CIFS, vboxsf and some FUSE mounts; Windows cannot open one.
 UNFLUSHABLE = {
@@ -14,36 +15,58 @@ UNFLUSHABLE = {
 
 
 def holds(path: Path, data: bytes) -> bool:
-    """True where `path` is a file of exactly `data`."""
+    """True where `path` is a file of exactly `data`, and no link."""
     try:
-        return path.stat().st_size == len(data) and path.read_bytes() == data
+        return not path.is_symlink() and path.stat().st_size == len(data) and read_regular(path, len(data)) == data
     except OSError:
         return False
 
 
-def write_durably(root: Path, path: Path, data: bytes) -> None:
+def write_durably(root: Path, path: Path, data: bytes, scratch: Path, linked: str = "") -> None:
     """Make `path`, below `root`, a file of `data`: a crash at any moment leaves what was there before, or all of it.
 
-    On return it would survive a power cut: the file is flushed, renamed into place, and each folder flushed in which
-    there is a new name. A folder that stands in its place is removed.
+    On return it would survive a power cut: the file is written and flushed in the folder `scratch`, renamed into place,
+    and each folder flushed in which there is a new name. Whatever else stands in its place, a folder or a link, is
+    moved to `root`/ledger/aside; only the folder `linked` directly below `root` may be a link.
     """
-    new = [folder for folder in path.parents if not folder.is_dir()]
-    partial = root / "ledger" / "partial" / uuid.uuid4().hex
+    partial = scratch / uuid.uuid4().hex
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            shutil.rmtree(path)
+        new = _make_way(root, path, linked)
         partial.replace(path)
     except BaseException:
         with suppress(OSError):
             partial.unlink()
         raise
-    for folder in (path, *new):
+    for folder in (path, *reversed(new)):
         flush_folder(folder.parent)
+
+
+def _make_way(root: Path, path: Path, linked: str) -> list[Path]:
+    """Make the folders of `path` below `root`, and return those that are new."""
+    new = []
+    for folder in reversed([parent for parent in path.parents if parent.is_relative_to(root)]):
+        if folder.is_symlink() and folder not in (root, root / linked):
+            _put_aside(root, folder)
+        if folder.exists() and not folder.is_dir():
+            _put_aside(root, folder)
+        if not folder.exists():
+            folder.mkdir(exist_ok=True)
+            new.append(folder)
+    if path.is_dir() and not path.is_symlink():
+        _put_aside(root, path)
+    return new
+
+
+def _put_aside(root: Path, place: Path) -> None:
+    """Move what is at `place`, itself and not what it links to, into `root`/ledger/aside."""
+    aside = root / "ledger" / "aside"
+    check_inside(root, aside)
+    aside.mkdir(exist_ok=True)
+    place.rename(aside / uuid.uuid4().hex)
 
 
 def make_folder(folder: Path) -> None:

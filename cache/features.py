@@ -29,12 +29,12 @@ import numpy as np
 
 from cache import store
 from cache.durable import holds
-from cache.errors import CacheError, DamagedSample, InvalidFeatures
+from cache.errors import DamagedSample, InvalidFeatures
 from cache.fingerprint import digest_bytes, digest_recipe
 from cache.paths import absolute, cache_root
-from cache.reader import Cache, load_ledger, open_cache
+from cache.reader import Cache, open_cache
 from cache.resume import carry_labels, existing, free_rows
-from cache.schema import FEATURES, UNLABELLED, Attributes, Entry, Source, composed
+from cache.schema import FEATURES, MAX_ID_BYTES, SHOWN, UNLABELLED, Attributes, Entry, Source, composed
 
 VERSION = 1  # counts up when the same extractor over the same volumes would be stored otherwise
 HANDFUL = 16  # samples that are committed together,
@@ -176,7 +176,8 @@ def _is_made_of(features: Entry, sample: Entry) -> bool:
 
 def _is_whole(root: Path, entry: Entry, attributes: Attributes) -> bool:
     try:
-        return bool(store.checked_bytes(root, entry, attributes.layout))
+        store.check_chunk(root, entry, attributes.layout)
+        return True
     except DamagedSample:
         return False
 
@@ -195,7 +196,7 @@ class FeatureWriter:
     def __init__(self, writer: store.CacheWriter) -> None:
         self._writer = writer
         self._recipe = digest_recipe(writer.attributes.recipe)
-        self._rows = free_rows(writer.entries.values())
+        self._rows = free_rows(writer.entries.values(), writer.kept)
         self._waiting: dict[str, Entry] = {}
         self._committed = time.monotonic()
 
@@ -216,11 +217,11 @@ class FeatureWriter:
         encoded = _encoded(sample_id, values, attributes)
         digest = digest_bytes(encoded)
         known = self._known(sample_id)
-        row = known.row if known and known.row >= 0 else next(self._rows)
+        row = self._row(known, digest)
         path = store.chunk_path(root, row, attributes.layout)
         there = known is not None and known.digest == digest and holds(path, encoded)
         if not there:
-            store.write_encoded(root, path, encoded)
+            store.write_encoded(root, row, encoded, attributes.layout, self._writer.linked)
         self._record(
             Entry(
                 sample_id,
@@ -254,13 +255,21 @@ class FeatureWriter:
         """Keep what made the features beside them, as `extractor_path` has it."""
         path = extractor_path(self._writer.root)
         if not holds(path, data):
-            store.write_encoded(self._writer.root, path, data)
+            store.write_file(self._writer.root, path, data)
 
     def commit(self) -> None:
         """Make all samples put so far durable."""
         self._writer.commit(self._waiting.values())
         self._waiting = {}
         self._committed = time.monotonic()
+
+    def _row(self, known: Entry | None, digest: str) -> int:
+        """Where to store what has `digest`: in another row than what readers may have open."""
+        if known is None or known.row < 0:
+            return next(self._rows)
+        layout = self._writer.attributes.layout
+        replaces = known.digest not in ("", digest) and store.chunk_path(self._writer.root, known.row, layout).exists()
+        return next(self._rows) if replaces else known.row
 
     def _known(self, sample_id: str) -> Entry | None:
         return self._waiting.get(sample_id) or self._writer.entries.get(sample_id)
@@ -274,7 +283,9 @@ class FeatureWriter:
 
 
 @contextmanager
-def writing_features(path: str | Path, attributes: Attributes, ids: Collection[str]) -> Iterator[FeatureWriter]:
+def writing_features(
+    path: str | Path, attributes: Attributes, ids: Collection[str], linked: str = ""
+) -> Iterator[FeatureWriter]:
     """Open the cache of features in `path` for writing, making it where there is none.
 
     `ids` are the samples whose label this run tells; others that are there keep their class by its name. However the
@@ -283,15 +294,10 @@ def writing_features(path: str | Path, attributes: Attributes, ids: Collection[s
     """
     root, told = cache_root(path), set(ids)
     old = existing(root, attributes.recipe)
-    loaded, lost = load_ledger(root)
-    if gone := [entry.id for entry in lost if entry.id not in told]:
-        raise CacheError(
-            f"{len(gone)} samples of {root}, such as {gone[0]}, have lost their ledger lines and are not among those "
-            "to be written; write them too, or choose another path"
-        )
-    names, moved = carry_labels(loaded.entries, told, old.class_names if old else (), attributes.class_names)
+    entries = store.read_entries(root)
+    names, moved = carry_labels(entries, told, old.class_names if old else (), attributes.class_names)
     sources = tuple(dict.fromkeys((*(old.sources if old else ()), *attributes.sources)))
-    with store.writing(root, replace(attributes, class_names=names, sources=sources), loaded.entries) as writer:
+    with store.writing(root, replace(attributes, class_names=names, sources=sources), entries, linked) as writer:
         writer.commit(moved.values())
         features = FeatureWriter(writer)
         try:
@@ -338,9 +344,11 @@ def _checked_samples(
 def _checked_id(name: Any) -> str:
     """A name such as a path below a folder: printable, not absolute, not leaving that folder."""
     if not isinstance(name, str) or not name or not name.isprintable():
-        raise InvalidFeatures(f"id {name!r}; expected text that can be printed, and not empty")
+        raise InvalidFeatures(f"id {name!r:.{SHOWN}}; expected text that can be printed, and not empty")
+    if len(name.encode()) > MAX_ID_BYTES:
+        raise InvalidFeatures(f"id {name:.{SHOWN}}…; expected at most {MAX_ID_BYTES} bytes")
     if name.startswith("/") or ".." in name.split("/"):
-        raise InvalidFeatures(f"id {name!r}; expected a name, or a path without .. that does not begin with /")
+        raise InvalidFeatures(f"id {name!r:.{SHOWN}}; expected a name, or a path without .. that does not begin with /")
     return str(name)
 
 
@@ -362,7 +370,9 @@ def _checked_group(name: str, group: Any) -> str:
     if group is None:
         return ""
     if not isinstance(group, str) or not all(char.isprintable() for char in group):
-        raise InvalidFeatures(f"{name}: group {group!r}; expected text that can be printed, or None")
+        raise InvalidFeatures(f"{name}: group {group!r:.{SHOWN}}; expected text that can be printed, or None")
+    if len(group.encode()) > MAX_ID_BYTES:
+        raise InvalidFeatures(f"{name}: group {group:.{SHOWN}}…; expected at most {MAX_ID_BYTES} bytes")
     return str(group)
 
 

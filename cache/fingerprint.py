@@ -7,9 +7,11 @@ enters or leaves a cache costs less than one percent of the work on it.
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import xxhash
+
+from cache.confined import open_regular
 
 BLOCK_BYTES = 1 << 20
 
@@ -23,10 +25,21 @@ def digest_files(paths: Iterable[Path]) -> str:
     """xxh3-128 over the bytes of all files in order, as stored on disk. Raises OSError where one cannot be read."""
     state = xxhash.xxh3_128()
     for path in paths:
-        with path.open("rb", buffering=0) as file:
-            while block := file.read(BLOCK_BYTES):
-                state.update(block)
+        with open_regular(path) as file:
+            _update(state, file)
     return state.hexdigest()
+
+
+def digest_stream(file: BinaryIO) -> str:
+    """xxh3-128 of what is left to read of `file`, without holding more than a block of it in memory."""
+    state = xxhash.xxh3_128()
+    _update(state, file)
+    return state.hexdigest()
+
+
+def _update(state: xxhash.xxh3_128, file: BinaryIO) -> None:
+    while block := file.read(BLOCK_BYTES):
+        state.update(block)
 
 
 def digest_recipe(recipe: Mapping[str, Any]) -> str:

@@ -1,13 +1,19 @@
-"""The derived arrays and all metadata, for plain Zarr users: built in memory from the ledger. Zarr's only door."""
+"""The derived arrays and all metadata, for plain Zarr users: built in memory from the ledger. Zarr's only door.
+
+They are read back without Zarr: a file of an untrusted cache could make it allocate any amount of memory.
+"""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cache.schema import MAX_ROWS, UNLABELLED, Attributes, Entry, scale_factor
+from cache.confined import UnexpectedFile, read_regular
+from cache.errors import CacheError
+from cache.oserrors import ABSENT, reason, remedy
+from cache.schema import MAX_ID_BYTES, MAX_ROWS, UNLABELLED, Attributes, Entry, scale_factor
 
 ROWS = 4096  # in one chunk of a derived array
 COLUMNS = {  # dtype, value of a row without a sample, dtype in memory
@@ -15,24 +21,28 @@ COLUMNS = {  # dtype, value of a row without a sample, dtype in memory
     "label": ("int64", UNLABELLED, np.int64),
     "group": ("string", "", object),
 }
+MAX_CHUNK_BYTES = ROWS * (MAX_ID_BYTES + 4) + 4  # of a decoded one
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+Row = tuple[str, int, str]  # id, label, group
 
 
-def rows_of(entries: Iterable[Entry]) -> list[tuple[str, int, str]]:
-    """(id, label, group) of every row, as they are to be published: empty and -1 where no sample is complete."""
-    complete = [entry for entry in entries if entry.state == "complete"]
-    rows = [("", UNLABELLED, "")] * (1 + max((entry.row for entry in complete), default=-1))
-    for entry in complete:
-        rows[entry.row] = (entry.id, entry.label, entry.group)
-    return rows
+def rows_of(entries: Iterable[Entry]) -> dict[int, Row]:
+    """(id, label, group) of every row that has a complete sample, as they are to be published."""
+    return {entry.row: (entry.id, entry.label, entry.group) for entry in entries if entry.state == "complete"}
 
 
 def documents_of(attributes: Attributes, entries: Iterable[Entry]) -> dict[str, bytes]:
-    """Every file of the cache but chunks and ledger, by its key: built by Zarr in memory, not yet on disk."""
+    """Every file of the cache but chunks and ledger, by its key: built by Zarr in memory, not yet on disk.
+
+    Chunks of the derived arrays in whose rows there is no sample are left out: they are all fill value.
+    """
     import zarr
     from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
     from zarr.storage import MemoryStore
 
     rows = rows_of(entries)
+    size = 1 + max(rows, default=-1)
     files: dict[str, Any] = {}
     store = MemoryStore(files)
     group = zarr.create_group(store, attributes=attributes.to_json())
@@ -41,7 +51,7 @@ def documents_of(attributes: Attributes, entries: Iterable[Entry]) -> dict[str, 
     scale = scale_factor(attributes.dtype)
     group.create_array(
         attributes.layout.array,
-        shape=(len(rows), *shape),
+        shape=(size, *shape),
         chunks=(1, *shape),
         dtype=attributes.dtype,
         compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
@@ -50,39 +60,114 @@ def documents_of(attributes: Attributes, entries: Iterable[Entry]) -> dict[str, 
         attributes={} if scale is None else {"scale_factor": scale},
     )
     index: dict[str, Any] = {
-        "shape": (len(rows),),
+        "shape": (size,),
         "chunks": (ROWS,),
         "compressors": (ZstdCodec(), Crc32cCodec()),  # damaged lengths of strings would take gigabytes to decode
         "dimension_names": attributes.layout.dimensions[:1],
         "config": {"write_empty_chunks": True},  # or an old chunk would outlive the values it held
     }
-    for number, (name, (dtype, fill, memory)) in enumerate(COLUMNS.items()):
-        values = np.array([row[number] for row in rows], memory)
-        group.create_array(name, dtype=dtype, fill_value=fill, **index)[:] = values
+    numbers = sorted({row // ROWS for row in rows})
+    for column, (name, (dtype, fill, memory)) in enumerate(COLUMNS.items()):
+        array = group.create_array(name, dtype=dtype, fill_value=fill, **index)
+        for number in numbers:
+            span = range(number * ROWS, min((number + 1) * ROWS, size))
+            values = [rows[row][column] if row in rows else fill for row in span]
+            array[span.start : span.stop] = np.array(values, memory)
     with warnings.catch_warnings():  # xarray asks for consolidated metadata; Zarr warns that others may ignore it
         warnings.simplefilter("ignore")
         zarr.consolidate_metadata(store)
     return {key: value.to_bytes() for key, value in files.items()}
 
 
-def published_rows(root: Path) -> list[tuple[str, int, str]]:
-    """(id, label, group) of every row, as the published arrays say; empty where the ids cannot be read.
+def published_chunks(root: Path) -> Iterator[Path]:
+    """The chunk files of the derived arrays that are on disk, not behind a link. Raises OSError."""
+    for name in COLUMNS:
+        folder = root / name / "c"
+        if folder.is_dir() and not (folder.is_symlink() or folder.parent.is_symlink()):
+            yield from (path for path in folder.iterdir() if path.name.isascii() and path.name.isdecimal())
 
-    Where labels or groups cannot be read, rows are unlabelled, or groups of their own.
+
+# -- reading them back -------------------------------------------------------------------------------------------------
+
+
+def published_rows(root: Path) -> dict[int, Row]:
+    """(id, label, group) of every row with a sample, as the published arrays say; empty where ids cannot be read.
+
+    Where labels or groups are damaged, samples are unlabelled, or groups of their own. Raises CacheError where the
+    system cannot read a file that is there.
     """
-    ids = _published_column(root, "sample_id", "T") or []
-    labels = _published_column(root, "label", "i") or [UNLABELLED] * len(ids)
-    groups = _published_column(root, "group", "T") or ids
-    return list(zip(ids, labels, groups, strict=False))
+    ids = {row: name for row, name in _column(root, "sample_id") if name}
+    labels = dict(_column(root, "label")) if ids else {}
+    groups = dict(_column(root, "group")) if ids else {}
+    return {row: (name, labels.get(row, UNLABELLED), groups.get(row, name)) for row, name in ids.items()}
 
 
-def _published_column(root: Path, name: str, kind: str) -> list | None:
-    import zarr
-
+def _column(root: Path, name: str) -> Iterator[tuple[int, Any]]:
+    """(row, value) of each row of one derived array whose chunk is sound."""
+    decode = _integers if name == "label" else _strings
     try:
-        array = zarr.open_array(root / name, mode="r")
-        if (array.chunks, array.shape[0] < MAX_ROWS, array.dtype.kind) != ((ROWS,), True, kind):
-            return None  # before anything of a wrong size is allocated
-        return np.asarray(array[:]).tolist()
-    except Exception:  # noqa: BLE001 - a damaged array raises whatever its codec meets; `verify` reports it
-        return None
+        files = sorted((root / name / "c").iterdir())
+    except OSError as error:
+        if error.errno in ABSENT:
+            return
+        raise _cannot_read(root / name / "c", error) from error
+    for path in files:
+        if not (path.name.isascii() and path.name.isdecimal()) or int(path.name[:9]) >= MAX_ROWS // ROWS:
+            continue
+        try:
+            values = decode(_decompressed(read_regular(path, 2 * MAX_CHUNK_BYTES)))
+        except (ValueError, RuntimeError, UnexpectedFile):
+            continue  # `verify` reports it
+        except OSError as error:
+            if error.errno in ABSENT:
+                continue
+            raise _cannot_read(path, error) from error
+        yield from enumerate(values, int(path.name) * ROWS)
+
+
+def _cannot_read(path: Path, error: OSError) -> CacheError:
+    return CacheError(f"cannot read {path}: {reason(error)}; {remedy(error, 'check the path and its permissions')}")
+
+
+def _decompressed(data: bytes) -> bytes:
+    """The content of a chunk: zstd, then CRC-32C. Raises ValueError or RuntimeError where it is damaged or large."""
+    from numcodecs.checksum32 import CRC32C
+    from numcodecs.zstd import Zstd
+
+    frame = bytes(CRC32C(location="end").decode(data)) if len(data) > 8 else b""
+    if _zstd_size(frame) > MAX_CHUNK_BYTES:
+        raise ValueError("too large")
+    return bytes(Zstd().decode(frame))
+
+
+def _zstd_size(frame: bytes) -> int:
+    """The size of its content that a Zstandard frame states (RFC 8878, 3.1.1). Raises ValueError where it has none."""
+    if frame[:4] != ZSTD_MAGIC or len(frame) < 18:
+        raise ValueError("not a Zstandard frame")
+    descriptor = frame[4]
+    single_segment, size_flag = descriptor >> 5 & 1, descriptor >> 6
+    start = 5 + (1 - single_segment) + (0, 1, 2, 4)[descriptor & 3]
+    length = (single_segment, 2, 4, 8)[size_flag]
+    if not length:
+        raise ValueError("a frame of unknown size")
+    return int.from_bytes(frame[start : start + length], "little") + (256 if length == 2 else 0)
+
+
+def _integers(data: bytes) -> list[int]:
+    if len(data) != ROWS * 8:
+        raise ValueError(f"{len(data)} bytes of labels")
+    return list(map(int, np.frombuffer(data, "<i8")))
+
+
+def _strings(data: bytes) -> list[str]:
+    """What numcodecs' vlen-utf8 holds: their number, then each as its length and bytes. Raises ValueError."""
+    if int.from_bytes(data[:4], "little") != ROWS:
+        raise ValueError("another number of strings")
+    values, place = [], 4
+    for _ in range(ROWS):
+        start = place + 4
+        place = start + int.from_bytes(data[place:start], "little")
+        if place > len(data):
+            raise ValueError("strings beyond the end")
+        values.append(data[start:place].decode())
+    return values

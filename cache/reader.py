@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
-from cache import index, ledger, store
+from cache import store
 from cache.errors import UnknownSample
+from cache.lease import Lease
 from cache.paths import absolute
-from cache.schema import MAX_ROWS, UNLABELLED, Attributes, Entry, scale_factor
+from cache.schema import Attributes, Entry, scale_factor
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -21,15 +22,23 @@ class Cache:
 
     `cache[0]`, `cache[-1]` and `cache["TRN_0001"]` return a new float32 array after comparing every byte read with the
     sample's record: (depth, height, width) in [0, 1], or where the cache holds features `shape`, of any finite values.
-    The view is the moment's: samples that a running
-    `preprocess` commits later are seen by opening the cache again. Safe to use from several threads, and to pickle.
+    The view is the moment's: samples that a running `preprocess` commits later are seen by opening the cache again, and
+    those that it makes anew stay as they were, for as long as there is a `lease`. Safe to use from several threads, and
+    to pickle.
     """
 
-    def __init__(self, path: Path, attributes: Attributes, samples: list[Entry]) -> None:
+    def __init__(self, path: Path, attributes: Attributes, samples: list[Entry], lease: Lease | None = None) -> None:
         self.path = path
+        self._lease = lease
         self.attributes = attributes
         self.samples = samples
         self._row_of = {entry.id: number for number, entry in enumerate(samples)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_lease": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_lease": Lease(state["path"])}
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -76,7 +85,7 @@ class Cache:
     def record(self, key: SupportsIndex | str) -> dict[str, Any]:
         """Where one sample came from and what was found there: its file, label and group, digests and notes."""
         entry = self.entry(key)
-        about = {"id": entry.id, "file": _file(entry), "label": entry.label, "group": entry.group}
+        about = {"id": entry.id, "file": entry.file, "label": entry.label, "group": entry.group}
         digests = {"source digest": entry.source.digest, "chunk digest": entry.digest, "chunk bytes": entry.nbytes}
         return about | dict(entry.details) | digests
 
@@ -89,7 +98,7 @@ class Cache:
         if not entries:
             store.read_attributes(self.path)
         return [
-            {"id": entry.id, "file": _file(entry), "state": entry.state, "reason": entry.reason}
+            {"id": entry.id, "file": entry.file, "state": entry.state, "reason": entry.reason}
             for entry in entries.values()
         ]
 
@@ -163,32 +172,7 @@ def open_cache(path: str | Path) -> Cache:
     still names are listed, so that a loss is met as an error and not as a shorter data set.
     """
     root = absolute(path)
+    held = Lease(root)
     attributes = store.read_attributes(root)
-    loaded, lost = load_ledger(root)
-    return Cache(root, attributes, sorted(loaded.of_state("complete") + lost, key=lambda entry: entry.row))
-
-
-def load_ledger(root: Path) -> tuple[ledger.Ledger, list[Entry]]:
-    """The ledger, and the samples that the published arrays name in rows of which the ledger knows nothing.
-
-    The arrays are read first: what a running `preprocess` commits meanwhile is then in both, or in the ledger only.
-    """
-    rows = index.published_rows(root)
-    loaded = ledger.load(store.ledger_path(root))
-    taken = {entry.row for entry in loaded.entries.values()}
-    lost = [row for row, (name, _, _) in enumerate(rows) if name and row not in taken and name not in loaded.entries]
-    return loaded, [_without_record(row, *rows[row]) for row in lost]
-
-
-def published_samples(root: Path) -> list[Entry]:
-    """What the published arrays, which plain Zarr users read, say is there; empty where they cannot be read."""
-    return [_without_record(row, *values) for row, values in enumerate(index.published_rows(root)) if values[0]]
-
-
-def _without_record(row: int, name: str, label: int, group: str) -> Entry:
-    label = label if 0 <= label < MAX_ROWS else UNLABELLED
-    return Entry(name, "complete", row=row, label=label, group=group, reason="its ledger line is lost")
-
-
-def _file(entry: Entry) -> str:
-    return str(entry.source.paths[0]) if entry.source.files else ""
+    samples = store.load(root).ledger.of_state("complete")
+    return Cache(root, attributes, sorted(samples, key=lambda entry: entry.row), held)

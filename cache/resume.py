@@ -1,6 +1,6 @@
 """Going on with a cache that is there already: whether its recipe allows it, and what becomes of its labels."""
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -69,7 +69,7 @@ def carry_labels(
     return names, {entry.id: entry for entry in moved if entry != entries[entry.id]}
 
 
-def free_rows(entries: Iterable[Entry]) -> Iterator[int]:
-    """The rows that no entry has, lowest first."""
-    taken = {entry.row for entry in entries}
+def free_rows(entries: Iterable[Entry], kept: Collection[int] = ()) -> Iterator[int]:
+    """The rows that no entry has and that are not to be `kept`, lowest first."""
+    taken = {*kept, *(entry.row for entry in entries)}
     return (row for row in count() if row not in taken)

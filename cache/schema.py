@@ -17,7 +17,12 @@ STATES = ("complete", "quarantined", "excluded")
 UNLABELLED = -1
 MAX_ROWS = 10**7  # a row beyond is damage: nothing is allocated for it
 MAX_SAMPLE_BYTES = 2**31 - 17  # what one Blosc buffer, a chunk, can hold
+MAX_CHUNK_BYTES = MAX_SAMPLE_BYTES + 16  # with Blosc's header
 MAX_DEGREES = 360  # of a rotation, either way
+MAX_ID_BYTES = 4096  # of an id or group, in UTF-8: no path is longer
+MAX_CLASSES, MAX_CLASS_NAMES = 10_000, 1 << 18  # how many there may be, and characters of all their names together
+MAX_SOURCES = 10_000
+SHOWN = 200  # characters of a value in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ def scale_factor(dtype: str) -> float | None:
 
 def _typed(value: Any, kind: type) -> Any:
     if type(value) is not kind:
-        raise ValueError(f"{value!r} where {kind.__name__} was expected")
+        raise ValueError(f"{value!r:.{SHOWN}} where {kind.__name__} was expected")
     return value
 
 
@@ -93,7 +98,7 @@ class Source:
         _check_types(self, SOURCE_TYPES)
         for file in self.files:
             if file.startswith("/") or ".." in file.split("/") or "\0" in self.root + file:
-                raise ValueError(f"source {file!r} is not a path below its root {self.root!r}")
+                raise ValueError(f"source {file!r:.{SHOWN}} is not a path below its root {self.root!r:.{SHOWN}}")
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -135,13 +140,22 @@ class Entry:
     def __post_init__(self) -> None:
         _check_types(self, ENTRY_TYPES)
         if self.state not in STATES:
-            raise ValueError(f"state {self.state!r}, expected one of {', '.join(STATES)}")
+            raise ValueError(f"state {self.state!r:.{SHOWN}}, expected one of {', '.join(STATES)}")
+        if not 0 <= self.nbytes <= MAX_CHUNK_BYTES:
+            raise ValueError(f"a chunk of {self.nbytes} bytes, expected at most {MAX_CHUNK_BYTES}")
         if not (-1 <= self.row < MAX_ROWS and -1 <= self.label < MAX_ROWS):
             raise ValueError(f"row {self.row}, label {self.label}; expected -1 to {MAX_ROWS - 1}")
         if self.state == "complete" and (self.row < 0 or not self.id):
-            raise ValueError(f"{self.id!r} is complete without a row or without an id")
-        if self.state == "complete":
-            (self.id + self.group).encode()  # raises ValueError: Zarr's strings are UTF-8
+            raise ValueError(f"{self.id!r:.{SHOWN}} is complete without a row or without an id")
+        if self.state == "complete":  # ValueError too for what is not UTF-8, as Zarr's strings are
+            for text in (self.id, self.group):
+                if len(text.encode()) > MAX_ID_BYTES:
+                    raise ValueError(f"id or group {text!r:.{SHOWN}} is longer than {MAX_ID_BYTES} bytes")
+
+    @property
+    def file(self) -> str:
+        """The first of its source files, "" where none is known."""
+        return str(self.source.paths[0]) if self.source.files else ""
 
     def to_json(self) -> dict[str, Any]:
         """All fields but those at their default, which `from_json` puts back."""
@@ -186,18 +200,33 @@ class Attributes:
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(map(composed, self.class_names)))
         if self.format_version != FORMAT_VERSION:
-            raise ValueError(f"format_version {self.format_version!r}, expected {FORMAT_VERSION}")
+            raise ValueError(f"format_version {self.format_version!r:.{SHOWN}}, expected {FORMAT_VERSION}")
         if self.kind not in LAYOUTS:
-            raise ValueError(f"kind {self.kind!r}, expected one of {', '.join(LAYOUTS)}")
+            raise ValueError(f"kind {self.kind!r:.{SHOWN}}, expected one of {', '.join(LAYOUTS)}")
         if self.recipe.get("dtype") not in self.layout.dtypes:
-            raise ValueError(f"dtype {self.recipe.get('dtype')!r}, expected one of {', '.join(self.layout.dtypes)}")
+            dtype = self.recipe.get("dtype")
+            raise ValueError(f"dtype {dtype!r:.{SHOWN}}, expected one of {', '.join(self.layout.dtypes)}")
+        self._check_numbers()
         if self.layout is AUGMENTED:
             _check_angles(self.recipe["angles"])
         shape = self.shape
         if not all(type(size) is int and size > 0 for size in shape):
-            raise ValueError(f"shape {shape}, expected {len(shape)} positive integers")
+            raise ValueError(f"shape {shape!r:.{SHOWN}}, expected {len(shape)} positive integers")
         if self.sample_bytes > MAX_SAMPLE_BYTES:
-            raise ValueError(f"shape {shape} takes {self.sample_bytes} bytes a sample, at most {MAX_SAMPLE_BYTES} fit")
+            raise ValueError(
+                f"shape {shape!r:.{SHOWN}} takes {self.sample_bytes!r:.{SHOWN}} bytes a sample, at most "
+                f"{MAX_SAMPLE_BYTES} fit"
+            )
+
+    def _check_numbers(self) -> None:
+        names, characters = len(self.class_names), sum(map(len, self.class_names))
+        if names > MAX_CLASSES or characters > MAX_CLASS_NAMES:
+            raise ValueError(
+                f"{names} class names of {characters} characters in all; expected at most {MAX_CLASSES} of "
+                f"{MAX_CLASS_NAMES}"
+            )
+        if len(self.sources) > MAX_SOURCES:
+            raise ValueError(f"{len(self.sources)} sources, expected at most {MAX_SOURCES}")
 
     @property
     def layout(self) -> Layout:
@@ -253,7 +282,7 @@ def _check_angles(angles: Any) -> None:
         type(angle) in (int, float) and -MAX_DEGREES <= angle <= MAX_DEGREES for angle in angles
     )
     if not numbers or not angles or len(set(angles)) < len(angles):
-        raise ValueError(f"angles {angles!r}, expected a list of different numbers of degrees")
+        raise ValueError(f"angles {angles!r:.{SHOWN}}, expected a list of different numbers of degrees")
 
 
 def _differing(value: Source | Entry) -> dict[str, Any]:

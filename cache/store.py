@@ -6,50 +6,62 @@
       label/ sample_id/ group/   small arrays over the sample axis, derived from the ledger
       ledger/                 a group without arrays, that has a copy of the attributes
         entries.jsonl         the truth: how every input ended (see `ledger.py`), written by the coordinator
+        snapshot.jsonl        the same as last published, so that no fault of one file loses it
         lock, lock.owner      held by the one run that may write, and which that is (see `lock.py`)
-        partial/              files being written, renamed into place when whole
-        digests.json          of the metadata and derived arrays, as last published
+        readers               locked together by all who have the cache open (see `lease.py`)
+        partial/              files being written, renamed into place when whole; chunks are written in volume/partial
+        aside/                what stood where a file or folder of the cache belongs: moved there, never deleted
+        digests.json          of the metadata, the snapshot and the derived arrays, as last published
         unpublished           present while the derived arrays may lag behind the ledger
 
 The order of events for a sample: its chunk is written aside, flushed to disk and renamed; the folders that name it
 are flushed; then its ledger line is appended and flushed. Killed in between, the chunk has no line and the next run
-makes it again. The derived arrays, and all Zarr metadata, are built in memory (`index.py`) and published file by file,
-the group's own `zarr.json` last; a reader therefore never meets half a document.
+makes it again. A new version of a sample goes into another row; the chunk of the old one is removed after the commit,
+once no reader has the cache open. The derived arrays, and all Zarr metadata, are built in memory (`index.py`) and
+published file by file, the group's own `zarr.json` last; a reader therefore never meets half a document. No writer
+follows a link inside CACHE, but that of the array's folder to another disk where the caller allows it (`linked`).
 """
 
 import errno
 import json
 import math
 import os
-import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numcodecs.blosc import Blosc
 
-from cache import ledger
+from cache import index, lease, ledger
+from cache.confined import UnexpectedFile, check_inside, open_regular, read_regular
 from cache.durable import flush_folder, holds, make_folder, write_durably
 from cache.errors import CacheError, CacheLocked, DamagedSample, MissingSample, NotACache, UnreadableSample
-from cache.fingerprint import digest_bytes
+from cache.fingerprint import digest_bytes, digest_stream
 from cache.index import documents_of
 from cache.lock import LOCK_FILES, LockHeld, exclusive
 from cache.oserrors import ABSENT, reason, remedy
-from cache.schema import VOLUME, Attributes, Entry, Layout, scale_factor
+from cache.schema import MAX_ROWS, UNLABELLED, VOLUME, Attributes, Entry, Layout, scale_factor
 
 # Measured on a real scan (docs/decisions.md): as small as zstd within 8 %, and read twice as fast.
 BLOSC = {"cname": "lz4", "clevel": 5, "shuffle": Blosc.BITSHUFFLE}
 PUBLISH_SECONDS = 30.0
-DIGESTS = "ledger/digests.json"
+PUBLISH_SHARE = 20  # at most one part in as many of a run's time goes into publishing
+DIGESTS, SNAPSHOT = "ledger/digests.json", f"ledger/{ledger.SNAPSHOT}"
+MAX_DOCUMENT = 1 << 23  # bytes of a `zarr.json`: that of a cache with the most class names takes less
+LOST, REMOVED = "its ledger line is lost", "it is being removed"
+SCRATCH_NAME = 32  # characters of the name of a file that is being written
 NAMED = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)  # of which the user must see the path
 MANY_FOLDERS = 10_000  # that hold no file, so that whatever they are for, it is not a cache
 
 
 def ledger_path(root: Path) -> Path:
-    return root / "ledger" / "entries.jsonl"
+    return root / "ledger" / ledger.LOG
 
 
 def chunk_path(root: Path, row: int, layout: Layout = VOLUME) -> Path:
@@ -64,7 +76,10 @@ def read_attributes(root: Path) -> Attributes:
     faults: list[CacheError] = []
     for path in _attribute_files(root):
         try:
-            document = json.loads(path.read_bytes())
+            document = json.loads(read_regular(path, MAX_DOCUMENT))
+        except UnexpectedFile as error:
+            faults.append(NotACache(f"{path} does not describe a cache of this format: {error}"))
+            continue
         except OSError as error:
             if error.errno not in ABSENT:
                 faults.append(_cannot_read(path, error))
@@ -94,8 +109,55 @@ def _attribute_files(root: Path) -> tuple[Path, Path]:
 
 
 def read_entries(root: Path) -> dict[str, Entry]:
-    """The last entry of every input by id; empty where there is no ledger."""
-    return ledger.load(ledger_path(root)).entries
+    """The last entry of every input by id, as `load` finds it; empty where there is no ledger."""
+    return load(root).entries
+
+
+@dataclass
+class Known:
+    """All that a cache says about its inputs: the `ledger`, and in it the samples whose own lines are `lost`.
+
+    Those are known from the derived arrays alone: their id, row, label and group.
+    """
+
+    ledger: ledger.Ledger
+    lost: list[Entry] = field(default_factory=list)
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        return self.ledger.entries
+
+    @property
+    def is_whole(self) -> bool:
+        """True where the log of the ledger alone says everything."""
+        return self.ledger.is_whole and not self.lost
+
+
+def load(root: Path) -> Known:
+    """What the cache in `root` knows about its inputs. Raises CacheError where the system cannot read it.
+
+    The arrays are read first: what a running `preprocess` commits meanwhile is then in both, or in the ledger only.
+    """
+    rows = index.published_rows(root)
+    known = Known(ledger.read(root / "ledger"))
+    taken = {entry.row for entry in known.entries.values()}
+    for row, (name, label, group) in sorted(rows.items()):
+        if row not in taken and name not in known.entries:
+            with suppress(ValueError):  # what no sample could be called
+                lost = Entry(name, "complete", row=row, label=_label(label), group=group, reason=LOST)
+                known.lost.append(lost)
+                known.entries[name] = lost
+    return known
+
+
+def _label(label: int) -> int:
+    return label if 0 <= label < MAX_ROWS else UNLABELLED
+
+
+def kept_rows(root: Path, known: Known, layout: Layout) -> set[int]:
+    """The rows that no entry has, but whose chunk readers may still have open: nothing may be written there."""
+    rows = {entry.row for entry in known.ledger.superseded if entry.row >= 0}
+    return {row for row in rows if chunk_path(root, row, layout).exists()}
 
 
 def rows_present(root: Path) -> set[int]:
@@ -103,7 +165,7 @@ def rows_present(root: Path) -> set[int]:
     folder = root / VOLUME.array / "c"
     try:
         with os.scandir(folder) as rows:
-            found = [row for row in rows if row.name.isdecimal()]
+            found = [row for row in rows if row.name.isascii() and row.name.isdecimal()]
         return {int(row.name) for row in found if _is_file(f"{row.path}/0/0/0")}
     except OSError as error:
         if error.errno in ABSENT:
@@ -153,20 +215,31 @@ def unpublished(root: Path) -> bool:
 # -- chunks ------------------------------------------------------------------------------------------------------
 
 
-def write_chunk(root: Path, row: int, values: np.ndarray, dtype: str) -> tuple[int, str]:
+def write_chunk(root: Path, row: int, values: np.ndarray, dtype: str, linked: str = "") -> tuple[int, str]:
     """Store `values`, float in [0, 1] or already of `dtype`, as the chunk of `row`; return its size and digest.
 
     On return the chunk would survive a power cut. Any number of processes may write different rows at once.
     """
     encoded = encode(values, dtype)
-    write_encoded(root, chunk_path(root, row), encoded)
+    write_encoded(root, row, encoded, VOLUME, linked)
     return len(encoded), digest_bytes(encoded)
 
 
-def write_encoded(root: Path, path: Path, encoded: bytes) -> None:
-    """Make the chunk in `path` one of `encoded`, durably."""
+def write_encoded(root: Path, row: int, encoded: bytes, layout: Layout, linked: str = "") -> None:
+    """Make `encoded` the chunk of `row`, durably. Raises CacheError where that cannot be."""
     with _cannot_write(root):
-        write_durably(root, path, encoded)
+        scratch = root / layout.array / "partial"
+        check_inside(root, scratch, linked)
+        check_inside(root, root / layout.array / "c", linked)
+        scratch.mkdir(parents=True, exist_ok=True)
+        write_durably(root, chunk_path(root, row, layout), encoded, scratch, linked)
+
+
+def write_file(root: Path, path: Path, data: bytes) -> None:
+    """Make `path`, below `root`/ledger, a file of `data`, durably. Raises CacheError where that cannot be."""
+    with _cannot_write(root):
+        check_inside(root, root / "ledger" / "partial")
+        write_durably(root, path, data, root / "ledger" / "partial")
 
 
 def encode(values: np.ndarray, dtype: str, layout: Layout = VOLUME) -> bytes:
@@ -223,24 +296,55 @@ def checked_bytes(root: Path, entry: Entry, layout: Layout = VOLUME) -> bytes:
     Raises DamagedSample (MissingSample where there is none), and UnreadableSample where the system does not give the
     bytes.
     """
+    with _open_chunk(root, entry, layout) as file:
+        encoded = file.read(entry.nbytes)
+    if digest_bytes(encoded) != entry.digest:
+        raise _not_as_written(root, entry, layout)
+    return encoded
+
+
+def check_chunk(root: Path, entry: Entry, layout: Layout = VOLUME) -> None:
+    """As `checked_bytes`, but without holding more than a block of them in memory."""
+    with _open_chunk(root, entry, layout) as file:
+        digest = digest_stream(file)
+    if digest != entry.digest:
+        raise _not_as_written(root, entry, layout)
+
+
+def _not_as_written(root: Path, entry: Entry, layout: Layout) -> DamagedSample:
     path = chunk_path(root, entry.row, layout)
-    rebuild = f"{layout.remedy} to rebuild it from its source"
+    return DamagedSample(f"{entry.id}: chunk {path} is not what was written, its digest differs; {_rebuild(layout)}")
+
+
+def _rebuild(layout: Layout) -> str:
+    return f"{layout.remedy} to rebuild it from its source"
+
+
+@contextmanager
+def _open_chunk(root: Path, entry: Entry, layout: Layout) -> Iterator[BinaryIO]:
+    """The chunk file of `entry`, of the recorded size. Raises as `checked_bytes` does, in the block too."""
+    path = chunk_path(root, entry.row, layout)
     if not entry.digest:
-        raise DamagedSample(f"{entry.id}: {entry.reason or 'it has no digest to check'}; {rebuild}")
+        raise DamagedSample(f"{entry.id}: {entry.reason or 'it has no digest to check'}; {_rebuild(layout)}")
     try:
-        size = path.stat().st_size
-        encoded = path.read_bytes() if size == entry.nbytes else b""
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != entry.nbytes:
+                raise DamagedSample(
+                    f"{entry.id}: chunk {path} has {size} bytes, recorded {entry.nbytes}; {_rebuild(layout)}"
+                )
+            yield file
+    except CacheError:  # some are an OSError too
+        raise
+    except UnexpectedFile as error:
+        raise MissingSample(f"{entry.id}: chunk {path} is missing ({error}); {_rebuild(layout)}") from error
     except OSError as error:
         if error.errno in ABSENT:
-            todo = rebuild if root.is_dir() else f"{root} is no longer there: restore it, or open it where it is now"
+            gone = f"{root} is no longer there: restore it, or open it where it is now"
+            todo = _rebuild(layout) if root.is_dir() else gone
             raise MissingSample(f"{entry.id}: chunk {path} is missing ({reason(error)}); {todo}") from error
-        lost = f"; if the file is lost, delete it and {rebuild}" if error.errno == errno.EIO else ""
+        lost = f"; if the file is lost, delete it and {_rebuild(layout)}" if error.errno == errno.EIO else ""
         raise UnreadableSample(f"{entry.id}: {_cannot_read(path, error)}{lost}") from error
-    if size != entry.nbytes:
-        raise DamagedSample(f"{entry.id}: chunk {path} has {size} bytes, recorded {entry.nbytes}; {rebuild}")
-    if digest_bytes(encoded) != entry.digest:
-        raise DamagedSample(f"{entry.id}: chunk {path} is not what was written, its digest differs; {rebuild}")
-    return encoded
 
 
 # -- the writing side ---------------------------------------------------------------------------------------------
@@ -249,76 +353,173 @@ def checked_bytes(root: Path, entry: Entry, layout: Layout = VOLUME) -> bytes:
 class CacheWriter:
     """The one writer of a cache: commits entries and publishes the derived arrays. Made by `writing`."""
 
-    def __init__(self, root: Path, attributes: Attributes, loaded: ledger.Ledger) -> None:
-        self.root = root
-        self.attributes = attributes
-        self.entries = loaded.entries
-        if loaded.damaged or loaded.lines > 2 * len(loaded.entries) + 1000:
-            self._rewrite()
+    def __init__(self, root: Path, attributes: Attributes, known: Known, linked: str) -> None:
+        self.root, self.attributes, self.linked = root, attributes, linked
+        self.kept = kept_rows(root, known, attributes.layout)
+        self._ledger = known.ledger
+        self._may_sweep = known.is_whole  # or a chunk without an entry may be all that is left of a sample
+        self._next_publication = math.inf
+        self._log: ledger.LedgerWriter | None = None
+        compact = known.ledger.lines <= 2 * len(known.entries) + 1000
+        if known.is_whole and compact and _may_be_appended(ledger_path(root)):
+            self._log = ledger.LedgerWriter(ledger_path(root), known.ledger.end, known.ledger.crc)
         else:
-            self._log = ledger.LedgerWriter(ledger_path(root), loaded.end)
+            self._rewrite()
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """The last entry of every input by id."""
+        return self._ledger.entries
 
     def commit(self, entries: Iterable[Entry]) -> None:
         """Make `entries` the last word on their inputs, durably; publish now and then."""
         new = list(entries)
         if not new:
             return
+        if self._log is None:
+            raise CacheError(f"the ledger of {self.root} could not be replaced; run the same command again")
         with _cannot_write(self.root):
             self._log.append(new)
-        self.entries.update((entry.id, entry) for entry in new)
-        if time.monotonic() - self._published > PUBLISH_SECONDS:
+        for entry in new:
+            self._ledger.add(entry)
+        if time.monotonic() > self._next_publication:
             self.publish()
 
     def forget(self, ids: Iterable[str]) -> None:
-        """Drop inputs that are no inputs any more."""
+        """Drop inputs that are no inputs any more, from the ledger and its snapshot."""
         gone = self.entries.keys() & set(ids)
         if gone:
-            self.entries = {key: entry for key, entry in self.entries.items() if key not in gone}
+            self._ledger.entries = {key: entry for key, entry in self.entries.items() if key not in gone}
+            self._ledger.superseded = [entry for entry in self._ledger.superseded if entry.id not in gone]
             with _cannot_write(self.root):
-                self._log.close()
                 self._rewrite()
 
     def publish(self) -> None:
         """Bring Zarr's metadata and the derived arrays up to date with the ledger; unchanged files are left alone."""
+        start = time.monotonic()
         documents = documents_of(self.attributes, self.entries.values())
+        covered = (self._log.end, self._log.crc) if self._log else (ledger.ALL, 0)
+        documents[SNAPSHOT] = ledger.dump_snapshot(self._lines(), *covered)
         documents[DIGESTS] = json.dumps({key: digest_bytes(data) for key, data in documents.items()}).encode()
         with _cannot_write(self.root):
             for key in sorted(documents, key=lambda key: (key == "zarr.json", key)):
                 if not holds(self.root / key, documents[key]):
-                    write_durably(self.root, self.root / key, documents[key])
-        self._published = time.monotonic()
+                    self._write(key, documents[key])
+            for path in index.published_chunks(self.root):
+                if path.relative_to(self.root).as_posix() not in documents:
+                    path.unlink()
+        now = time.monotonic()
+        self._next_publication = now + max(PUBLISH_SECONDS, PUBLISH_SHARE * (now - start))
+
+    def remove(self, ids: Collection[str]) -> None:
+        """Leave nothing of the inputs `ids` in the cache: not their lines, nor the chunks of any version of them.
+
+        Readers that have the cache open lose them too. Their lines go last, so that after a kill the same call finds
+        what is left to do.
+        """
+        gone = [entry for entry in self._lines() if entry.id in ids]
+        self.commit(Entry(name, "excluded", reason=REMOVED) for name in sorted({entry.id for entry in gone}))
+        self.publish()
+        rows = {entry.row for entry in gone if entry.row >= 0}
+        with _cannot_write(self.root):
+            for row in rows - {entry.row for entry in self.entries.values()}:
+                _remove_chunk(self.root, row, self.attributes.layout)
+        self.forget(ids)
+
+    def sweep(self) -> None:
+        """Remove the chunks that belong to no entry, earlier versions and what killed runs left, unless anybody may
+        have opened them."""
+        if not self._may_sweep:
+            return
+        with _cannot_write(self.root), lease.without_readers(self.root) as nobody:
+            if not nobody:
+                return
+            wanted = {entry.row for entry in self.entries.values() if entry.state == "complete"}
+            for row in _row_folders(self.root, self.attributes.layout):
+                if row not in wanted:
+                    _remove_chunk(self.root, row, self.attributes.layout)
+            self._ledger.superseded = []
 
     def close(self) -> None:
-        self._log.close()
+        if self._log:
+            self._log.close()
+
+    def _lines(self) -> list[Entry]:
+        """The entries that a new log or snapshot holds: superseded ones first, as long as their chunks are there."""
+        return [*self._ledger.superseded, *self.entries.values()]
+
+    def _write(self, key: str, data: bytes) -> None:
+        inside = key.startswith(f"{self.attributes.layout.array}/")  # which may be on another disk
+        scratch = self.root / (self.attributes.layout.array if inside else "ledger") / "partial"
+        write_durably(self.root, self.root / key, data, scratch, self.linked)
 
     def _rewrite(self) -> None:
-        """Replace the ledger by one of just the present entries, and go on with that."""
-        data = ledger.dump(self.entries.values())
-        write_durably(self.root, ledger_path(self.root), data)
-        self._log = ledger.LedgerWriter(ledger_path(self.root), len(data))
+        """Replace the log by one of just the present entries; the snapshot stands for it meanwhile."""
+        self.close()
+        self._log = None
+        lines = self._lines()
+        data = ledger.dump(lines)
+        crc = zlib.crc32(data)
+        self._write(SNAPSHOT, ledger.dump_snapshot(lines))
+        self._write(f"ledger/{ledger.LOG}", data)
+        self._write(SNAPSHOT, ledger.dump_snapshot(lines, len(data), crc))
+        self._log = ledger.LedgerWriter(ledger_path(self.root), len(data), crc)
+
+
+def _may_be_appended(path: Path) -> bool:
+    """True for a regular file, or where there is nothing yet."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
+
+
+def _row_folders(root: Path, layout: Layout) -> list[int]:
+    with os.scandir(root / layout.array / "c") as items:
+        return [int(item.name) for item in items if item.name.isascii() and item.name.isdecimal()]
+
+
+def _remove_chunk(root: Path, row: int, layout: Layout) -> None:
+    """Remove the chunk file of `row` and its folders, as far as nothing else is in them."""
+    path = chunk_path(root, row, layout)
+    rows = root / layout.array / "c"
+    if any(part.is_symlink() for part in (path, *path.parents) if part.is_relative_to(rows) and part != rows):
+        return
+    with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        path.unlink()
+    for folder in path.parents:
+        if folder == rows:
+            break
+        with suppress(OSError):  # which is not empty
+            folder.rmdir()
 
 
 @contextmanager
-def writing(root: Path, attributes: Attributes, planned_on: Mapping[str, Entry]) -> Iterator[CacheWriter]:
+def writing(
+    root: Path, attributes: Attributes, planned_on: Mapping[str, Entry], linked: str = ""
+) -> Iterator[CacheWriter]:
     """Open the cache in `root` for writing, making it where there is none.
 
-    Raises CacheLocked while another run writes, or where one has written since the entries `planned_on` were read, and
-    CacheError where the folder cannot be written. However the block ends, short of a kill or a full disk, the derived
-    arrays are published.
+    The array's folder may be a link where `linked` is its name. Raises CacheLocked while another run writes, or where
+    one has written since the entries `planned_on` were read, and CacheError where the folder cannot be written. However
+    the block ends, short of a kill or a full disk, the derived arrays are published; where it ends well, chunks that
+    belong to no entry are removed.
     """
     with _cannot_write(root):
+        _check_links(root, attributes.layout, linked)
         make_folder(root / "ledger")
     with _lock(root):
-        loaded = ledger.load(ledger_path(root))
-        if loaded.entries != planned_on:
+        known = load(root)
+        if known.entries != planned_on:
             raise CacheLocked(f"another run has written to {root} meanwhile; run the same command again")
         with _cannot_write(root):
-            shutil.rmtree(root / "ledger" / "partial", ignore_errors=True)  # left by a killed run
-            (root / "ledger" / "partial").mkdir(exist_ok=True)
-            (root / "ledger" / "unpublished").touch()
             chunks = root / attributes.layout.array / "c"  # made here, or one worker would rely on another to flush it
             chunks.mkdir(parents=True, exist_ok=True)
-            writer = CacheWriter(root, attributes, loaded)
+            for scratch in (root / "ledger" / "partial", chunks.with_name("partial")):
+                _clear(scratch)
+            for name in ("unpublished", "readers"):
+                (root / "ledger" / name).touch()
+            writer = CacheWriter(root, attributes, known, linked)
         with closing(writer):
             try:
                 with _cannot_write(root):
@@ -328,10 +529,26 @@ def writing(root: Path, attributes: Attributes, planned_on: Mapping[str, Entry])
                 yield writer
             except BaseException:
                 with suppress(CacheError):  # a full disk must not hide why the run ended; `unpublished` stays
-                    writer.entries = read_entries(root)
                     _finish(writer)
                 raise
+            writer.sweep()
             _finish(writer)
+
+
+def _check_links(root: Path, layout: Layout, linked: str) -> None:
+    """Raise LinkInside where a folder or file that is written in place is a link."""
+    for name in ("partial", "aside", "unpublished", "readers", ledger.LOG, *LOCK_FILES):
+        check_inside(root, root / "ledger" / name)
+    for name in ("c", "partial"):
+        check_inside(root, root / layout.array / name, linked)
+
+
+def _clear(scratch: Path) -> None:
+    """Make the folder `scratch` where there is none, and remove the files that a killed run left there."""
+    scratch.mkdir(exist_ok=True)
+    for path in scratch.iterdir():
+        if len(path.name) == SCRATCH_NAME and path.is_file() and not path.is_symlink():
+            path.unlink()
 
 
 def _finish(writer: CacheWriter) -> None:

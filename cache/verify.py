@@ -1,5 +1,6 @@
 """Is every sample still what was written, and its source still what it was made from? Reads only."""
 
+import errno
 import json
 import random
 from collections.abc import Callable
@@ -7,14 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cache import index, store
+from cache import index, ledger, store
+from cache.confined import UnexpectedFile, open_regular, read_regular
 from cache.errors import DamagedSample, MissingSample, UnreadableSample
-from cache.fingerprint import digest_files, digest_recipe
-from cache.reader import load_ledger
-from cache.schema import VOLUME, Entry, Layout, Source
+from cache.fingerprint import digest_files, digest_recipe, digest_stream
+from cache.oserrors import ABSENT, reason, remedy
+from cache.schema import SHOWN, VOLUME, Entry, Layout, Source
 
 THREADS = 4
 LINE = "ledger line "  # what the key of a damaged ledger line begins with
+LOG = f"ledger/{ledger.LOG}"
 BATCH = 256  # samples in flight, so that a large cache does not make a large queue
 
 
@@ -47,14 +50,11 @@ def verify(
     """
     attributes = store.read_attributes(root)
     lagging = store.unpublished(root)
-    loaded, lost = load_ledger(root)
-    complete = loaded.of_state("complete")
-    remedy = attributes.layout.remedy
-    report = Report(damaged={entry.id: f"{entry.reason}; {remedy} to rebuild it from its source" for entry in lost})
-    if not lost:
-        unbelieved = f"its checksum does not fit; {remedy} to drop it, which tells how to find again what it named"
-        report.damaged |= dict.fromkeys((f"{LINE}{line}" for line in loaded.damaged), unbelieved)
-    faults = index_faults(root, complete + lost, remedy)
+    known = store.load(root)
+    complete = known.ledger.of_state("complete")
+    todo = attributes.layout.remedy
+    report = Report(damaged=ledger_faults(known, todo))
+    faults = index_faults(root, complete, todo)
     if not (lagging or store.unpublished(root)):  # no run was writing all the while
         report.damaged |= faults
 
@@ -73,10 +73,21 @@ def verify(
     return report
 
 
+def ledger_faults(known: store.Known, todo: str) -> dict[str, str]:
+    """What is wrong with the ledger's files, by the key of what cannot be believed."""
+    faults = {}
+    if known.ledger.fault not in ("", ledger.REPLACED):
+        faults[LOG] = f"{known.ledger.fault}; what it said is in its copy, if that is whole; {todo} to write it again"
+    if not known.lost:  # or it is known whose lines they were
+        unbelieved = f"its checksum does not fit; {todo} to drop it, which tells how to find again what it named"
+        faults |= dict.fromkeys((f"{LINE}{line}" for line in known.ledger.damaged), unbelieved)
+    return faults
+
+
 def check(root: Path, entry: Entry, recipe: str, layout: Layout = VOLUME) -> tuple[str, str]:
     """What is wrong with one sample: ("", ""), or damaged, missing, unreadable, stale or vanished with the reason."""
     try:
-        store.checked_bytes(root, entry, layout)
+        store.check_chunk(root, entry, layout)
     except MissingSample:
         return "missing", f"its chunk {store.chunk_path(root, entry.row, layout)} is gone; {layout.remedy}"
     except UnreadableSample as error:
@@ -85,14 +96,21 @@ def check(root: Path, entry: Entry, recipe: str, layout: Layout = VOLUME) -> tup
         return "damaged", str(error).removeprefix(f"{entry.id}: ")
     if entry.recipe != recipe:
         return "stale", f"it was made by another recipe than the cache's; {layout.remedy}"
-    change = source_change(entry.source)
+    try:
+        change = source_change(entry.source)
+    except OSError as error:
+        todo = remedy(error, "check the disk and its permissions")
+        return "unreadable", f"its source {entry.file} cannot be compared: {reason(error)}; {todo}"
     if change == "changed":
-        return "stale", f"its source {entry.source.paths[0]} has changed since; {layout.remedy}"
+        return "stale", f"its source {entry.file} has changed since; {layout.remedy}"
     return ("vanished", "its source is gone") if change == "vanished" else ("", "")
 
 
 def source_change(source: Source) -> str:
-    """Empty while the files are those recorded, else "changed" or "vanished"; reads bytes only where times differ."""
+    """Empty while the files are those recorded, else "changed" or "vanished"; reads bytes only where times differ.
+
+    Raises OSError where the system cannot tell.
+    """
     try:
         stats = [path.stat() for path in source.paths]
         if sum(s.st_size for s in stats) != source.size:
@@ -100,25 +118,39 @@ def source_change(source: Source) -> str:
         if sum(s.st_mtime_ns for s in stats) == source.mtime_ns:
             return ""
         return "" if digest_files(source.paths) == source.digest else "changed"
-    except (OSError, ValueError):  # ValueError: a path that no system could hold
+    except UnexpectedFile:
+        return "changed"
+    except OSError as error:
+        if error.errno not in ABSENT | {errno.ENAMETOOLONG}:
+            raise
+        return "vanished"
+    except ValueError:  # a path that no system could hold
         return "vanished"
 
 
-def index_faults(root: Path, complete: list[Entry], remedy: str) -> dict[str, str]:
+def index_faults(root: Path, complete: list[Entry], todo: str) -> dict[str, str]:
     """What plain Zarr users would read otherwise than it was published, or than the ledger says: by its key."""
     try:
-        published = json.loads((root / store.DIGESTS).read_bytes())
-        changed = [key for key in published if not _is_digest_of(published[key], root / key)]
+        published = json.loads(read_regular(root / store.DIGESTS, store.MAX_DOCUMENT))
+        changed = [key for key in map(_checked_key, published) if not _is_digest_of(published[key], root / key)]
     except (OSError, ValueError, TypeError, RecursionError):
         changed = [store.DIGESTS]
     if not changed and index.published_rows(root) != index.rows_of(complete):
         changed = list(index.COLUMNS)
-    return dict.fromkeys(changed, f"it is not what was published; {remedy} to publish it again")
+    return dict.fromkeys(changed, f"it is not what was published; {todo} to publish it again")
+
+
+def _checked_key(key: str) -> str:
+    """Raises ValueError for what is no path of a file below the cache."""
+    if key.startswith("/") or any(part in ("", ".", "..") for part in key.split("/")):
+        raise ValueError(f"key {key!r:.{SHOWN}}")
+    return key
 
 
 def _is_digest_of(digest: str, path: Path) -> bool:
     try:
-        return path.is_file() and digest_files([path]) == digest
+        with open_regular(path) as file:
+            return digest_stream(file) == digest
     except OSError:
         return False
 

@@ -11,9 +11,9 @@ import cache
 from cache import store
 from cache.errors import CacheError
 from cache.fingerprint import digest_files, digest_recipe
+from cache.oserrors import reason
 from cache.paths import absolute, cache_root
-from cache.reader import load_ledger, published_samples
-from cache.resume import carry_labels, existing
+from cache.resume import carry_labels, existing, free_rows
 from cache.schema import Attributes, Entry, composed
 from cache.verify import LINE, Report, check, verify
 from pipeline import execute
@@ -51,7 +51,8 @@ class Summary:
 
     `complete` counts samples; `quarantined` and `excluded` map each input's path to the reason: below SOURCE, or whole
     where the cache has several SOURCEs. `labels` counts samples by class name, None for the unlabelled; `findings` are
-    what is odd about complete samples; `patients` counts those that a labels CSV named.
+    what is odd about complete samples; `patients` counts those that a labels CSV named. Samples are kept where their
+    source is `vanished`, or `unreadable` for the reason given, so that nobody can say whether it has changed.
     """
 
     complete: int
@@ -61,6 +62,7 @@ class Summary:
     findings: Findings = field(default_factory=Findings)
     made: int = 0
     vanished: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
     wrong_labels: list[str] = field(default_factory=list)
     unlabelled: list[str] = field(default_factory=list)
     patients: int = 0
@@ -104,7 +106,8 @@ def prepare(
     inputs = FINDERS[recipe.kind](source, root, class_names, old.class_names if old else ())
     old_names = old.class_names if old else ()
     names = tuple(map(composed, inputs.class_names or class_names or old_names or TUBERCULOSIS_TYPES))
-    entries = sound_entries(root)
+    known = store.load(root)
+    entries = known.entries
     inputs.records = keep_ids(inputs.records, entries)
     relabel = labels is not None or bool(inputs.class_names)
     told = {record.id for record in inputs.records} if relabel else set()
@@ -119,7 +122,10 @@ def prepare(
         refuse_wiping(report, labels, (entry for entry in entries.values() if entry.id in told))
     patients = report.patient_column or (old.patient_column if old else "")
     sources = tuple(dict.fromkeys((*sources, str(source))))
-    attributes = Attributes(recipe.kind, recipe.to_json(), names, sources, patient_column=patients)
+    try:
+        attributes = Attributes(recipe.kind, recipe.to_json(), names, sources, patient_column=patients)
+    except ValueError as error:
+        raise PipelineError(f"no cache can be made of {source}: {error}") from error
     _refuse_taken_ids(inputs.records, entries)
     _refuse_excluding_samples(str(source), inputs.excluded, entries)
     plan = make_plan(
@@ -130,6 +136,7 @@ def prepare(
         recipe=digest_recipe(attributes.recipe),
         software=cache.__version__,
         rows_present=store.rows_present(root),
+        kept=store.kept_rows(root, known, attributes.layout),
         relabel=relabel,
     )
     settled = {entry.id for entry in plan.commits} | set(plan.forget)
@@ -140,26 +147,27 @@ def prepare(
     return Job(source, root, recipe, attributes, inputs, report, entries, plan, changed)
 
 
-def run(job: Job, executor: Executors, watch: Watcher, stop_on_error: bool = False) -> Summary:
+def run(job: Job, executor: Executors, watch: Watcher, stop_on_error: bool = False, linked: str = "") -> Summary:
     """Do what `prepare` planned, calling `watch` with each input's entry as it ends.
 
     A kill at any moment loses only what was not committed. Raises PipelineError at the first bad input where
     `stop_on_error`, and CacheError where the cache cannot be written.
     """
-    made = 0
-    with store.writing(job.root, job.attributes, job.entries) as writer:
+    made, unreadable = 0, dict[str, str]()
+    with store.writing(job.root, job.attributes, job.entries, linked) as writer:
         writer.forget(job.plan.forget)
         writer.commit(job.plan.commits)
-        for entry in _make_all(writer, job.recipe, job.plan.tasks, executor):
+        for entry in _make_all(writer, job.recipe, job.plan.tasks, executor, unreadable=unreadable):
             watch(entry)
             made += entry.state == "complete"
             if stop_on_error and entry.state == "quarantined":
-                raise PipelineError(f"{entry.source.paths[0]}: {entry.reason}")
+                raise PipelineError(f"{entry.file}: {entry.reason}")
         summary = summarise(job.attributes, writer.entries)
     return replace(
         summary,
         made=made,
         vanished=job.plan.vanished,
+        unreadable=unreadable,
         wrong_labels=list(map(str, job.labels.wrong)),
         unlabelled=job.labels.unlabelled,
     )
@@ -176,7 +184,7 @@ def summarise(attributes: Attributes, entries: Mapping[str, Entry]) -> Summary:
         labels[names.get(entry.label)] += 1
     several = len({entry.source.root for entry in entries.values()}) > 1
     reasons = {
-        state: {str(entry.source.paths[0]) if several else entry.source.files[0]: entry.reason for entry in found}
+        state: {_shown_file(entry, several): entry.reason for entry in found}
         for state, found in by_state.items()
         if state != "complete"
     }
@@ -187,10 +195,14 @@ def summarise(attributes: Attributes, entries: Mapping[str, Entry]) -> Summary:
     return summary
 
 
+def _shown_file(entry: Entry, whole: bool) -> str:
+    return entry.file if whole or not entry.source.files else entry.source.files[0]
+
+
 # -- one sample --------------------------------------------------------------------------------------------------------
 
 
-def make_sample(root: Path, recipe: Recipe, task: Task) -> Entry:
+def make_sample(root: Path, recipe: Recipe, task: Task, linked: str = "") -> Entry:
     """Make one sample and write its chunk: what runs on the workers. Its entry is not committed yet.
 
     Whatever is wrong with the input becomes a quarantine. Raises CacheError where the cache cannot be written.
@@ -203,34 +215,50 @@ def make_sample(root: Path, recipe: Recipe, task: Task) -> Entry:
     refuse = partial(end, "quarantined", source=record.source, details={"software": cache.__version__})
     try:
         _check_files(record)
-        if known := _unchanged(task, record):
-            return known
         made = recipe.make(record.source.paths)
     except Excluded as error:
         return end("excluded", source=record.source, reason=str(error), details={"software": cache.__version__})
     except Exception as error:
         if isinstance(error, PipelineError) and not isinstance(error, Refused):
             raise
-        reason, retry = _reason(error)
-        return refuse(reason=reason, retry=retry)
+        why, retry = _reason(error)
+        return refuse(reason=why, retry=retry)
     source = replace(record.source, digest=made.digest)
     if record.note:
         made.details["notes"].append(record.note)
-    nbytes, digest = store.write_chunk(root, task.row, made.values, recipe.dtype)
+    nbytes, digest = store.write_chunk(root, task.row, made.values, recipe.dtype, linked)
     return end("complete", source=source, nbytes=nbytes, digest=digest, details=made.details)
 
 
-def _unchanged(task: Task, record: Record) -> Entry | None:
-    """The entry of a sample whose files only look different. Raises PipelineError where another's would be replaced."""
-    known = task.known
-    if known is None:
-        return None
-    if digest_files(record.source.paths) == known.source.digest:
-        source = replace(record.source, digest=known.source.digest)
-        return replace(known, source=source, label=record.label, group=record.group)
+@dataclass(frozen=True)
+class Checked:
+    """A sample whose files look different: its `entry`, None where they have changed; `unreadable` says why the system
+    cannot tell, "" where it can."""
+
+    entry: Entry | None
+    unreadable: str = ""
+
+
+def check_source(task: Task) -> Checked:
+    """Whether the sample that is known of `task` is still that of its files: what runs on the workers.
+
+    Raises PipelineError where the sample of another file would be replaced.
+    """
+    known, record = task.known, replace(task.record, source=observe(task.record.source))
+    assert known is not None
+    kept = replace(known, label=record.label, group=record.group)
+    try:
+        _check_files(record)
+        digest = digest_files(record.source.paths)
+    except OSError as error:
+        return Checked(kept, reason(error))
+    except Refused:
+        return Checked(None)
+    if digest == known.source.digest:
+        return Checked(replace(kept, source=replace(record.source, digest=digest)))
     if known.source.root != record.source.root:
         raise _other_source(record, known)
-    return None
+    return Checked(None)
 
 
 def _reason(error: Exception) -> tuple[str, bool]:
@@ -238,8 +266,7 @@ def _reason(error: Exception) -> tuple[str, bool]:
     if isinstance(error, Refused):
         return str(error), False
     if isinstance(error, OSError):
-        what = error.strerror or error
-        return f"it cannot be read ({what}); expected a readable file; check it and run again", True
+        return f"it cannot be read ({reason(error)}); expected a readable file; check it and run again", True
     if isinstance(error, MemoryError):
         return "not enough memory; expected it to fit; use fewer --workers and run again", True
     return f"reading it failed ({type(error).__name__}: {error}); expected a sound file; check it", False
@@ -260,16 +287,36 @@ def _check_files(record: Record) -> None:
 
 
 def _make_all(
-    writer: store.CacheWriter, recipe: Recipe, tasks: Sequence[Task], executor: Executors, keep: bool = False
+    writer: store.CacheWriter,
+    recipe: Recipe,
+    tasks: Sequence[Task],
+    executor: Executors,
+    keep: bool = False,
+    unreadable: dict[str, str] | None = None,
 ) -> Iterator[Entry]:
     """Run `tasks` and commit what comes of them, yielding each entry once it is durable.
 
-    With `keep` only samples are committed: what could not be made stays in the ledger as it was.
+    With `keep` only samples are committed: what could not be made stays in the ledger as it was. Samples that stay
+    because the system cannot read their source are added to `unreadable`, by id, with the reason.
     """
     if not tasks:
         return
+    make = partial(make_sample, writer.root, recipe, linked=writer.linked)
     with executor as run_all:
-        for batch in run_all(partial(make_sample, writer.root, recipe), tasks):
+        changed: set[str] = set()
+        doubtful = [task for task in tasks if task.known]
+        for batch in run_all(check_source, doubtful) if doubtful else ():
+            checked = {task.record.id: end if isinstance(end, Checked) else Checked(None) for task, end in batch}
+            entries = [found.entry for found in checked.values() if found.entry]
+            writer.commit(entries)
+            yield from entries
+            changed |= {name for name, found in checked.items() if not found.entry}
+            if unreadable is not None:
+                unreadable |= {name: found.unreadable for name, found in checked.items() if found.unreadable}
+        rows = free_rows(writer.entries.values(), {*writer.kept, *(task.row for task in tasks)})
+        rest = [task for task in tasks if not task.known or task.record.id in changed]
+        placed = [task if task.row >= 0 else replace(task, row=next(rows), known=None) for task in rest]
+        for batch in run_all(make, placed) if placed else ():
             entries = [_lost(task, recipe, end) if isinstance(end, execute.Lost) else end for task, end in batch]
             writer.commit(entry for entry in entries if entry.state == "complete" or not keep)
             yield from entries
@@ -307,20 +354,20 @@ def _refuse_taken_ids(records: Sequence[Record], entries: Mapping[str, Entry]) -
     """Raise where an input of another SOURCE, still there or of another size, has the id of one of `records`."""
     for record in records:
         entry = entries.get(record.id)
-        if entry is None or entry.source.root == record.source.root:
+        if entry is None or not entry.source.files or entry.source.root == record.source.root:
             continue
         if entry.state == "complete" and entry.source.size != record.source.size:
             raise _other_source(record, entry)
         if all(path.exists() for path in entry.source.paths):
             raise PipelineError(
-                f"{record.source.paths[0]} and {entry.source.paths[0]} would both get the id {record.id!r}; "
+                f"{record.source.paths[0]} and {entry.file} would both get the id {record.id!r}; "
                 "rename one, or use another CACHE"
             )
 
 
 def _other_source(record: Record, entry: Entry) -> PipelineError:
     return PipelineError(
-        f"{record.source.paths[0]} would replace the sample {record.id!r}, made of {entry.source.paths[0]}, which has "
+        f"{record.source.paths[0]} would replace the sample {record.id!r}, made of {entry.file}, which has "
         "other bytes; put it back there, rename the new one, or use another CACHE"
     )
 
@@ -328,22 +375,12 @@ def _other_source(record: Record, entry: Entry) -> PipelineError:
 def _refuse_excluding_samples(root: str, excluded: Mapping[str, str], entries: Mapping[str, Entry]) -> None:
     """Raise where a file that would now be excluded has a sample already."""
     for entry in entries.values():
-        if entry.state == "complete" and entry.source.root == root and entry.source.files[0] in excluded:
-            file = entry.source.files[0]
+        file = next(iter(entry.source.files), "")
+        if entry.state == "complete" and entry.source.root == root and file in excluded:
             raise PipelineError(
                 f"{file} is in the cache, but now it would be excluded ({excluded[file]}); "
                 "give the same options as before, or another CACHE"
             )
-
-
-def sound_entries(root: Path) -> dict[str, Entry]:
-    """The ledger's entries. Raises where samples have lost theirs, which a new ledger would forget."""
-    loaded, lost = load_ledger(root)
-    if lost:
-        raise CacheError(
-            f"{len(lost)} samples of {root}, such as {lost[0].id}, have lost their ledger lines; run `repair` first"
-        )
-    return loaded.entries
 
 
 def _carry_labels(
@@ -439,7 +476,7 @@ def prepare_repair(root: Path, found: Report | None = None) -> RepairJob:
     entries = store.read_entries(root)
     found = found or verify(root)
     healing = Healing(failed=dict(found.unreadable))
-    tasks = list(_repair_tasks(root, attributes, entries, found.damaged | found.missing | found.stale, healing))
+    tasks = list(_repair_tasks(root, attributes, entries, found, healing))
     return RepairJob(root, attributes, entries, tasks, healing)
 
 
@@ -450,14 +487,14 @@ def _refuse_features(root: Path, attributes: Attributes) -> None:
         raise CacheError(f"{root} is a feature cache, which `repair` cannot rebuild; {again}")
 
 
-def repair(job: RepairJob, executor: Executors, watch: Watcher) -> Healing:
+def repair(job: RepairJob, executor: Executors, watch: Watcher, linked: str = "") -> Healing:
     """Make the planned samples again from their sources, and nothing else; publish the index.
 
     A sample whose source is gone or refused is reported. Raises CacheError, PipelineError.
     """
     recipe = recipe_from_json(job.attributes.recipe)
     healing = job.healing
-    with store.writing(job.root, job.attributes, job.entries) as writer:
+    with store.writing(job.root, job.attributes, job.entries, linked) as writer:
         for entry in _make_all(writer, recipe, job.tasks, executor, keep=True):
             watch(entry)
             if entry.state == "complete":
@@ -468,30 +505,33 @@ def repair(job: RepairJob, executor: Executors, watch: Watcher) -> Healing:
 
 
 def _repair_tasks(
-    root: Path, attributes: Attributes, entries: Mapping[str, Entry], faults: Mapping[str, str], healing: Healing
+    root: Path, attributes: Attributes, entries: Mapping[str, Entry], found: Report, healing: Healing
 ) -> Iterator[Task]:
+    """What to make again; adds to `healing` what needs nothing more, and what cannot be made."""
     recipe = digest_recipe(attributes.recipe)
-    lost = {name for name in faults if name not in entries}
-    for name in faults.keys() - lost:
+    faults = found.damaged | found.missing | found.stale
+    lost = {name for name in faults if name in entries and not entries[name].source.files}
+    for name in faults.keys() & entries.keys() - lost:
         entry = entries[name]
         if check(root, entry, recipe)[0] in ("", "vanished"):  # only the published arrays were wrong
             healing.healed.append(name)
         elif observe(entry.source).size < 0:
-            healing.failed[name] = f"{faults[name]}; but its source {entry.source.paths[0]} is gone: put it back"
-        else:
-            yield Task(Record(entry.id, observe(entry.source), entry.label, entry.group), entry.row)
-    published = {sample.id: sample for sample in published_samples(root)}
-    for record in _rediscover(attributes, lost & published.keys()):
-        lost.discard(record.id)
-        sample = published[record.id]
-        yield Task(replace(record, label=sample.label, group=sample.group), sample.row)
-    for name in lost & published.keys():
+            healing.failed[name] = f"{faults[name]}; but its source {entry.file} is gone: put it back"
+        else:  # where its chunk is as written, readers may have it open
+            row = -1 if name in found.stale else entry.row
+            yield Task(Record(entry.id, observe(entry.source), entry.label, entry.group), row)
+    for record in _rediscover(attributes, lost):
+        if record.id in lost:
+            lost.discard(record.id)
+            entry = entries[record.id]
+            yield Task(replace(record, label=entry.label, group=entry.group), entry.row)
+    for name in lost:
         healing.failed[name] = f"{faults[name]}; but no source of this name is below {', '.join(attributes.sources)}"
-    unknown = lost - published.keys()  # unreadable ledger lines and arrays, dropped and published anew
+    unknown = faults.keys() - entries.keys()  # unreadable ledger lines and arrays, dropped and published anew
     lines = {name for name in unknown if name.startswith(LINE)}
-    if len(lines) > len(published.keys() - entries.keys()):  # no array says whose they were
+    if len(lines) > sum(not entry.digest for entry in entries.values() if entry.state == "complete"):
         healing.failed |= dict.fromkeys(lines, "dropped; run `preprocess` to make again what it was about")
-        unknown -= lines
+        unknown -= lines  # no array says whose they were
     healing.healed += unknown
 
 

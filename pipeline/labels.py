@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cache.schema import UNLABELLED, Entry, composed
+from cache.schema import MAX_ID_BYTES, UNLABELLED, Entry, composed
 from pipeline.classes import Classes, whole_number
 from pipeline.columns import ColumnChoice, Columns, shown_header
 from pipeline.errors import PipelineError
@@ -115,6 +115,8 @@ def _problem(row: Row, scans: int, classes: Classes) -> str:
     if row.surplus:
         cells = "1 more cell" if row.surplus == 1 else f"{row.surplus} more cells"
         return f"{cells} than the header; expected as many, and no comma inside a number"
+    if len(composed(row.patient).encode()) > MAX_ID_BYTES:
+        return f"patient {shown(row.patient)}, expected at most {MAX_ID_BYTES} bytes"
     if classes.of(row.label) is None:
         return f"label {shown(row.label)}, expected {classes.expected}"
     return ""

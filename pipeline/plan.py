@@ -14,8 +14,10 @@ from pipeline.sources import Record, path_id
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One sample to make: `record` into `row`. `known` is its complete entry where only its bytes can tell if it is
-    still good."""
+    """One sample to make: `record` into `row`, or into a free row for -1, where readers may have its own one open.
+
+    `known` is its complete entry where only its bytes can tell if it is still good.
+    """
 
     record: Record
     row: int
@@ -45,16 +47,18 @@ def make_plan(
     recipe: str,
     software: str,
     rows_present: Container[int],
+    kept: Collection[int] = (),
     relabel: bool,
 ) -> Plan:
     """Compare what is below `root` with the ledger's `entries`.
 
     `recipe` is the recipe's digest, `software` the version whose verdict on a bad input stands, `rows_present` the
-    rows that have a chunk file; with `relabel` the records' labels and groups replace those in the ledger. Rows are
-    kept by the inputs that have one; new inputs take the lowest free ones, in the order of `records`.
+    rows that have a chunk file, `kept` those of them that are not to be written though no entry has them; with
+    `relabel` the records' labels and groups replace those in the ledger. New inputs take the lowest free rows, in the
+    order of `records`.
     """
     plan = Plan()
-    rows = free_rows(entries.values())
+    rows = free_rows(entries.values(), kept)
     for record in records:
         entry = entries.get(record.id)
         if entry is None or entry.row < 0:
@@ -65,9 +69,10 @@ def make_plan(
         if entry.state == "complete" and record.source.size < 0:  # a link that leads nowhere, say
             plan.vanished.append(entry.id)
         elif not _ended(entry, recipe, software, rows_present):
-            plan.tasks.append(Task(record, entry.row))
+            plan.tasks.append(Task(record, _row(entry, rows_present)))
         elif not same_files(entry.source, record.source):
-            plan.tasks.append(Task(record, entry.row, entry if entry.state == "complete" else None))
+            known = entry if entry.state == "complete" else None
+            plan.tasks.append(Task(record, _row(entry, rows_present), known))
         else:
             plan.kept += 1
             plan.commits += _relabelled(entry, record)
@@ -77,6 +82,11 @@ def make_plan(
     plan.vanished += [entry.id for entry in gone if entry.state == "complete"]
     plan.forget = [entry.id for entry in gone if entry.state != "complete"]
     return plan
+
+
+def _row(entry: Entry, rows_present: Container[int]) -> int:
+    """Where to make an input anew: in its row, unless that has a sample which is good, and -1 then."""
+    return -1 if entry.state == "complete" and entry.digest and entry.row in rows_present else entry.row
 
 
 def same_files(old: Source, new: Source) -> bool:

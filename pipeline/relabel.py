@@ -7,7 +7,7 @@ from pathlib import Path
 from cache import store
 from cache.paths import cache_root
 from cache.schema import Attributes, Entry, composed
-from pipeline.build import Summary, sound_entries, summarise
+from pipeline.build import Summary, summarise
 from pipeline.classes import Relabelling, relabelling
 from pipeline.columns import ColumnChoice
 from pipeline.errors import PipelineError
@@ -41,7 +41,7 @@ def prepare_relabel(
     old = store.read_attributes(root)
     if old.kind in OTHER_KINDS:
         raise PipelineError(f"{root} is a cache of {OTHER_KINDS[old.kind]}")
-    entries = sound_entries(root)
+    entries = store.read_entries(root)
     inputs = [entry for entry in entries.values() if entry.state != "excluded"]
     records = [Record(entry.id, entry.source, entry.label, entry.group) for entry in inputs]
     names = tuple(map(composed, class_names or old.class_names))
@@ -53,9 +53,9 @@ def prepare_relabel(
     return RelabelJob(root, attributes, entries, [e for e in new if e != entries[e.id]], report, change)
 
 
-def relabel(job: RelabelJob) -> Summary:
+def relabel(job: RelabelJob, linked: str = "") -> Summary:
     """Commit the new labels and groups and publish them. Raises CacheError where the cache cannot be written."""
-    with store.writing(job.root, job.attributes, job.entries) as writer:
+    with store.writing(job.root, job.attributes, job.entries, linked) as writer:
         writer.commit(job.changed)
         summary = summarise(job.attributes, writer.entries)
     return replace(summary, wrong_labels=list(map(str, job.labels.wrong)), unlabelled=job.labels.unlabelled)

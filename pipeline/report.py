@@ -70,6 +70,7 @@ def run_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
     return cache_json(summary, attributes) | {
         "made": summary.made,
         "vanished": summary.vanished,
+        "unreadable": summary.unreadable,
         "wrong_labels": summary.wrong_labels,
         "unlabelled": summary.unlabelled,
     }
@@ -80,6 +81,8 @@ def run_lines(job: Job, summary: Summary) -> Iterator[str]:
     if relabelled := _samples(job.plan.commits):
         yield f"{_labels(relabelled)} updated"
     yield from _some("kept though their source is gone", summary.vanished)
+    unreadable = [f"{name} ({why})" for name, why in summary.unreadable.items()]
+    yield from _some("kept though their source cannot be read", unreadable)
     yield from _some("without a row in the labels, cached without a label", summary.unlabelled)
     yield from scene_lines(job.inputs)
     yield ledger_line(summary)

@@ -236,11 +236,13 @@ def test_changed_rows_are_replaced_new_ones_added_and_others_kept(tmp_path):
     array = some_features()
     array[1] += 1
     cache = write(tmp_path / "c", array[[1, 2, 0]], ids=["s1", "s2", "new"], labels=[1, 1, 0])
-    assert cache.ids == ["s0", "s1", "s2", "s3", "s4", "new"]
-    assert cache.labels.tolist() == [0, 1, 1, 1, 0, 0]
+    assert cache.ids == ["s0", "s2", "s3", "s4", "s1", "new"]
+    assert cache.labels.tolist() == [0, 1, 1, 0, 1, 0]
     assert np.array_equal(cache["s1"], array[1])
-    changed = {file for file, time in times(tmp_path / "c").items() if before.get(file) != time}
-    assert changed == {chunk_of(tmp_path / "c", 1), chunk_of(tmp_path / "c", 5)}
+    after = times(tmp_path / "c")
+    assert after.keys() - before.keys() == {chunk_of(tmp_path / "c", 5), chunk_of(tmp_path / "c", 6)}
+    assert before.keys() - after.keys() == {chunk_of(tmp_path / "c", 1)}
+    assert all(after[file] == before[file] for file in before.keys() & after.keys())
     assert verify(tmp_path / "c").sound
 
 
@@ -360,10 +362,9 @@ def test_samples_that_lost_their_ledger_line_are_not_forgotten(tmp_path):
     path = store.ledger_path(tmp_path / "c")
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-1]))
-    with pytest.raises(
-        CacheError, match=r"1 samples of .*, such as s4, have lost their ledger lines and are not among"
-    ):
-        write(tmp_path / "c", some_features(2))
+    path.with_name("snapshot.jsonl").unlink()
+    write(tmp_path / "c", some_features(2))
+    assert verify(tmp_path / "c").damaged.keys() == {"s4"}
     write(tmp_path / "c")
     assert verify(tmp_path / "c").sound
 

@@ -469,6 +469,14 @@ def test_what_stands_for_no_patient_makes_a_group_of_its_own(labels, nobody):
     assert (report.patients, report.wrong) == (1, [])
 
 
+def test_a_patient_longer_than_any_path_is_a_wrong_row(labels):
+    _, groups, report = labels(f"FileName,TypeOfTB,Patient\na.nii,1,{'x' * 4096}\nb.nii.gz,1,{'x' * 4097}\n")
+    assert [len(group) for group in groups.values() if len(group) > 99] == [4096]
+    assert [str(row) for row in report.wrong] == [
+        f"labels.csv line 3: 'b.nii.gz': patient '{'x' * 80}…', expected at most 4096 bytes"
+    ]
+
+
 def test_patients_that_differ_in_case_or_inner_space_are_different(labels):
     _, groups, _ = labels(f"{HEADER},Patient\na.nii,1,P 1\nb.nii.gz,2,p 1\np.hdr,1,P1 \nsub/a.nii,1,P1\n")
     assert groups == {"a": "P 1", "b": "p 1", "p": "P1", "sub/a": "P1"}

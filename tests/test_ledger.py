@@ -1,5 +1,6 @@
 """The ledger believes whole lines with their checksum, all of them, and nothing else."""
 
+import errno
 import json
 import os
 import resource
@@ -104,10 +105,17 @@ def test_no_ledger_is_an_empty_one(path):
     assert ledger.load(path) == ledger.Ledger()
 
 
-def test_a_ledger_that_cannot_be_read_is_not_taken_for_an_empty_one(path):
-    path.mkdir()
-    with pytest.raises(CacheError, match=r"^cannot read .*entries.jsonl: Is a directory; check the disk"):
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
+def test_a_ledger_that_cannot_be_read_is_not_taken_for_an_empty_one(path, monkeypatch, number):
+    def failing(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    path.write_bytes(LINES[0])
+    monkeypatch.setattr("cache.ledger.open_regular", failing)
+    with pytest.raises(CacheError, match=rf"^cannot read .*entries.jsonl: {os.strerror(number)}; "):
         ledger.load(path)
+    with pytest.raises(CacheError, match=rf"^cannot read .*entries.jsonl: {os.strerror(number)}; "):
+        ledger.read(path.parent)
 
 
 def test_the_next_writer_cuts_a_torn_line(path):

@@ -1,6 +1,7 @@
 """An error of the system is said with its remedy, and is never taken for something about the data."""
 
 import errno
+import io
 import os
 from contextlib import nullcontext
 from pathlib import Path
@@ -91,10 +92,36 @@ def test_cache_run_and_command_line_give_the_same_remedy(tmp_path, monkeypatch, 
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
+class Unreadable(io.FileIO):
+    """A file that opens, and fails when it is read."""
+
+    number = 0
+
+    def readinto(self, buffer):
+        raise OSError(self.number, os.strerror(self.number))
+
+
+def failing_reads(monkeypatch, call, number, where):
+    """Have the opening, or the reading, of files whose path holds `where` fail."""
+    if call == "open":
+        failing(monkeypatch, os, "open", number, where)
+        return
+    real = os.fdopen
+
+    def fdopen(descriptor, *arguments):
+        if where not in os.readlink(f"/proc/self/fd/{descriptor}"):  # noqa: PTH115
+            return real(descriptor, *arguments)
+        file = Unreadable(descriptor)
+        file.number = number
+        return io.BufferedReader(file)
+
+    monkeypatch.setattr(os, "fdopen", fdopen)
+
+
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
-@pytest.mark.parametrize("call", ["stat", "read_bytes"])
+@pytest.mark.parametrize("call", ["open", "read"])
 def test_a_chunk_that_the_system_does_not_give_is_neither_damaged_nor_missing(tiny, monkeypatch, number, call):
-    failing(monkeypatch, Path, call, number, "volume/c/1/")
+    failing_reads(monkeypatch, call, number, "volume/c/1/")
     with pytest.raises(UnreadableSample) as caught:
         open_cache(tiny)["s1"]
     assert not isinstance(caught.value, DamagedSample)
@@ -107,7 +134,7 @@ def test_a_chunk_that_the_system_does_not_give_is_neither_damaged_nor_missing(ti
 
 
 def test_a_chunk_on_a_bad_block_can_be_given_up(tiny, monkeypatch):
-    failing(monkeypatch, Path, "read_bytes", errno.EIO, "volume/c/1/")
+    failing(monkeypatch, os, "open", errno.EIO, "volume/c/1/")
     with pytest.raises(UnreadableSample, match=r"; if the file is lost, delete it and run `repair` to rebuild it"):
         open_cache(tiny)["s1"]
 
@@ -118,7 +145,7 @@ def test_verify_and_repair_name_what_they_could_not_read_and_leave_it(tmp_path, 
     root = tmp_path / "c"
     run(tmp_path / "s", root, CtRecipe(**SMALL))
     before = store.chunk_path(root, 0).stat()
-    failing(monkeypatch, Path, "read_bytes", errno.EACCES, "volume/c/0/")
+    failing(monkeypatch, os, "open", errno.EACCES, "volume/c/0/")
     reason = f"cannot read {store.chunk_path(root, 0)}: Permission denied; change the permissions"
     told = CliRunner().invoke(main, ["verify", str(root)])
     assert (told.exit_code, told.stdout.splitlines()) == (
@@ -147,14 +174,29 @@ def test_features_that_cannot_be_read_are_not_made_again(tiny, monkeypatch):
     with writing_features(features, attributes, ["s1"]) as writer:
         writer.put("s1", open_cache(tiny).stored("s1"), source=open_cache(tiny).entry("s1").source)
     monkeypatch.setattr("cache.features._is_made_of", lambda *_: True)
-    failing(monkeypatch, Path, "read_bytes", errno.EIO, str(store.chunk_path(features, 0)))
+    failing(monkeypatch, os, "open", errno.EIO, str(store.chunk_path(features, 0)))
     with pytest.raises(UnreadableSample):
         pending(open_cache(tiny), features, attributes)
 
 
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
-def test_a_cache_that_cannot_be_read_is_not_called_something_else(tiny, monkeypatch, number):
-    failing(monkeypatch, Path, "read_bytes", number, "zarr.json")
+@pytest.mark.parametrize("call", ["open", "read"])
+@pytest.mark.parametrize("file", ["zarr.json", "ledger/entries.jsonl", "sample_id/c/0", "label/c/0"])
+def test_a_cache_that_cannot_be_read_is_not_called_something_else(tiny, monkeypatch, number, call, file):
+    failing_reads(monkeypatch, call, number, file)
     with pytest.raises(CacheError) as caught:
         open_cache(tiny)
-    assert str(caught.value) == f"cannot read {tiny}/zarr.json: {os.strerror(number)}; {REMEDIES[number]}"
+    assert str(caught.value) == f"cannot read {tiny}/{file}: {os.strerror(number)}; {REMEDIES[number]}"
+
+
+@pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", ["open", "read"])
+def test_a_source_that_cannot_be_read_is_neither_vanished_nor_changed(tiny, monkeypatch, number, call):
+    source = tiny.parent / "source/1.nii"
+    os.utime(source, (1, 1))
+    failing_reads(monkeypatch, call, number, "source/1.nii")
+    report = verify(tiny)
+    assert (report.ok, report.vanished, report.stale) == (2, [], {})
+    assert report.unreadable == {
+        "s1": f"its source {source} cannot be compared: {os.strerror(number)}; {REMEDIES[number]}"
+    }

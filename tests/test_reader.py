@@ -202,33 +202,50 @@ def test_a_sample_whose_ledger_line_was_lost_is_still_listed_and_raises(tiny):
     path = store.ledger_path(tiny)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + flipped(lines[1], 100) + lines[2])
+    path.with_name("snapshot.jsonl").unlink()
     cache = open_cache(tiny)
     assert (cache.ids, cache.labels.tolist()) == (["s0", "s1", "s2"], [0, 1, 0])
     with pytest.raises(DamagedSample, match=r"^s1: its ledger line is lost; run `repair`"):
         cache["s1"]
-    assert verify(tiny).damaged == {"s1": "its ledger line is lost; run `repair` to rebuild it from its source"}
+    assert verify(tiny).damaged == {
+        "s1": "its ledger line is lost; run `repair` to rebuild it from its source",
+        "ledger/snapshot.jsonl": "it is not what was published; run `repair` to publish it again",
+    }
 
 
 @pytest.mark.parametrize(
     "damage", [lambda path: path.unlink(), make_folder, lambda path: path.write_bytes(b"\xff" * 999)]
 )
 def test_without_any_ledger_nothing_is_read_and_nothing_forgotten(tiny, damage):
-    damage(store.ledger_path(tiny))
-    try:
-        cache = open_cache(tiny)
-    except CacheError as error:
-        assert "Is a directory" in str(error)  # noqa: PT017 - one of the three
-        return
+    for name in ("entries.jsonl", "snapshot.jsonl"):
+        damage(tiny / "ledger" / name)
+    cache = open_cache(tiny)
     assert cache.ids == ["s0", "s1", "s2"]
+    assert (cache.labels.tolist(), cache.groups) == ([0, 1, 0], ["patient 0", "patient 1", "patient 2"])
     with pytest.raises(DamagedSample):
         cache[0]
-    assert verify(tiny).damaged.keys() == {"s0", "s1", "s2"}
+    assert {"s0", "s1", "s2"} <= verify(tiny).damaged.keys()
+
+
+@pytest.mark.parametrize("file", ["entries.jsonl", "snapshot.jsonl"])
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), make_folder, lambda path: path.write_bytes(b"\xff" * 999)]
+)
+def test_with_one_of_its_two_copies_everything_is_read_and_the_fault_is_named(tiny, file, damage):
+    damage(tiny / "ledger" / file)
+    cache = open_cache(tiny)
+    assert cache.ids == ["s0", "s1", "s2"]
+    assert np.abs(cache["s1"] - volume(1)).max() < 1e-5
+    assert verify(tiny).damaged.keys() == {f"ledger/{file}"}
+    make_cache(tiny, 0)
+    assert verify(tiny).sound
 
 
 def test_two_samples_that_claim_one_row_are_told_apart(tiny):
     entries = store.read_entries(tiny)
     entries["s2"] = replace(entries["s2"], row=1)
     store.ledger_path(tiny).write_bytes(dump(entries.values()))
+    (tiny / "ledger/snapshot.jsonl").unlink()
     cache = open_cache(tiny)
     assert np.abs(cache["s1"] - volume(1)).max() < 1e-5
     with pytest.raises(DamagedSample):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.schema import DTYPES, MAX_ROWS, STATES, Attributes, Entry, Source, scale_factor
+from cache.schema import DTYPES, MAX_CHUNK_BYTES, MAX_ROWS, STATES, Attributes, Entry, Source, scale_factor
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 json_values = st.recursive(
@@ -24,7 +24,7 @@ sources = st.builds(
 )  # fmt: skip
 entries = st.builds(
     Entry, id=text.filter(bool), state=st.sampled_from(STATES), row=numbers, label=st.integers(-1, 99), group=text,
-    reason=text, retry=st.booleans(), source=sources, recipe=text, nbytes=st.integers(0), digest=text,
+    reason=text, retry=st.booleans(), source=sources, recipe=text, nbytes=st.integers(0, MAX_CHUNK_BYTES), digest=text,
     details=st.dictionaries(text, json_values, max_size=3),
 )  # fmt: skip
 COMPLETE = Entry("s0", "complete", row=0, source=Source("/data", ("a.nii",), 1, 2, "d"), digest="e", nbytes=50)

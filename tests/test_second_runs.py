@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cache import CacheError, NotACache, open_cache
+from cache import NotACache, open_cache
 from cache.store import chunk_path
 from cache.verify import verify
 from pipeline import build, execute
@@ -160,12 +160,18 @@ def test_a_repair_that_fails_keeps_saying_so(scans):
 def test_lost_ledger_lines_are_repaired_by_the_index_even_without_its_labels(scans):
     shutil.rmtree(scans / "c" / "ledger")
     shutil.rmtree(scans / "c" / "label")
-    with pytest.raises(CacheError, match="have lost their ledger lines; run `repair` first"):
-        run(scans / "s", scans / "c", CtRecipe(**SMALL))
     healing = build.repair(build.prepare_repair(scans / "c"), nullcontext(execute.serial), lambda entry: None)
     assert not healing.failed
     assert open_cache(scans / "c").ids == ["a", "b"]
     assert verify(scans / "c").sound
+
+
+def test_preprocess_makes_again_what_lost_its_ledger_line(scans):
+    before = open_cache(scans / "c")["b"]
+    shutil.rmtree(scans / "c" / "ledger")
+    assert run(scans / "s", scans / "c", CtRecipe(**SMALL)).made == 2
+    assert verify(scans / "c").sound
+    assert np.array_equal(open_cache(scans / "c")["b"], before)
 
 
 def test_an_estimate_passes_over_what_cannot_be_made(tmp_path):

@@ -273,7 +273,7 @@ def test_a_sample_is_flushed_renamed_and_its_folders_flushed_before_its_line_is(
         events.clear()
         entry = write_sample(root, attributes, 0, volume(0))
         chunk = store.chunk_path(root, 0)
-        assert events[0][1].parent == root / "ledger/partial"
+        assert events[0][1].parent == root / "volume/partial"
         assert events[1:] == [("rename", chunk), *(("flush", folder) for folder in chunk.parents[:4])]
         assert chunk.parents[3] == root / "volume/c"
         events.clear()

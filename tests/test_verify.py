@@ -1,8 +1,10 @@
 """`verify` names what is not as it was written, or no longer what its source would give, and nothing else."""
 
+import json
 import os
 import shutil
 import tracemalloc
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import NotACache, open_cache, store
-from cache.ledger import dump
+from cache.fingerprint import digest_bytes
+from cache.ledger import dump, dump_snapshot
 from cache.schema import Entry, Source
 from cache.verify import source_change, verify
 
@@ -130,14 +133,14 @@ def test_a_source_no_system_could_hold_has_vanished(root):
 
 PUBLISHED = [
     "zarr.json", "volume/zarr.json", "label/zarr.json", "label/c/0", "sample_id/zarr.json", "sample_id/c/0",
-    "group/zarr.json", "group/c/0", "ledger/zarr.json", "ledger/digests.json",
+    "group/zarr.json", "group/c/0", "ledger/zarr.json", "ledger/snapshot.jsonl", "ledger/digests.json",
 ]  # fmt: skip
 
 
 def test_these_are_all_the_files_of_a_cache(tiny):
     files = {path.relative_to(tiny).as_posix() for path in tiny.rglob("*") if path.is_file()}
     chunks = {f"volume/c/{row}/0/0/0" for row in range(3)}
-    assert files == {*PUBLISHED, *chunks, "ledger/entries.jsonl", "ledger/lock"}
+    assert files == {*PUBLISHED, *chunks, "ledger/entries.jsonl", "ledger/lock", "ledger/readers"}
 
 
 @pytest.mark.parametrize("file", PUBLISHED)
@@ -171,7 +174,12 @@ def test_a_published_file_that_is_gone_is_named_and_written_again(tiny, file, da
 def test_published_values_that_the_ledger_contradicts_are_named(tiny):
     entries = store.read_entries(tiny)
     entries["s1"] = replace(entries["s1"], label=0)
-    store.ledger_path(tiny).write_bytes(dump(entries.values()))
+    log = dump(entries.values())
+    store.ledger_path(tiny).write_bytes(log)
+    snapshot = dump_snapshot(list(entries.values()), len(log), zlib.crc32(log))
+    (tiny / "ledger/snapshot.jsonl").write_bytes(snapshot)
+    digests = json.loads((tiny / store.DIGESTS).read_bytes()) | {store.SNAPSHOT: digest_bytes(snapshot)}
+    (tiny / store.DIGESTS).write_text(json.dumps(digests))
     assert list(verify(tiny).damaged) == ["sample_id", "label", "group"]
 
 

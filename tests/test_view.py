@@ -10,7 +10,7 @@ from cache import CacheError, DamagedSample, open_cache, store
 
 HOSTILE = [
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a\nb\r\n", "\x1b[31mred", "$\\frac", "$x^$",
-    "{0} %s", "\u202egnp.exe", "Ж 患者 😀", "\0", "x" * 5000, "&lt;", "' onload='x", "é",
+    "{0} %s", "\u202egnp.exe", "Ж 患者 😀", "\0", "x" * 4096, "&lt;", "' onload='x", "é",
 ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BUILT := .venv/built
 
-.PHONY: demo test slow fresh lint lock wheel clean
+.PHONY: demo test slow campaign fresh lint lock wheel clean
 
 demo: $(BUILT)
 	$(BIN)/python cli.py demo demo
@@ -13,6 +13,10 @@ test: lint
 
 slow: $(BUILT)
 	$(BIN)/python -m pytest -m slow
+
+# Every fault method, whole: about an hour. Writes the table in docs/reliability.md.
+campaign: $(BUILT)
+	$(BIN)/python -m tests.faults --write
 
 # Both commands above on a Debian 12 that has nothing else: needs root and debootstrap; 2.5 GB in /var/tmp.
 fresh:

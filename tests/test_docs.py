@@ -13,6 +13,7 @@ import cli
 ROOT = Path(__file__).resolve().parent.parent
 OTHERS_OPTIONS = {"--nthreads", "--nworkers", "--port", "--scheduler-file", "--memory-limit"}  # Dask's
 OTHERS_OPTIONS |= {"--ntasks", "--cpus-per-task", "--mem-per-cpu", "--time", "--gres", "--mem", "--requeue"}  # SLURM's
+OTHERS_OPTIONS |= {"--only", "--trials", "--write"}  # the fault campaign's
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 
 

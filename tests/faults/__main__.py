@@ -1,0 +1,135 @@
+"""Run the fault campaign, or parts of it: print the table, each failure with the command that repeats it.
+
+python -m tests.faults                        every method, whole
+python -m tests.faults syscalls --short       one method, as in `make test`
+python -m tests.faults --write                ... and put the rows into docs/reliability.md
+"""
+
+import argparse
+import importlib
+import pkgutil
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests import faults
+from tests.faults.method import Method, Outcome
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- table of the campaign: written by `python -m tests.faults --write` -->", "<!-- end of the table -->"
+COLUMNS = ("method", "tried", "survived", "failed", "skipped", "seconds", "seed", "commit of")
+WIDTHS = (10, 8, 8, 8, 8, 8, 6)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    method: Method
+    outcome: Outcome
+    seconds: float
+    seed: int
+
+    def cells(self) -> tuple[str, ...]:
+        counts = (self.outcome.tried, self.outcome.survived, self.outcome.failed)
+        skipped = self.outcome.skipped or "–"
+        return (self.method.name, *(f"{n:,}" for n in counts), skipped, f"{self.seconds:.0f}", str(self.seed))
+
+
+def methods() -> dict[str, Method]:
+    """Every method of the package by name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(faults.__path__) if not module.name.startswith("_"))
+    modules = [importlib.import_module(f"{faults.__name__}.{name}") for name in names]
+    return {module.METHOD.name: module.METHOD for module in modules if hasattr(module, "METHOD")}
+
+
+def run(method: Method, trials: int, seed: int, only: str = "") -> Row:
+    """Run one method; where it breaks down, that is its failure, and the campaign goes on."""
+    start = time.monotonic()
+    try:
+        outcome = method.run(trials, seed, only)
+    except Exception:  # noqa: BLE001 - a method's own fault must not cost the others their hour
+        command = f"python -m tests.faults {method.name} --seed {seed} --trials {trials}"
+        outcome = Outcome(1, 0, ((command, f"the method itself failed:\n{traceback.format_exc()}"),))
+    return Row(method, outcome, time.monotonic() - start, seed)
+
+
+def main() -> int:
+    chosen = _arguments()
+    found = methods()
+    if unknown := [name for name in chosen.names if name not in found]:
+        print(f"there is no method {unknown[0]}; expected some of {', '.join(found)}", file=sys.stderr)
+        return 2
+    print(_line(COLUMNS[:7]), flush=True)
+    rows = []
+    for name in chosen.names or found:
+        method = found[name]
+        trials = chosen.trials or (method.short if chosen.short else method.full)
+        rows.append(run(method, trials, chosen.seed, chosen.only))
+        print(_line(rows[-1].cells()), flush=True)
+        if chosen.write:
+            write(rows[-1:], _commit())
+    failures = [failure for row in rows for failure in row.outcome.failures]
+    for command, why in failures:
+        print(f"\n{command}\n  {why}")
+    return int(any(row.outcome.failed for row in rows))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="methods; default: all")
+    parser.add_argument("--short", action="store_true", help="as many trials as in `make test`")
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
+    parser.add_argument("--trials", type=int, default=0, help="so many trials instead")
+    parser.add_argument("--only", metavar="TRIAL", default="", help="just this trial of the one method named")
+    parser.add_argument("--write", action="store_true", help="put the rows into docs/reliability.md")
+    chosen = parser.parse_args()
+    if chosen.only and len(chosen.names) != 1:
+        parser.error("--only is a trial of one method; name that method")
+    if chosen.only and chosen.write:
+        parser.error("--write is for a whole campaign, not for --only")
+    return chosen
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    first, *others = (cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
+    return "  ".join([first.strip().ljust(WIDTHS[0]), *others])
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def write(rows: list[Row], commit: str, page: Path = PAGE) -> None:
+    """Put `rows` into the table of `page`, and below it what each method shows.
+
+    Rows of methods that did not run now stay as they are.
+    """
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    table, after = rest.split(END)
+    lines = {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")}
+    for row in rows:
+        name, *cells = row.cells()
+        lines[name] = _markdown((f"`{name}`: {row.method.title}", *cells, commit))
+    found = methods()
+    ordered = [lines[name] for name in found if name in lines]
+    head = [_markdown(COLUMNS), "| --- | ---: | ---: | ---: | --- | ---: | ---: | --- |"]
+    shown = [f"- **{name}**: {method.shows}" for name, method in found.items()]
+    page.write_text("\n".join([before + BEGIN, *head, *ordered, "", *shown, END + after]), encoding="utf-8")
+
+
+def _markdown(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _commit() -> str:
+    """The date and the short hash of the commit that is checked out."""
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%cs %h"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

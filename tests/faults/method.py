@@ -1,0 +1,43 @@
+"""What a fault method is, and what it reports."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a method's trials.
+
+    `failures` are pairs: the command that repeats the trial, and why it failed. `skipped` says why the method could not
+    run here and what to install; then nothing was tried.
+    """
+
+    tried: int
+    survived: int
+    failures: tuple[tuple[str, str], ...] = ()
+    skipped: str = ""
+
+    @property
+    def failed(self) -> int:
+        return self.tried - self.survived
+
+
+@dataclass(frozen=True)
+class Method:
+    """One kind of fault.
+
+    `run(trials, seed, only)` makes `trials` trials, or where `only` names one, just that. Every random choice of a
+    trial comes from `random.Random(f"{seed} {trial}")`, so that its name and the seed repeat it.
+    """
+
+    name: str  # as typed
+    title: str  # as in the table
+    short: int  # trials in `make test`
+    full: int  # trials in `make campaign`
+    shows: str  # what must hold
+    run: Callable[[int, int, str], Outcome]
+
+
+def repeat(method: str, seed: int, trial: str) -> str:
+    """The command that repeats one trial."""
+    return f"python -m tests.faults {method} --seed {seed} --only '{trial}'"

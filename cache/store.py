@@ -363,6 +363,7 @@ class CacheWriter:
         compact = known.ledger.lines <= 2 * len(known.entries) + 1000
         if known.is_whole and compact and _may_be_appended(ledger_path(root)):
             self._log = ledger.LedgerWriter(ledger_path(root), known.ledger.end, known.ledger.crc)
+            self._added = self._log.end
         else:
             self._rewrite()
 
@@ -382,6 +383,7 @@ class CacheWriter:
             self._log.append(new)
         for entry in new:
             self._ledger.add(entry)
+        self._added = self._log.end
         if time.monotonic() > self._next_publication:
             self.publish()
 
@@ -389,6 +391,7 @@ class CacheWriter:
         """Drop inputs that are no inputs any more, from the ledger and its snapshot."""
         gone = self.entries.keys() & set(ids)
         if gone:
+            self._close_log()
             self._ledger.entries = {key: entry for key, entry in self.entries.items() if key not in gone}
             self._ledger.superseded = [entry for entry in self._ledger.superseded if entry.id not in gone]
             with _cannot_write(self.root):
@@ -440,9 +443,25 @@ class CacheWriter:
                     _remove_chunk(self.root, row, self.attributes.layout)
             self._ledger.superseded = []
 
+    def finish(self) -> None:
+        """Publish for the last time, and say that nothing lags behind any more."""
+        with _cannot_write(self.root):
+            size = ledger_path(self.root).stat().st_size
+        if self._log and size != self._added:  # a signal came within `commit`
+            self._ledger = ledger.read(self.root / "ledger")
+            self._log.end, self._log.crc = self._ledger.end, self._ledger.crc
+        self.publish()
+        with _cannot_write(self.root):
+            (self.root / "ledger" / "unpublished").unlink()
+
     def close(self) -> None:
         if self._log:
             self._log.close()
+
+    def _close_log(self) -> None:
+        """From now on the snapshot stands for all of the log, until that is replaced."""
+        self.close()
+        self._log = None
 
     def _lines(self) -> list[Entry]:
         """The entries that a new log or snapshot holds: superseded ones first, as long as their chunks are there."""
@@ -455,8 +474,7 @@ class CacheWriter:
 
     def _rewrite(self) -> None:
         """Replace the log by one of just the present entries; the snapshot stands for it meanwhile."""
-        self.close()
-        self._log = None
+        self._close_log()
         lines = self._lines()
         data = ledger.dump(lines)
         crc = zlib.crc32(data)
@@ -464,6 +482,7 @@ class CacheWriter:
         self._write(f"ledger/{ledger.LOG}", data)
         self._write(SNAPSHOT, ledger.dump_snapshot(lines, len(data), crc))
         self._log = ledger.LedgerWriter(ledger_path(self.root), len(data), crc)
+        self._added = self._log.end
 
 
 def _may_be_appended(path: Path) -> bool:
@@ -529,10 +548,10 @@ def writing(
                 yield writer
             except BaseException:
                 with suppress(CacheError):  # a full disk must not hide why the run ended; `unpublished` stays
-                    _finish(writer)
+                    writer.finish()
                 raise
             writer.sweep()
-            _finish(writer)
+            writer.finish()
 
 
 def _check_links(root: Path, layout: Layout, linked: str) -> None:
@@ -549,12 +568,6 @@ def _clear(scratch: Path) -> None:
     for path in scratch.iterdir():
         if len(path.name) == SCRATCH_NAME and path.is_file() and not path.is_symlink():
             path.unlink()
-
-
-def _finish(writer: CacheWriter) -> None:
-    writer.publish()
-    with _cannot_write(writer.root):
-        (writer.root / "ledger" / "unpublished").unlink()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from conftest import make_cache, tiny_attributes, volume
+from conftest import make_cache, tiny_attributes, volume, write_sample
 from test_first_moments import Calls, Killed, documents_built_once, watched
 from test_second_runs import CLIPS, clip, run
 
@@ -125,6 +125,31 @@ def test_what_was_committed_after_the_copy_was_made_is_in_the_log_alone(tmp_path
     log.write_bytes(b"\0" * 100 + log.read_bytes()[100:])
     assert list(store.read_entries(root)) == ["s0", "s1", "s2", "s3"]
     assert ledger.read(root / "ledger").fault == "it is not what was written"
+
+
+@pytest.mark.parametrize("place", ["add", "append"])
+def test_a_signal_within_a_commit_leaves_the_published_arrays_as_the_log_has_it(tmp_path, monkeypatch, place):
+    root, attributes = make_cache(tmp_path / "c"), tiny_attributes()
+
+    def interrupted(real):
+        def call(*arguments):
+            real(*arguments)
+            raise KeyboardInterrupt
+
+        return call
+
+    def interrupted_run():
+        with store.writing(root, attributes, store.read_entries(root)) as writer, monkeypatch.context() as patch:
+            entries = [write_sample(root, attributes, row, volume(row)) for row in (3, 4)]
+            owner = ledger.Ledger if place == "add" else ledger.LedgerWriter
+            patch.setattr(owner, place, interrupted(getattr(owner, place)))
+            writer.commit(entries)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_run()
+    assert open_cache(root).ids == ["s0", "s1", "s2", "s3", "s4"]
+    assert not store.unpublished(root)
+    assert verify(root).sound
 
 
 # -- a source that has changed -----------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from pipeline.plan import Plan, Task, make_plan
 from pipeline.recipes import Recipe, recipe_from_json
 from pipeline.sources import FINDERS, TUBERCULOSIS_TYPES, Inputs, Record, keep_ids, observe
 
+MOST_FILES = 100_000  # among which `repair` looks for the source of a sample: an untrusted cache may name any folder
 Watcher = Callable[[Entry], None]
 Executors = AbstractContextManager[execute.Executor]
 
@@ -537,8 +538,12 @@ def _repair_tasks(
 
 def _rediscover(attributes: Attributes, ids: set[str]) -> Iterator[Record]:
     """The records of `ids` in the folders the cache was made from."""
-    for source in attributes.sources if ids else ():
+    missing, roots = set(ids), dict.fromkeys(map(Path, attributes.sources))
+    for root in roots:
+        if not missing or roots.keys() & {*root.parents}:
+            continue
         with suppress(PipelineError):
-            for record in FINDERS[attributes.kind](Path(source)).records:
-                if record.id in ids:
+            for record in FINDERS[attributes.kind](root, most=MOST_FILES).records:
+                if record.id in missing:
+                    missing.discard(record.id)
                     yield record

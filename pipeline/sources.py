@@ -63,15 +63,19 @@ class Inputs:
 
 
 def find_scans(
-    root: Path, skip: Path | None = None, class_names: Sequence[str] | None = None, known: Sequence[str] = ()
+    root: Path,
+    skip: Path | None = None,
+    class_names: Sequence[str] | None = None,
+    known: Sequence[str] = (),
+    most: int | None = None,
 ) -> Inputs:
     """Every `.nii`, `.nii.gz` and `.hdr`/`.img` pair below `root`, any depth and case, in the order of their ids.
 
     Either half of a pair may be compressed (`.hdr.gz`, `.img.gz`); a lone half is a record too, to be quarantined with
     its reason. `skip` (the cache) is not entered. Classes are none of its business: a labels CSV says them. Raises
-    PipelineError where `root` is not a folder.
+    PipelineError where `root` is not a folder, or has more than `most` files and folders.
     """
-    found = walk(root, lookalikes("ct", ENDINGS), skip)
+    found = walk(root, lookalikes("ct", ENDINGS), skip, most)
     files: dict[str, list[str]] = defaultdict(list)
     for file in found.files:
         files[split_ending(file, SCAN_ENDINGS)[0]].append(file)
@@ -96,7 +100,11 @@ def _is_half(file: str, half: str) -> bool:
 
 
 def find_clips(
-    root: Path, skip: Path | None = None, class_names: Sequence[str] | None = None, known: Sequence[str] = ()
+    root: Path,
+    skip: Path | None = None,
+    class_names: Sequence[str] | None = None,
+    known: Sequence[str] = (),
+    most: int | None = None,
 ) -> Inputs:
     """Every clip of a `Class/v_Class_gNN_cMM.avi` tree at any depth below `root`, in the order of their ids.
 
@@ -104,7 +112,7 @@ def find_clips(
     clip itself with a note. `class_names` says which classes and in which order, by default all, sorted; clips of
     other classes are excluded. Raises PipelineError like `find_scans`, and where a class is neither there nor `known`.
     """
-    found = walk(root, lookalikes("video", ENDINGS), skip)
+    found = walk(root, lookalikes("video", ENDINGS), skip, most)
     paths = [PurePosixPath(file) for file in found.files]
     there = {composed(path.parent.name) for path in paths} - {""}
     names = tuple(map(composed, class_names or sorted(there)))

@@ -27,20 +27,21 @@ class Found:
     others: Counter[str] = field(default_factory=Counter)
 
 
-def walk(root: Path, looks: Lookalikes, skip: Path | None = None) -> Found:
+def walk(root: Path, looks: Lookalikes, skip: Path | None = None, most: int | None = None) -> Found:
     """Look through `root`, except below `skip`, for names that end as `looks` says, in any case.
 
     Links to files are followed. Excluded by name, and not entered, are links to folders, so that a loop of links ends,
     and hidden and system folders; hidden and system files are excluded too, and so is what only looks like an input:
     DICOM files or images together, as their folder. A folder named like an input is a folder where anything is listed
     below it, and else listed like an input: opening it tells.
-    Raises PipelineError where a folder cannot be listed, and where `root` is not a folder or lies in `skip`.
+    Raises PipelineError where a folder cannot be listed, where `root` is not a folder or lies in `skip`, and where
+    there are more than `most` files and folders.
     """
     if not root.is_dir():
         raise PipelineError(f"SOURCE {root} is not a folder; give the folder that holds the files")
     if skip and root.is_relative_to(skip):
         raise PipelineError(f"SOURCE {root} lies in CACHE {skip}; give a CACHE outside SOURCE")
-    found = Found()
+    found, seen = Found(), 0
     folders = [""]  # still to be listed; `os.walk` recurses before Python 3.12, and fails a thousand folders deep
     while folders:
         below = folders.pop()
@@ -48,6 +49,11 @@ def walk(root: Path, looks: Lookalikes, skip: Path | None = None) -> Found:
         if items is None:
             found.excluded[below.rstrip("/")] = TOO_DEEP
             continue
+        seen += len(items)
+        if most is not None and seen > most:
+            raise PipelineError(
+                f"{root} has more than {most:,} files and folders; give the folder that holds the files"
+            )
         excluded = {item.name: reason for item in items if (reason := _left_out(item))}
         found.excluded |= {below + name: reason for name, reason in excluded.items()}
         rest = [item for item in items if item.name not in excluded]

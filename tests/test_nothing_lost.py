@@ -103,6 +103,15 @@ def test_a_lost_sample_that_cannot_be_made_again_stays_named_with_its_label_and_
     assert verify(clips / "c").sound
 
 
+def test_a_source_is_not_looked_for_among_any_number_of_files(clips, monkeypatch):
+    for file in LEDGER:
+        (clips / "c" / file).unlink()
+    monkeypatch.setattr(build, "MOST_FILES", 3)  # the class folder and three clips are four
+    assert repair(clips / "c").failed.keys() == {name_of(number) for number in (1, 2, 3)}
+    monkeypatch.setattr(build, "MOST_FILES", 4)
+    assert not repair(clips / "c").failed
+
+
 @pytest.mark.parametrize("size", [0, 1, 100, 700])
 def test_a_log_cut_anywhere_is_made_whole_from_its_copy(clips, size):
     before = store.read_entries(clips / "c")

@@ -15,7 +15,7 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-ATTEMPTS, ATTEMPT_SECONDS = 20, 0.05  # to share the lock while a writer removes chunks, which takes a moment
+ATTEMPTS, ATTEMPT_SECONDS = 100, 0.05  # to share the lock while a writer removes chunks, which takes a moment
 
 
 class Lease:

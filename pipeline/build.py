@@ -62,6 +62,7 @@ class Summary:
     labels: dict[str | None, int]
     findings: Findings = field(default_factory=Findings)
     made: int = 0
+    kept: int = 0
     vanished: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     wrong_labels: list[str] = field(default_factory=list)
@@ -154,13 +155,13 @@ def run(job: Job, executor: Executors, watch: Watcher, stop_on_error: bool = Fal
     A kill at any moment loses only what was not committed. Raises PipelineError at the first bad input where
     `stop_on_error`, and CacheError where the cache cannot be written.
     """
-    made, unreadable = 0, dict[str, str]()
+    made, kept = 0, dict[str, str]()
     with store.writing(job.root, job.attributes, job.entries, linked) as writer:
         writer.forget(job.plan.forget)
         writer.commit(job.plan.commits)
-        for entry in _make_all(writer, job.recipe, job.plan.tasks, executor, unreadable=unreadable):
+        for entry in _make_all(writer, job.recipe, job.plan.tasks, executor, kept=kept):
             watch(entry)
-            made += entry.state == "complete"
+            made += entry.state == "complete" and entry.id not in kept
             if stop_on_error and entry.state == "quarantined":
                 raise PipelineError(f"{entry.file}: {entry.reason}")
         summary = summarise(job.attributes, writer.entries)
@@ -168,7 +169,8 @@ def run(job: Job, executor: Executors, watch: Watcher, stop_on_error: bool = Fal
         summary,
         made=made,
         vanished=job.plan.vanished,
-        unreadable=unreadable,
+        kept=job.plan.kept + len(kept),
+        unreadable={name: why for name, why in kept.items() if why},
         wrong_labels=list(map(str, job.labels.wrong)),
         unlabelled=job.labels.unlabelled,
     )
@@ -293,12 +295,12 @@ def _make_all(
     tasks: Sequence[Task],
     executor: Executors,
     keep: bool = False,
-    unreadable: dict[str, str] | None = None,
+    kept: dict[str, str] | None = None,
 ) -> Iterator[Entry]:
     """Run `tasks` and commit what comes of them, yielding each entry once it is durable.
 
-    With `keep` only samples are committed: what could not be made stays in the ledger as it was. Samples that stay
-    because the system cannot read their source are added to `unreadable`, by id, with the reason.
+    With `keep` only samples are committed: what could not be made stays in the ledger as it was. Samples that are good
+    as they are are added to `kept`: id → why the system could not read their source, "" where it could.
     """
     if not tasks:
         return
@@ -310,10 +312,10 @@ def _make_all(
             checked = {task.record.id: end if isinstance(end, Checked) else Checked(None) for task, end in batch}
             entries = [found.entry for found in checked.values() if found.entry]
             writer.commit(entries)
+            if kept is not None:
+                kept |= {name: found.unreadable for name, found in checked.items() if found.entry}
             yield from entries
             changed |= {name for name, found in checked.items() if not found.entry}
-            if unreadable is not None:
-                unreadable |= {name: found.unreadable for name, found in checked.items() if found.unreadable}
         rows = free_rows(writer.entries.values(), {*writer.kept, *(task.row for task in tasks)})
         rest = [task for task in tasks if not task.known or task.record.id in changed]
         placed = [task if task.row >= 0 else replace(task, row=next(rows), known=None) for task in rest]

@@ -77,7 +77,7 @@ def run_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
 
 
 def run_lines(job: Job, summary: Summary) -> Iterator[str]:
-    yield f"{summary.made} made, {job.plan.kept} already there, in {job.root}"
+    yield f"{summary.made} made, {summary.kept} already there, in {job.root}"
     if relabelled := _samples(job.plan.commits):
         yield f"{_labels(relabelled)} updated"
     yield from _some("kept though their source is gone", summary.vanished)

@@ -331,9 +331,9 @@ def test_a_scan_that_only_looks_changed_is_not_made_again(scans, cache):
     before = arrays(cache)
     for path in scans.rglob("*.nii*"):
         os.utime(path, (1, 1))
-    assert ct(scans, cache).exit_code == 0
-    assert arrays(cache) == before
-    assert "0 made, 3 already there" in ct(scans, cache).stdout
+    for _ in range(2):
+        assert "0 made, 3 already there" in ct(scans, cache).stdout
+        assert arrays(cache) == before
 
 
 def test_a_sample_whose_source_is_gone_is_kept_and_reported(scans, cache):

@@ -403,7 +403,7 @@ def _run(job: "Job", executor: Any, stop_on_error: bool, as_json: bool, quiet: b
         _say_json(report.run_json(summary, job.attributes) | label_report.labels_json(job))
     elif not quiet:
         _say(report.run_lines(job, summary))
-    if summary.quarantined or summary.wrong_labels:
+    if summary.quarantined or summary.unreadable or summary.wrong_labels:
         click.get_current_context().exit(QUARANTINED)
 
 

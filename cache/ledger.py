@@ -15,8 +15,8 @@ itself is replaced, the snapshot says that it stands for all of the log: a kill 
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,7 @@ def _read_lines(path: Path, mark: int = 0, start: int = 0) -> tuple[Ledger, int 
     return ledger, at_mark
 
 
-def _pieces(path: Path, start: int = 0) -> Iterator[tuple[bytes, bool, int]]:
+def _pieces(path: Path, start: int = 0) -> Generator[tuple[bytes, bool, int], None, None]:
     """(bytes, whether a line begins with them, where they end): lines, or pieces of lines that are too long."""
     try:
         with open_regular(path) as file:
@@ -168,10 +168,11 @@ def _pieces(path: Path, start: int = 0) -> Iterator[tuple[bytes, bool, int]]:
 
 def _covered(path: Path) -> Covered | None:
     """What the snapshot in `path` stands for; None where there is none that can be believed."""
-    for piece, _, _ in _pieces(path):
-        with suppress(ValueError, TypeError, RecursionError):
-            return Covered(**_decode(piece))
-        break
+    with closing(_pieces(path)) as pieces:  # now, so that an error of closing the file is ours
+        for piece, _, _ in pieces:
+            with suppress(ValueError, TypeError, RecursionError):
+                return Covered(**_decode(piece))
+            break
     return None
 
 

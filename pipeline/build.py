@@ -14,7 +14,7 @@ from cache.fingerprint import digest_files, digest_recipe
 from cache.oserrors import reason
 from cache.paths import absolute, cache_root
 from cache.resume import carry_labels, existing, free_rows
-from cache.schema import Attributes, Entry, composed
+from cache.schema import Attributes, Entry, Source, composed
 from cache.verify import LINE, Report, check, verify
 from pipeline import execute
 from pipeline.classes import Relabelling, relabelling
@@ -24,7 +24,7 @@ from pipeline.findings import Findings, collect_findings
 from pipeline.labels import LabelReport, apply_labels, refuse_wiping
 from pipeline.plan import Plan, Task, make_plan
 from pipeline.recipes import Recipe, recipe_from_json
-from pipeline.sources import FINDERS, TUBERCULOSIS_TYPES, Inputs, Record, keep_ids, observe
+from pipeline.sources import FINDERS, TUBERCULOSIS_TYPES, Inputs, Record, keep_ids, observe, observe_readable
 
 MOST_FILES = 100_000  # among which `repair` looks for the source of a sample: an untrusted cache may name any folder
 Watcher = Callable[[Entry], None]
@@ -211,14 +211,14 @@ def make_sample(root: Path, recipe: Recipe, task: Task, linked: str = "") -> Ent
     Whatever is wrong with the input becomes a quarantine. Raises CacheError where the cache cannot be written.
     """
     execute.pin_threads()
-    record = replace(task.record, source=observe(task.record.source))
+    record = task.record
     end = partial(
         Entry, record.id, row=task.row, label=record.label, group=record.group, recipe=digest_recipe(recipe.to_json())
     )
     refuse = partial(end, "quarantined", source=record.source, details={"software": cache.__version__})
     try:
-        _check_files(record)
-        made = recipe.make(record.source.paths)
+        source = _check_files(record)
+        made = recipe.make(source.paths)
     except Excluded as error:
         return end("excluded", source=record.source, reason=str(error), details={"software": cache.__version__})
     except Exception as error:
@@ -226,7 +226,7 @@ def make_sample(root: Path, recipe: Recipe, task: Task, linked: str = "") -> Ent
             raise
         why, retry = _reason(error)
         return refuse(reason=why, retry=retry)
-    source = replace(record.source, digest=made.digest)
+    source = replace(source, digest=made.digest)
     if record.note:
         made.details["notes"].append(record.note)
     nbytes, digest = store.write_chunk(root, task.row, made.values, recipe.dtype, linked)
@@ -247,19 +247,19 @@ def check_source(task: Task) -> Checked:
 
     Raises PipelineError where the sample of another file would be replaced.
     """
-    known, record = task.known, replace(task.record, source=observe(task.record.source))
+    known, record = task.known, task.record
     assert known is not None
     kept = replace(known, label=record.label, group=record.group)
     try:
-        _check_files(record)
-        digest = digest_files(record.source.paths)
+        source = _check_files(record)
+        digest = digest_files(source.paths)
     except OSError as error:
         return Checked(kept, reason(error))
     except Refused:
         return Checked(None)
     if digest == known.source.digest:
-        return Checked(replace(kept, source=replace(record.source, digest=digest)))
-    if known.source.root != record.source.root:
+        return Checked(replace(kept, source=replace(source, digest=digest)))
+    if known.source.root != source.root:
         raise _other_source(record, known)
     return Checked(None)
 
@@ -275,7 +275,8 @@ def _reason(error: Exception) -> tuple[str, bool]:
     return f"reading it failed ({type(error).__name__}: {error}); expected a sound file; check it", False
 
 
-def _check_files(record: Record) -> None:
+def _check_files(record: Record) -> Source:
+    """The source of `record` as it is now. Raises Refused for what is no sample, OSError where it cannot be reached."""
     if record.refusal:
         raise Refused(*record.refusal)
     try:
@@ -287,6 +288,7 @@ def _check_files(record: Record) -> None:
         if not path.is_file():  # opening a pipe or a device could wait for ever
             kind = "a folder" if path.is_dir() else "not a regular file"
             raise Refused(f"{path.name!r} is {kind}", "a file", "rename it, or take it out of SOURCE")
+    return observe_readable(record.source)
 
 
 def _make_all(
@@ -299,8 +301,9 @@ def _make_all(
 ) -> Iterator[Entry]:
     """Run `tasks` and commit what comes of them, yielding each entry once it is durable.
 
-    With `keep` only samples are committed: what could not be made stays in the ledger as it was. Samples that are good
-    as they are are added to `kept`: id → why the system could not read their source, "" where it could.
+    With `keep` only samples are committed: what could not be made stays in the ledger as it was. Samples that stay as
+    they are, too, be it that their source has changed and cannot be read now, are added to `kept`: id → why the system
+    could not read the source, "" where it could.
     """
     if not tasks:
         return
@@ -319,10 +322,19 @@ def _make_all(
         rows = free_rows(writer.entries.values(), {*writer.kept, *(task.row for task in tasks)})
         rest = [task for task in tasks if not task.known or task.record.id in changed]
         placed = [task if task.row >= 0 else replace(task, row=next(rows), known=None) for task in rest]
+        good = {task.record.id: writer.entries[task.record.id] for task in rest if task.row < 0 and not keep}
         for batch in run_all(make, placed) if placed else ():
-            entries = [_lost(task, recipe, end) if isinstance(end, execute.Lost) else end for task, end in batch]
+            ends = [_lost(task, recipe, end) if isinstance(end, execute.Lost) else end for task, end in batch]
+            entries = [_unless_good(end, good) for end in ends]
             writer.commit(entry for entry in entries if entry.state == "complete" or not keep)
+            if kept is not None:
+                kept |= {end.id: end.reason for end in ends if end.retry and end.id in good}
             yield from entries
+
+
+def _unless_good(end: Entry, good: Mapping[str, Entry]) -> Entry:
+    """`end`, but the sample there is in `good` where its changed source may be read another time."""
+    return replace(good[end.id], label=end.label, group=end.group) if end.retry and end.id in good else end
 
 
 def _lost(task: Task, recipe: Recipe, lost: execute.Lost) -> Entry:

@@ -10,7 +10,7 @@ a playlist in a file named `.avi` to other files and hosts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,7 @@ def video_clip(
     container = _container(path)
     digest = digest_files((path,))
     try:
-        read = _head if sampling == "head" else _whole
-        count, record = read(path, container, frames, sampling)
+        count, record = _read_twice(_head if sampling == "head" else _whole, path, container, frames, sampling)
     except cv2.error as error:
         raise Refused(f"a frame that OpenCV fails on ({_line(error)})", SOUND, FETCH_AGAIN) from error
     if count < depth:
@@ -62,6 +61,15 @@ def video_clip(
         record["notes"].append(f"short: {'looped' if short == 'loop' else 'stretched'} from {count} frames to {depth}")
     whole = sampling != "head" or count < depth
     return frames, digest, {**record, "frames": count, "whole": whole, "sampling": sampling}
+
+
+def _read_twice(read: Callable[..., Any], path: Path, *given: Any) -> tuple[int, dict[str, Any]]:
+    """What `read` gives, at the second attempt where the first finds damage: FFmpeg takes a read that failed, and would
+    not fail again, for one."""
+    try:
+        return read(path, *given)
+    except Refused:
+        return read(path, *given)
 
 
 def spaced(count: int, depth: int) -> np.ndarray:

@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND_SECONDS = 120.0
 ORPHAN_SECONDS = 2.0  # for what a killed command started to notice it
 PR_SET_CHILD_SUBREAPER = 36
+S = TypeVar("S")
 T = TypeVar("T")
 
 # One thread computes, so that a fork has all of its parent, and the same command gives the same bits.
@@ -92,8 +93,8 @@ class Server:
         raise RuntimeError(f"the server ended with {self.process.wait()}: {self.errors.read()[-3000:]}")
 
 
-def in_parallel(parts: Sequence[str], work: Callable[[str], T]) -> list[T]:
-    """`work` on each part at once: the work is done by servers."""
+def in_parallel(parts: Sequence[S], work: Callable[[S], T]) -> list[T]:
+    """`work` on each part at once: it waits for servers."""
     with ThreadPoolExecutor(len(parts)) as pool:
         return list(pool.map(work, parts))
 

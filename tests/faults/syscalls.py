@@ -5,6 +5,7 @@ import os
 import random
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 from tests.faults import shim, world
 from tests.faults.method import Method, Outcome, repeat
 from tests.faults.server import Server, in_parallel
-from tests.faults.world import HEAVY, LIGHT, Template
+from tests.faults.world import HEAVY, LIGHT, Scenario, Template
 
-HEAVY_SHARE = 0.1  # of the trials: training takes seconds where the others take tenths of one
+HEAVY_SHARE = 0.08  # of the trials: training takes seconds where the others take tenths of one
+SHORT_HEAVY = ("features", "pretrain")  # all that there is time for in the short form
 SERVERS = 2  # of each part, in the campaign
 
 templates: dict[str, Template] = {}
@@ -28,32 +30,33 @@ def run(trials: int, seed: int, only: str) -> Outcome:
         return Outcome(0, 0, skipped=why)
     with tempfile.TemporaryDirectory(prefix="syscalls-", dir=world.scratch()) as folder:
         library = shim.build(Path(folder))
-        if only:
-            heavy = only.split(":")[0] in {each.name for each in world.SCENARIOS if each.part == HEAVY}
-            parts = [HEAVY if heavy else LIGHT]
-        else:
-            parts = [LIGHT, HEAVY] * (SERVERS if trials > METHOD.short else 1)
-        work = partial(_part, Path(folder), library, trials, seed, only)
-        ended = [
-            end for part in in_parallel([f"{part} {n // 2}" for n, part in enumerate(parts)], work) for end in part
-        ]
+        servers = 1 if only or trials <= METHOD.short else SERVERS
+        parts = [_part_of(only)] if only else [LIGHT, HEAVY]
+        shares = [(part, number) for part in parts for number in range(servers)]
+
+        def work(share: tuple[str, int]) -> list[tuple[str, str]]:
+            part, number = share
+            names = [each.name for each in world.SCENARIOS if each.part == part and _wanted(each, trials, only)]
+            with closing(
+                Server(__name__, Path(folder) / f"{part}{number}", ",".join([part, *names]), library)
+            ) as server:
+                heavy = round(trials * HEAVY_SHARE)
+                chosen = choose(server.plan, heavy if part == HEAVY else trials - heavy, seed)
+                return list(server.run([only] if only else chosen[number::servers]))
+
+        ended = [end for part in in_parallel(shares, work) for end in part]
     failures = tuple((repeat(METHOD.name, seed, trial), why) for trial, why in ended if why)
     return Outcome(len(ended), len(ended) - len(failures), failures)
 
 
-def _part(folder: Path, library: Path, trials: int, seed: int, only: str, part: str) -> list[tuple[str, str]]:
-    """What became of the trials that one server makes."""
-    kind, number = part.split()
-    server = Server(__name__, folder / part.replace(" ", "-"), f"{kind} {only.split(':')[0]}", library)
-    try:
-        if only:
-            return list(server.run([only]))
-        servers = SERVERS if trials > METHOD.short else 1
-        heavy = round(trials * HEAVY_SHARE)
-        chosen = choose(server.plan, heavy if kind == HEAVY else trials - heavy, seed)
-        return list(server.run(chosen[int(number) :: servers]))
-    finally:
-        server.close()
+def _part_of(trial: str) -> str:
+    return next(each.part for each in world.SCENARIOS if each.name == trial.partition(":")[0])
+
+
+def _wanted(scenario: Scenario, trials: int, only: str) -> bool:
+    if only:
+        return scenario.name == only.partition(":")[0]
+    return scenario.part == LIGHT or trials > METHOD.short or scenario.name in SHORT_HEAVY
 
 
 def choose(plan: dict[str, dict[str, Any]], count: int, seed: int) -> list[str]:
@@ -84,20 +87,17 @@ def choose(plan: dict[str, dict[str, Any]], count: int, seed: int) -> list[str]:
 
 
 def prepare(folder: Path, part: str) -> dict[str, Any]:
-    """Run every scenario once without faults; name → the traits of its calls, and its weight."""
-    kind, only = part.split(" ")
+    """Run the scenarios named, once without faults; name → the traits of its calls, and its weight."""
+    kind, *names = part.split(",")
     world.load_everything(kind)
+    place = folder / "world"
     plan = {}
-    for scenario in world.scenarios(kind):
-        if only and only != scenario.name:
-            continue
+    for scenario in world.scenarios(names):
         log = os.memfd_create("calls")
-        place = folder / "world"
-        template = Template(scenario, place, lambda log=log, place=place: shim.arm(place, log=log))
+        templates[scenario.name] = Template(scenario, place, partial(shim.arm, place, log=log))
         with os.fdopen(log, "rb") as file:
             file.seek(0)
             calls = [int(line.split()[1]) for line in file]
-        templates[scenario.name] = template
         plan[scenario.name] = {"calls": calls, "weight": scenario.weight}
     return plan
 
@@ -119,8 +119,8 @@ METHOD = Method(
     title="every system call fails or kills",
     short=60,
     full=3000,
-    shows="one call on a file or folder of the caches, runs and sources fails (EIO, ENOSPC, EMFILE, EACCES, EINTR; that "
-    "call, or all from there on), transfers less than asked, or is the last before a SIGKILL. The command ends with one "
+    shows="one call on a file or folder of caches, runs and sources fails (EIO, ENOSPC, EMFILE, EACCES or EINTR, "
+    "once or from there on), transfers less than asked, or is the last before a SIGKILL. The command ends with one "
     "line, keeps what was committed, and run again gives the same bytes.",
     run=run,
 )

@@ -119,12 +119,13 @@ def cache_facts(root: Path) -> dict[str, Any]:
     attributes = store.read_attributes(root)
     report = verify(root)
     rows = {entry.row for entry in entries.values() if entry.state == "complete"}
+    chunks = [row for row in store._row_folders(root, attributes.layout) if row not in rows]
     return {
         "samples": samples(root),
         "ledger": {entry.id: entry.to_json() | {"row": entry.row >= 0} for entry in entries.values()},
         "attributes": repr(attributes),
         "faults": report.damaged | report.missing | report.unreadable | report.stale,
-        "rows without a sample": set(store._row_folders(root, attributes.layout)) - rows,
+        "chunks without a sample": [row for row in chunks if store.chunk_path(root, row, attributes.layout).exists()],
         "unpublished": store.unpublished(root),
         "unfinished files": [path.name for path in root.glob("*/partial/*")],
     }
@@ -472,9 +473,9 @@ SCENARIOS = (
 )
 
 
-def scenarios(part: str) -> list[Scenario]:
-    """Those of one part whose command there is."""
+def scenarios(names: list[str]) -> list[Scenario]:
+    """Those of `names` whose command there is."""
     import cli
 
     nowhere = Path()
-    return [each for each in SCENARIOS if each.part == part and each.words(nowhere)[0] in cli.main.commands]
+    return [each for each in SCENARIOS if each.name in names and each.words(nowhere)[0] in cli.main.commands]

@@ -208,11 +208,11 @@ class Template:
 
     def __init__(self, scenario: Scenario, world: Path, first: Callable[[], None] = lambda: None) -> None:
         self.scenario, self.world = scenario, world
-        self._kept = world.with_name(f"template-{scenario.name}")
+        self.kept = world.with_name(f"template-{scenario.name}")
         shutil.rmtree(world, ignore_errors=True)
         world.mkdir(parents=True)
         scenario.prepare(world)
-        shutil.copytree(world, self._kept, symlinks=True)
+        shutil.copytree(world, self.kept, symlinks=True)
         self.before = self.samples()
         self.ended = self.run(first)
         if self.ended.code not in (DONE, QUARANTINED):
@@ -222,7 +222,7 @@ class Template:
 
     def restore(self) -> None:
         shutil.rmtree(self.world)
-        shutil.copytree(self._kept, self.world, symlinks=True)
+        shutil.copytree(self.kept, self.world, symlinks=True)
 
     def run(self, first: Callable[[], None] = lambda: None) -> Ended:
         return command(self.scenario.words(self.world), first)

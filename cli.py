@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pipeline.execute import Executor
 
 DONE, FAILED, QUARANTINED, STOPPED, TERMINATED = 0, 1, 3, 130, 143
-CLIP_SECONDS = 300.0
+TASK_SECONDS = 300.0  # for one scan or clip
+MAX_MESSAGE = 2000  # characters of a line that says why a command failed
 LINE_SECONDS = 5.0  # between progress lines where there is no terminal
 # As in cache.schema, which is too heavy to import for --help.
 DTYPES = ("uint8", "uint16", "float16", "float32")
@@ -85,10 +86,11 @@ def _terminate(*_: object) -> None:
 def _one_line(error: Exception) -> str:
     from cache.errors import CacheError
     from cache.oserrors import remedy
+    from cache.text import cut
     from pipeline.errors import PipelineError
     from trainer.errors import TrainerError
 
-    text = printable(str(error))
+    text = printable(cut(error, MAX_MESSAGE))
     if isinstance(error, CacheError | PipelineError | TrainerError):
         return text
     if isinstance(error, OSError) and error.strerror:
@@ -191,6 +193,20 @@ SHEET = options(
     ),
     click.option("--patient-column", metavar="NAME", help="Its column of patients; default: Patient, Subject, Case, …"),
 )
+
+
+def time_limit(name: str, what: str) -> Callable[..., Any]:
+    """The option that says how long one input may take."""
+    return click.option(
+        name,
+        "timeout",
+        type=click.FloatRange(0, min_open=True),
+        default=TASK_SECONDS,
+        show_default=True,
+        help=f"Seconds after which {what} that does not end is quarantined.",
+    )
+
+
 RUN = options(
     click.option("--depth", type=int, default=70, show_default=True, help="Slices or frames of a sample."),
     click.option("--height", type=int, default=224, show_default=True, help="Rows of a sample."),
@@ -219,6 +235,7 @@ RUN = options(
     show_default=True,
     help="`original`: the arrays of the authors' code, with its faults, to compare published results.",
 )
+@time_limit("--scan-timeout", "a scan")
 @RUN
 def ct(
     source: Path,
@@ -229,6 +246,7 @@ def ct(
     label_column: str | None,
     patient_column: str | None,
     order: int | None,
+    timeout: float,
     dtype: str | None,
     workers: int | None,
     scheduler: str | None,
@@ -257,7 +275,7 @@ def ct(
         order = 1 if recipe["preset"] == "original" else 3
     wanted = _recipe(CtRecipe, order=order, dtype=dtype or CtRecipe.dtype, **recipe)
     job = build.prepare(source, cache, wanted, _names("--class-names", class_names), labels, columns)
-    _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet)
+    _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet, timeout)
 
 
 @preprocess.command()
@@ -278,19 +296,13 @@ def ct(
     show_default=True,
     help="What becomes of clips with fewer frames than --depth.",
 )
-@click.option(
-    "--clip-timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=CLIP_SECONDS,
-    show_default=True,
-    help="Seconds after which a clip that does not end is given up.",
-)
+@time_limit("--clip-timeout", "a clip")
 @RUN
 def video(
     source: Path,
     cache: Path,
     classes: str | None,
-    clip_timeout: float,
+    timeout: float,
     dtype: str | None,
     workers: int | None,
     scheduler: str | None,
@@ -315,7 +327,7 @@ def video(
     wanted = _recipe(VideoRecipe, dtype=dtype or VideoRecipe.dtype, **recipe)
     names = PAPER_CLASSES if classes == "paper" else _names("--classes", classes)
     job = build.prepare(source, cache, wanted, names)
-    _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet, clip_timeout)
+    _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet, timeout)
 
 
 def _recipe(kind: Callable[..., Any], **parameters: Any) -> Any:
@@ -336,12 +348,12 @@ def _preprocess(
     stop_on_error: bool,
     as_json: bool,
     quiet: bool,
-    timeout: float | None = None,
+    timeout: float,
 ) -> None:
     """Run a prepared job, or say what it would do."""
     _refuse_nothing(job)
     if dry_run:
-        _dry_run(job, workers, as_json, quiet)
+        _dry_run(job, workers, as_json, quiet, timeout)
     else:
         executor = _executor(workers, scheduler, len(job.plan.tasks), (job.source, job.root), timeout, quiet)
         _run(job, executor, stop_on_error, as_json, quiet)
@@ -377,13 +389,13 @@ def _names(option: str, text: str | None) -> tuple[str, ...] | None:
     return names
 
 
-def _dry_run(job: "Job", workers: int | None, as_json: bool, quiet: bool) -> None:
+def _dry_run(job: "Job", workers: int | None, as_json: bool, quiet: bool, timeout: float) -> None:
     """Say what a prepared job would do; wrong labels show in the exit code as after the run itself."""
     from pipeline import build, execute, report
 
     count = execute.usable_workers(workers, _nothing if quiet else _note)
     count = max(1, min(count, len(job.plan.tasks)))
-    sample = build.estimate(job)
+    sample = build.estimate(job, timeout)
     if as_json:
         _say_json(report.plan_json(job, count, sample))
     elif not quiet:
@@ -413,8 +425,8 @@ def _executor(
     scheduler: str | None,
     tasks: int,
     folders: tuple[Path, ...],
-    timeout: float | None = None,
-    quiet: bool = False,
+    timeout: float,
+    quiet: bool,
 ) -> Iterator["Executor"]:
     """The executor asked for, started when entered; no more local workers than there are tasks."""
     from pipeline import execute
@@ -547,8 +559,7 @@ def repair(cache: Path, workers: int | None, scheduler: str | None, as_json: boo
         found = check(cache, progress=progress.at)
     job = build.prepare_repair(cache, found)
     folders = (job.root, *(source for source in map(Path, job.attributes.sources) if source.is_dir()))
-    timeout = CLIP_SECONDS if job.attributes.kind == "video" else None
-    executor = _executor(workers, scheduler, len(job.tasks), folders, timeout, quiet)
+    executor = _executor(workers, scheduler, len(job.tasks), folders, TASK_SECONDS, quiet)
     with Progress(len(job.tasks), quiet) as progress:
         healing = build.repair(job, executor, progress.ended)
     if as_json:

@@ -34,7 +34,8 @@ from cache.fingerprint import digest_bytes, digest_recipe
 from cache.paths import absolute, cache_root
 from cache.reader import Cache, open_cache
 from cache.resume import carry_labels, existing, free_rows
-from cache.schema import FEATURES, MAX_ID_BYTES, SHOWN, UNLABELLED, Attributes, Entry, Source, composed
+from cache.schema import FEATURES, MAX_ID_BYTES, UNLABELLED, Attributes, Entry, Source, composed
+from cache.text import SHOWN
 
 VERSION = 1  # counts up when the same extractor over the same volumes would be stored otherwise
 HANDFUL = 16  # samples that are committed together,

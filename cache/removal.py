@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cache import store
 from cache.errors import UnknownSample
+from cache.text import cut
 
 
 def remove(root: Path, ids: Sequence[str], linked: str = "") -> None:
@@ -17,6 +18,6 @@ def remove(root: Path, ids: Sequence[str], linked: str = "") -> None:
     attributes, entries = store.read_attributes(root), store.read_entries(root)
     for name in ids:
         if name not in entries:
-            raise UnknownSample(f"no input {name:.200} in {root}; `info` lists what there is")
+            raise UnknownSample(f"no input {cut(name)} in {root}; `info` lists what there is")
     with store.writing(root, attributes, entries, linked) as writer:
         writer.remove(set(ids))

@@ -9,6 +9,7 @@ from typing import Any
 from cache import store
 from cache.errors import CacheError, NotACache, RecipeMismatch
 from cache.schema import Attributes, Entry
+from cache.text import cut, listed
 
 
 def existing(root: Path, recipe: Mapping[str, Any]) -> Attributes | None:
@@ -43,7 +44,7 @@ def _is_new(root: Path) -> bool:
 
 def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Where two recipes differ, as "order 3 → 1, source.window …"; empty where they do not."""
-    return ", ".join(f"{name} {before} → {after}" for name, before, after in _differences(old, new))
+    return listed(f"{cut(name)} {cut(before)} → {cut(after)}" for name, before, after in _differences(old, new))
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from cache.text import SHOWN
+
 FORMAT_VERSION = 1
 DTYPES = {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}  # how values may be stored: bytes of one
 STATES = ("complete", "quarantined", "excluded")
@@ -22,7 +24,6 @@ MAX_DEGREES = 360  # of a rotation, either way
 MAX_ID_BYTES = 4096  # of an id or group, in UTF-8: no path is longer
 MAX_CLASSES, MAX_CLASS_NAMES = 10_000, 1 << 18  # how many there may be, and characters of all their names together
 MAX_SOURCES = 10_000
-SHOWN = 200  # characters of a value in a message
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from cache.confined import UnexpectedFile, open_regular, read_regular
 from cache.errors import DamagedSample, MissingSample, UnreadableSample
 from cache.fingerprint import digest_files, digest_recipe, digest_stream
 from cache.oserrors import ABSENT, reason, remedy
-from cache.schema import SHOWN, VOLUME, Entry, Layout, Source
+from cache.schema import VOLUME, Entry, Layout, Source
+from cache.text import SHOWN
 
 THREADS = 4
 LINE = "ledger line "  # what the key of a damaged ledger line begins with

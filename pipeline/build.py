@@ -15,6 +15,7 @@ from cache.oserrors import reason
 from cache.paths import absolute, cache_root
 from cache.resume import carry_labels, existing, free_rows
 from cache.schema import Attributes, Entry, Source, composed
+from cache.text import cut, listed, shown
 from cache.verify import LINE, Report, check, verify
 from pipeline import execute
 from pipeline.classes import Relabelling, relabelling
@@ -163,7 +164,7 @@ def run(job: Job, executor: Executors, watch: Watcher, stop_on_error: bool = Fal
             watch(entry)
             made += entry.state == "complete" and entry.id not in kept
             if stop_on_error and entry.state == "quarantined":
-                raise PipelineError(f"{entry.file}: {entry.reason}")
+                raise PipelineError(f"{cut(entry.file)}: {entry.reason}")
         summary = summarise(job.attributes, writer.entries)
     return replace(
         summary,
@@ -272,7 +273,7 @@ def _reason(error: Exception) -> tuple[str, bool]:
         return f"it cannot be read ({reason(error)}); expected a readable file; check it and run again", True
     if isinstance(error, MemoryError):
         return "not enough memory; expected it to fit; use fewer --workers and run again", True
-    return f"reading it failed ({type(error).__name__}: {error}); expected a sound file; check it", False
+    return f"reading it failed ({type(error).__name__}: {cut(error)}); expected a sound file; check it", False
 
 
 def _check_files(record: Record) -> Source:
@@ -375,15 +376,15 @@ def _refuse_taken_ids(records: Sequence[Record], entries: Mapping[str, Entry]) -
             raise _other_source(record, entry)
         if all(path.exists() for path in entry.source.paths):
             raise PipelineError(
-                f"{record.source.paths[0]} and {entry.file} would both get the id {record.id!r}; "
+                f"{cut(record.source.paths[0])} and {cut(entry.file)} would both get the id {shown(record.id)}; "
                 "rename one, or use another CACHE"
             )
 
 
 def _other_source(record: Record, entry: Entry) -> PipelineError:
     return PipelineError(
-        f"{record.source.paths[0]} would replace the sample {record.id!r}, made of {entry.file}, which has "
-        "other bytes; put it back there, rename the new one, or use another CACHE"
+        f"{cut(record.source.paths[0])} would replace the sample {shown(record.id)}, made of {cut(entry.file)}, which "
+        "has other bytes; put it back there, rename the new one, or use another CACHE"
     )
 
 
@@ -393,7 +394,7 @@ def _refuse_excluding_samples(root: str, excluded: Mapping[str, str], entries: M
         file = next(iter(entry.source.files), "")
         if entry.state == "complete" and entry.source.root == root and file in excluded:
             raise PipelineError(
-                f"{file} is in the cache, but now it would be excluded ({excluded[file]}); "
+                f"{cut(file)} is in the cache, but now it would be excluded ({excluded[file]}); "
                 "give the same options as before, or another CACHE"
             )
 
@@ -408,7 +409,7 @@ def _carry_labels(
     wanted, moved = carry_labels(entries, told, old, names)
     if (missing := wanted[len(names) :]) and not may_add:
         raise PipelineError(
-            f"the cache has samples of class {', '.join(missing)}, which is not among {', '.join(names)}; "
+            f"the cache has samples of class {listed(missing)}, which is not among {listed(names)}; "
             "name these classes too, or give the labels again with --labels"
         )
     return wanted, moved
@@ -444,17 +445,22 @@ class Estimate:
     memory: int
 
 
-def estimate(job: Job, tries: int = 3) -> Estimate | None:
-    """The cost of a planned sample of middling size; None where none of the first few can be made."""
+def _stored_bytes(recipe: Recipe, task: Task) -> int:
+    """How large the sample of `task` is when stored; it is made and not kept."""
+    return len(store.encode(recipe.make(task.record.source.paths).values, recipe.dtype))
+
+
+def estimate(job: Job, timeout: float, tries: int = 3) -> Estimate | None:
+    """The cost of a planned sample of middling size; None where none of the first few can be made in `timeout` s."""
     by_size = sorted(job.plan.tasks, key=lambda task: task.record.source.size)
     middle = len(by_size) // 2
     execute.pin_threads()
     for task in [task for task in by_size if not task.record.refusal][middle : middle + tries]:
         start = time.perf_counter()
         with suppress(Exception):  # whatever it is, the run will name it
-            made = job.recipe.make(task.record.source.paths)
-            nbytes = len(store.encode(made.values, job.recipe.dtype))
-            return Estimate(task.record.id, time.perf_counter() - start, nbytes, execute.peak_memory())
+            [[(_, nbytes)]] = execute.serial(partial(_stored_bytes, job.recipe), [task], timeout)
+            if isinstance(nbytes, int):
+                return Estimate(task.record.id, time.perf_counter() - start, nbytes, execute.peak_memory())
     return None
 
 
@@ -531,7 +537,7 @@ def _repair_tasks(
         if check(root, entry, recipe)[0] in ("", "vanished"):  # only the published arrays were wrong
             healing.healed.append(name)
         elif observe(entry.source).size < 0:
-            healing.failed[name] = f"{faults[name]}; but its source {entry.file} is gone: put it back"
+            healing.failed[name] = f"{faults[name]}; but its source {cut(entry.file)} is gone: put it back"
         else:  # where its chunk is as written, readers may have it open
             row = -1 if name in found.stale else entry.row
             yield Task(Record(entry.id, observe(entry.source), entry.label, entry.group), row)
@@ -541,7 +547,7 @@ def _repair_tasks(
             entry = entries[record.id]
             yield Task(replace(record, label=entry.label, group=entry.group), entry.row)
     for name in lost:
-        healing.failed[name] = f"{faults[name]}; but no source of this name is below {', '.join(attributes.sources)}"
+        healing.failed[name] = f"{faults[name]}; but no source of this name is below {listed(attributes.sources)}"
     unknown = faults.keys() - entries.keys()  # unreadable ledger lines and arrays, dropped and published anew
     lines = {name for name in unknown if name.startswith(LINE)}
     if len(lines) > sum(not entry.digest for entry in entries.values() if entry.state == "complete"):

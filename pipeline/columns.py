@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cache.schema import composed
+from cache.text import cut, shown
 
 # Names of each role's column as `_key` gives them. A column of a rare name is taken only where none has a usual one.
 USUAL = {
@@ -28,7 +29,6 @@ EXPECTED = {
     "label": "labels (TypeOfTB, Label, Class or Type)",
     "patient": "patients (Patient, PatientID, Subject or Case)",
 }
-MAX_HEADER = 200  # characters of a header in a message
 
 
 class UnclearHeader(ValueError):
@@ -91,7 +91,7 @@ def find_columns(header: Sequence[str], choice: ColumnChoice, by_position: bool 
         raise _no_column(header, still_missing)
     if found["label"] in (found["file"], found.get("patient")):
         raise UnclearHeader(
-            f"one column, {header[found['label']]!r}, chosen for labels and for something else; choose two"
+            f"one column, {shown(header[found['label']])}, chosen for labels and for something else; choose two"
         )
     return Columns(tuple(header), found["file"], found["label"], found.get("patient"), by_position=bool(missing))
 
@@ -104,8 +104,7 @@ def known_names(header: Sequence[str], choice: ColumnChoice) -> int:
 
 def shown_header(header: Sequence[str]) -> str:
     """A header as messages show it."""
-    text = ", ".join(map(repr, header)) or "empty"
-    return text if len(text) <= MAX_HEADER else f"{text[:MAX_HEADER]}…"
+    return cut(", ".join(map(repr, header)) or "empty")
 
 
 def _key(name: str) -> str:
@@ -120,7 +119,7 @@ def _chosen(header: Sequence[str], role: str, name: str) -> int:
         return found[0]
     count, remedy = (f"{len(found)} columns", "; rename all but one") if found else ("no column", "")
     raise UnclearHeader(
-        f"{count} named {name!r}, as --{role}-column asks; the header is {shown_header(header)}{remedy}"
+        f"{count} named {shown(name)}, as --{role}-column asks; the header is {shown_header(header)}{remedy}"
     )
 
 
@@ -130,7 +129,7 @@ def _named(header: Sequence[str], role: str, chosen: set[int]) -> int | None:
     usual, rare = ([place for place, key in keys.items() if key in names[role]] for names in (USUAL, RARE))
     found = usual or rare
     if len(found) > 1:
-        names = " and ".join(repr(header[position]) for position in found[:3])
+        names = " and ".join(shown(header[position]) for position in found[:3])
         raise UnclearHeader(f"{len(found)} columns that may hold {EXPECTED[role]}: {names}; choose by --{role}-column")
     return found[0] if found else None
 

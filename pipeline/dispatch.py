@@ -49,7 +49,8 @@ def died(times: int) -> Lost:
 
 def timed_out(seconds: float) -> Lost:
     return Lost(
-        f"it was not done after {seconds:g} s; expected it to end; check that it can be played, or allow more time"
+        f"it was not done after {seconds:g} s; expected it to end; check the file, or allow more time "
+        "(--scan-timeout, --clip-timeout)"
     )
 
 

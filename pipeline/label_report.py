@@ -5,9 +5,10 @@ from shlex import quote
 from typing import Any
 
 from cache.schema import Attributes
+from cache.text import MAX_NAMES, cut, listed
 from pipeline.build import Job
 from pipeline.classes import Relabelling
-from pipeline.labels import MAX_NAMES, NO_SCAN, LabelReport, listed
+from pipeline.labels import NO_SCAN, LabelReport
 from pipeline.relabel import RelabelJob
 
 
@@ -40,7 +41,7 @@ def label_lines(job: Job | RelabelJob) -> Iterator[str]:
     if len(others) > MAX_NAMES:
         yield f"Label refused: {len(others) - MAX_NAMES} more rows; --json names all"
     if unknown:
-        names = listed([f"{row.file} (line {row.where.rpartition(' ')[2]})" for row in unknown])
+        names = listed(f"{row.file} (line {row.where.rpartition(' ')[2]})" for row in unknown)
         rows = "1 row that names" if len(unknown) == 1 else f"{len(unknown)} rows that name"
         yield f"Label refused: {rows} no scan: {names}"
 
@@ -50,23 +51,23 @@ def columns_line(report: LabelReport, attributes: Attributes) -> str:
     columns = report.columns
     assert columns
     found = ", found by position and not by name" if columns.by_position else ""
-    used = f"Labels: column {columns.name(columns.label)}; file names: {columns.name(columns.file)}{found}"
+    used = f"Labels: column {cut(columns.name(columns.label))}; file names: {cut(columns.name(columns.file))}{found}"
     count = f"{report.patients} patient{'s' * (report.patients != 1)}"
     if columns.patient is not None:
-        patients = f"{columns.patient_name} ({count})"
+        patients = f"{cut(columns.patient_name)} ({count})"
     elif report.patients:
-        before = f", column {attributes.patient_column}" if attributes.patient_column else ""
+        before = f", column {cut(attributes.patient_column)}" if attributes.patient_column else ""
         patients = f"no column, {count} known from before are kept{before}"
     else:
         patients = "no column, each scan is a group of its own"
-    unused = f"; not used: {', '.join(columns.unused)}" if columns.unused else ""
+    unused = f"; not used: {listed(columns.unused)}" if columns.unused else ""
     return f"{used}; patients: {patients}{unused}"
 
 
 def relabelling_line(change: Relabelling) -> str:
-    counts = ", ".join(f"{name} {before} → {after}" for name, (before, after) in change.samples.items())
+    counts = listed(f"{name} {before} → {after}" for name, (before, after) in change.samples.items())
     old, new = (
-        ", ".join(f'"{name}"' if "," in name else name for name in names) for names in (change.before, change.after)
+        listed(f'"{name}"' if "," in name else name for name in names) for names in (change.before, change.after)
     )
     return (
         f"Class names changed from {old} to {new}: class numbers, also in a labels CSV, "

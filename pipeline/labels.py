@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cache.schema import MAX_ID_BYTES, UNLABELLED, Entry, composed
+from cache.text import listed, shown
 from pipeline.classes import Classes, whole_number
 from pipeline.columns import ColumnChoice, Columns, shown_header
 from pipeline.errors import PipelineError
@@ -13,7 +14,6 @@ from pipeline.scan_names import ScanNames
 from pipeline.sheet import Row, Sheet, read_sheet
 from pipeline.sources import Record
 
-MAX_NAMES = 10
 NO_PATIENT = {"", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "none", "null", "-", "--", "?"}
 NO_SCAN = "no scan has this name"
 
@@ -177,24 +177,13 @@ def _nothing_fits(sheet: Sheet, records: Sequence[Record]) -> PipelineError:
     column = sheet.columns.name(sheet.columns.file)
     if not sheet.rows:
         return PipelineError(f"labels {sheet.path} have a header and no rows; expected a row for each scan")
-    names = listed([shown(row.file) for row in sheet.rows])
+    names = listed(shown(row.file) for row in sheet.rows)
     example = f"names such as {shown(records[len(records) // 2].id)}" if records else "scans to label, there are none"
     return PipelineError(
-        f"no row of labels {sheet.path} names a scan; its column {column!r} holds {names}; expected {example}; "
+        f"no row of labels {sheet.path} names a scan; its column {shown(column)} holds {names}; expected {example}; "
         "choose another column by --file-column, or another CSV"
     )
 
 
 def _rows(count: int) -> str:
     return f"{count} row{'s' * (count != 1)}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first ten of `names`, and how many more there are."""
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more
-
-
-def shown(text: str, most: int = 80) -> str:
-    """`text` quoted, cut where it is too long for a message."""
-    return repr(text if len(text) <= most else f"{text[:most]}…")

@@ -12,11 +12,11 @@ import gzip
 import io
 import logging
 import math
-import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from isal import igzip, igzip_lib
@@ -24,12 +24,15 @@ from nibabel import nifti1, nifti2
 from nibabel.orientations import aff2axcodes, io_orientation
 from xxhash import xxh3_128
 
+from cache.confined import UnexpectedFile, open_regular
 from pipeline.contents import GZIP, HEAD, NIFTI, describe
 from pipeline.errors import Refused
 
 MAX_INFLATION = 1032  # deflate's limit: output bytes per input byte
 MAX_AXIS = 4096  # voxels; far above any CT, and it bounds what one slice can ask for
+MAX_OFFSET = 1 << 26  # bytes before the voxels: a header and its extensions
 MAX_SURPLUS = 1 << 20  # bytes after the voxels that are tolerated, with a note
+MAX_EMPTY = 1 << 22  # bytes of a gzip file that give nothing: padding, empty members
 MIN_VOLUME = 1e-4  # of the parallelepiped of the three axis directions; gantry tilt leaves 0.8 and more
 MIN_TILT = 1.0  # degrees from perpendicular axes that are noted
 MAX_DISAGREEMENT = 1.0  # mm over the whole scan between what sform and qform say, origin apart
@@ -48,16 +51,26 @@ WRONG_HEADER = "its header is wrong: correct it, or export the scan again with a
 
 
 class _HashingFile(io.RawIOBase):
-    """A regular file that hashes every byte read from it. The hasher goes on from file to file."""
+    """A regular file that hashes every byte read from it. The hasher continues from file to file.
 
-    def __init__(self, file: io.FileIO, hasher: xxh3_128) -> None:
+    `allowed` is how many more bytes it gives. Raises Refused where more are asked for: a gzip file may be padded
+    without end, and its reader would go through all of that in a single call.
+    """
+
+    def __init__(self, file: io.BufferedReader, hasher: xxh3_128) -> None:
         self._file, self._hasher = file, hasher
+        self.allowed = MAX_EMPTY
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if self.allowed <= 0:
+            raise Refused(
+                f"more than {MAX_EMPTY} bytes in which nothing is stored", "a gzip file of one scan", FETCH_AGAIN
+            )
         count = self._file.readinto(buffer) or 0
+        self.allowed -= count
         self._hasher.update(memoryview(buffer)[:count])
         return count
 
@@ -66,14 +79,13 @@ class _Stream:
     """The uncompressed bytes of one file, front to back. `capacity`: the most that they can be."""
 
     def __init__(self, path: Path, hasher: xxh3_128, stack: ExitStack) -> None:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-            raise Refused("not a regular file", "a NIfTI file", "point to the file itself")
-        file = stack.enter_context(path.open("rb", buffering=0))
+        file = stack.enter_context(_open(path))
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
         if size == 0:
             raise Refused("empty file", "a NIfTI header and voxels", FETCH_AGAIN)
-        source = io.BufferedReader(_HashingFile(file, hasher), CHUNK)
+        self._raw = _HashingFile(file, hasher)
+        source = io.BufferedReader(self._raw, CHUNK)
         self.zipped = path.name.lower().endswith(".gz")
         self.head = source.peek(HEAD)[:HEAD]
         if self.zipped and not self.head.startswith(GZIP):
@@ -83,6 +95,7 @@ class _Stream:
 
     def read(self, count: int) -> bytes:
         """Exactly `count` bytes, fewer only at the end; Refused if the gzip stream is damaged."""
+        self._raw.allowed = 2 * count + MAX_EMPTY  # what cannot be compressed takes a little more than its size
         try:
             return self._file.read(count)
         except (EOFError, gzip.BadGzipFile, igzip_lib.error) as exc:  # type: ignore[misc]  # its stub errs
@@ -98,6 +111,14 @@ class _Stream:
         while left and (got := len(self.read(min(left, CHUNK)))):
             left -= got
         return count - left
+
+
+def _open(path: Path) -> io.BufferedReader:
+    """A regular file, open for reading; opening a pipe would wait for ever."""
+    try:
+        return cast(io.BufferedReader, open_regular(path))
+    except UnexpectedFile as error:
+        raise Refused("not a regular file", "a NIfTI file", "point to the file itself") from error
 
 
 def _not_gzip(head: bytes) -> Refused:
@@ -168,11 +189,7 @@ class Scan:
             yield np.frombuffer(block, self.dtype).reshape(n_mid, n_fast)
         surplus = self._stream.skip(MAX_SURPLUS)  # reading on to the end is what checks a gzip's checksum
         if self._stream.read(1):
-            raise Refused(
-                f"more than {MAX_SURPLUS} bytes after the voxels",
-                f"the file to end after {n_slow * size} bytes of voxels",
-                "its header and voxels don't belong together: export it again",
-            )
+            raise _too_long(n_slow * size)
         if surplus:
             self.notes.append(f"{surplus} bytes after the voxels were ignored")
 
@@ -264,12 +281,22 @@ def _checked(header: nifti1.Nifti1Header, length: int, stream: _Stream, notes: l
             f"at most {stream.capacity}, what this file can hold",
             f"its .img is {instead.name}: {instead.remedy}" if instead else FETCH_AGAIN,
         )
+    if not stream.zipped and stream.capacity - claimed > MAX_SURPLUS:
+        raise _too_long(claimed - offset)
     slope, inter = _scaling(header, notes)
     affine, axes = _affine(header, notes)
     spacing = tuple(float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
     stream.skip(offset - length)
     placed = bool(header["sform_code"] > 0 or header["qform_code"] > 0)
     return Scan(shape, dtype, slope, inter, affine, axes, spacing, notes, stream, hasher, placed)  # type: ignore[arg-type]
+
+
+def _too_long(voxels: int) -> Refused:
+    return Refused(
+        f"more than {MAX_SURPLUS} bytes after the voxels",
+        f"the file to end after {voxels} bytes of voxels",
+        "its header and voxels don't belong together: export it again",
+    )
 
 
 def _shape(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[int, int, int]:
@@ -320,8 +347,9 @@ def _offset(header: nifti1.Nifti1Header, length: int) -> int:
     """Where in the voxel file its voxels start, from 0; `length` bytes of it are read already."""
     offset = float(header["vox_offset"])
     least = length + 4 if length else 0  # the header is followed by four bytes saying whether it is extended
-    if not offset.is_integer() or offset < least:
-        raise Refused(f"voxels said to start at byte {offset}", f"a whole number from {least} up", WRONG_HEADER)
+    if not offset.is_integer() or not least <= offset <= MAX_OFFSET:
+        expected = f"a whole number from {least} to {MAX_OFFSET}"
+        raise Refused(f"voxels said to start at byte {offset:.15g}", expected, WRONG_HEADER)
     return int(offset)
 
 

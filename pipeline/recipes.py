@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from cache.schema import DTYPES, MAX_SAMPLE_BYTES
+from cache.text import cut, shown
 from pipeline.errors import PipelineError, Refused
 
 VERSION = 1
@@ -63,9 +64,9 @@ class CtRecipe:
     def __post_init__(self) -> None:
         _check_shape_and_dtype(self.depth, self.height, self.width, self.dtype)
         if self.order not in range(6):
-            raise PipelineError(f"order {self.order}; expected a spline order from 0 to 5")
+            raise PipelineError(f"order {cut(self.order)}; expected a spline order from 0 to 5")
         if self.preset not in ("paper", "original"):
-            raise PipelineError(f"preset {self.preset!r}; expected paper or original")
+            raise PipelineError(f"preset {shown(self.preset)}; expected paper or original")
         if self.preset == "original" and self.order != 1:
             raise PipelineError(f"order {self.order} with preset original; that code used order 1, leave --order out")
         low, high = self.window
@@ -129,7 +130,7 @@ class VideoRecipe:
         _check_shape_and_dtype(self.depth, self.height, self.width, self.dtype)
         for name, value, known in (("sampling", self.sampling, SAMPLINGS), ("short", self.short, SHORTS)):
             if value not in known:
-                raise PipelineError(f"{name} {value!r}; expected one of {', '.join(known)}")
+                raise PipelineError(f"{name} {shown(value)}; expected one of {', '.join(known)}")
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "version": VERSION, **asdict(self)}
@@ -162,9 +163,11 @@ def recipe_from_json(data: Mapping[str, Any]) -> Recipe:
     try:
         recipe = RECIPES[data["kind"]].from_json(data)
     except (KeyError, TypeError, ValueError) as error:
-        raise PipelineError(f"the cache's recipe cannot be read ({error!r}); it was made by another version") from error
+        raise PipelineError(
+            f"the cache's recipe cannot be read ({cut(repr(error))}); it was made by another version"
+        ) from error
     if recipe.to_json() != dict(data):
-        raise PipelineError(f"the cache's recipe is of version {data.get('version')}, this program's of {VERSION}")
+        raise PipelineError(f"the cache's recipe is of version {cut(data.get('version'))}, this program's of {VERSION}")
     return recipe
 
 
@@ -185,9 +188,9 @@ def _refuse_half_a_pair(paths: tuple[Path, ...]) -> None:
 def _check_shape_and_dtype(depth: int, height: int, width: int, dtype: str) -> None:
     for name, size in (("depth", depth), ("height", height), ("width", width)):
         if not 2 <= size <= 4096:
-            raise PipelineError(f"{name} {size}; expected 2 to 4096")
+            raise PipelineError(f"{name} {cut(size)}; expected 2 to 4096")
     if dtype not in DTYPES:
-        raise PipelineError(f"dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
+        raise PipelineError(f"dtype {shown(dtype)}; expected one of {', '.join(DTYPES)}")
     nbytes = depth * height * width * DTYPES[dtype]
     if nbytes > MAX_SAMPLE_BYTES:
         raise PipelineError(

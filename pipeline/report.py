@@ -6,15 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cache.schema import UNLABELLED, Attributes, Entry
+from cache.text import MAX_NAMES, MAX_REASON, cut, listed
 from cache.verify import Report
 from pipeline.build import Estimate, Healing, Job, Summary
 from pipeline.errors import Refused
 from pipeline.findings import SAME_ARRAY, TWO_LABELS, Findings
 from pipeline.label_report import label_lines, labels_json, no_labels_line
-from pipeline.labels import MAX_NAMES, listed
 from pipeline.relabel import RelabelJob
 from pipeline.sources import NO_SCENE, Inputs
 
+MAX_RECIPE = 50  # parameters that are shown
 FIGURE = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
@@ -39,7 +40,7 @@ def cache_lines(name: str, summary: Summary, attributes: Attributes, unpublished
     yield f"{name}: {attributes.kind}, {summary.complete} samples of {'×'.join(map(str, attributes.shape))}"
     yield from recipe_lines("recipe", attributes.recipe)
     for label, count in summary.labels.items():
-        yield f"  {label or 'unlabelled'}: {count}"
+        yield f"  {cut(label or 'unlabelled')}: {count}"
     if attributes.kind == "ct":
         yield patients_line(summary, attributes)
     if unpublished:
@@ -54,14 +55,14 @@ def cache_lines(name: str, summary: Summary, attributes: Attributes, unpublished
 def patients_line(summary: Summary, attributes: Attributes) -> str:
     if not summary.patients:
         return "patients: not known, each scan is a group of its own"
-    column = f", from column {attributes.patient_column}" if attributes.patient_column else ""
+    column = f", from column {cut(attributes.patient_column)}" if attributes.patient_column else ""
     return f"patients: {summary.patients}{column}"
 
 
 def recipe_lines(name: str, recipe: Mapping[str, Any]) -> Iterator[str]:
     """A recipe on one line, and on lines of their own those inside it."""
     inner = {key: value for key, value in recipe.items() if isinstance(value, Mapping)}
-    yield f"{name}: {', '.join(f'{key} {value}' for key, value in recipe.items() if key not in inner)}"
+    yield f"{name}: {listed((f'{key} {value}' for key, value in recipe.items() if key not in inner), MAX_RECIPE)}"
     for key, value in inner.items():
         yield from recipe_lines(key, value)
 
@@ -154,7 +155,7 @@ def relabel_json(job: RelabelJob, summary: Summary) -> dict[str, Any]:
 
 def relabel_lines(job: RelabelJob, summary: Summary) -> Iterator[str]:
     yield f"{_samples(job.changed)} labels or patients updated in {job.root}"
-    yield from (f"  {label or 'unlabelled'}: {count}" for label, count in summary.labels.items())
+    yield from (f"  {cut(label or 'unlabelled')}: {count}" for label, count in summary.labels.items())
     yield from _some("without a row in the labels, left without a label", summary.unlabelled)
     yield from label_lines(job)
 
@@ -208,14 +209,14 @@ def _grouped(title: str, texts: Mapping[str, list[str]], told_apart: str) -> Ite
     for group in groups.values():
         names, first = [name for name, _ in group], group[0][1]
         differing = ", figures of the first" if any(text != first for _, text in group) else ""
-        yield f"  {first}"
+        yield f"  {cut(first, MAX_REASON)}"
         yield from _some(f"sample{'s' if len(names) > 1 else ''}{differing}", names, 4)
 
 
 def reason_lines(title: str, reasons: Mapping[str, str]) -> Iterator[str]:
     if reasons:
         yield f"{title}:"
-        yield from (f"  {name}: {reason}" for name, reason in sorted(reasons.items()))
+        yield from (f"  {cut(name)}: {cut(reason, MAX_REASON)}" for name, reason in sorted(reasons.items()))
 
 
 def shown_exclusions(excluded: Mapping[str, str]) -> dict[str, str]:
@@ -239,7 +240,11 @@ def _by_reason(excluded: Mapping[str, str]) -> Iterator[str]:
         general = re.sub(r"^class .* is not asked for$", "class is not asked for", reason)
         alike[re.sub(r"\b\d+\b", "…", general)].append(name)
     for reason, names in sorted(alike.items()):
-        yield f"{len(names)} × {reason}: {listed(names)}" if len(names) > 1 else f"{names[0]}: {excluded[names[0]]}"
+        yield (
+            f"{len(names)} × {cut(reason)}: {listed(names)}"
+            if len(names) > 1
+            else f"{cut(names[0])}: {cut(excluded[names[0]])}"
+        )
 
 
 def nothing_found(inputs: Inputs) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from cache.schema import composed
 from pipeline.sources import SCAN_ENDINGS, Record, split_ending
 
+MAX_PARTS = 32  # of the end of a path that is looked up: more would be kept for nothing
 Table = dict[str, list[tuple[str, str]]]  # text in one letter case → (path, id) of the scans that have it
 
 
@@ -66,8 +67,9 @@ class ScanNames:
 
 
 def _ends(parts: list[str]) -> list[str]:
-    """The path that `parts` make and every end of it, the longest first."""
-    return ["/".join(parts[start:]) for start in range(len(parts))]
+    """The path that `parts` make and every end of it of at most `MAX_PARTS`, the longest first."""
+    ends = ["/".join(parts[start:]) for start in range(max(0, len(parts) - MAX_PARTS), len(parts))]
+    return ends if len(parts) <= MAX_PARTS else ["/".join(parts), *ends]
 
 
 def _best(found: list[tuple[str, str]], end: str) -> list[str]:

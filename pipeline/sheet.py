@@ -1,17 +1,21 @@
 """A labels CSV → its columns and rows as text, in the encodings and with the separators that spreadsheets write."""
 
 import csv
-import stat
+import io
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+from cache.confined import UnexpectedFile, open_regular
+from cache.oserrors import reason, remedy
 from pipeline.columns import ColumnChoice, Columns, UnclearHeader, find_columns, known_names
 from pipeline.errors import PipelineError
 
 SEPARATORS = (",", ";", "\t")
-MAX_BYTES = 1 << 28
+MAX_BYTES, MAX_ROWS = 1 << 26, 250_000  # of a sheet; all of its rows are in memory at once
+MAX_ROW = 1 << 20  # characters
 EXPORT = "save the sheet as `CSV UTF-8` and give that file"
 SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # how .xlsx and .ods begin, and .xls
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -54,7 +58,10 @@ def read_sheet(path: Path, choice: ColumnChoice | None = None, by_position: bool
             columns = find_columns(header, choice, by_position)
         except UnclearHeader as error:
             raise PipelineError(f"labels {path} have {error}") from error
-        return Sheet(path, columns, tuple(_row(line, cells, columns) for line, cells in table))
+        rows = tuple(_row(line, cells, columns) for line, cells in islice(table, MAX_ROWS + 1))
+    if len(rows) > MAX_ROWS:
+        raise PipelineError(f"labels {path} have more than {MAX_ROWS} rows; leave only those of the scans in it")
+    return Sheet(path, columns, rows)
 
 
 def _row(line: int, cells: list[str], columns: Columns) -> Row:
@@ -82,12 +89,13 @@ def _table(path: Path, encoding: str, separator: str) -> Iterator[Iterator[tuple
 
     def rows() -> Generator[tuple[int, list[str]], None, None]:
         nonlocal line
-        with path.open(newline="", encoding=encoding) as file:
-            reader = csv.reader(map(_sound_line, file), strict=True, delimiter=separator, skipinitialspace=True)
+        with io.TextIOWrapper(open_regular(path, MAX_BYTES), newline="", encoding=encoding) as file:
+            lines = _Lines(file)
+            reader = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=True)
             for cells in reader:
                 if any(map(str.strip, cells)) and not (line == 0 and _is_hint(cells, separator)):
                     yield reader.line_num, [cell.strip() for cell in cells]
-                line = reader.line_num
+                line, lines.row = reader.line_num, 0
 
     try:
         with closing(rows()) as table:
@@ -105,35 +113,46 @@ def _is_hint(cells: list[str], separator: str) -> bool:
     return separator.join(cells).strip().lower() == f"sep={separator}".strip()
 
 
-def _sound_line(line: str) -> str:
-    if "\0" in line:
-        raise csv.Error("it holds a zero byte, which text does not")
-    return line
+class _Lines:
+    """The lines of a text. Raises csv.Error for one that no sheet has; `row` counts the characters of the present row,
+    which may have several lines."""
+
+    def __init__(self, file: io.TextIOBase) -> None:
+        self._file, self.row = file, 0
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._file.readline(MAX_ROW + 1):
+            self.row += len(line)
+            if self.row > MAX_ROW:
+                raise csv.Error(f"a row of more than {MAX_ROW} characters")
+            if "\0" in line:
+                raise csv.Error("it holds a zero byte, which text does not")
+            yield line
 
 
 def _encoding(path: Path) -> str:
     """The encoding by the file's first bytes. Raises PipelineError where it is not a file, too large or not a text."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # opening a pipe could wait for ever
-            what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
-            raise PipelineError(f"labels {path} is {what}; expected a CSV file with columns such as FileName,TypeOfTB")
-        with path.open("rb") as file:
-            start = file.read(8)
+        with open_regular(path) as file:
+            start, size = file.read(8), file.seek(0, io.SEEK_END)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     if start.startswith(SPREADSHEETS):
         raise PipelineError(
             f"labels {path} is a spreadsheet or an archive, not a CSV; open it in a spreadsheet, {EXPORT}"
         )
-    if found.st_size > MAX_BYTES:
+    if size > MAX_BYTES:
         raise PipelineError(
-            f"labels {path} has {found.st_size} bytes, at most {MAX_BYTES} are read; leave only the columns of file "
-            "names, labels and patients in it"
+            f"labels {path} has {size} bytes, at most {MAX_BYTES} are read; leave only the columns of file names, "
+            "labels and patients in it"
         )
     return "utf-16" if start.startswith(UTF_16) else "utf-8-sig"
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> PipelineError:
-    reason = error.strerror if isinstance(error, OSError) else error
-    return PipelineError(f"cannot read labels {path}: {reason}; check the path and its permissions")
+    if isinstance(error, UnexpectedFile):
+        return PipelineError(f"cannot read labels {path}: {error}; give a CSV with columns such as FileName,TypeOfTB")
+    if isinstance(error, OSError):
+        todo = remedy(error, "check the path and its permissions")
+        return PipelineError(f"cannot read labels {path}: {reason(error)}; {todo}")
+    return PipelineError(f"cannot read labels {path}: {error}; check the path and its permissions")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from cache.schema import UNLABELLED, Entry, Source, composed
+from cache.text import listed, shown
 from pipeline.contents import ANNEX
 from pipeline.errors import PipelineError
 from pipeline.lookalikes import lookalikes
@@ -118,7 +119,7 @@ def find_clips(
     names = tuple(map(composed, class_names or sorted(there)))
     if unknown := [name for name in names if name not in there and name not in known]:
         raise PipelineError(
-            f"no clips of class {', '.join(unknown)} below {root}; expected classes among {', '.join(sorted(there))}"
+            f"no clips of class {listed(unknown)} below {root}; expected classes among {listed(sorted(there))}"
         )
     wanted = {name: label for label, name in enumerate(names)} | {"": UNLABELLED}
     clips = [path for path in paths if composed(path.parent.name) in wanted]
@@ -164,8 +165,8 @@ def _is_hopeless(item: Record) -> bool:
 
 def _refused(item: Record, rivals: Sequence[Record]) -> Record:
     number = "two" if len(rivals) == 2 else str(len(rivals))
-    names = ", ".join(repr(rival.source.files[0]) for rival in rivals[:5])
-    given = f"{number} files would get the id {item.id!r} ({names}{', …' * (len(rivals) > 5)})"
+    names = ", ".join(shown(rival.source.files[0]) for rival in rivals[:5])
+    given = f"{number} files would get the id {shown(item.id)} ({names}{', …' * (len(rivals) > 5)})"
     refusal = (given, "one file for each id", "keep one of them, or rename one")
     return replace(_renamed(item, path_id(item.source.root, item.source.files[0])), refusal=refusal, claimed=item.id)
 

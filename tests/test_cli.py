@@ -469,7 +469,8 @@ def test_class_names_too_few_for_the_labels_there_leave_the_cache_usable(scans, 
 
 def test_labels_that_cannot_be_read_stop_the_run_before_any_work(scans, cache, tmp_path):
     assert error(ct(scans, cache, "--labels", tmp_path)) == (
-        f"Error: labels {tmp_path} is a folder; expected a CSV file with columns such as FileName,TypeOfTB\n"
+        f"Error: cannot read labels {tmp_path}: it is a folder, expected a file; "
+        "give a CSV with columns such as FileName,TypeOfTB\n"
     )
     assert not cache.exists()
 

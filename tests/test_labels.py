@@ -142,8 +142,8 @@ def test_what_is_not_a_file_or_too_large_is_refused_unopened(tmp_path):
     with (tmp_path / "large").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     for name, problem in {
-        "": "is a folder; expected a CSV file",
-        "pipe": "is not a regular file; expected",
+        "": "cannot read labels .*: it is a folder, expected a file; give a CSV",
+        "pipe": "cannot read labels .*pipe: it is a pipe or a device, expected a file; give a CSV",
         "large": f"has {MAX_BYTES + 1} bytes, at most {MAX_BYTES} are read; leave only the columns",
         "missing": "cannot read labels .*missing: No such file or directory; check the path",
         "a\0b": "cannot read labels .*null",
@@ -456,7 +456,7 @@ def test_accents_match_however_they_are_composed(labels, root):
 
 def test_a_long_name_is_cut_in_the_report(labels):
     _, _, report = labels(f"FileName,TypeOfTB\na.nii,1\n{'x' * 1000},1\n")
-    assert wrong(report) == [f"labels.csv line 3: '{'x' * 80}…': no scan has this name"]
+    assert wrong(report) == [f"labels.csv line 3: '{'x' * 200}…': no scan has this name"]
 
 
 # Patients
@@ -473,7 +473,7 @@ def test_a_patient_longer_than_any_path_is_a_wrong_row(labels):
     _, groups, report = labels(f"FileName,TypeOfTB,Patient\na.nii,1,{'x' * 4096}\nb.nii.gz,1,{'x' * 4097}\n")
     assert [len(group) for group in groups.values() if len(group) > 99] == [4096]
     assert [str(row) for row in report.wrong] == [
-        f"labels.csv line 3: 'b.nii.gz': patient '{'x' * 80}…', expected at most 4096 bytes"
+        f"labels.csv line 3: 'b.nii.gz': patient '{'x' * 200}…', expected at most 4096 bytes"
     ]
 
 

@@ -177,4 +177,4 @@ def test_preprocess_makes_again_what_lost_its_ledger_line(scans):
 def test_an_estimate_passes_over_what_cannot_be_made(tmp_path):
     clip(tmp_path / "s", "A/1", "bad")
     clip(tmp_path / "s", "A/2", "good")
-    assert build.estimate(build.prepare(tmp_path / "s", tmp_path / "c", CLIPS)).id == "A/v_A_2_g01_c01"
+    assert build.estimate(build.prepare(tmp_path / "s", tmp_path / "c", CLIPS), timeout=60).id == "A/v_A_2_g01_c01"

@@ -25,9 +25,9 @@ def open_regular(path: Path, limit: int | None = None) -> BinaryIO:
     try:
         found = os.fstat(descriptor)
         if stat.S_ISDIR(found.st_mode):
-            raise UnexpectedFile("it is a folder, expected a file")
+            raise UnexpectedFile("it is a folder, not a file")
         if not stat.S_ISREG(found.st_mode):
-            raise UnexpectedFile("it is a pipe or a device, expected a file")
+            raise UnexpectedFile("it is a pipe or a device, not a file")
         if limit is not None and found.st_size > limit:
             raise UnexpectedFile(f"it has {found.st_size:,} bytes, expected at most {limit:,}")
         return os.fdopen(descriptor, "rb")

@@ -29,6 +29,7 @@ NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.E
 CONTENDED = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
 MOST_BYTES = 1 << 16  # of a `lock.owner`, which takes a few hundred
 PATIENCE = 2.0  # seconds within which a process that has created `lock.owner` will have written it
+NOT_BEYOND = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # no link, and no waiting for a pipe
 LOCK_FILES = ("lock", "lock.owner", "partial-lock.owner")  # the last one only while a dead owner's lock is taken over
 
 
@@ -69,8 +70,9 @@ class LockHeld(Exception):
 def exclusive(path: Path) -> Iterator[None]:
     """Hold the lock `path`, the `lock` file of a folder. Raises LockHeld at once where another process has it."""
     record = path.with_name("lock.owner")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NOT_BEYOND, 0o666)
     try:
+        _check_regular(descriptor, path)
         mine = _me(flock=_flock(descriptor, record))
         _claim(record, mine)
         try:
@@ -143,7 +145,7 @@ def _read(record: Path, patience: float = 0.0) -> bytes | None:
 
 def _beginning(path: Path) -> bytes:
     """At most `MOST_BYTES` of a file; nothing of a named pipe, which would never end."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    descriptor = os.open(path, os.O_RDONLY | NOT_BEYOND)
     try:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -152,6 +154,12 @@ def _beginning(path: Path) -> bytes:
         return b""
     finally:
         os.close(descriptor)
+
+
+def _check_regular(descriptor: int, path: Path) -> None:
+    """Raise OSError where what is open as `path` is a pipe or a device: it would be locked for all who use that."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise FileExistsError(errno.EEXIST, "a pipe or a device stands where a file belongs", str(path))
 
 
 def _parse(data: bytes) -> Owner | None:

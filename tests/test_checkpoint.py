@@ -172,7 +172,7 @@ def test_a_model_file_and_a_folder_are_refused(model, tmp_path):
 
 def test_the_checkpoint_of_another_network_is_refused(path, tmp_path):
     model, _ = small()
-    assert "its arrays are not those of this model" in refused(path, model)
+    assert "it holds other arrays" in refused(path, model)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_pickle_in_a_checkpoint_is_never_loaded(name, model, path):
     assert Trap.sprung  # it does spring
     Trap.sprung = False
     np.savez(path, allow_pickle=True, **members(path) | {name: np.array([Trap()], object)})
-    assert "allow_pickle=False" in refused(path, model)
+    assert ("it holds other arrays" if name == "more" else "allow_pickle=False") in refused(path, model)
     raw = io.BytesIO()
     pickle.dump(Trap(), raw)
     path.write_bytes(raw.getvalue())

@@ -201,6 +201,7 @@ def test_a_run_scored_on_one_class_says_that_kappa_is_undefined(tmp_path, copy, 
     model = trained_model(run, read_run(run))
     model.get_layer("classes").bias.assign([100, 0, 0])
     model.save(run / "model.keras")
+    (run / "manifest.json").unlink()
     found = scores(run, other)
     assert (found["kappa"], found["ci95"]["kappa"], found["accuracy"]) == (None, [None, None], 1)
     lines = evaluate(run, other, "--picture", tmp_path / "confusion.png").stdout.splitlines()
@@ -297,7 +298,7 @@ def test_a_damaged_sample_is_named_and_nothing_is_written(copy, scans, tuned, ou
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"shape": [10**9] * 3}, "has shape (4, 16, 16), the run was trained on shape (1000000000, "),
+        ({"shape": [10**9] * 3}, "is not that of a run: shape [1000000000, 1000000000, 1000000000], expected 3"),
         ({"epochs": "many"}, "is not that of a run: epochs 'many' where int was expected"),
         ({"learning_rate": float("nan")}, "is not that of a run: learning_rate nan; expected a number above 0"),
         ({"class_names": ["a", "b", "c", "d"]}, "model.keras does not hold this run's weights"),
@@ -350,6 +351,12 @@ def test_weights_of_another_network_are_refused(copy, made, scans, tuned, out):
     run = copy(tuned)
     shutil.copy(made / "pretrained" / "model.keras", run)  # of two classes, not of three
     message = error(predict(run, scans, out))
+    assert message == (
+        f"Error: {run}/model.keras is not what was written, its digest is not that in manifest.json; restore it from a "
+        "copy, or train again; if you changed it yourself, delete manifest.json\n"
+    )
+    (run / "manifest.json").unlink()
+    message = error(predict(run, scans, out))
     assert message.startswith(f"Error: {run}/model.keras does not hold this run's weights (")
     assert message.endswith(NOT_ITS_WEIGHTS)
 
@@ -359,6 +366,7 @@ def test_a_prediction_that_is_no_number_is_an_error_never_a_class(copy, scans, t
     model = trained_model(run, read_run(run))
     model.get_layer("classes").bias.assign([np.nan, 0, 0])
     model.save(run / "model.keras")
+    (run / "manifest.json").unlink()
     for result in (evaluate(run, scans, "--part", "train"), predict(run, scans, out)):
         assert "the prediction for 's0' is not a number" in error(result)
     assert not out.exists()

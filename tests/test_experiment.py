@@ -254,6 +254,7 @@ def test_scans_that_were_made_again_do_not_mix_with_what_was_trained_on_others(m
     make_scans(scans, [1 - values for values in open_cache(made.scans)], class_names=PAPER_TYPES, labels=labels)
     begun = folder / "experiment.json"
     begun.write_text(begun.read_text().replace(str(made.scans), str(scans)))
+    (folder / "manifest.json").unlink()
     shutil.rmtree(folder / "seed0" / "pt_cw")
     before = contents(folder)
     command = ("experiment", made.clips, scans, folder, *SMALL, "--seed", 3, "--pretrain-epochs", 2, "--quiet")

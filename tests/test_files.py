@@ -176,7 +176,7 @@ def test_json_that_is_not_there_is_said(tmp_path):
     with pytest.raises(TrainerError) as refused:
         read_json(tmp_path / "a.json", "a split")
     assert str(refused.value) == f"{tmp_path}/a.json: No such file or directory; expected a split"
-    with pytest.raises(TrainerError, match="Is a directory"):
+    with pytest.raises(TrainerError, match=r"it is a folder, not a file; expected a split$"):
         read_json(tmp_path, "a split")
 
 

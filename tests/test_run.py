@@ -31,6 +31,7 @@ from trainer.splits import Split
 RECIPE = {"kind": "ct", "window": [-1000.0, 400.0], "orientation": "SPL"}
 RUN = Run(FINETUNE, "ct", (3, 4, 5), ("one", "two"), RECIPE)
 SPLIT = Split(("s0",), ("s1",))
+NAMES = "expected a list of different names, at most 10000"
 FOREIGN = "{root} holds {name!r} and no run; expected a folder that is new or empty"
 
 
@@ -44,6 +45,8 @@ def root(tmp_path):
 
 
 def change(path, **fields):
+    """Change what the file says, in a run of an earlier version, which had no list of digests."""
+    path.with_name("manifest.json").unlink(missing_ok=True)
     data = json.loads(path.read_text()) | fields
     path.write_text(json.dumps({key: value for key, value in data.items() if value != "gone"}))
 
@@ -82,23 +85,23 @@ def test_where_there_is_no_run_the_message_says_what_was_expected(tmp_path):
     assert message(read_run, tmp_path / "no") == f"{tmp_path}/no/config.json: No such file or directory; {expected}"
     assert message(read_run, file) == f"{file}/config.json: Not a directory; {expected}"
     (tmp_path / "config.json").mkdir()
-    assert message(read_run, tmp_path) == f"{tmp_path}/config.json: Is a directory; {expected}"
+    assert message(read_run, tmp_path) == f"{tmp_path}/config.json: it is a folder, not a file; {expected}"
 
 
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"shape": [4, 16, -1]}, "shape [4, 16, -1], expected a list of positive integers"),
-        ({"shape": []}, "shape [], expected a list of positive integers"),
-        ({"shape": "444"}, "shape '444', expected a list of positive integers"),
-        ({"shape": {"4": 4}}, "shape {'4': 4}, expected a list of positive integers"),
-        ({"shape": [4.0, 16, True]}, "shape [4.0, 16, True], expected a list of positive integers"),
-        ({"class_names": "ab"}, "class_names 'ab', expected a list of different names"),
-        ({"class_names": ["a"]}, "class_names ['a'], expected a list of different names"),
-        ({"class_names": ["a", "a"]}, "class_names ['a', 'a'], expected a list of different names"),
-        ({"class_names": ["a", 1]}, "class_names ['a', 1], expected a list of different names"),
-        ({"class_names": ["a", ["b"]]}, "class_names ['a', ['b']], expected a list of different names"),
-        ({"class_names": ["a", "\ud800"]}, "class_names ['a', '\\ud800'], expected a list of different names"),
+        ({"shape": [4, 16, -1]}, "shape [4, 16, -1], expected 3 integers from 1 to 65536"),
+        ({"shape": []}, "shape [], expected 3 integers from 1 to 65536"),
+        ({"shape": "444"}, "shape '444', expected list"),
+        ({"shape": {"4": 4}}, "shape {'4': 4}, expected list"),
+        ({"shape": [4.0, 16, True]}, "shape [4.0, 16, True], expected 3 integers from 1 to 65536"),
+        ({"class_names": "ab"}, "class_names 'ab', expected list"),
+        ({"class_names": ["a"]}, "class_names ['a'], " + NAMES),
+        ({"class_names": ["a", "a"]}, "class_names ['a', 'a'], " + NAMES),
+        ({"class_names": ["a", 1]}, "class_names ['a', 1], " + NAMES),
+        ({"class_names": ["a", ["b"]]}, "class_names ['a', ['b']], " + NAMES),
+        ({"class_names": ["a", "\ud800"]}, "class_names ['a', '\\ud800'], " + NAMES),
         ({"epochs": True}, "epochs True where int was expected"),
         ({"epochs": 10**30}, f"epochs {10**30}; expected a whole number, at least 1"),
         ({"learning_rate": float("nan")}, "learning_rate nan; expected a number above 0"),
@@ -116,7 +119,7 @@ def test_a_config_that_no_run_wrote_is_refused_with_its_path(root, fields, reaso
 @pytest.mark.parametrize("key", ["shape", "class_names", "recipe", "kind", "from"])
 def test_a_config_without_a_key_is_refused(root, key):
     change(root / "config.json", **{key: "gone"})
-    assert message(read_run, root) == f"{root}/config.json has no '{key}'; restore it, or train again"
+    assert message(read_run, root) == f"{root}/config.json has no key '{key}'; restore it, or train again"
 
 
 @pytest.mark.parametrize("given", [None, 0, 2, "1"])
@@ -191,6 +194,7 @@ def test_a_cache_is_the_runs_own_by_the_bytes_of_what_it_trained_on(tmp_path):
 
 def test_samples_that_do_not_know_the_split_are_refused(root, shared_tiny):
     (root / "samples.json").write_text('{"s0": ["d0", "", 0]}')
+    (root / "manifest.json").unlink()
     assert message(is_trained_on, root, open_cache(shared_tiny)) == (
         f"{root}/samples.json lacks 's1' of split.json; restore both, or train again"
     )
@@ -253,7 +257,7 @@ def test_a_run_is_gone_on_with_only_when_asked(root):
 def test_what_a_kill_before_the_config_leaves_is_begun_anew_by_resume(root):
     (root / "config.json").rename(root / "partial-config.json")
     assert message(check_folder, root, False) == (
-        f"{root} holds 'samples.json', left by a run that was stopped as it started; start it again with --resume, "
+        f"{root} holds 'manifest.json', left by a run that was stopped as it started; start it again with --resume, "
         "or choose another RUN"
     )
     with writing(root, resume=True) as going_on:

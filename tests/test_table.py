@@ -278,10 +278,11 @@ def test_a_result_is_what_its_run_left(tmp_path):
     assert found.predicted.ids == predicted.ids
 
 
-@pytest.mark.parametrize("text", [None, "epoch\n1\n", "epoch,seconds\n1,soon\n"])
+@pytest.mark.parametrize("text", ["epoch\n1\n", "epoch,seconds\n1,soon\n"])
 def test_a_run_without_its_timings_says_what_to_do(tmp_path, text):
     write_predictions(tmp_path, results()[0].predicted)
-    if text is not None:
-        (tmp_path / "timings.csv").write_text(text)
+    with pytest.raises(TrainerError, match=r"timings\.csv: No such file or directory; expected timings\.csv of a run"):
+        read_result("PT", 0, tmp_path)
+    (tmp_path / "timings.csv").write_text(text)
     with pytest.raises(TrainerError, match=r"timings\.csv is not that of a run .*; restore it, or train again"):
         read_result("PT", 0, tmp_path)

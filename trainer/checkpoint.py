@@ -7,6 +7,7 @@ the seed, the epoch and the sample.
 
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,10 +16,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from trainer.arrays import read_arrays
 from trainer.errors import TrainerError
-from trainer.files import replace
+from trainer.files import raise_where_unreadable, replace
 
 Row = dict[str, float]
+VALUE_BYTES = 8  # of one value of a variable, at most
+MOST_STATE_BYTES = 1 << 26  # of a history of 100,000 epochs, and more
 
 
 @dataclass
@@ -62,15 +66,16 @@ def save(path: Path, state: State, model: keras.Model) -> None:
 
 def restore(path: Path, model: keras.Model) -> State:
     """Put every variable of `model` back as `save` found it, and return the state. Raises TrainerError."""
+    variables = _variables(model)
+    most = {f"v{number}": VALUE_BYTES * math.prod(variable.shape) for number, variable in enumerate(variables)}
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_arrays(path, most | {"state": MOST_STATE_BYTES})
         state = _state(arrays.pop("state").tobytes())
-        variables = _variables(model)
         found = [arrays[f"v{n}"] for n in range(len(arrays))]
         if len(found) != len(variables) or not all(map(_fits, found, variables)):
             raise ValueError("its arrays are not those of this model")
     except Exception as error:  # whatever a broken file makes NumPy raise
+        raise_where_unreadable(path, error)
         raise TrainerError(
             f"{path} is no checkpoint of this run ({' '.join(str(error).split())}); restore it, or start another run"
         ) from error

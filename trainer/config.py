@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from typing import Any
 
 from trainer.errors import TrainerError
@@ -90,16 +91,18 @@ class Config:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Config":
         """Raises TrainerError for anything that `to_json` would not give."""
-        values = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        names = [field.name for field in fields(cls)]
+        for name in data:
+            if name not in names:
+                near = get_close_matches(name, names, 1)
+                raise TrainerError(f"unknown key {name!r:.200}" + (f"; {near[0]!r} is meant, perhaps" if near else ""))
         for field in fields(cls):
-            given, expected = values.get(field.name), TYPES[field.type]
-            if field.name in values and type(given) not in expected:
-                raise TrainerError(f"{field.name} {given!r} where {expected[0].__name__} was expected")
-        values["augmentation"] = tuple(map(str, values.get("augmentation", ())))
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise TrainerError(f"not the configuration of a run: {error}") from error
+            if field.name not in data:
+                raise TrainerError(f"no key {field.name!r}")
+            given, expected = data[field.name], TYPES[field.type]
+            if type(given) not in expected:
+                raise TrainerError(f"{field.name} {given!r:.200} where {expected[0].__name__} was expected")
+        return cls(**{**data, "augmentation": tuple(map(str, data["augmentation"]))})
 
 
 TYPES: dict[Any, tuple[type, ...]] = {  # of a field → of its value in JSON

@@ -15,7 +15,7 @@ from trainer.inputs import as_they_are, prediction_batch
 from trainer.metrics import score
 from trainer.names import samples_named
 from trainer.networks import trained_model, trained_on
-from trainer.run import Run, changed_labels, check_cache, is_trained_on, read_run, read_split, trained_on_too
+from trainer.run import Run, changed_labels, check_cache, is_trained_on, read_run, split_of, trained_on_too
 from trainer.stream import READERS, Part, part_of
 
 Progress = Callable[[int, int], None]
@@ -106,7 +106,7 @@ def _scored(root: Path, cache: Cache, part: str | None) -> tuple[str, list[str]]
     labelled = {name for name, label in zip(cache.ids, cache.labels, strict=True) if label >= 0}
     if is_trained_on(root, cache):
         chosen = part or "validation"
-        ids = [name for name in read_split(root / "split.json").parts[chosen] if name in labelled]
+        ids = [name for name in split_of(root).parts[chosen] if name in labelled]
         expected = f"labelled samples of the split's part {chosen!r}"
     elif part:
         raise TrainerError(

@@ -17,13 +17,13 @@ from typing import Any, Protocol
 from cache import Cache, open_cache
 from cache.paths import make_absolute
 from cache.resume import describe_difference
-from trainer import files, splits
+from trainer import files, manifest, splits
 from trainer.errors import TrainerError
 from trainer.features import Extraction, extract
 from trainer.fit import Listener
 from trainer.inputs import check_side
 from trainer.plan import Request, checked_split, configure, given_split
-from trainer.run import check_cache, check_samples, inside_cache, read_run, read_split
+from trainer.run import check_cache, check_files, check_samples, inside_cache, is_finished, read_run, read_split
 from trainer.stream import READERS
 from trainer.table import Result, read_result, write_report
 from trainer.train import train
@@ -39,7 +39,7 @@ class Strategy:
     given: Mapping[str, Any]
 
 
-BEGUN = ("clips.json", "scans.json", "experiment.json")  # what there is before the first part
+BEGUN = (manifest.NAME, "clips.json", "scans.json", "experiment.json")  # what there is before the first part
 EXTRACTOR = ("backbone", "weights", "input_map", "seed", "precision")  # of what is given: what decides the features
 PRETRAINED = Strategy("pretraining", "pretrained", False, {})
 STRATEGIES = (
@@ -122,9 +122,11 @@ def _begin(experiment: Experiment, observer: Observer) -> None:
     parts = {"clips": _split(clips, seed, None), "scans": _split(scans, seed, given)}
     _check_batch(experiment, parts)
     root.mkdir(parents=True, exist_ok=True)
-    for name, split in parts.items():
-        files.write_json(root / f"{name}.json", split.to_json())
-    files.write_json(root / "experiment.json", experiment.to_json())
+    for name in BEGUN:
+        files.remove(root / f"{files.PARTIAL}{name}")
+    contents = {f"{name}.json": split.to_json() for name, split in parts.items()}
+    contents |= {"experiment.json": experiment.to_json()}
+    manifest.begin(root, {name: files.dump_json(data) for name, data in contents.items()})
 
 
 def _has_parts(root: Path) -> bool:
@@ -143,12 +145,13 @@ def _has_parts(root: Path) -> bool:
 def _check_same(experiment: Experiment, observer: Observer) -> None:
     """Raises TrainerError where DIR was begun with something else than what is asked for now."""
     root = experiment.folder
-    begun = files.read_json(root / "experiment.json", "the experiment.json of an experiment")
+    begun = manifest.read_json(root / "experiment.json", "the experiment.json of an experiment")
     if difference := describe_difference(begun, json.loads(json.dumps(experiment.to_json()))):
         raise TrainerError(
             f"{root} holds an experiment that was begun otherwise ({difference}); give the same, or choose another DIR"
         )
     given = _given_split(experiment, open_cache(experiment.scans), observer)
+    manifest.check(root / "scans.json")
     if given and given != read_split(root / "scans.json"):
         raise TrainerError(
             f"--split {experiment.split}, but {root} was begun with another split; leave it out, or choose another DIR"
@@ -210,14 +213,16 @@ def _trained(
     """The finished run of one strategy and seed."""
     run = experiment.folder / f"seed{number}" / strategy.folder
     name, cache = ("clips", experiment.clips) if strategy is PRETRAINED else ("scans", experiment.scans)
-    if (run / "metrics.json").is_file():
+    if is_finished(run):
         now = open_cache(cache)
         check_cache(read_run(run), now, str(run))
         check_samples(run, now)
+        check_files(run)
         return run
     observer.part(f"seed {number}: {strategy.name}")
     stage, given = _stage(experiment, number, strategy)
     split = experiment.folder / f"{name}.json"
+    manifest.check(split)
     train(Request(stage, cache, run, given, parent, split, True, features.get(name), experiment.readers), observer)
     return run
 

@@ -14,7 +14,9 @@ from cache import Cache
 from cache.features import extractor_path, feature_attributes
 from cache.fingerprint import digest_bytes
 from cache.schema import Attributes
+from trainer.arrays import read_arrays
 from trainer.errors import TrainerError
+from trainer.files import raise_where_unreadable
 
 
 def attributes_of(model: keras.Model, volumes: Cache, angles: tuple[float, ...] = ()) -> Attributes:
@@ -48,10 +50,13 @@ def use_extractor(model: keras.Model, features: Cache) -> None:
     """Give `model` the weights that made `features`. Raises TrainerError where they are not there or not whole."""
     path = extractor_path(features.path)
     remedy = f"run `features` into {features.path} again"
+    frames = model.get_layer("frames")
+    most = {f"w{number}": 8 * weight.size for number, weight in enumerate(frames.get_weights())}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            model.get_layer("frames").set_weights([file[f"w{number}"] for number in range(len(file.files))])
+        arrays = read_arrays(path, most)
+        frames.set_weights([arrays[name] for name in most])
     except Exception as error:  # whatever a broken file makes NumPy or Keras raise
+        raise_where_unreadable(path, error)
         raise TrainerError(f"{path} does not hold the weights that made the features ({error}); {remedy}") from error
     if digest_of(model) != extractor_of(features).get("weights"):
         raise TrainerError(f"{path} holds other weights than those that made the features; {remedy}")

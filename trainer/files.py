@@ -4,15 +4,17 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cache.confined import UnexpectedFile, read_regular
 from cache.durable import flush_folder
-from cache.oserrors import reason, remedy
+from cache.oserrors import ABSENT, reason, remedy
 from trainer.errors import TrainerError
 
+MOST_BYTES = 1 << 27  # of a JSON or CSV file: samples.json of a million samples has fewer
 PARTIAL = "partial-"  # begins the name of a file that is being written
 
 
@@ -40,21 +42,65 @@ def replace_by(path: Path, write: Callable[[Path], Any], prefix: str = PARTIAL) 
         raise TrainerError(f"cannot write {path}: {reason(error)}; what was saved before is kept; {todo}") from error
 
 
+def remove(path: Path) -> None:
+    """Remove the file `path`, or the link, where there is one. Raises TrainerError."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        todo = remedy(error, "delete it")
+        raise TrainerError(f"cannot remove {path}: {reason(error)}; {todo}") from error
+
+
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    replace(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+    replace(path, dump_json(data))
+
+
+def dump_json(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, indent=2, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """The JSON object in `path`, an untrusted file that should be `what`. Raises TrainerError."""
+    return parse_json(path, read(path, what), what)
+
+
+def read(path: Path, what: str) -> bytes:
+    """The bytes of `path`, an untrusted file that should be `what`. Raises TrainerError."""
+    with reading(path, what):
+        return read_regular(path, MOST_BYTES)
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Turn an OSError into the TrainerError that says whether `path` is something else, or could not be read."""
     try:
-        data = json.loads(path.read_bytes())
+        yield
     except OSError as error:
-        raise TrainerError(f"{path}: {error.strerror}; expected {what}") from error
+        if isinstance(error, UnexpectedFile) or error.errno in ABSENT:
+            raise TrainerError(f"{path}: {reason(error)}; expected {what}") from error
+        raise cannot_read(path, error) from error
+
+
+def raise_where_unreadable(path: Path, error: Exception) -> None:
+    """Raise TrainerError where `error` of reading `path` is the system's, and says nothing about what is in it."""
+    if isinstance(error, OSError) and error.errno not in (None, *ABSENT):
+        raise cannot_read(path, error) from error
+
+
+def cannot_read(path: Path, error: OSError) -> TrainerError:
+    """The system has failed, which says nothing about what is in `path`."""
+    return TrainerError(f"cannot read {path}: {reason(error)}; {remedy(error, 'check the path and its permissions')}")
+
+
+def parse_json(path: Path, data: bytes, what: str) -> dict[str, Any]:
+    """The JSON object in `data`, the bytes of `path`. Raises TrainerError."""
+    try:
+        value = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise TrainerError(f"{path} is not readable as JSON ({error}); expected {what}") from error
-    if not isinstance(data, dict):
-        raise TrainerError(f"{path} holds a {type(data).__name__}; expected {what}")
-    return data
+    if not isinstance(value, dict):
+        raise TrainerError(f"{path} holds a {type(value).__name__}; expected {what}")
+    return value
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from cache.confined import check_inside
 from trainer.checkpoint import Row
 from trainer.fit import Listener
 
@@ -65,9 +66,10 @@ class Logged:
 
 def _events(folder: Path) -> IO[bytes]:
     """A file that TensorBoard finds in `folder`."""
+    check_inside(folder.parent, folder)
     folder.mkdir(parents=True, exist_ok=True)
     name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
-    return (folder / name).open("ab")
+    return (folder / name).open("xb")
 
 
 def _write(file: IO[bytes], row: Mapping[str, float]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 
 from cache import Cache
+from trainer import manifest
 from trainer.errors import TrainerError
 from trainer.extractor import use_extractor
 from trainer.model import build_head, build_model, for_stored, head_of
@@ -54,6 +55,7 @@ def trained_model(root: Path, run: Run) -> keras.Model:
     path = root / "model.keras"
     if not path.is_file():
         raise TrainerError(f"{root} has no model.keras: no epoch of it has ended; go on with it by --resume")
+    manifest.check(path)
     model = network(run)
     load_model(model, path)
     return model

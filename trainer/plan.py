@@ -13,7 +13,7 @@ from trainer.errors import TrainerError
 from trainer.extractor import extractor_of
 from trainer.fit import SAVE_SECONDS, Listener
 from trainer.inputs import check_side
-from trainer.run import Run, behind, check_cache, read_run, read_split, sample_shape
+from trainer.run import Run, behind, check_cache, read_run, read_split, sample_shape, split_of
 from trainer.stream import READERS
 
 STAGES = {"pretrain": PRETRAIN, "finetune": FINETUNE}
@@ -172,7 +172,7 @@ def _check_features_again(request: Request, run: Run) -> None:
 def split_for(request: Request, cache: Cache, config: Config, begun: bool, listener: Listener) -> splits.Split:
     """The split of the run in RUN or that the user gives, checked for leaks; or a stratified one by whole groups."""
     given = given_split(request.split, request.drop_shared, cache, listener.note) if request.split else None
-    split = read_split(request.run / "split.json") if begun else given
+    split = split_of(request.run) if begun else given
     if given and given != split:
         raise TrainerError(f"--split {request.split} with --resume, but {request.run} has another split; leave it out")
     split = checked_split(cache, split, config.seed, config.validation_fraction)

@@ -10,11 +10,14 @@ RUN/
   curves.png       the same as a picture
   metrics.json     how well the best weights do on the validation ids; confusion.png is the same as a picture
   validation.csv   what they predict for each of those
+  manifest.json    the digests of those above that are read again (see `manifest.py`)
   logs/            for TensorBoard
   lock, lock.owner held by the one process that trains, and which that is (see `cache/lock.py`)
 """
 
 import csv
+import io
+import math
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,21 +28,29 @@ from typing import Any
 import numpy as np
 
 from cache import Cache
+from cache.confined import check_inside
 from cache.durable import make_folder
 from cache.lock import LOCK_FILES, LockHeld, exclusive
-from cache.schema import composed
+from cache.schema import FEATURES, LAYOUTS, MAX_CLASSES, MAX_SAMPLE_BYTES, composed
 from cache.store import has_attributes
-from trainer import files
+from trainer import files, manifest
 from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.splits import Split
 
 FORMAT_VERSION = 1
 SAME = ("window", "orientation")  # of a recipe: what changes the meaning of a value or an axis
-BEGUN = (*LOCK_FILES, "split.json", "samples.json")  # what a run killed before its config.json leaves
+ABOUT = {"format_version": int, "kind": str, "shape": list, "class_names": list, "recipe": dict, "from": str}
+MOST_SIZE = 1 << 16  # of an axis of a sample: a network is built for it
+SPLIT = 'a split such as {"train": [ids], "validation": [ids]}'
+BEGUN = (*LOCK_FILES, "split.json", "samples.json", manifest.NAME)  # what a run killed before its config.json leaves
+READ_AGAIN = (
+    "samples.json", "split.json", "config.json", "model.keras", "checkpoint.npz", "history.csv", "timings.csv",
+    "metrics.json", "validation.csv",
+)  # fmt: skip
 OWN = (
-    *BEGUN, "config.json", "model.keras", "checkpoint.npz", "history.csv", "timings.csv", "curves.png", "metrics.json",
-    "confusion.png", "validation.csv", "logs",
+    *BEGUN, "config.json", "model.keras", "checkpoint.npz", "history.csv", "timings.csv", "curves.png",
+    "metrics.json", "confusion.png", "validation.csv", "logs",
 )  # fmt: skip
 
 
@@ -62,29 +73,47 @@ class Run:
 
 def read_run(root: Path) -> Run:
     """The run in `root`. Raises TrainerError where there is none that this version can read."""
-    data = files.read_json(root / "config.json", "the config.json of a run, as `train` writes it")
+    data = manifest.read_json(root / "config.json", "the config.json of a run, as `train` writes it")
     if data.get("format_version") != FORMAT_VERSION:
         raise TrainerError(
-            f"{root}/config.json has format_version {data.get('format_version')!r}, expected {FORMAT_VERSION}"
+            f"{root}/config.json has format_version {data.get('format_version')!r:.200}, expected {FORMAT_VERSION}"
         )
     try:
-        shape, names, recipe = data["shape"], data["class_names"], data["recipe"]
-        if not (shape and type(shape) is list and all(type(size) is int and size > 0 for size in shape)):
-            raise ValueError(f"shape {reprlib.repr(shape)}, expected a list of positive integers")
-        return Run(Config.from_json(data), data["kind"], tuple(shape), _names(names), dict(recipe), str(data["from"]))
+        about = {name: _typed(name, data.pop(name), kind) for name, kind in ABOUT.items()}
+        kind, shape, recipe = about["kind"], about["shape"], about["recipe"]
+        _check_shape(kind, shape)
+        names = _names(about["class_names"])
+        return Run(Config.from_json(data), kind, tuple(shape), names, recipe, about["from"])
     except KeyError as error:
-        raise TrainerError(f"{root}/config.json has no {error}; restore it, or train again") from error
-    except (TypeError, ValueError, TrainerError) as error:
+        raise TrainerError(f"{root}/config.json has no key {error}; restore it, or train again") from error
+    except (ValueError, TrainerError) as error:
         raise TrainerError(f"{root}/config.json is not that of a run: {error}; restore it, or train again") from error
+
+
+def _typed(name: str, value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise ValueError(f"{name} {reprlib.repr(value)}, expected {kind.__name__}")
+    return value
+
+
+def _check_shape(kind: str, shape: list[Any]) -> None:
+    """Raises ValueError for what is no shape of samples of `kind`, or one that no machine holds."""
+    if kind not in LAYOUTS:
+        raise ValueError(f"kind {kind!r:.200}, expected one of {', '.join(LAYOUTS)}")
+    axes = FEATURES.axes if kind == "features" else LAYOUTS[kind].axes
+    if len(shape) != len(axes) or not all(type(size) is int and 0 < size <= MOST_SIZE for size in shape):
+        raise ValueError(f"shape {reprlib.repr(shape)}, expected {len(axes)} integers from 1 to {MOST_SIZE}")
+    if math.prod(shape) > MAX_SAMPLE_BYTES:
+        raise ValueError(f"shape {reprlib.repr(shape)}, expected at most {MAX_SAMPLE_BYTES} values")
 
 
 def _names(value: Any) -> tuple[str, ...]:
     """Class names in Unicode's NFC, as those of a cache are; earlier versions wrote them as they were given."""
-    if type(value) is list and all(map(_is_name, value)):
+    if type(value) is list and len(value) <= MAX_CLASSES and all(map(_is_name, value)):
         names = tuple(map(composed, value))
         if len(names) == len({*names}) > 1:
             return names
-    raise ValueError(f"class_names {reprlib.repr(value)}, expected a list of different names")
+    raise ValueError(f"class_names {reprlib.repr(value)}, expected a list of different names, at most {MAX_CLASSES}")
 
 
 def _is_name(value: object) -> bool:
@@ -94,7 +123,16 @@ def _is_name(value: object) -> bool:
 
 def read_split(path: Path) -> Split:
     """The split in `path`, which may be made by hand. Raises TrainerError."""
-    data = files.read_json(path, 'a split such as {"train": [ids], "validation": [ids]}')
+    return _split(path, files.read_json(path, SPLIT))
+
+
+def split_of(root: Path) -> Split:
+    """The split of the run in `root`. Raises TrainerError."""
+    path = root / "split.json"
+    return _split(path, manifest.read_json(path, SPLIT))
+
+
+def _split(path: Path, data: Any) -> Split:
     try:
         return Split.from_json(data)
     except TrainerError as error:
@@ -113,7 +151,7 @@ def known(cache: Cache, ids: Iterable[str]) -> dict[str, Known]:
 def read_samples(root: Path) -> dict[str, Known]:
     """What the run in `root` remembers of each sample it trains or validates on. Raises TrainerError."""
     path = root / "samples.json"
-    recorded = files.read_json(path, "samples.json of a run")
+    recorded = manifest.read_json(path, "samples.json of a run")
     for name, value in recorded.items():
         if not (type(value) is list and [type(part) for part in value] == [str, str, int]):
             raise TrainerError(f"{path} has {reprlib.repr(value)} for {name!r}; restore it, or train again")
@@ -159,7 +197,7 @@ def is_trained_on(root: Path, cache: Cache) -> bool:
 
     The same sample has the same id, and the bytes of its chunk or of its source are the same.
     """
-    recorded, split = read_samples(root), read_split(root / "split.json")
+    recorded, split = read_samples(root), split_of(root)
     for name in (*split.train, *split.validation):
         if name not in recorded:
             raise TrainerError(f"{root}/samples.json lacks {name!r} of split.json; restore both, or train again")
@@ -170,7 +208,7 @@ def is_trained_on(root: Path, cache: Cache) -> bool:
 def trained_on_too(root: Path, cache: Cache, ids: Iterable[str]) -> list[str]:
     """Those of `ids` that the run in `root` trained on by whatever name: the bytes of chunk or source are the same."""
     recorded = read_samples(root)
-    learned = [recorded[name] for name in read_split(root / "split.json").train]
+    learned = [recorded[name] for name in split_of(root).train]
     chunks, sources = ({sample[part] for sample in learned} - {""} for part in (0, 1))
     return [name for name, some in known(cache, ids).items() if some[0] in chunks or some[1] in sources]
 
@@ -216,6 +254,8 @@ def writing(root: Path, resume: bool) -> Iterator[bool]:
     """
     check_folder(root, resume)
     make_folder(root)
+    for name in (*LOCK_FILES, "logs"):  # all other files are replaced as a whole
+        check_inside(root, root / name)
     with ExitStack() as stack:
         try:
             stack.enter_context(exclusive(root / "lock"))
@@ -226,7 +266,7 @@ def writing(root: Path, resume: bool) -> Iterator[bool]:
             ) from held
         begun = check_folder(root, resume)  # once more: another process may have come first
         for name in OWN:
-            (root / f"{files.PARTIAL}{name}").unlink(missing_ok=True)
+            files.remove(root / f"{files.PARTIAL}{name}")
         yield begun
 
 
@@ -265,10 +305,25 @@ def inside_cache(path: Path) -> Path | None:
 
 
 def begin(root: Path, run: Run, split: Split, samples: Mapping[str, Known]) -> None:
-    """Write down what the run is; config.json last, for it makes the folder a run."""
-    files.write_json(root / "samples.json", samples)
-    files.write_json(root / "split.json", split.to_json())
-    files.write_json(root / "config.json", run.to_json())
+    """Write down what the run is; config.json last, for it makes the folder a run, and then their digests."""
+    contents = {"samples.json": samples, "split.json": split.to_json(), "config.json": run.to_json()}
+    manifest.begin(root, {name: files.dump_json(data) for name, data in contents.items()})
+
+
+def end(root: Path) -> None:
+    """List the digests of all files that anybody reads again: the run is finished."""
+    manifest.complete(root, READ_AGAIN)
+
+
+def check_files(root: Path) -> None:
+    """Raise TrainerError where a file of the run in `root` is listed and is not the one that was written."""
+    for name in READ_AGAIN:
+        manifest.check(root / name)
+
+
+def is_finished(root: Path) -> bool:
+    """True where the run in `root` has ended with its metrics. Raises TrainerError where that cannot be known."""
+    return (root / "metrics.json").is_file() and manifest.lists(root, "metrics.json")
 
 
 @dataclass(frozen=True)
@@ -290,11 +345,22 @@ def write_predictions(root: Path, found: Predicted) -> None:
 def read_predictions(root: Path) -> Predicted:
     """As `write_predictions` left them. Raises TrainerError."""
     path = root / "validation.csv"
+    data = manifest.read(path, "validation.csv of a run")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *rows = list(csv.reader(file))
-        ids, labels = tuple(row[0] for row in rows), np.array([int(row[1]) for row in rows])
-        probabilities = np.array([[float(value) for value in row[2:]] for row in rows])
-        return Predicted(ids, labels, probabilities, tuple(header[2:]))
-    except (OSError, ValueError, IndexError, csv.Error) as error:
+        header, *rows = list(csv.reader(io.StringIO(data.decode(), newline="")))
+        found = _predicted(header, rows)
+    except (ValueError, IndexError, csv.Error) as error:
         raise TrainerError(f"{path} is not that of a run ({error}); restore it, or train again") from error
+    return found
+
+
+def _predicted(header: list[str], rows: list[list[str]]) -> Predicted:
+    """Raises ValueError, IndexError."""
+    names, ids = tuple(header[2:]), tuple(row[0] for row in rows)
+    labels = np.array([int(row[1]) for row in rows], np.int64)
+    probabilities = np.array([[float(value) for value in row[2:]] for row in rows]).reshape(len(rows), -1)
+    if header[:2] != ["id", "label"] or not rows or len({*ids}) != len(ids) or probabilities.shape[1] != len(names):
+        raise ValueError("rows of an id, a label and a probability for each class were expected")
+    if not (labels.min() >= 0 and labels.max() < len(names) and probabilities.min() >= 0 and probabilities.max() <= 1):
+        raise ValueError("a label or a probability is out of range")
+    return Predicted(ids, labels, probabilities, names)

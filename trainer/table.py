@@ -1,6 +1,7 @@
 """The report of an experiment: Table 1 beside the paper's, what tells strategies apart, pictures."""
 
 import csv
+import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cache.pictures import own_settings
-from trainer import files
+from trainer import files, manifest
 from trainer.errors import TrainerError
 from trainer.metrics import RESAMPLES, accuracy, compare, confusion_matrix, f1, interval, kappa, resampled, score
 from trainer.report import add_picture, confusion_picture, figure_text, kappa_text, remark
@@ -70,10 +71,10 @@ class Row:
 
 def read_result(strategy: str, seed: int, run: Path) -> Result:
     """What a finished run left."""
+    data = manifest.read(run / "timings.csv", "timings.csv of a run")
     try:
-        with (run / "timings.csv").open(newline="") as file:
-            seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError) as error:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(io.StringIO(data.decode(), newline=""))]
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise TrainerError(f"{run}/timings.csv is not that of a run ({error}); restore it, or train again") from error
     return Result(strategy, seed, read_predictions(run), sum(seconds), len(seconds))
 

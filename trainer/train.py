@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from cache import Cache, open_cache
-from trainer import files, splits
+from trainer import files, manifest, splits
 from trainer.checkpoint import State
 from trainer.config import Config
 from trainer.errors import TrainerError
@@ -20,7 +20,17 @@ from trainer.metrics import score
 from trainer.networks import starting_model, trained_on
 from trainer.plan import Request, check_batch, new, resumed, split_for
 from trainer.report import add_picture, confusion_picture, curves_picture
-from trainer.run import Predicted, Run, begin, check_folder, check_samples, known, write_predictions, writing
+from trainer.run import (
+    Predicted,
+    Run,
+    begin,
+    check_folder,
+    check_samples,
+    end,
+    known,
+    write_predictions,
+    writing,
+)
 from trainer.stream import part_of
 from trainer.weights import load_model
 
@@ -46,6 +56,8 @@ def train(request: Request, listener: Listener) -> dict[str, Any]:
         samples = known(cache, (*split.train, *split.validation))
         if going_on:
             check_samples(request.run, cache)
+            for name in ("checkpoint.npz", "model.keras"):
+                manifest.check(request.run / name)
         begin(request.run, run, split, samples)
         return _train_and_score(request, run, whole, data, listener)
 
@@ -60,6 +72,7 @@ def _train_and_score(request: Request, run: Run, whole: keras.Model, data: Data,
     metrics = score(data.validation.labels, found, run.class_names)
     write_predictions(request.run, Predicted(data.validation.ids, data.validation.labels, found, run.class_names))
     files.write_json(request.run / "metrics.json", metrics)
+    end(request.run)
     _draw(request.run, state, metrics, listener)
     return metrics
 

@@ -9,9 +9,14 @@ from typing import Any
 
 import keras
 
+from cache.confined import open_regular
 from cache.paths import absolute
 from trainer.errors import TrainerError
+from trainer.files import raise_where_unreadable
 
+BYTES_OF_VALUE = 12  # of a weight in a file: float64, or float32 with two of an optimizer's
+BYTES_BESIDE = 1 << 26  # of names and structure
+BYTES_OF_VGG16 = 1 << 30  # a file of all of VGG-16, of which the convolutions are taken, has half of that
 WAY_OUT = "give a file of VGG-16's convolutions, --weights PATH, or --weights none"
 
 
@@ -40,13 +45,14 @@ def _imagenet() -> list[Any]:
 
 
 def _load_file(backbone: keras.Model, path: Path) -> None:
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise TrainerError(f"weights {path}: no such file; {WAY_OUT}")
     if path.suffix not in (".h5", ".keras"):
         raise TrainerError(f"weights {path}: expected a Keras weights file, .weights.h5 or .h5; {WAY_OUT}")
     try:
         _load_arrays(backbone, path)
     except Exception as error:  # whatever a broken or foreign file makes Keras raise
+        raise_where_unreadable(path, error)
         raise TrainerError(f"weights {path} are not VGG-16's convolutions ({_first_line(error)}); {WAY_OUT}") from error
 
 
@@ -55,17 +61,26 @@ def load_model(model: keras.Model, path: Path) -> None:
     try:
         _load_arrays(model, path)
     except Exception as error:  # whatever a broken or foreign file makes Keras raise
+        raise_where_unreadable(path, error)
         raise TrainerError(
             f"{path} does not hold this run's weights ({_first_line(error)}); restore it from a copy, or train again"
         ) from error
 
 
 def _load_arrays(model: keras.Model, path: Path) -> None:
-    """Load what is in `path`. Of a zip every checksum is compared first: Keras reads here and there in it."""
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise ValueError(f"{damaged} in it is damaged")
+    """Load what is in `path`, after checking that it is no larger than the weights of `model` can be.
+
+    Of a zip every checksum is compared first: Keras reads here and there in it.
+    """
+    most = BYTES_OF_VALUE * model.count_params() + BYTES_BESIDE
+    with open_regular(path, max(most, BYTES_OF_VGG16)) as stream:
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(stream) as archive:
+                size = sum(item.file_size for item in archive.infolist())
+                if size > most:
+                    raise ValueError(f"{size:,} bytes are packed in it, expected at most {most:,}")
+                if damaged := archive.testzip():
+                    raise ValueError(f"{damaged} in it is damaged")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a line for each layer that is not in the file; then it raises
         model.load_weights(path)

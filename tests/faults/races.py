@@ -1,0 +1,175 @@
+"""Several processes use one cache at once: writers, readers, and training while new samples come in."""
+
+import os
+import random
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from tests.faults import world
+from tests.faults.method import Method, Outcome, repeat
+from tests.faults.server import Server, command, in_parallel
+from tests.faults.world import CT, FAILED, LIGHT, Template
+
+KINDS = ("writers", "reader", "opened", "streaming")
+HELD = "another run "  # is writing, or has written meanwhile
+WAIT_SECONDS = 0.4  # at most, before the second process starts
+SERVERS = 2
+
+templates: dict[str, Template] = {}
+
+
+# -- the side of the campaign ------------------------------------------------------------------------------------------
+
+
+def run(trials: int, seed: int, only: str) -> Outcome:
+    chosen = [only] if only else [_trial(seed, number) for number in range(trials)]
+    servers = min(SERVERS, len(chosen)) if trials > METHOD.short else 1
+    with tempfile.TemporaryDirectory(prefix="races-") as folder:
+        work = partial(_part, Path(folder), chosen, servers)
+        ended = [end for part in in_parallel(list(map(str, range(servers))), work) for end in part]
+    failures = tuple((repeat(METHOD.name, seed, trial), why) for trial, why in ended if why)
+    return Outcome(len(ended), len(ended) - len(failures), failures)
+
+
+def _trial(seed: int, number: int) -> str:
+    chance = random.Random(f"{seed} {number}")
+    return f"{KINDS[number % len(KINDS)]}:{chance.random() * WAIT_SECONDS:.4f}"
+
+
+def _part(folder: Path, chosen: list[str], servers: int, number: str) -> list[tuple[str, str]]:
+    server = Server(__name__, folder / number, LIGHT)
+    try:
+        return list(server.run(chosen[int(number) :: servers]))
+    finally:
+        server.close()
+
+
+# -- the side of the server --------------------------------------------------------------------------------------------
+
+
+def prepare(folder: Path, part: str) -> list[str]:
+    world.load_everything(part)
+    import trainer.stream  # noqa: F401
+
+    changed = next(each for each in world.SCENARIOS if each.name == "ct-changed")
+    templates["changed"] = Template(changed, folder / "world")
+    return list(KINDS)
+
+
+def trial(name: str) -> str:
+    kind, wait = name.split(":")
+    template = templates["changed"]
+    template.restore()
+    others = {"writers": _write, "reader": _read_again, "opened": _hold, "streaming": _stream}
+    with _beside(partial(others[kind], template, float(wait))) as failure:
+        time.sleep(0 if kind == "writers" else 0.02)
+        ended = template.run()
+    contended = kind == "writers" and ended.code == FAILED and HELD in ended.err
+    if why := failure() or ("" if contended else template.wrong_end(ended, killed=False)):
+        return why
+    if not contended and ended.code != template.ended.code:
+        return f"it ended with {ended.code}: {ended.err[-500:]}"
+    return template.lost() or template.wrong_result(template.run())
+
+
+class _beside:
+    """Run `work` in a forked process while the block runs; `failure()` is why it failed, once it has ended."""
+
+    def __init__(self, work: Callable[[], str]) -> None:
+        self._said = os.memfd_create("said")
+        self._child = os.fork()
+        if self._child == 0:
+            try:
+                why = work()
+            except BaseException:  # noqa: BLE001 - it is the answer
+                why = traceback.format_exc()
+            os.write(self._said, why.encode())
+            os._exit(0)
+
+    def __enter__(self) -> Callable[[], str]:
+        return self._failure
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ChildProcessError):  # the command's own waiting has seen it end
+            os.waitpid(self._child, 0)
+
+    def _failure(self) -> str:
+        return os.pread(self._said, 1 << 20, 0).decode()
+
+
+def _write(template: Template, wait: float) -> str:
+    """A second writer: it does the work, or is told that another one does."""
+    time.sleep(wait)
+    ended = command(template.scenario.words(template.world))
+    if ended.code == FAILED and HELD in ended.err and len(ended.err.splitlines()) == 1:
+        return ""
+    return template.wrong_end(ended, killed=False) or (
+        "" if ended.code == template.ended.code else f"the second writer ended with {ended.code}: {ended.err[-500:]}"
+    )
+
+
+def _read_again(template: Template, wait: float) -> str:
+    """Open the cache again and again: every sample there is has the values, label and group of before or of after."""
+    for _ in _for_a_while(wait):
+        if why := template.lost():
+            return why
+    return ""
+
+
+def _hold(template: Template, wait: float) -> str:
+    """Open the cache once: it stays as it was."""
+    from cache import open_cache
+
+    opened = open_cache(template.world / CT)
+    ids, labels = opened.ids, opened.labels.tolist()
+    before = [opened.stored(name).tobytes() for name in ids]
+    for _ in _for_a_while(wait):
+        if (opened.ids, opened.labels.tolist()) != (ids, labels):
+            return "what was opened has changed"
+        if [opened.stored(name).tobytes() for name in ids] != before:
+            return "values of what was opened have changed"
+    return ""
+
+
+def _stream(template: Template, wait: float) -> str:
+    """Epochs of batches from a cache that was opened once, as training reads it: each the same as the first."""
+    import numpy as np
+
+    from cache import open_cache
+    from trainer.stream import batches, part_of
+
+    opened = open_cache(template.world / CT)
+    part = part_of(opened, opened.ids)
+    first: list[bytes] = []
+    for _ in _for_a_while(wait):
+        epoch = [batch.values.tobytes() for batch in batches(part, np.arange(len(part)), 2)]
+        first = first or epoch
+        if epoch != first:
+            return "an epoch differs from the first"
+    return ""
+
+
+def _for_a_while(wait: float) -> Iterator[None]:
+    """At least twice, and until `wait` and half a second more have passed."""
+    end = time.monotonic() + wait + 0.5
+    yield
+    yield
+    while time.monotonic() < end:
+        yield
+
+
+METHOD = Method(
+    name="races",
+    title="two writers, readers while writing, training while preprocessing",
+    short=10,
+    full=200,
+    shows="a second process uses the cache while `preprocess` takes over changed, new and vanished scans. Of two "
+    "writers one does the work, the other says that it cannot; a reader gets samples as they were or as they are now; "
+    "what was opened before stays as it was, sample by sample and epoch by epoch.",
+    run=run,
+)

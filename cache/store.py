@@ -57,6 +57,7 @@ MAX_DOCUMENT = 1 << 23  # bytes of a `zarr.json`: that of a cache with the most 
 LOST, REMOVED = "its ledger line is lost", "it is being removed"
 SCRATCH_NAME = 32  # characters of the name of a file that is being written
 NAMED = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)  # of which the user must see the path
+MARKS = ("unpublished", "readers")  # files without content in ledger/
 MANY_FOLDERS = 10_000  # that hold no file, so that whatever they are for, it is not a cache
 
 
@@ -184,8 +185,11 @@ def _is_file(path: str) -> bool:
 
 
 def is_ours(root: Path) -> bool:
-    """True where this module began a cache in `root`, even if its `zarr.json` is not there yet or damaged."""
-    return (root / "ledger" / "lock").is_file()
+    """True where this module began a cache in `root`, even if its `zarr.json` is not there yet or damaged.
+
+    Of the files that it makes first, a power cut may have left any.
+    """
+    return any((root / "ledger" / name).is_file() for name in ("lock", *MARKS, ledger.LOG))
 
 
 def is_empty(root: Path) -> bool:
@@ -536,7 +540,7 @@ def writing(
             chunks.mkdir(parents=True, exist_ok=True)
             for scratch in (root / "ledger" / "partial", chunks.with_name("partial")):
                 _clear(scratch)
-            for name in ("unpublished", "readers"):
+            for name in MARKS:
                 (root / "ledger" / name).touch()
             writer = CacheWriter(root, attributes, known, linked)
         with closing(writer):
@@ -556,7 +560,7 @@ def writing(
 
 def _check_links(root: Path, layout: Layout, linked: str) -> None:
     """Raise LinkInside where a folder or file that is written in place is a link."""
-    for name in ("partial", "aside", "unpublished", "readers", ledger.LOG, *LOCK_FILES):
+    for name in ("partial", "aside", *MARKS, ledger.LOG, *LOCK_FILES):
         check_inside(root, root / "ledger" / name)
     for name in ("c", "partial"):
         check_inside(root, root / layout.array / name, linked)

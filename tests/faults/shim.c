@@ -39,6 +39,7 @@ static enum action action;
 static long target, calls;
 static int error_number, log_descriptor = -1, tracing;
 static char *paths[DESCRIPTORS]; /* of the descriptors below the prefix */
+static char written[DESCRIPTORS]; /* whether they are open for writing */
 static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
 
 void shim_arm(const char *folder, long number, int what, int error) {
@@ -79,8 +80,9 @@ static const char *resolve(int folder, const char *path, char *out) {
     return is_below(out) ? out : NULL;
 }
 
-static void opened(int descriptor, const char *path) {
+static void opened(int descriptor, const char *path, int writes) {
     if (descriptor < 0 || descriptor >= DESCRIPTORS) return;
+    written[descriptor] = writes;
     char *old = __atomic_exchange_n(&paths[descriptor], path ? strdup(path) : NULL, __ATOMIC_SEQ_CST);
     free(old);
 }
@@ -88,9 +90,10 @@ static void opened(int descriptor, const char *path) {
 /* -- what becomes of them ------------------------------------------------------------------------------------------- */
 
 /* Which calls an error is possible for: a full disk does not keep one from reading. */
-enum { READS = 1, NEEDS_SPACE = 2, NEEDS_DESCRIPTOR = 4, TRANSFERS = 8 };
+enum { READS = 1, NEEDS_SPACE = 2, NEEDS_DESCRIPTOR = 4, TRANSFERS = 8, CANNOT_FAIL = 16 };
 
 static int may_fail(int traits) {
+    if (traits & CANNOT_FAIL) return 0;
     switch (error_number) {
     case ENOSPC: return traits & NEEDS_SPACE;
     case EMFILE: return traits & NEEDS_DESCRIPTOR;
@@ -227,7 +230,7 @@ static int open_traits(int flags) { return NEEDS_DESCRIPTOR | ((flags & O_CREAT)
         FAIL_IF(now, -1);                                                                                              \
         in_order();                                                                                                    \
         int result = real given;                                                                                       \
-        if (result >= 0) opened(result, buffer), trace_path("open", result, flags, buffer);                            \
+        if (result >= 0) opened(result, buffer, (flags & O_ACCMODE) != O_RDONLY), trace_path("open", result, flags, buffer);                            \
         out_of_order();                                                                                                \
         end_if(now);                                                                                                   \
         return result;                                                                                                 \
@@ -246,7 +249,7 @@ OPENS(openat64, (int folder, const char *path, int flags, ...), (folder, path, f
         enum action now = decide("fopen", open_traits(mode[0] == 'r' ? 0 : O_CREAT));                                  \
         FAIL_IF(now, NULL);                                                                                            \
         FILE *result = real(path, mode);                                                                               \
-        if (result) opened(fileno(result), buffer);                                                                    \
+        if (result) opened(fileno(result), buffer, mode[0] != 'r');                                                                    \
         end_if(now);                                                                                                   \
         return result;                                                                                                 \
     }
@@ -273,13 +276,16 @@ int fflush(FILE *file) {
     return result;
 }
 
+/* Closing reports what could not be written; of a file that was only read there is nothing to report. */
+static int close_traits(int descriptor) { return written[descriptor] ? NEEDS_SPACE : CANNOT_FAIL; }
+
 /* A descriptor is gone even where closing it reports an error. */
 int fclose(FILE *file) {
     REAL(fclose);
     int descriptor = fileno(file);
     if (!path_of(descriptor)) return real(file);
-    enum action now = decide("fclose", NEEDS_SPACE);
-    opened(descriptor, NULL);
+    enum action now = decide("fclose", close_traits(descriptor));
+    opened(descriptor, NULL, 0);
     int result = real(file);
     FAIL_IF(now, EOF);
     end_if(now);
@@ -289,9 +295,9 @@ int fclose(FILE *file) {
 int close(int descriptor) {
     REAL(close);
     if (!path_of(descriptor)) return real(descriptor);
-    enum action now = decide("close", NEEDS_SPACE);
+    enum action now = decide("close", close_traits(descriptor));
     in_order();
-    opened(descriptor, NULL);
+    opened(descriptor, NULL, 0);
     int result = real(descriptor);
     trace("close", descriptor, 0, 0, NULL, 0, NULL, 0);
     out_of_order();
@@ -301,7 +307,7 @@ int close(int descriptor) {
 }
 
 static int copied(int from, int to) {
-    if (to >= 0 && path_of(from)) opened(to, path_of(from)), trace("dup", to, from, 0, NULL, 0, NULL, 0);
+    if (to >= 0 && path_of(from)) opened(to, path_of(from), written[from]), trace("dup", to, from, 0, NULL, 0, NULL, 0);
     return to;
 }
 
@@ -475,7 +481,7 @@ int __fxstatat64(int version, int folder, const char *path, struct stat64 *out, 
 }
 
 static DIR *listed(DIR *folder, const char *path) {
-    if (folder) opened(dirfd(folder), path);
+    if (folder) opened(dirfd(folder), path, 0);
     return folder;
 }
 
@@ -494,7 +500,7 @@ int closedir(DIR *folder) {
     REAL(closedir);
     if (path_of(dirfd(folder))) {
         trace("close", dirfd(folder), 0, 0, NULL, 0, NULL, 0);
-        opened(dirfd(folder), NULL);
+        opened(dirfd(folder), NULL, 0);
     }
     return real(folder);
 }

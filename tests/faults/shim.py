@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("shim.c")
-READS, NEEDS_SPACE, NEEDS_DESCRIPTOR, TRANSFERS = 1, 2, 4, 8  # traits of a call, as in shim.c
+NEEDS_SPACE, NEEDS_DESCRIPTOR, TRANSFERS, CANNOT_FAIL = 2, 4, 8, 16  # traits of a call, as in shim.c
 NOTHING, FAIL, FAIL_FROM_HERE, SHORT, KILL_BEFORE, KILL_AFTER, KILL_TORN = range(7)
 ERRORS = {
     "EIO": errno.EIO,
@@ -51,6 +51,8 @@ class Fault:
         """Whether a call of these traits can meet this fault."""
         if self.name in ("short", "torn"):
             return bool(traits & TRANSFERS)
+        if self.error and traits & CANNOT_FAIL:
+            return False
         needed = NEEDED.get(self.name.rstrip("+"))
         return needed is None or bool(traits & needed)
 
@@ -59,12 +61,20 @@ class Fault:
         return self.name in ("kill", "killed", "torn")
 
     @property
-    def code(self) -> tuple[int, int]:
-        """The shim's action and error number."""
+    def lasts(self) -> bool:
+        """True where all later calls fail, too."""
+        return self.name.endswith("+")
+
+    @property
+    def error(self) -> int:
+        """The error number that the call reports; 0 for none."""
+        return ERRORS.get(self.name.rstrip("+"), 0)
+
+    @property
+    def action(self) -> int:
+        """As in shim.c."""
         kinds = {"short": SHORT, "kill": KILL_BEFORE, "killed": KILL_AFTER, "torn": KILL_TORN}
-        if self.name in kinds:
-            return kinds[self.name], 0
-        return FAIL_FROM_HERE if self.name.endswith("+") else FAIL, ERRORS[self.name.rstrip("+")]
+        return kinds.get(self.name, FAIL_FROM_HERE if self.lasts else FAIL)
 
 
 FAULTS = tuple(
@@ -75,6 +85,6 @@ FAULTS = tuple(
 def arm(folder: Path, number: int = 0, fault: Fault | None = None, log: int = -1, trace: bool = False) -> None:
     """In this process, give call `number` below `folder` its `fault`, and log the calls to the descriptor `log`."""
     library = ctypes.CDLL(os.environ["LD_PRELOAD"])
-    action, error = fault.code if fault else (NOTHING, 0)
+    action, error = (fault.action, fault.error) if fault else (NOTHING, 0)
     library.shim_log(log, int(trace))
     library.shim_arm(os.fsencode(folder), ctypes.c_long(number), action, error)

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.faults import shim, world
 from tests.faults.method import Method, Outcome, repeat
-from tests.faults.server import Server, in_parallel
+from tests.faults.server import Ended, Server, in_parallel
 from tests.faults.world import HEAVY, LIGHT, Scenario, Template
 
 HEAVY_SHARE = 0.08  # of the trials: training takes seconds where the others take tenths of one
@@ -109,9 +109,19 @@ def trial(name: str) -> str:
     ended = template.run(lambda: shim.arm(template.world, int(number), fault))
     if why := template.wrong_end(ended, fault.kills) or template.lost():
         return why
+    if why := _unsaid(template, fault, ended):
+        return why
     if ended.code == world.DONE and (left := world.differences(template.found(), template.facts)):
         return "it said that all is done, but " + json.dumps(left[:5])
     return template.wrong_result(template.run())
+
+
+def _unsaid(template: Template, fault: shim.Fault, ended: Ended) -> str:
+    """What a command that failed does not say. Libraries of the heavy ones may hide an error that does not last."""
+    if not fault.error or ended.code != world.FAILED or (template.scenario.part == HEAVY and not fault.lasts):
+        return ""
+    said, told = os.strerror(fault.error), ended.err + ended.out
+    return "" if said in told else f"it does not say that the system said {said!r}: {told[-500:]}"
 
 
 METHOD = Method(

@@ -208,6 +208,41 @@ def test_a_source_that_cannot_be_read_keeps_its_sample(clips, monkeypatch):
     assert grays(open_cache(clips / "c"))[name_of(2)] == 2
 
 
+def test_a_changed_source_that_cannot_be_read_keeps_the_sample_of_before(clips, monkeypatch):
+    clip(clips / "s", "A/2", "xxxxx")
+
+    def failing(self, paths):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(CLIPS), "make", failing)
+        summary = run(clips / "s", clips / "c", CLIPS)
+    assert (summary.complete, summary.made, summary.quarantined) == (3, 0, {})
+    assert "Input/output error" in summary.unreadable[name_of(2)]
+    assert grays(open_cache(clips / "c"))[name_of(2)] == 2
+    run(clips / "s", clips / "c", CLIPS)
+    assert grays(open_cache(clips / "c"))[name_of(2)] == 5
+
+
+@pytest.mark.parametrize("text", ["xx", "xxxxx"])
+def test_the_size_and_time_of_a_source_are_never_recorded_as_unknown(clips, monkeypatch, text):
+    os.utime(clip(clips / "s", "A/2", text), (1, 1))
+    job = build.prepare(clips / "s", clips / "c", CLIPS)
+    whole = os.stat
+
+    def failing_once(path, *more, **options):
+        if str(path).endswith("v_A_2_g01_c01.avi") and isinstance(path, str):
+            monkeypatch.setattr(os, "stat", whole)
+            raise OSError(5, "Input/output error")
+        return whole(path, *more, **options)
+
+    monkeypatch.setattr(os, "stat", failing_once)
+    summary = build.run(job, nullcontext(execute.serial), lambda entry: None)
+    assert os.stat is whole, "the failing call was never made"
+    assert list(summary.unreadable) == [name_of(2)]
+    assert all(entry.source.size > 0 for entry in store.read_entries(clips / "c").values())
+
+
 def test_the_rows_of_changed_and_new_sources_do_not_depend_on_kills(clips, tmp_path):
     for number in (1, 3):
         clip(clips / "s", f"A/{number}", "x" * (number + 5))

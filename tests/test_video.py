@@ -14,7 +14,7 @@ from scipy import ndimage
 from cache.fingerprint import digest_files
 from pipeline import video
 from pipeline.decode import DECODER
-from pipeline.errors import Excluded
+from pipeline.errors import Excluded, Refused
 from pipeline.video import spaced, video_clip
 from tests.clips import SHAPE, decoded, jpeg, outcome, pictures, promising, resized, write_avi, write_xvid
 
@@ -359,6 +359,22 @@ def test_a_name_that_is_not_utf_8_ends_in_a_sample_or_is_refused(xvid, tmp_path)
     path = tmp_path / os.fsdecode(b"\xff.avi")
     path.write_bytes(xvid(71).read_bytes())
     assert outcome(path)[0] in ("complete", "refused")
+
+
+def test_what_passes_at_a_second_reading_is_no_damage(xvid, monkeypatch):
+    opened, whole = [], video.open_clip
+
+    def failing_once(path, container):
+        opened.append(path)
+        if len(opened) == 1:
+            raise Refused("damage after 0 frames", "a clip without damage", "fetch it again")
+        return whole(path, container)
+
+    monkeypatch.setattr(video, "open_clip", failing_once)
+    frames = video_clip(xvid(8), depth=8, height=16, width=16)[0]
+    monkeypatch.undo()
+    assert len(opened) == 2
+    assert np.array_equal(frames, video_clip(xvid(8), depth=8, height=16, width=16)[0])
 
 
 def test_what_opencv_raises_becomes_a_refusal(xvid, monkeypatch):

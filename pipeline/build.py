@@ -222,6 +222,10 @@ def make_sample(root: Path, recipe: Recipe, task: Task, linked: str = "") -> Ent
         made = recipe.make(source.paths)
     except Excluded as error:
         return end("excluded", source=record.source, reason=str(error), details={"software": cache.__version__})
+    except ImportError as error:
+        raise PipelineError(
+            f"a library is missing or broken: {cut(error)}; install this project's set again"
+        ) from error
     except Exception as error:
         if isinstance(error, PipelineError) and not isinstance(error, Refused):
             raise

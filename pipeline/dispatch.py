@@ -6,6 +6,7 @@ else running. After two deaths alone a task is given up. A try that exceeds the 
 it was a handful, its tasks are tried one by one next. The worker is killed and replaced while the others work.
 """
 
+import asyncio
 import queue
 import threading
 import time
@@ -18,6 +19,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
+from cache.text import cut
 from pipeline.errors import PipelineError
 
 T = TypeVar("T")
@@ -83,6 +85,18 @@ def on_workers(
             thread.join(REPLACE_SECONDS)
 
 
+def ask(question: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """What a cluster answers. Raises PipelineError where it does not, be it that its scheduler or a worker has died."""
+    try:
+        return question(*arguments, **options)
+    except (Exception, asyncio.CancelledError) as error:
+        said = cut(f"{type(error).__name__}: {error}")
+        raise PipelineError(
+            f"the Dask cluster does not answer ({said}); its scheduler or a worker may have died, as where memory is "
+            "short: start it again, and run the same command again: what is done is kept"
+        ) from error
+
+
 def kill_worker(client: Any, worker: str) -> None:
     """Have the nanny of `worker` kill its process, after which it starts another; without a nanny it is left alone."""
 
@@ -114,7 +128,7 @@ def idle_workers(client: Any, workers: set[str]) -> dict[str, str]:
 
     return {
         address: f"{status}, with {held >> 20} MiB in use" + (f" of {limit >> 20} MiB allowed" if limit else "")
-        for address, (status, held, limit) in client.run_on_scheduler(idle).items()
+        for address, (status, held, limit) in ask(client.run_on_scheduler, idle).items()
     }
 
 
@@ -168,8 +182,15 @@ class _Run:
         for worker in sorted(self.workers - self.hung - busy)[: max(0, most - len(busy))]:
             if not (taken := draw()):
                 return
-            future = self.client.submit(
-                _each, self.work, taken, workers=[worker], allow_other_workers=False, pure=False, retries=0
+            future = ask(
+                self.client.submit,
+                _each,
+                self.work,
+                taken,
+                workers=[worker],
+                allow_other_workers=False,
+                pure=False,
+                retries=0,
             )
             self.running[future] = Try(taken, worker, time.monotonic())
             future.add_done_callback(self.finished.put)
@@ -206,12 +227,16 @@ class _Run:
         error = future.exception() if future.status == "error" else None
         if error is None or isinstance(error, KilledWorker):
             return self._died(trial.tasks)
+        if isinstance(error, ImportError):
+            raise PipelineError(
+                f"worker {trial.worker} cannot do the work: {cut(error)}; install there what is installed here"
+            )
         raise error
 
     def _look(self) -> list[tuple[Any, Any]]:
         """Take stock of the workers; the tasks of those that are gone have died with them."""
         self.looked = time.monotonic()
-        self.workers = set(self.client.nthreads())
+        self.workers = set(ask(self.client.nthreads))
         self.hung &= self.workers
         if self.workers - self.hung:
             self.seen_workers = self.looked

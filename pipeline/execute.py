@@ -11,9 +11,12 @@ behind that it could move to disk. Instead there are by default no more workers 
 all the same, the system kills a worker, and `dispatch` knows what to do.
 """
 
+import asyncio
 import atexit
 import ctypes
+import errno
 import logging
+import math
 import os
 import signal
 import socket
@@ -24,17 +27,19 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import cache
 from cache.signals import held
+from cache.text import cut
 from pipeline import machine
 from pipeline.dispatch import Lost as Lost
+from pipeline.dispatch import ask, on_workers
 from pipeline.dispatch import died as died
-from pipeline.dispatch import on_workers
 from pipeline.dispatch import timed_out as timed_out
 from pipeline.errors import PipelineError
 
@@ -54,6 +59,9 @@ SETTINGS = {
 COORDINATOR_MEMORY, WORKER_MEMORY, LEAST_WORKER_MEMORY = 96 * machine.MIB, 512 * machine.MIB, 150 * machine.MIB
 WORKER_ADDRESS_SPACE = 800 * machine.MIB  # half a GiB is mapped once all is imported, threads and data come to that
 OPEN_FILES, OPEN_FILES_OF_WORKER = 64, 32
+LEAST_OPEN_FILES, LEAST_OPEN_FILES_OF_WORKER = 24, 6  # with less no worker starts
+
+SIGKILLED = "killed by signal 9"  # as a system ends a process where memory is short
 
 Executor = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[list[tuple[Any, Any]]]]
 
@@ -111,10 +119,14 @@ def local_cluster(workers: int, timeout: float | None = None) -> Iterator[Execut
     """
     distributed = _load_distributed()
     with ExitStack() as stack:
-        try:
-            client = stack.enter_context(_local_client(distributed, workers))
-        except Exception as error:  # whatever stands in the way, this process can do without
-            raise PipelineError(_start_failure(error, workers)) from error
+        with _worker_ends() as ends:
+            try:
+                client = stack.enter_context(_local_client(distributed, workers))
+            except (
+                Exception,
+                asyncio.CancelledError,
+            ) as error:  # whatever stands in the way, this process can do without
+                raise PipelineError(_start_failure(error, workers, ends)) from error
         remedy = f"use fewer --workers, or --workers 0 to work in this process{_tight_limits(workers)},"
         yield lambda work, tasks: on_workers(client, work, tasks, timeout, remedy)
 
@@ -128,7 +140,7 @@ def _load_distributed() -> Any:
             f"Dask cannot be loaded: {_cause(error)}; check its settings (~/.config/dask, variables DASK_…), "
             "or use --workers 0 to work without it"
         ) from error
-    for name in ("distributed", "tornado", "asyncio"):  # their troubles are told by us, in a line
+    for name in ("distributed", "distributed.client", "tornado", "asyncio"):  # their troubles are told by us, in a line
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return distributed
 
@@ -140,6 +152,8 @@ def _local_client(distributed: Any, workers: int) -> Iterator[Any]:
     from distributed.config import defaults
 
     _allow_open_files()
+    if _open_files() < LEAST_OPEN_FILES + workers * LEAST_OPEN_FILES_OF_WORKER:  # Dask may wait for ever
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     with socket.create_server(("127.0.0.1", 0)) as server:  # Dask would try for a minute
         socket.create_connection(server.getsockname(), timeout=10).close()
     settings = {"distributed": deepcopy(defaults["distributed"])}
@@ -161,8 +175,53 @@ def _local_client(distributed: Any, workers: int) -> Iterator[Any]:
                 death_timeout=START_SECONDS,
                 preload=["pipeline.build"],  # so that what cannot be imported shows now, and takes no task's time
             )
-        stack.enter_context(cluster)
-        yield stack.enter_context(distributed.Client(cluster))
+        stack.push(partial(_close, cluster))
+        client = distributed.Client(cluster)
+        stack.push(partial(_close, client))
+        yield client
+
+
+def _close(started: Any, *_: object) -> None:
+    """End a cluster or a client. What goes wrong then, as where a worker is just being replaced, changes no result."""
+    with suppress(Exception):
+        started.close()
+
+
+@dataclass
+class _Ends:
+    """How worker processes ended, as the nannies log it; and `errors`, the file with what processes said meanwhile."""
+
+    errors: IO[str]
+    logged: list[str] = field(default_factory=list)
+
+    def told(self) -> str:
+        """The end of the first process that died, and the last word of any; empty where nothing is known."""
+        self.errors.seek(0)
+        said = [line.strip() for line in self.errors if line.strip()][-1:]
+        ends = [end for line in self.logged if (end := line.partition("Worker process ")[2].partition(" ")[2])]
+        return "; ".join(cut(text.removeprefix("was ")) for text in (*ends[:1], *said))
+
+
+@contextmanager
+def _worker_ends() -> Iterator[_Ends]:
+    """Watch how the worker processes end that are started in the block. Their stderr is kept from the terminal.
+
+    A process that cannot import its first modules would write a traceback there.
+    """
+    with tempfile.TemporaryFile("w+", errors="replace") as errors, ExitStack() as stack:
+        ends, logger, handler = _Ends(errors), logging.getLogger("distributed.nanny"), logging.Handler()
+        handler.emit = lambda record: ends.logged.append(record.getMessage())  # type: ignore[method-assign]
+        logger.addHandler(handler)
+        stack.callback(logger.removeHandler, handler)
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.INFO)
+        with suppress(OSError):  # there may be no stderr
+            resource_tracker.ensure_running()  # with the terminal's
+            before = os.dup(2)
+            stack.callback(os.close, before)
+            stack.callback(os.dup2, before, 2)
+            os.dup2(errors.fileno(), 2)
+        yield ends
 
 
 def _allow_open_files() -> None:
@@ -174,13 +233,25 @@ def _allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _start_failure(error: BaseException, workers: int) -> str:
+def _open_files() -> float:
+    """How many files this process may have open."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return soft if soft >= 0 else math.inf
+    return math.inf
+
+
+def _start_failure(error: BaseException, workers: int, ends: _Ends) -> str:
     """One line on why the local workers did not start."""
-    cause = _cause(error)
+    cause, todo = _cause(error), ""
     if cause.startswith("AssertionError") or "failed to start worker process" in cause:  # Dask's, who knows no more
-        cause = "a worker process ended while it started"
+        told = ends.told()
+        cause = f"a worker process died while it started{told and f' ({told})'}"
+        todo = "free memory or use fewer --workers, or " if SIGKILLED in told else ""
     count = f"{workers} local workers" if workers > 1 else "a local worker"
-    return f"{count} cannot start: {cause}{_tight_limits(workers)}; use --workers 0 to work in this process"
+    return f"{count} cannot start: {cause}{_tight_limits(workers)}; {todo}use --workers 0 to work in this process"
 
 
 def _cause(error: BaseException) -> str:
@@ -193,12 +264,8 @@ def _cause(error: BaseException) -> str:
 def _tight_limits(workers: int) -> str:
     """What on this machine is likely to keep `workers` from starting, in parentheses; empty where nothing is."""
     found = [] if workers <= most_workers() else [_memory_here()]
-    with suppress(ImportError):
-        import resource
-
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if 0 <= files < OPEN_FILES + workers * OPEN_FILES_OF_WORKER:
-            found.append(f"{files} open files (`ulimit -n`)")
+    if (files := _open_files()) < OPEN_FILES + workers * OPEN_FILES_OF_WORKER:
+        found.append(f"{files} open files (`ulimit -n`)")
     if sys.platform == "linux" and not os.access("/dev/shm", os.W_OK):
         found.append("no writable /dev/shm")
     return f" (limits here: {', '.join(found)})" if found else ""
@@ -250,7 +317,7 @@ def existing_cluster(
 
 
 def _await_worker(client: Any, address: str, say: Callable[[str], None]) -> None:
-    if client.nthreads():
+    if ask(client.nthreads):
         return
     say(f"waiting up to {FIRST_WORKER_SECONDS:.0f} s for the first worker of {address}")
     try:
@@ -276,7 +343,7 @@ def check_workers(client: Any, folders: list[str]) -> None:
             version = f"missing ({error})"
         return version, [folder for folder in folders if not pathlib.Path(folder).is_dir()]
 
-    found = client.run(inspect)
+    found = ask(client.run, inspect)
     for worker, (version, unseen) in found.items():
         if version != cache.__version__:
             raise PipelineError(

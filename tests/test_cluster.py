@@ -10,11 +10,16 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
-from pipeline import phantoms
+from pipeline import execute, phantoms
+from pipeline.errors import PipelineError
 
 ROOT = Path(__file__).resolve().parent.parent
+NO_ANSWER = (
+    r"^the Dask cluster does not answer \(.*\); its scheduler or a worker may have died, as where memory is short"
+)
 SMALL = ["--depth", "6", "--height", "16", "--width", "16"]
 
 
@@ -131,6 +136,28 @@ def test_a_run_waits_for_the_first_worker_and_says_so(wheel_folder, scans, tmp_p
             worker.terminate()
             worker.wait(30)
     assert waiting.returncode == 3
+
+
+@pytest.mark.parametrize("when", ["at the first question", "at work"])
+def test_a_scheduler_that_dies_is_one_line(tmp_path, when):
+    def kill_the_scheduler():
+        for process in psutil.Process().children():
+            if "distributed.cli.dask_scheduler" in process.cmdline():
+                process.kill()
+
+    def work_without_it(run):
+        batches = run(time.sleep, [0.01] * 1000)
+        if when == "at work":
+            next(batches)
+        kill_the_scheduler()
+        list(batches)
+
+    with (
+        dask_cluster(tmp_path, ROOT, workers=1) as address,
+        execute.existing_cluster(address, [tmp_path]) as run,
+        pytest.raises(PipelineError, match=NO_ANSWER),
+    ):
+        work_without_it(run)
 
 
 def executable(path, text):

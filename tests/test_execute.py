@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
+from test_cli import SMALL, cli, facts, write
 
 from pipeline import dispatch, execute, machine
 from pipeline.errors import PipelineError
@@ -321,7 +323,7 @@ def start_failure(prepare="", **environment):
 def test_too_few_open_files_are_one_line_with_the_limit():
     pytest.importorskip("resource")
     line = start_failure("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))")
-    assert line.startswith("2 local workers cannot start: ")
+    assert line.startswith("2 local workers cannot start: OSError: [Errno 24] Too many open files")
     assert line.endswith("(limits here: 20 open files (`ulimit -n`)); use --workers 0 to work in this process\n")
 
 
@@ -344,13 +346,90 @@ def test_broken_dask_settings_are_one_line_with_the_file(tmp_path):
     assert line.count("\n") == 1
 
 
-def test_a_worker_that_dies_while_it_starts_is_one_line(tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\nif 'spawn_main' in ' '.join(sys.orig_argv): os._exit(3)\n"
-    )
+LESS = "free memory or use fewer --workers, or use --workers 0 to work in this process"
+IN_THIS_PROCESS = "use --workers 0 to work in this process"
+BROKEN = """import os, sys
+class Finder:
+    def find_spec(self, name, *others):
+        if name == {module!r}:
+            {act}
+if "spawn_main" in " ".join(sys.orig_argv):
+    sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "act", "cause"),
+    [
+        (
+            "distributed",
+            "os._exit(3)",
+            f"a worker process died while it started (exited with status 3); {IN_THIS_PROCESS}",
+        ),
+        (
+            "numcodecs",
+            "os._exit(3)",
+            f"a worker process died while it started (exited with status 3); {IN_THIS_PROCESS}",
+        ),
+        (
+            "distributed",
+            "os.kill(os.getpid(), 9)",
+            f"a worker process died while it started (killed by signal 9); {LESS}",
+        ),
+        (
+            "pipeline.build",
+            "os.kill(os.getpid(), 9)",
+            f"a worker process died while it started (killed by signal 9); {LESS}",
+        ),
+        (
+            "distributed.worker",
+            "raise ImportError('libGL.so.1: cannot open shared object file')",
+            "a worker process died while it started (exited with status 1; ImportError: libGL.so.1: cannot open shared "
+            f"object file); {IN_THIS_PROCESS}",
+        ),
+        (
+            "xxhash",
+            "raise ModuleNotFoundError('No module named xxhash')",
+            f"ModuleNotFoundError: No module named xxhash; {IN_THIS_PROCESS}",
+        ),
+    ],
+)
+def test_a_worker_that_dies_while_it_starts_is_one_line_with_its_end(tmp_path, module, act, cause):
+    (tmp_path / "sitecustomize.py").write_text(BROKEN.format(module=module, act=act))
     line = start_failure(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
-    assert line.startswith("2 local workers cannot start: a worker process ended while it started")
-    assert line.endswith("; use --workers 0 to work in this process\n")
+    assert line == f"2 local workers cannot start: {cause}\n"
+
+
+def test_a_worker_killed_in_its_first_moments_is_one_line(tmp_path):
+    write(tmp_path / "s/a.nii")
+    arguments = ["preprocess", "ct", tmp_path / "s", tmp_path / "c", "--workers", "2"]
+    with subprocess.Popen(
+        [sys.executable, ROOT / "cli.py", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        killed = False
+        while not killed and process.poll() is None:
+            for child in psutil.Process(process.pid).children():
+                with suppress(psutil.Error):
+                    if "spawn_main" in " ".join(child.cmdline()):
+                        child.kill()
+                        killed = True
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (1, "")
+    assert err == (
+        f"Error: a local worker cannot start: a worker process died while it started (killed by signal 9); {LESS}\n"
+    )
+
+
+def test_a_library_that_a_worker_lacks_ends_the_run_and_quarantines_nothing(tmp_path, monkeypatch):
+    write(tmp_path / "s/a.nii")
+    monkeypatch.setitem(sys.modules, "pipeline.ct", None)
+    ended = cli("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
+    assert (ended.exit_code, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("Error: a library is missing or broken: import of pipeline.ct halted")
+    assert facts(tmp_path / "c")["discovered"] == 0
 
 
 @pytest.mark.parametrize(

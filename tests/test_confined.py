@@ -26,7 +26,7 @@ def test_a_sparse_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
 def test_only_regular_files_are_opened(tmp_path: Path, make) -> None:
     make(tmp_path / "odd")
-    with pytest.raises(UnexpectedFile, match="expected a file"):
+    with pytest.raises(UnexpectedFile, match="not a file"):
         open_regular(tmp_path / "odd")
 
 

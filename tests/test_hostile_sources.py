@@ -22,6 +22,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS, KIBIBYTES = 10, 500 * 1024  # of processor time and of memory, for a whole command
 DIM, DATATYPE, VOX_OFFSET = 40, 70, 108  # where a NIfTI-1 header has them
 
+MEASURE = """
+import os, pathlib, subprocess, sys
+process = subprocess.Popen(sys.argv[2:])
+_, status, used = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+pathlib.Path(sys.argv[1]).write_text(f"{used.ru_utime + used.ru_stime} {used.ru_maxrss}")
+sys.exit(process.returncode)
+"""
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "wait4"), reason="what a command took is asked of Unix")
 
 
@@ -39,22 +48,24 @@ class Ended:
 
 
 def measured(folder, *arguments):
-    """Run the command line as a process of its own, and ask the system what that took."""
-    out, err = folder / "stdout", folder / "stderr"
-    with out.open("w") as stdout, err.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, ROOT / "cli.py", *map(str, arguments)], stdout=stdout, stderr=stderr
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+    """Run the command line as a process of its own, and ask the system what that took.
+
+    A small process starts it: to the memory of one that forks, Linux adds what its parent had.
+    """
+    command = [
+        sys.executable,
+        "-c",
+        MEASURE,
+        str(folder / "took"),
+        sys.executable,
+        ROOT / "cli.py",
+        *map(str, arguments),
+    ]
+    command = [sys.executable, "-c", MEASURE, folder / "took", *cli_py]
+    done = subprocess.run(command, capture_output=True, text=True)
+    seconds, memory = (folder / "took").read_text().split()
     unit = 1024 if sys.platform == "darwin" else 1
-    return Ended(
-        process.returncode,
-        out.read_text(),
-        without_progress(err.read_text()),
-        used.ru_utime + used.ru_stime,
-        used.ru_maxrss // unit,
-    )
+    return Ended(done.returncode, done.stdout, without_progress(done.stderr), float(seconds), int(memory) // unit)
 
 
 def sparse(path, size=8 << 30, start=b""):

@@ -142,8 +142,8 @@ def test_what_is_not_a_file_or_too_large_is_refused_unopened(tmp_path):
     with (tmp_path / "large").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     for name, problem in {
-        "": "cannot read labels .*: it is a folder, expected a file; give a CSV",
-        "pipe": "cannot read labels .*pipe: it is a pipe or a device, expected a file; give a CSV",
+        "": "cannot read labels .*: it is a folder, not a file; give a CSV",
+        "pipe": "cannot read labels .*pipe: it is a pipe or a device, not a file; give a CSV",
         "large": f"has {MAX_BYTES + 1} bytes, at most {MAX_BYTES} are read; leave only the columns",
         "missing": "cannot read labels .*missing: No such file or directory; check the path",
         "a\0b": "cannot read labels .*null",

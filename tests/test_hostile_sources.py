@@ -52,16 +52,8 @@ def measured(folder, *arguments):
 
     A small process starts it: to the memory of one that forks, Linux adds what its parent had.
     """
-    command = [
-        sys.executable,
-        "-c",
-        MEASURE,
-        str(folder / "took"),
-        sys.executable,
-        ROOT / "cli.py",
-        *map(str, arguments),
-    ]
-    command = [sys.executable, "-c", MEASURE, folder / "took", *cli_py]
+    line = [sys.executable, ROOT / "cli.py", *map(str, arguments)]
+    command = [sys.executable, "-c", MEASURE, folder / "took", *line]
     done = subprocess.run(command, capture_output=True, text=True)
     seconds, memory = (folder / "took").read_text().split()
     unit = 1024 if sys.platform == "darwin" else 1

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from cache.schema import Entry
-    from pipeline.build import Job
+    from pipeline.build import Job, RepairJob
     from pipeline.execute import Executor
+    from pipeline.recipes import Recipe
 
 DONE, FAILED, QUARANTINED, STOPPED, TERMINATED = 0, 1, 3, 130, 143
 TASK_SECONDS = 300.0  # for one scan or clip
@@ -245,9 +247,7 @@ def ct(
     file_column: str | None,
     label_column: str | None,
     patient_column: str | None,
-    order: int | None,
     timeout: float,
-    dtype: str | None,
     workers: int | None,
     scheduler: str | None,
     dry_run: bool,
@@ -258,7 +258,8 @@ def ct(
 ) -> None:
     """Resize every NIfTI scan below SOURCE into CACHE.
 
-    Run it again to add new scans, to redo changed ones, or to go on after an interruption: what is there is kept.
+    Run it again to add new scans, to redo changed ones, or to go on after an interruption: what is there is kept, and
+    the recipe is that of CACHE; options that contradict it are refused.
 
     \b
     Example:
@@ -271,9 +272,7 @@ def ct(
     columns = ColumnChoice(file_column, label_column, patient_column)
     if labels is None and columns != ColumnChoice():
         raise click.UsageError("--file-column, --label-column and --patient-column are about --labels CSV; give it too")
-    if order is None:
-        order = 1 if recipe["preset"] == "original" else 3
-    wanted = _recipe(CtRecipe, order=order, dtype=dtype or CtRecipe.dtype, **recipe)
+    wanted = _recipe(CtRecipe, cache, recipe)
     job = build.prepare(source, cache, wanted, _names("--class-names", class_names), labels, columns)
     _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet, timeout)
 
@@ -303,7 +302,6 @@ def video(
     cache: Path,
     classes: str | None,
     timeout: float,
-    dtype: str | None,
     workers: int | None,
     scheduler: str | None,
     dry_run: bool,
@@ -314,7 +312,8 @@ def video(
 ) -> None:
     """Turn every clip of a `Class/v_Class_gNN_cMM.avi` tree below SOURCE into gray frames in CACHE.
 
-    The label is the folder, the group of a split is the gNN of the name. Run it again to add, redo or go on.
+    The label is the folder, the group of a split is the gNN of the name. Run it again to add, redo or go on; the recipe
+    is then that of CACHE, and options that contradict it are refused.
 
     \b
     Example:
@@ -324,18 +323,23 @@ def video(
     from pipeline.recipes import VideoRecipe
     from pipeline.sources import PAPER_CLASSES
 
-    wanted = _recipe(VideoRecipe, dtype=dtype or VideoRecipe.dtype, **recipe)
+    wanted = _recipe(VideoRecipe, cache, recipe)
     names = PAPER_CLASSES if classes == "paper" else _names("--classes", classes)
     job = build.prepare(source, cache, wanted, names)
     _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet, timeout)
 
 
-def _recipe(kind: Callable[..., Any], **parameters: Any) -> Any:
-    """A recipe of `kind`; parameters that it refuses are wrong usage."""
+def _recipe(kind: Any, cache: Path, parameters: Mapping[str, Any]) -> "Recipe":
+    """A recipe of `kind`: that of `cache` where it exists, but for what was given; what it refuses is wrong usage."""
     from pipeline.errors import PipelineError
+    from pipeline.recipes import continued
 
+    source = click.get_current_context().get_parameter_source
+    given = {name: value for name, value in parameters.items() if source(name) is not ParameterSource.DEFAULT}
+    if given.get("preset") == "original":
+        given.setdefault("order", 1)
     try:
-        return kind(**parameters)
+        return continued(kind, cache, given)
     except PipelineError as error:
         raise click.UsageError(str(error)) from error
 
@@ -515,6 +519,52 @@ def label(
 
 @main.command()
 @click.argument("cache", type=PATH)
+@click.argument("ids", metavar="ID...", nargs=-1)
+@click.option("--from", "file", type=PATH, help="Forget the ids in this file too, one a line.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Say what would be forgotten; write nothing.")
+@OUTPUT
+def remove(
+    cache: Path, ids: tuple[str, ...], file: Path | None, yes: bool, dry_run: bool, as_json: bool, quiet: bool
+) -> None:
+    """Forget the samples and other inputs ID... of CACHE for good: their arrays and all that the cache says of them.
+
+    What is not in CACHE stays: sources, label sheets, caches of features, runs. While its source is in SOURCE, the next
+    `preprocess` makes a sample again.
+
+    \b
+    Example:
+      python cli.py remove ct.zarr TRN_0007 TRN_0123
+    """
+    from cache import removal
+    from pipeline import removing
+
+    wanted = [*ids, *(removing.read_ids(file) if file else ())]
+    if not wanted:
+        raise click.UsageError("expected the ids of what to forget, or --from FILE")
+    job = removing.prepare_removal(cache, wanted)
+    if not dry_run:
+        if not yes and not _agreed(removing.question(job)):
+            click.echo("Nothing was removed; --yes removes without asking.", err=True)
+            click.get_current_context().exit(FAILED)
+        removal.remove(job.root, wanted)
+    if as_json:
+        _say_json(removing.removal_json(job, done=not dry_run))
+    elif not quiet:
+        _say(removing.removal_lines(job) if dry_run else removing.removed_lines(job))
+
+
+def _agreed(question: str) -> bool:
+    """Whether the user says yes; nobody there to answer is a no."""
+    try:
+        return click.confirm(printable(question), err=True)
+    except click.Abort:
+        click.echo(err=True)
+        return False
+
+
+@main.command()
+@click.argument("cache", type=PATH)
 @click.option(
     "--sample", "percent", type=click.FloatRange(0, 100, min_open=True), default=100.0, help="Check only PERCENT."
 )
@@ -544,9 +594,12 @@ def verify(cache: Path, percent: float, as_json: bool, quiet: bool) -> None:
 @main.command()
 @click.argument("cache", type=PATH)
 @WORKERS
+@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @OUTPUT
-def repair(cache: Path, workers: int | None, scheduler: str | None, as_json: bool, quiet: bool) -> None:
+def repair(cache: Path, workers: int | None, scheduler: str | None, dry_run: bool, as_json: bool, quiet: bool) -> None:
     """Make the damaged, missing and stale samples of CACHE again from their sources, and no others.
+
+    Exits with 1 where something cannot be healed, with --dry-run where that is known beforehand.
 
     \b
     Example:
@@ -558,6 +611,9 @@ def repair(cache: Path, workers: int | None, scheduler: str | None, as_json: boo
     with Progress(0, quiet, "checked") as progress:
         found = check(cache, progress=progress.at)
     job = build.prepare_repair(cache, found)
+    if dry_run:
+        _dry_repair(job, as_json, quiet)
+        return
     folders = (job.root, *(source for source in map(Path, job.attributes.sources) if source.is_dir()))
     executor = _executor(workers, scheduler, len(job.tasks), folders, TASK_SECONDS, quiet)
     with Progress(len(job.tasks), quiet) as progress:
@@ -567,6 +623,18 @@ def repair(cache: Path, workers: int | None, scheduler: str | None, as_json: boo
     elif not quiet or healing.failed:
         _say(report.healing_lines(healing))
     if healing.failed:
+        click.get_current_context().exit(FAILED)
+
+
+def _dry_repair(job: "RepairJob", as_json: bool, quiet: bool) -> None:
+    """Say what `repair` would do, with its exit code."""
+    from pipeline import report
+
+    if as_json:
+        _say_json(report.repair_json(job))
+    elif not quiet or job.healing.failed:
+        _say(report.repair_lines(job))
+    if job.healing.failed:
         click.get_current_context().exit(FAILED)
 
 

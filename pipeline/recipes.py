@@ -5,12 +5,15 @@ A recipe is one frozen value. Its JSON is stored in the cache and decides, with 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from cache import store
+from cache.errors import CacheError
+from cache.paths import cache_root
 from cache.schema import DTYPES, MAX_SAMPLE_BYTES
 from cache.text import cut, shown
 from pipeline.errors import PipelineError, Refused
@@ -156,6 +159,20 @@ class VideoRecipe:
 
 
 RECIPES: dict[str, type[CtRecipe] | type[VideoRecipe]] = {"ct": CtRecipe, "video": VideoRecipe}
+
+
+def continued(kind: type[CtRecipe] | type[VideoRecipe], root: Path, given: Mapping[str, Any]) -> Recipe:
+    """The recipe of the cache in `root` but for what is `given`; the default one where there is no such cache.
+
+    Raises PipelineError for what no recipe can be.
+    """
+    try:
+        known = recipe_from_json(store.read_attributes(cache_root(root)).recipe)
+        if isinstance(known, kind):
+            return replace(known, **given)
+    except (CacheError, PipelineError):  # no cache, or `given` does not go with its recipe: `build.prepare` says so
+        pass
+    return kind(**given)
 
 
 def recipe_from_json(data: Mapping[str, Any]) -> Recipe:

@@ -8,7 +8,7 @@ from typing import Any
 from cache.schema import UNLABELLED, Attributes, Entry
 from cache.text import MAX_NAMES, MAX_REASON, cut, listed
 from cache.verify import Report
-from pipeline.build import Estimate, Healing, Job, Summary
+from pipeline.build import Estimate, Healing, Job, RepairJob, Summary
 from pipeline.errors import Refused
 from pipeline.findings import SAME_ARRAY, TWO_LABELS, Findings
 from pipeline.label_report import label_lines, labels_json, no_labels_line
@@ -178,6 +178,20 @@ def verify_lines(report: Report) -> Iterator[str]:
 def healing_lines(healing: Healing) -> Iterator[str]:
     yield from reason_lines("Not healed", healing.failed)
     yield f"{len(healing.healed)} healed, {len(healing.failed)} not healed"
+
+
+def repair_json(job: RepairJob) -> dict[str, Any]:
+    again = [task.record.id for task in job.tasks]
+    return {"to_make": again, "to_restore": job.healing.healed, "failed": job.healing.failed}
+
+
+def repair_lines(job: RepairJob) -> Iterator[str]:
+    """What a repair would do."""
+    yield from reason_lines("Not to be healed", job.healing.failed)
+    yield from _some("to make again from their sources", [task.record.id for task in job.tasks])
+    yield from _some("to restore from what the cache says elsewhere", job.healing.healed)
+    counts = f"{len(job.tasks)} to make again, {len(job.healing.healed)} to restore"
+    yield f"{counts}, {len(job.healing.failed)} not to be healed; nothing is written"
 
 
 def ledger_line(summary: Summary) -> str:

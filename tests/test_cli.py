@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -19,9 +20,10 @@ import pytest
 from click.testing import CliRunner
 from conftest import without_progress
 
-from cache import open_cache
+from cache import open_cache, store
 from cli import LINE_SECONDS, Progress, main
-from pipeline import execute
+from pipeline import execute, phantom_clips
+from pipeline.recipes import CtRecipe, VideoRecipe
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = ("--depth", "8", "--height", "16", "--width", "16")
@@ -469,7 +471,7 @@ def test_class_names_too_few_for_the_labels_there_leave_the_cache_usable(scans, 
 
 def test_labels_that_cannot_be_read_stop_the_run_before_any_work(scans, cache, tmp_path):
     assert error(ct(scans, cache, "--labels", tmp_path)) == (
-        f"Error: cannot read labels {tmp_path}: it is a folder, expected a file; "
+        f"Error: cannot read labels {tmp_path}: it is a folder, not a file; "
         "give a CSV with columns such as FileName,TypeOfTB\n"
     )
     assert not cache.exists()
@@ -547,6 +549,103 @@ def test_another_recipe_is_refused_with_the_difference_and_the_way_out(scans, ca
         "give the same options, or another path\n"
     )
     assert tree(cache) == before
+
+
+def test_a_dry_repair_says_what_a_repair_would_do_and_writes_nothing(scans, cache):
+    ct(scans, cache)
+    assert cli("repair", cache, "--dry-run").stdout == (
+        "0 to make again, 0 to restore, 0 not to be healed; nothing is written\n"
+    )
+    chunk_of_a, chunk_of_b = (cache / f"volume/c/{row}/0/0/0" for row in (0, 1))
+    chunk_of_a.unlink()
+    chunk_of_b.write_bytes(b"damaged")
+    (cache / "label/c/0").write_bytes(b"")
+    (scans / "b.nii.gz").unlink()
+    before = tree(cache) | arrays(cache)
+    dry = cli("repair", cache, "--dry-run")
+    assert dry.exit_code == 1
+    assert dry.stdout == (
+        "Not to be healed:\n"
+        f"  b: chunk {chunk_of_b} has 7 bytes, recorded {store.read_entries(cache)['b'].nbytes}; run `repair` to "
+        f"rebuild it from its source; but its source {scans / 'b.nii.gz'} is gone: put it back\n"
+        "1 to make again from their sources: a\n"
+        "1 to restore from what the cache says elsewhere: label/c/0\n"
+        "1 to make again, 1 to restore, 1 not to be healed; nothing is written\n"
+    )
+    told = json.loads(cli("repair", cache, "--dry-run", "--json").stdout)
+    assert (told["to_make"], told["to_restore"], list(told["failed"])) == (["a"], ["label/c/0"], ["b"])
+    assert tree(cache) | arrays(cache) == before
+    done = json.loads(cli("repair", cache, "--workers", 0, "--json").stdout)
+    assert (sorted(done["healed"]), list(done["failed"])) == (["a", "label/c/0"], ["b"])
+    assert cli("repair", cache, "--dry-run", "--quiet").exit_code == 1
+
+
+@pytest.mark.parametrize("file", ["entries.jsonl", "snapshot.jsonl", "digests.json", "zarr.json"])
+def test_a_dry_repair_of_a_damaged_ledger_writes_nothing(scans, cache, file):
+    ct(scans, cache)
+    (cache / "ledger" / file).write_bytes(b"damaged\n")
+    before = tree(cache)
+    dry = cli("repair", cache, "--dry-run", "--json")
+    assert tree(cache) == before
+    plan = json.loads(dry.stdout)
+    assert (plan["to_make"], plan["failed"]) == ([], {})
+    assert f"ledger/{file}" in plan["to_restore"]
+    assert json.loads(cli("repair", cache, "--workers", 0, "--json").stdout)["healed"] == plan["to_restore"]
+
+
+def test_the_recipe_of_a_second_run_is_that_of_the_cache(scans, cache):
+    odd = ("--depth", 5, "--height", 6, "--width", 7, "--window", -500, 300, "--dtype", "uint8", "--order", 2)
+    cli("preprocess", "ct", scans, cache, *odd, "--workers", 0)
+    recipe, before = facts(cache)["recipe"], arrays(cache)
+    write(scans / "d.nii", 4)
+    assert "1 made, 3 already there" in cli("preprocess", "ct", scans, cache, "--workers", 0).stdout
+    assert "0 made, 4 already" in cli("preprocess", "ct", scans, cache, "--workers", 0, *odd[:4]).stdout
+    assert facts(cache)["recipe"] == recipe
+    assert arrays(cache).items() > before.items()
+    for options, difference in {
+        ("--depth", 8): "depth 5 → 8",
+        ("--order", 3): "order 2 → 3",
+        (
+            "--dtype",
+            "uint16",
+            "--window",
+            -1000,
+            400,
+        ): "window [-500.0, 300.0] → [-1000.0, 400.0], dtype uint8 → uint16",
+        ("--preset", "original"): "order 2 → 1, orientation SPL → file, preset paper → original",
+    }.items():
+        assert error(cli("preprocess", "ct", scans, cache, "--workers", 0, *options)) == (
+            f"Error: {cache} was built by another recipe ({difference}); give the same options, or another path\n"
+        )
+    assert facts(cache)["recipe"] == recipe
+
+
+def test_the_preset_of_a_second_run_is_that_of_the_cache(scans, cache):
+    ct(scans, cache, "--preset", "original")
+    write(scans / "d.nii", 4)
+    for options in ((), ("--preset", "original"), ("--order", 1)):
+        assert " already there" in ct(scans, cache, *options).stdout
+    assert facts(cache)["complete"] == 4
+    message = error(ct(scans, cache, "--order", 3))
+    assert "(order 1 → 3, orientation file → SPL, preset original → paper)" in message
+
+
+def test_clips_too_are_sampled_as_those_of_the_cache(tmp_path):
+    phantom_clips.write_clips(tmp_path / "s", groups=1, clips=1)
+    size = ("--depth", 4, "--height", 8, "--width", 8)
+    cli("preprocess", "video", tmp_path / "s", tmp_path / "c", *size, "--sampling", "uniform", "--short", "loop")
+    again = cli("preprocess", "video", tmp_path / "s", tmp_path / "c")
+    assert "0 made" in again.stdout
+    other = error(cli("preprocess", "video", tmp_path / "s", tmp_path / "c", "--sampling", "head"))
+    assert "(sampling uniform → head)" in other
+
+
+@pytest.mark.parametrize(("words", "recipe"), [("ct", CtRecipe), ("video", VideoRecipe)])
+def test_the_defaults_in_the_help_are_those_of_the_recipe(words, recipe):
+    parameters = {option.name: option for option in main.commands["preprocess"].commands[words].params}
+    for field in fields(recipe):
+        option = parameters[field.name]
+        assert option.default == field.default or f"default {field.default}" in option.help or option.name == "dtype"
 
 
 def test_what_is_no_cache_is_refused_by_every_command(tmp_path):

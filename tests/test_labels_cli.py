@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import make_cache, tiny_attributes
+from test_nothing_lost import killed_at_each_call
 
 from cache import open_cache, store, write_features
 from cache.verify import verify
 from cli import main
+from pipeline import relabel
 from pipeline.sources import find_clips
 
 SMALL = ("--depth", "4", "--height", "8", "--width", "8", "--workers", "0")
@@ -339,6 +341,23 @@ def test_label_corrects_labels_and_patients_without_source_or_arrays(source, cac
     found = json.loads(cli("label", cache, path, "--json", code=3).stdout)
     assert (found["relabelled"], found["complete"], len(found["wrong_labels"])) == (0, 4, 1)
     assert cli("label", cache, path, "--quiet", code=3).output == ""
+
+
+def test_label_killed_at_any_moment_is_finished_by_the_same_command(source, cache, csv, tmp_path):
+    path = csv("FileName,Label,Case\n" + "".join(f"{name},2,Q\n" for name in SCANS))
+    before = classes(cache)
+
+    def relabel_it(root):
+        relabel.relabel(relabel.prepare_relabel(root, path))
+
+    for root in killed_at_each_call(cache, relabel_it, tmp_path):
+        assert all(now in ("B", before[name]) for name, now in classes(root).items())
+        chunks = arrays(root)
+        relabel_it(root)
+        assert set(classes(root).values()) == {"B"}
+        assert set(groups(root).values()) == {"Q"}
+        assert arrays(root) == chunks
+        assert verify(root).sound
 
 
 def test_label_is_kept_by_the_next_run(source, cache, csv):

@@ -1,0 +1,107 @@
+"""What `remove` is about to forget, and what it cannot reach: lines for people, plain data for programs."""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cache import store
+from cache.confined import open_regular
+from cache.oserrors import reason, remedy
+from cache.paths import cache_root
+from cache.removal import inputs_named
+from cache.schema import Entry
+from cache.text import cut, listed, shown
+from pipeline.errors import PipelineError
+
+MAX_BYTES = 1 << 26  # of a file of ids
+
+
+@dataclass(frozen=True)
+class Removal:
+    """The inputs of the cache in `root` that are to be forgotten.
+
+    `namesakes` are the ids of others that were refused because they share the name of one of them.
+    """
+
+    root: Path
+    entries: Sequence[Entry]
+    namesakes: Sequence[str]
+
+    @property
+    def ids(self) -> list[str]:
+        return [entry.id for entry in self.entries]
+
+
+def prepare_removal(root: Path, ids: Sequence[str]) -> Removal:
+    """What to forget: the inputs `ids` of the cache in `root`. Nothing is written. Raises UnknownSample, CacheError."""
+    root = cache_root(root)
+    entries = inputs_named(root, ids)
+    names = {shown(entry.id) for entry in entries}
+    others = [entry for entry in store.read_entries(root).values() if entry.reason and entry.id not in ids]
+    return Removal(root, entries, [entry.id for entry in others if any(name in entry.reason for name in names)])
+
+
+def read_ids(path: Path) -> list[str]:
+    """The ids in a file, one a line. Raises PipelineError where it cannot be read or has none."""
+    try:
+        with io.TextIOWrapper(open_regular(path, MAX_BYTES), encoding="utf-8-sig") as file:
+            ids = [line.strip() for line in file if line.strip()]
+    except OSError as error:
+        todo = remedy(error, "check the path and its permissions")
+        raise PipelineError(f"cannot read ids from {path}: {reason(error)}; {todo}") from error
+    except UnicodeError as error:
+        raise PipelineError(f"{path} is not text in UTF-8; expected one id a line") from error
+    if not ids:
+        raise PipelineError(f"{path} holds no id; expected one a line")
+    return ids
+
+
+def removal_json(job: Removal, done: bool) -> dict[str, Any]:
+    return {"removed": job.ids if done else [], "to_remove": [] if done else job.ids}
+
+
+def removal_lines(job: Removal) -> Iterator[str]:
+    """What a dry run says."""
+    yield f"{_count(job)} to forget for good; nothing is written"
+    yield from (f"  {cut(entry.id)}: {entry.state}" for entry in job.entries)
+
+
+def question(job: Removal) -> str:
+    return f"Forget {_count(job)} of {job.root} for good: {listed(job.ids)}?"
+
+
+def removed_lines(job: Removal) -> Iterator[str]:
+    """What a removal says when it is done: also of what it cannot reach."""
+    yield f"{_count(job)} removed from {job.root}: {listed(job.ids)}"
+    if job.namesakes:
+        yield f"Still named by inputs of the same name, remove them too: {listed(job.namesakes)}"
+    if aside := _kept_aside(job.root):
+        yield f"{job.root / 'ledger/aside'} keeps {aside} that stood in the cache's way: look through it and delete it"
+    yield (
+        "Not touched: caches of features (run `remove` on them, too), runs with their splits and predictions, label "
+        "sheets, and sources"
+    )
+    if present := [entry.id for entry in job.entries if _has_source(entry)]:
+        yield (
+            f"The source of {listed(present)} is still there: take it out of SOURCE, or the next `preprocess` makes a "
+            "sample of it again"
+        )
+
+
+def _count(job: Removal) -> str:
+    return f"{len(job.entries)} input{'s' * (len(job.entries) != 1)}"
+
+
+def _kept_aside(root: Path) -> str:
+    folder = root / "ledger/aside"
+    count = sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
+    return f"{count} file{'s' * (count != 1)} or folder{'s' * (count != 1)}" if count else ""
+
+
+def _has_source(entry: Entry) -> bool:
+    try:
+        return bool(entry.source.files) and all(path.exists() for path in entry.source.paths)
+    except (OSError, ValueError):
+        return False

@@ -187,6 +187,12 @@ WORKERS = options(
         help="Use the Dask cluster there, such as tcp://host:8786.",
     ),
 )
+LINKED = click.option(
+    "--linked-volume",
+    type=PATH,
+    metavar="DIR",
+    help="The folder of arrays in the cache is a link to DIR, on a disk with more space.",
+)
 SHEET = options(
     click.option("--class-names", metavar="A,B,…", help=f"Other classes, counted from 1 in the CSV; {QUOTED}"),
     click.option("--file-column", metavar="NAME", help="The CSV's column of file names; default: FileName, ID, …"),
@@ -238,6 +244,7 @@ RUN = options(
     help="`original`: the arrays of the authors' code, with its faults, to compare published results.",
 )
 @time_limit("--scan-timeout", "a scan")
+@LINKED
 @RUN
 def ct(
     source: Path,
@@ -248,6 +255,7 @@ def ct(
     label_column: str | None,
     patient_column: str | None,
     timeout: float,
+    linked_volume: Path | None,
     workers: int | None,
     scheduler: str | None,
     dry_run: bool,
@@ -274,7 +282,7 @@ def ct(
         raise click.UsageError("--file-column, --label-column and --patient-column are about --labels CSV; give it too")
     wanted = _recipe(CtRecipe, cache, recipe)
     job = build.prepare(source, cache, wanted, _names("--class-names", class_names), labels, columns)
-    _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet, timeout)
+    _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet, timeout, linked_volume)
 
 
 @preprocess.command()
@@ -296,12 +304,14 @@ def ct(
     help="What becomes of clips with fewer frames than --depth.",
 )
 @time_limit("--clip-timeout", "a clip")
+@LINKED
 @RUN
 def video(
     source: Path,
     cache: Path,
     classes: str | None,
     timeout: float,
+    linked_volume: Path | None,
     workers: int | None,
     scheduler: str | None,
     dry_run: bool,
@@ -326,7 +336,7 @@ def video(
     wanted = _recipe(VideoRecipe, cache, recipe)
     names = PAPER_CLASSES if classes == "paper" else _names("--classes", classes)
     job = build.prepare(source, cache, wanted, names)
-    _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet, timeout)
+    _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet, timeout, linked_volume)
 
 
 def _recipe(kind: Any, cache: Path, parameters: Mapping[str, Any]) -> "Recipe":
@@ -353,14 +363,24 @@ def _preprocess(
     as_json: bool,
     quiet: bool,
     timeout: float,
+    linked_volume: Path | None,
 ) -> None:
     """Run a prepared job, or say what it would do."""
     _refuse_nothing(job)
+    linked = _linked(job.root, "volume", linked_volume)
     if dry_run:
         _dry_run(job, workers, as_json, quiet, timeout)
     else:
         executor = _executor(workers, scheduler, len(job.plan.tasks), (job.source, job.root), timeout, quiet)
-        _run(job, executor, stop_on_error, as_json, quiet)
+        _run(job, executor, stop_on_error, as_json, quiet, linked)
+
+
+def _linked(root: Path, array: str, folder: Path | None) -> str:
+    """`array` where its folder in the cache in `root` is a link to `folder`; empty where the user names none."""
+    from cache.confined import linked_folder
+    from cache.paths import absolute, cache_root
+
+    return linked_folder(cache_root(root), array, absolute(folder)) if folder else ""
 
 
 def _refuse_nothing(job: "Job") -> None:
@@ -409,12 +429,12 @@ def _dry_run(job: "Job", workers: int | None, as_json: bool, quiet: bool, timeou
         click.get_current_context().exit(QUARANTINED)
 
 
-def _run(job: "Job", executor: Any, stop_on_error: bool, as_json: bool, quiet: bool) -> None:
+def _run(job: "Job", executor: Any, stop_on_error: bool, as_json: bool, quiet: bool, linked: str) -> None:
     """Run a prepared job with a progress bar, print how it ended, and exit accordingly."""
     from pipeline import build, label_report, report
 
     with Progress(len(job.plan.tasks), quiet) as progress:
-        summary = build.run(job, executor, progress.ended, stop_on_error)
+        summary = build.run(job, executor, progress.ended, stop_on_error, linked)
     if as_json:
         _say_json(report.run_json(summary, job.attributes) | label_report.labels_json(job))
     elif not quiet:
@@ -484,10 +504,12 @@ def info(cache: Path, as_json: bool) -> None:
 @click.argument("cache", type=PATH)
 @click.argument("labels", metavar="CSV", type=PATH)
 @SHEET
+@LINKED
 @OUTPUT
 def label(
     cache: Path,
     labels: Path,
+    linked_volume: Path | None,
     class_names: str | None,
     file_column: str | None,
     label_column: str | None,
@@ -508,7 +530,7 @@ def label(
 
     columns = ColumnChoice(file_column, label_column, patient_column)
     job = relabel.prepare_relabel(cache, labels, _names("--class-names", class_names), columns)
-    summary = relabel.relabel(job)
+    summary = relabel.relabel(job, _linked(job.root, "volume", linked_volume))
     if as_json:
         _say_json(report.relabel_json(job, summary))
     elif not quiet:
@@ -523,9 +545,17 @@ def label(
 @click.option("--from", "file", type=PATH, help="Forget the ids in this file too, one a line.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Say what would be forgotten; write nothing.")
+@LINKED
 @OUTPUT
 def remove(
-    cache: Path, ids: tuple[str, ...], file: Path | None, yes: bool, dry_run: bool, as_json: bool, quiet: bool
+    cache: Path,
+    ids: tuple[str, ...],
+    file: Path | None,
+    yes: bool,
+    dry_run: bool,
+    linked_volume: Path | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Forget the samples and other inputs ID... of CACHE for good: their arrays and all that the cache says of them.
 
@@ -536,7 +566,7 @@ def remove(
     Example:
       python cli.py remove ct.zarr TRN_0007 TRN_0123
     """
-    from cache import removal
+    from cache import removal, store
     from pipeline import removing
 
     wanted = [*ids, *(removing.read_ids(file) if file else ())]
@@ -544,10 +574,11 @@ def remove(
         raise click.UsageError("expected the ids of what to forget, or --from FILE")
     job = removing.prepare_removal(cache, wanted)
     if not dry_run:
+        linked = _linked(job.root, store.read_attributes(job.root).layout.array, linked_volume)
         if not yes and not _agreed(removing.question(job)):
             click.echo("Nothing was removed; --yes removes without asking.", err=True)
             click.get_current_context().exit(FAILED)
-        removal.remove(job.root, wanted)
+        removal.remove(job.root, wanted, linked)
     if as_json:
         _say_json(removing.removal_json(job, done=not dry_run))
     elif not quiet:
@@ -594,9 +625,18 @@ def verify(cache: Path, percent: float, as_json: bool, quiet: bool) -> None:
 @main.command()
 @click.argument("cache", type=PATH)
 @WORKERS
+@LINKED
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @OUTPUT
-def repair(cache: Path, workers: int | None, scheduler: str | None, dry_run: bool, as_json: bool, quiet: bool) -> None:
+def repair(
+    cache: Path,
+    workers: int | None,
+    scheduler: str | None,
+    linked_volume: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Make the damaged, missing and stale samples of CACHE again from their sources, and no others.
 
     Exits with 1 where something cannot be healed, with --dry-run where that is known beforehand.
@@ -614,10 +654,11 @@ def repair(cache: Path, workers: int | None, scheduler: str | None, dry_run: boo
     if dry_run:
         _dry_repair(job, as_json, quiet)
         return
+    linked = _linked(job.root, "volume", linked_volume)
     folders = (job.root, *(source for source in map(Path, job.attributes.sources) if source.is_dir()))
     executor = _executor(workers, scheduler, len(job.tasks), folders, TASK_SECONDS, quiet)
     with Progress(len(job.tasks), quiet) as progress:
-        healing = build.repair(job, executor, progress.ended)
+        healing = build.repair(job, executor, progress.ended, linked)
     if as_json:
         _say_json({"healed": healing.healed, "failed": healing.failed})
     elif not quiet or healing.failed:
@@ -897,9 +938,18 @@ def predict(
 @click.option("--from", "parent", type=PATH, help="Take the backbone of this run instead.")
 @click.option("--augment", is_flag=True, help="One set of features for each of the paper's seven rotations.")
 @READERS
+@LINKED
 @OUTPUT
 def extract_features(
-    cache: Path, into: Path, parent: Path | None, augment: bool, readers: int, as_json: bool, quiet: bool, **given: Any
+    cache: Path,
+    into: Path,
+    parent: Path | None,
+    augment: bool,
+    readers: int,
+    linked_volume: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **given: Any,
 ) -> None:
     """Compute what the frozen backbone says of every sample of CACHE, once, into FEATURES.
 
@@ -915,8 +965,9 @@ def extract_features(
     from trainer.features import Extraction, extract
 
     chosen = {name: value for name, value in given.items() if value is not None}
+    linked = _linked(into, "features", linked_volume)
     with Progress(0, quiet, "through the backbone") as progress:
-        done = extract(Extraction(cache, into, chosen, parent, augment, readers), progress.at)
+        done = extract(Extraction(cache, into, chosen, parent, augment, readers, linked), progress.at)
     if as_json:
         _say_json(asdict(done))
     elif not quiet:

@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 from cache.errors import LinkInside
 
+LINKED_VOLUME = "; where it is on another disk by your own wish, name that folder by --linked-volume"
+
 
 class UnexpectedFile(OSError):
     """The path leads to something that is not read: not a regular file, or one that is too large."""
@@ -57,4 +59,17 @@ def check_inside(root: Path, path: Path, linked: str = "") -> None:
             raise LinkInside(
                 f"{place} is a link to {os.readlink(place)}; nothing is written through a link inside {root}: "  # noqa: PTH115
                 "delete it, and put what it leads to in its place if it belongs there"
+                f"{LINKED_VOLUME if place in (root / 'volume', root / 'features') else ''}"
             )
+
+
+def linked_folder(root: Path, name: str, target: Path) -> str:
+    """`name`, as writers of the cache in `root` take it, where the folder of that name is a link to `target`.
+
+    Raises LinkInside where it is something else.
+    """
+    place = root / name
+    if place.is_symlink() and target.is_dir() and place.resolve() == target.resolve():
+        return name
+    found = f"a link to {os.readlink(place)}" if place.is_symlink() else "no link"  # noqa: PTH115
+    raise LinkInside(f"{place} is {found}, not a link to {target}; move it there and link it, or name where it leads")

@@ -84,7 +84,7 @@ def as_made(folder, name=world.CT):
 def words_of(name, folder):
     """The words of a command on the cache in `folder`."""
     root, labels = folder / world.CT, folder / world.LABELS
-    more = {"repair": ("--workers", 0), "label": (folder / "other.csv",), "remove": ("S02",)}.get(name, ())
+    more = {"repair": ("--workers", 0), "label": (folder / "other.csv",), "remove": ("S02", "--yes")}.get(name, ())
     return {"preprocess": ("preprocess", "ct", folder / world.SCANS, root, "--labels", labels, *world.SIZE)}.get(
         name, (name, root, *more)
     )

@@ -42,6 +42,7 @@ class Extraction:
     run: Path | None = None
     augment: bool = False
     readers: int = READERS
+    linked: str = ""  # the array's folder in `features`, where that may be a link
 
     def __post_init__(self) -> None:
         make_absolute(self, "cache", "features", "run")
@@ -72,7 +73,7 @@ def extract(request: Extraction, progress: Callable[[int, int], None]) -> Extrac
     attributes = attributes_of(model, volumes, ANGLES if request.augment else ())
     work = pending(volumes, request.features, attributes)
     encoder = FrameFeatures(model, volumes)
-    with writing_features(request.features, attributes, volumes.ids) as writer:
+    with writing_features(request.features, attributes, volumes.ids, request.linked) as writer:
         writer.keep_extractor(weights_of(model))
         writer.follow(volumes)
         sources = {name: source_of(volumes, name) for name in work.to_make}

@@ -96,7 +96,7 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, CacheError | PipelineError | TrainerError):
         return text
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else "cannot continue: "
+        where = f"{cut(error.filename)}: " if error.filename else "cannot continue: "
         todo = remedy(error, "check the path, its permissions and the space left")
         return printable(f"{where}{error.strerror}; {todo}")
     return f"{type(error).__name__}: {text}; this is not expected, please report it with the command you ran"

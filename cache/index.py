@@ -5,6 +5,7 @@ They are read back without Zarr: a file of an untrusted cache could make it allo
 
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ COLUMNS = {  # dtype, value of a row without a sample, dtype in memory
     "group": ("string", "", object),
 }
 MAX_CHUNK_BYTES = ROWS * (MAX_ID_BYTES + 4) + 4  # of a decoded one
+MAX_UNPACKED, MAX_RATIO = 1 << 26, 100  # bytes of all chunks of an array: so many, and so many for each on disk
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 Row = tuple[str, int, str]  # id, label, group
@@ -103,26 +105,36 @@ def published_rows(root: Path) -> dict[int, Row]:
 
 
 def _column(root: Path, name: str) -> Iterator[tuple[int, Any]]:
-    """(row, value) of each row of one derived array whose chunk is sound."""
+    """(row, value) of each row of one derived array whose chunk is sound, as far as chunks unpack to a likely size."""
     decode = _integers if name == "label" else _strings
+    allowed = MAX_UNPACKED
+    for number, packed in _chunks(root / name / "c"):
+        with suppress(ValueError, RuntimeError):  # `verify` reports it
+            content = _decompressed(packed)
+            allowed += MAX_RATIO * len(packed) - len(content)
+            if allowed < 0:
+                return
+            yield from enumerate(decode(content), number * ROWS)
+
+
+def _chunks(folder: Path) -> Iterator[tuple[int, bytes]]:
+    """(number, bytes) of each chunk file of a derived array that is of a likely size."""
     try:
-        files = sorted((root / name / "c").iterdir())
+        files = sorted(folder.iterdir())
     except OSError as error:
         if error.errno in ABSENT:
             return
-        raise _cannot_read(root / name / "c", error) from error
+        raise _cannot_read(folder, error) from error
     for path in files:
         if not (path.name.isascii() and path.name.isdecimal()) or int(path.name[:9]) >= MAX_ROWS // ROWS:
             continue
         try:
-            values = decode(_decompressed(read_regular(path, 2 * MAX_CHUNK_BYTES)))
-        except (ValueError, RuntimeError, UnexpectedFile):
+            yield int(path.name), read_regular(path, 2 * MAX_CHUNK_BYTES)
+        except UnexpectedFile:
             continue  # `verify` reports it
         except OSError as error:
-            if error.errno in ABSENT:
-                continue
-            raise _cannot_read(path, error) from error
-        yield from enumerate(values, int(path.name) * ROWS)
+            if error.errno not in ABSENT:
+                raise _cannot_read(path, error) from error
 
 
 def _cannot_read(path: Path, error: OSError) -> CacheError:

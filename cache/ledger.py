@@ -28,7 +28,7 @@ from cache.schema import Entry
 
 LOG, SNAPSHOT = "entries.jsonl", "snapshot.jsonl"
 LINE_BYTES = 1 << 20  # no line is longer, so that a gigabyte of junk is not read into memory at once
-JUNK_BYTES = 1 << 30  # without the end of a line: nothing after them is looked for
+JUNK_BYTES = 1 << 26  # without the end of a line: nothing after them is looked for
 ALL = -1  # bytes of the log that a snapshot covers: whatever it holds
 REPLACED = "it was being replaced"  # a fault that a kill may leave
 ATTEMPTS = 5  # to read the two files while a run replaces them
@@ -164,6 +164,12 @@ def _pieces(path: Path, start: int = 0) -> Generator[tuple[bytes, bool, int], No
     except OSError as error:
         if error.errno not in ABSENT:
             raise
+
+
+def snapshot_bytes(folder: Path) -> int:
+    """The most bytes that a sound snapshot in `folder` has: its lines are among those of the log that it covers."""
+    covered = _covered(folder / SNAPSHOT)
+    return LINE_BYTES + (covered.log_bytes if covered else 0)
 
 
 def _covered(path: Path) -> Covered | None:

@@ -50,10 +50,12 @@ from cache.schema import MAX_ROWS, UNLABELLED, VOLUME, Attributes, Entry, Layout
 
 # Measured on a real scan (docs/decisions.md): as small as zstd within 8 %, and read twice as fast.
 BLOSC = {"cname": "lz4", "clevel": 5, "shuffle": Blosc.BITSHUFFLE}
+BLOSC_HEADER = 16  # bytes, which no chunk takes beyond those of its values
 PUBLISH_SECONDS = 30.0
 PUBLISH_SHARE = 20  # at most one part in as many of a run's time goes into publishing
 DIGESTS, SNAPSHOT = "ledger/digests.json", f"ledger/{ledger.SNAPSHOT}"
 MAX_DOCUMENT = 1 << 23  # bytes of a `zarr.json`: that of a cache with the most class names takes less
+MAX_PUBLISHED = 2 * index.MAX_CHUNK_BYTES  # bytes of a file of a derived array or its metadata
 LOST, REMOVED = "its ledger line is lost", "it is being removed"
 SCRATCH_NAME = 32  # characters of the name of a file that is being written
 NAMED = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)  # of which the user must see the path
@@ -282,8 +284,11 @@ def read_chunk(root: Path, entry: Entry, shape: tuple[int, ...], dtype: str, lay
 
     Raises DamagedSample unless every byte is as recorded, UnreadableSample where the system does not give the bytes.
     """
+    needed = math.prod(shape) * np.dtype(dtype).itemsize
+    if entry.nbytes > needed + BLOSC_HEADER:
+        raise DamagedSample(f"{entry.id}: a chunk of {entry.nbytes} bytes is recorded, {shape} {dtype} takes {needed}")
     encoded = checked_bytes(root, entry, layout)
-    held, needed = int.from_bytes(encoded[4:8], "little"), math.prod(shape) * np.dtype(dtype).itemsize
+    held = int.from_bytes(encoded[4:8], "little")
     if held != needed:  # `held` is from Blosc's header; nothing is allocated before it is known to be right
         raise DamagedSample(f"{entry.id}: its chunk holds {held} bytes of values, {shape} {dtype} takes {needed}")
     stored = np.empty(shape, np.dtype(dtype).newbyteorder("<"))

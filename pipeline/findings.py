@@ -34,8 +34,9 @@ def collect_findings(complete: Iterable[Entry], class_names: Mapping[int, str]) 
     for group in _same_arrays(entries):
         findings.duplicates += [entry.id for entry in group]
         findings.two_labels += [(group[0].id, entry.id) for entry in group if _contradict(group[0], entry)]
+        odd = next((entry for entry in group if _contradict(group[0], entry)), group[0])
         for entry in group:
-            _add_same_array(findings, entry, group, class_names)
+            _add_same_array(findings, entry, group, odd, class_names)
     findings.flags, findings.notes = dict(sorted(findings.flags.items())), dict(sorted(findings.notes.items()))
     return findings
 
@@ -62,9 +63,15 @@ def _contradict(one: Entry, other: Entry) -> bool:
     return one.label >= 0 and other.label >= 0 and one.label != other.label
 
 
-def _add_same_array(findings: Findings, entry: Entry, group: list[Entry], class_names: Mapping[int, str]) -> None:
-    other = next((other for other in group if _contradict(entry, other)), None)
-    if other:
+def _add_same_array(
+    findings: Findings, entry: Entry, group: list[Entry], odd: Entry, class_names: Mapping[int, str]
+) -> None:
+    """Say that `entry` holds the array of its `group`, in which `odd` is the first with another label, if there is one.
+
+    No time is spent on each pair: a large cache of blank clips is one group.
+    """
+    other = group[0] if _contradict(entry, group[0]) else odd
+    if _contradict(entry, other):
         findings.flags.setdefault(entry.id, []).append(
             f"{TWO_LABELS}: the same array as {other.id!r}, which is labelled {class_names.get(other.label)}, "
             f"not {class_names.get(entry.label)}; correct the labels"

@@ -65,6 +65,15 @@ def test_a_cache_without_findings_says_nothing_of_them():
     assert not any("flag" in line.lower() for line in cache_lines("c", found, ATTRIBUTES, unpublished=False))
 
 
+def test_the_same_array_in_any_number_of_samples_takes_no_time_for_each_pair():
+    labels = [-1, 0, 0, 1, 2] * 4000
+    found = summary(*(entry(f"{number:05}", label=label, digest="x") for number, label in enumerate(labels)))
+    assert len(found.flags) == 16_000
+    assert "'00003', which is labelled two, not one" in found.flags["00002"][0]
+    assert "'00001', which is labelled one, not two" in found.flags["00003"][0]
+    assert found.notes["00000"] == ["same array: '00001' and 19998 more in this cache"]
+
+
 def test_one_array_under_two_labels_is_flagged_at_both_samples():
     found = summary(entry("a", digest="x"), entry("b", label=1, digest="x"), entry("c"))
     assert found.flags == {

@@ -1,0 +1,56 @@
+"""Commands with little time and memory, to try hostile folders on: a program of `tests.faults.server`."""
+
+import os
+import resource
+import signal
+from dataclasses import astuple
+from pathlib import Path
+
+import click
+import psutil
+
+import cli
+from tests.faults import world
+from tests.faults.server import command
+
+cli.LINE_SECONDS = float("inf")  # or a slow machine would say more
+SECONDS = 10
+MEMORY_BYTES = 500_000_000  # of address space, more than this process has
+
+
+@cli.main.command()
+@click.argument("cache", type=Path)
+def read(cache: Path) -> None:
+    """Read all that training reads of CACHE."""
+    from cache import open_cache
+
+    opened = open_cache(cache)
+    click.echo(f"{len(opened)} samples, {len(opened.labels)} labels, {len(opened.groups)} groups")
+    click.echo(sum(float(sample.sum()) for sample in opened))
+
+
+@cli.main.command()
+@click.argument("folder", type=Path)
+def extract(folder: Path) -> None:
+    """Do what `features` does in FOLDER, with a mean in place of a network."""
+    from test_links_inside import extract
+
+    extract(folder)
+
+
+def prepare(folder: Path, part: str) -> str:
+    os.chdir(folder)
+    world.load_everything(part)
+    return ""
+
+
+def trial(words: list[str]) -> tuple[int, str, str, int]:
+    """How a command ended: exit code (negative: the signal), stdout, stderr, number of processes left."""
+    return astuple(command(words, limit))
+
+
+def limit() -> None:
+    now = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY_BYTES, now + MEMORY_BYTES))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(SECONDS)

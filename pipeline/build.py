@@ -11,7 +11,7 @@ import cache
 from cache import store
 from cache.errors import CacheError
 from cache.fingerprint import digest_files, digest_recipe
-from cache.oserrors import reason
+from cache.oserrors import ABSENT, reason, remedy
 from cache.paths import absolute, cache_root
 from cache.resume import carry_labels, existing, free_rows
 from cache.schema import Attributes, Entry, Source, composed
@@ -25,7 +25,7 @@ from pipeline.findings import Findings, collect_findings
 from pipeline.labels import LabelReport, apply_labels, refuse_wiping
 from pipeline.plan import Plan, Task, make_plan
 from pipeline.recipes import Recipe, recipe_from_json
-from pipeline.sources import FINDERS, TUBERCULOSIS_TYPES, Inputs, Record, keep_ids, observe, observe_readable
+from pipeline.sources import FINDERS, TUBERCULOSIS_TYPES, Inputs, Record, keep_ids, observe_readable
 
 MOST_FILES = 100_000  # among which `repair` looks for the source of a sample: an untrusted cache may name any folder
 Watcher = Callable[[Entry], None]
@@ -540,18 +540,22 @@ def _repair_tasks(
         entry = entries[name]
         if check(root, entry, recipe)[0] in ("", "vanished"):  # only the published arrays were wrong
             healing.healed.append(name)
-        elif observe(entry.source).size < 0:
-            healing.failed[name] = f"{faults[name]}; but its source {cut(entry.file)} is gone: put it back"
+            continue
+        try:
+            source = observe_readable(entry.source)
+        except (OSError, ValueError) as error:
+            healing.failed[name] = f"{faults[name]}; but its source {cut(entry.file)} {_why_unreachable(error)}"
         else:  # where its chunk is as written, readers may have it open
             row = -1 if name in found.stale else entry.row
-            yield Task(Record(entry.id, observe(entry.source), entry.label, entry.group), row)
-    for record in _rediscover(attributes, lost):
+            yield Task(Record(entry.id, source, entry.label, entry.group), row)
+    unlisted: list[str] = []
+    for record in _rediscover(attributes, lost, unlisted):
         if record.id in lost:
             lost.discard(record.id)
             entry = entries[record.id]
             yield Task(replace(record, label=entry.label, group=entry.group), entry.row)
-    for name in lost:
-        healing.failed[name] = f"{faults[name]}; but no source of this name is below {listed(attributes.sources)}"
+    nowhere = "; ".join(unlisted) or f"no source of this name is below {listed(attributes.sources)}"
+    healing.failed |= {name: f"{faults[name]}; but {nowhere}" for name in lost}
     unknown = faults.keys() - entries.keys()  # unreadable ledger lines and arrays, dropped and published anew
     lines = {name for name in unknown if name.startswith(LINE)}
     if len(lines) > sum(not entry.digest for entry in entries.values() if entry.state == "complete"):
@@ -560,14 +564,24 @@ def _repair_tasks(
     healing.healed += unknown
 
 
-def _rediscover(attributes: Attributes, ids: set[str]) -> Iterator[Record]:
-    """The records of `ids` in the folders the cache was made from."""
+def _why_unreachable(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.errno not in ABSENT:
+        return f"cannot be reached: {reason(error)}; {remedy(error, 'check the path and its permissions')}"
+    return "is gone: put it back"
+
+
+def _rediscover(attributes: Attributes, ids: set[str], unlisted: list[str]) -> Iterator[Record]:
+    """The records of `ids` in the folders the cache was made from; why the system could not list one is `unlisted`."""
     missing, roots = set(ids), dict.fromkeys(map(Path, attributes.sources))
     for root in roots:
         if not missing or roots.keys() & {*root.parents}:
             continue
-        with suppress(PipelineError):
-            for record in FINDERS[attributes.kind](root, most=MOST_FILES).records:
-                if record.id in missing:
-                    missing.discard(record.id)
-                    yield record
+        try:
+            records = FINDERS[attributes.kind](root, most=MOST_FILES).records
+        except PipelineError as error:
+            if isinstance(error.__cause__, OSError):
+                unlisted.append(str(error))
+            continue
+        found = [record for record in records if record.id in missing]
+        missing -= {record.id for record in found}
+        yield from found

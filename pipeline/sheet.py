@@ -77,8 +77,10 @@ def _promise(path: Path, encoding: str, separator: str, choice: ColumnChoice) ->
     try:
         with _table(path, encoding, separator) as table:
             _, header = next(table, (0, []))
-    except PipelineError:  # if it is so with the best of them too, that will say it
-        return -1, 0
+    except PipelineError as error:
+        if isinstance(error.__cause__, OSError):  # which says nothing about this separator
+            raise
+        return -1, 0  # if it is so with the best of them too, that will say it
     return known_names(header, choice), len(header)
 
 

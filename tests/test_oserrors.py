@@ -17,7 +17,8 @@ from cache.features import pending, writing_features
 from cache.oserrors import REMEDIES
 from cache.verify import verify
 from cli import main
-from pipeline import build, execute
+from pipeline import build, execute, sheet
+from pipeline.errors import PipelineError
 from pipeline.recipes import CtRecipe
 from trainer import files
 from trainer.errors import TrainerError
@@ -155,6 +156,46 @@ def test_verify_and_repair_name_what_they_could_not_read_and_leave_it(tmp_path, 
     healing = build.repair(build.prepare_repair(root), nullcontext(execute.serial), lambda entry: None)
     assert (healing.healed, healing.failed) == ([], {"a": reason})
     assert store.chunk_path(root, 0).stat() == before
+
+
+@pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
+def test_repair_says_why_it_cannot_reach_a_source(tmp_path, monkeypatch, number):
+    scan(tmp_path / "s" / "a.nii")
+    root = tmp_path / "c"
+    run(tmp_path / "s", root, CtRecipe(**SMALL))
+    store.chunk_path(root, 0).unlink()
+    failing(monkeypatch, os, "stat", number, "a.nii")
+    failed = build.repair(build.prepare_repair(root), nullcontext(execute.serial), lambda entry: None).failed
+    reached = f"cannot be reached: {os.strerror(number)}; {REMEDIES[number]}"
+    assert failed["a"].endswith(f"; but its source {tmp_path}/s/a.nii {reached}")
+
+
+@pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
+def test_repair_says_why_it_cannot_look_for_a_source(tmp_path, monkeypatch, number):
+    scan(tmp_path / "s" / "a.nii")
+    root = tmp_path / "c"
+    run(tmp_path / "s", root, CtRecipe(**SMALL))
+    for name in ("entries.jsonl", "snapshot.jsonl"):
+        (root / "ledger" / name).unlink()
+    failing(monkeypatch, os, "scandir", number, f"{tmp_path}/s")
+    failed = build.repair(build.prepare_repair(root), nullcontext(execute.serial), lambda entry: None).failed
+    assert f"; but cannot list {tmp_path}/s: {os.strerror(number)}; " in failed["a"]
+
+
+@pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
+def test_labels_that_cannot_be_read_for_a_moment_are_not_taken_for_another_table(tmp_path, monkeypatch, number):
+    path, opened, real = tmp_path / "labels.csv", [], sheet.open_regular
+    path.write_text("FileName,TypeOfTB\na.nii,1\n")
+
+    def failing_second(*arguments):
+        opened.append(arguments)
+        if len(opened) == 2:
+            raise OSError(number, os.strerror(number))
+        return real(*arguments)
+
+    monkeypatch.setattr(sheet, "open_regular", failing_second)
+    with pytest.raises(PipelineError, match=f"^cannot read labels {path}: {os.strerror(number)}; "):
+        sheet.read_sheet(path)
 
 
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)

@@ -461,6 +461,8 @@ class CacheWriter:
             self._log.end, self._log.crc = self._ledger.end, self._ledger.crc
         self.publish()
         with _cannot_write(self.root):
+            for scratch in _scratch_folders(self.root, self.attributes.layout):
+                flush_folder(scratch)  # or names that files had before they were renamed could come back
             (self.root / "ledger" / "unpublished").unlink()
 
     def close(self) -> None:
@@ -508,7 +510,8 @@ def _row_folders(root: Path, layout: Layout) -> list[int]:
 
 
 def _remove_chunk(root: Path, row: int, layout: Layout) -> None:
-    """Remove the chunk file of `row` and its folders, as far as nothing else is in them."""
+    """Remove the chunk file of `row` and its folders, as far as nothing else is in them, so that no power cut brings it
+    back."""
     path = chunk_path(root, row, layout)
     rows = root / layout.array / "c"
     if any(part.is_symlink() for part in (path, *path.parents) if part.is_relative_to(rows) and part != rows):
@@ -516,10 +519,12 @@ def _remove_chunk(root: Path, row: int, layout: Layout) -> None:
     with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
         path.unlink()
     for folder in path.parents:
-        if folder == rows:
+        if folder != rows:
+            with suppress(OSError):  # which is not empty
+                folder.rmdir()
+        if folder.is_dir():
+            flush_folder(folder)
             break
-        with suppress(OSError):  # which is not empty
-            folder.rmdir()
 
 
 @contextmanager
@@ -543,7 +548,7 @@ def writing(
         with _cannot_write(root):
             chunks = root / attributes.layout.array / "c"  # made here, or one worker would rely on another to flush it
             chunks.mkdir(parents=True, exist_ok=True)
-            for scratch in (root / "ledger" / "partial", chunks.with_name("partial")):
+            for scratch in _scratch_folders(root, attributes.layout):
                 _clear(scratch)
             for name in MARKS:
                 (root / "ledger" / name).touch()
@@ -569,6 +574,10 @@ def _check_links(root: Path, layout: Layout, linked: str) -> None:
         check_inside(root, root / "ledger" / name)
     for name in ("c", "partial"):
         check_inside(root, root / layout.array / name, linked)
+
+
+def _scratch_folders(root: Path, layout: Layout) -> tuple[Path, Path]:
+    return root / "ledger" / "partial", root / layout.array / "partial"
 
 
 def _clear(scratch: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from contextlib import closing, suppress
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 from tests.faults import shim, world
@@ -74,8 +75,13 @@ def prepare(folder: Path, program: str) -> list[str]:
             file.seek(0)
             disk.replay(file.read())
         templates[scenario.name], disks[scenario.name] = template, disk
-    weights = sum(each.weight for each in chosen)
-    return [name for each in chosen for name in _different(each.name, round(wanted["count"] * each.weight / weights))]
+    weights = list(accumulate(each.weight for each in chosen))
+    ends = [round(wanted["count"] * weight / weights[-1]) for weight in weights]
+    return [
+        name
+        for each, begin, end in zip(chosen, [0, *ends], ends, strict=False)
+        for name in _different(each.name, end - begin)
+    ]
 
 
 def _different(scenario: str, count: int) -> list[str]:

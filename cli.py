@@ -647,6 +647,7 @@ def repair(
     """
     from cache.verify import verify as check
     from pipeline import build, report
+    from pipeline.walk import is_folder
 
     with Progress(0, quiet, "checked") as progress:
         found = check(cache, progress=progress.at)
@@ -655,7 +656,7 @@ def repair(
         _dry_repair(job, as_json, quiet)
         return
     linked = _linked(job.root, "volume", linked_volume)
-    folders = (job.root, *(source for source in map(Path, job.attributes.sources) if source.is_dir()))
+    folders = (job.root, *(source for source in map(Path, job.attributes.sources) if is_folder(source)))
     executor = _executor(workers, scheduler, len(job.tasks), folders, TASK_SECONDS, quiet)
     with Progress(len(job.tasks), quiet) as progress:
         healing = build.repair(job, executor, progress.ended, linked)

@@ -26,6 +26,7 @@ from pipeline.labels import LabelReport, apply_labels, refuse_wiping
 from pipeline.plan import Plan, Task, make_plan
 from pipeline.recipes import Recipe, recipe_from_json
 from pipeline.sources import FINDERS, TUBERCULOSIS_TYPES, Inputs, Record, keep_ids, observe_readable
+from pipeline.walk import is_folder
 
 MOST_FILES = 100_000  # among which `repair` looks for the source of a sample: an untrusted cache may name any folder
 Watcher = Callable[[Entry], None]
@@ -171,7 +172,7 @@ def run(job: Job, executor: Executors, watch: Watcher, stop_on_error: bool = Fal
         made=made,
         vanished=job.plan.vanished,
         kept=job.plan.kept + len(kept),
-        unreadable={name: why for name, why in kept.items() if why},
+        unreadable=job.plan.unreadable | {name: why for name, why in kept.items() if why},
         wrong_labels=list(map(str, job.labels.wrong)),
         unlabelled=job.labels.unlabelled,
     )
@@ -274,7 +275,8 @@ def _reason(error: Exception) -> tuple[str, bool]:
     if isinstance(error, Refused):
         return str(error), False
     if isinstance(error, OSError):
-        return f"it cannot be read ({reason(error)}); expected a readable file; check it and run again", True
+        todo = remedy(error, "check it and run again")
+        return f"it cannot be read ({reason(error)}); expected a readable file; {todo}", True
     if isinstance(error, MemoryError):
         return "not enough memory; expected it to fit; use fewer --workers and run again", True
     return f"reading it failed ({type(error).__name__}: {cut(error)}); expected a sound file; check it", False
@@ -363,7 +365,7 @@ def _lost(task: Task, recipe: Recipe, lost: execute.Lost) -> Entry:
 def _refuse_nested(source: Path, sources: Sequence[str]) -> None:
     """Raise where files would be in the cache twice: below SOURCE and below a SOURCE of an earlier run."""
     for old in map(Path, sources):
-        if source != old and old.is_dir() and (source.is_relative_to(old) or old.is_relative_to(source)):
+        if source != old and is_folder(old) and (source.is_relative_to(old) or old.is_relative_to(source)):
             raise PipelineError(
                 f"SOURCE {source} and {old}, of which this cache was made, lie one in the other: files would be in it "
                 "twice; give the same SOURCE as before, or another CACHE"
@@ -374,7 +376,7 @@ def _refuse_taken_ids(records: Sequence[Record], entries: Mapping[str, Entry]) -
     """Raise where an input of another SOURCE, still there or of another size, has the id of one of `records`."""
     for record in records:
         entry = entries.get(record.id)
-        if entry is None or not entry.source.files or entry.source.root == record.source.root:
+        if entry is None or not entry.source.files or entry.source.root == record.source.root or record.unreadable:
             continue
         if entry.state == "complete" and entry.source.size != record.source.size:
             raise _other_source(record, entry)

@@ -28,13 +28,15 @@ class Task:
 class Plan:
     """`tasks` to run; `commits` to write first (changed labels, exclusions); `forget`, ids that are inputs no more.
 
-    `kept` counts inputs that need nothing; `vanished` are ids of complete samples whose source is gone.
+    `kept` counts inputs that need nothing; `vanished` are ids of complete samples whose source is gone, `unreadable`
+    those of which the system cannot tell, with its reason.
     """
 
     tasks: list[Task] = field(default_factory=list)
     commits: list[Entry] = field(default_factory=list)
     forget: list[str] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
     kept: int = 0
 
 
@@ -66,8 +68,11 @@ def make_plan(
             continue
         if not relabel and (record.label, record.group) != (entry.label, entry.group):
             record = replace(record, label=entry.label, group=entry.group)
-        if entry.state == "complete" and record.source.size < 0:  # a link that leads nowhere, say
-            plan.vanished.append(entry.id)
+        if entry.state == "complete" and record.source.size < 0:
+            if record.unreadable:
+                plan.unreadable[entry.id] = record.unreadable
+            else:  # a link that leads nowhere, say
+                plan.vanished.append(entry.id)
         elif not _ended(entry, recipe, software, rows_present):
             plan.tasks.append(Task(record, _row(entry, rows_present)))
         elif not same_files(entry.source, record.source):

@@ -82,8 +82,7 @@ def run_lines(job: Job, summary: Summary) -> Iterator[str]:
     if relabelled := _samples(job.plan.commits):
         yield f"{_labels(relabelled)} updated"
     yield from _some("kept though their source is gone", summary.vanished)
-    unreadable = [f"{name} ({why})" for name, why in summary.unreadable.items()]
-    yield from _some("kept though their source cannot be read", unreadable)
+    yield from _some("kept though their source cannot be read", _with_reasons(summary.unreadable))
     yield from _some("without a row in the labels, cached without a label", summary.unlabelled)
     yield from scene_lines(job.inputs)
     yield ledger_line(summary)
@@ -110,6 +109,7 @@ def plan_json(job: Job, workers: int, sample: Estimate | None) -> dict[str, Any]
         "wrong_labels": list(map(str, job.labels.wrong)),
         "unlabelled": job.labels.unlabelled,
         "vanished": job.plan.vanished,
+        "unreadable": job.plan.unreadable,
         "refused": _refused(job),
     } | labels_json(job)
 
@@ -126,6 +126,7 @@ def plan_lines(job: Job, workers: int, sample: Estimate | None) -> Iterator[str]
     if relabelled := _samples(job.plan.commits):
         yield f"{_labels(relabelled)} to update"
     yield from _some("to keep though their source is gone", job.plan.vanished)
+    yield from _some("to keep though their source cannot be read", _with_reasons(job.plan.unreadable))
     yield from _some("without a row in the labels, to be cached without a label", job.labels.unlabelled)
     yield from scene_lines(job.inputs)
     yield from label_lines(job)
@@ -275,6 +276,10 @@ def scene_lines(inputs: Inputs) -> Iterator[str]:
             f"{count} of {len(inputs.records)} clips have no _gNN_cMM in their names: each is a group of its own, so a "
             "split cannot keep clips of one scene together"
         )
+
+
+def _with_reasons(names: Mapping[str, str]) -> list[str]:
+    return [f"{name} ({why})" for name, why in names.items()]
 
 
 def _some(what: str, names: list[str], indent: int = 0) -> Iterator[str]:

@@ -4,6 +4,7 @@ Names and `stat` are looked at, and the first bytes of files whose names do not 
 below SOURCE that looks like an input gets a record or an exclusion; nothing is dropped.
 """
 
+import errno
 import os
 import re
 from collections import Counter, defaultdict
@@ -12,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from cache.oserrors import ABSENT, reason
 from cache.schema import UNLABELLED, Entry, Source, composed
 from cache.text import listed, shown
 from pipeline.contents import ANNEX
@@ -38,6 +40,7 @@ class Record:
 
     `note` is for the sample's record; `refusal` is why it cannot become a sample, as for `Refused`, where its
     path shows that already. `claimed` is the id that it would have if no other file would get the same one.
+    `unreadable` says why the system does not tell whether its files are there; "" where it does.
     """
 
     id: str
@@ -47,6 +50,7 @@ class Record:
     note: str = ""
     refusal: tuple[str, str, str] | None = None
     claimed: str = ""
+    unreadable: str = ""
 
 
 @dataclass
@@ -209,8 +213,13 @@ def split_ending(file: str, endings: Iterable[str]) -> tuple[str, str]:
 
 def record(root: Path, name: str, files: tuple[str, ...], label: int = UNLABELLED, group: str = "") -> Record:
     """The record of the sample `name` made of `files` below `root`, as they are now; -1 bytes where they are gone."""
-    source = observe(Source(str(root), files))
-    return Record(name, source, label, group or name, refusal=_not_fetched(source) if source.size < 0 else None)
+    source, unreadable = Source(str(root), files), ""
+    try:
+        source = observe(source)
+    except OSError as error:
+        source, unreadable = replace(source, size=-1, mtime_ns=-1), reason(error)
+    refusal = None if source.size >= 0 or unreadable else _not_fetched(source)
+    return Record(name, source, label, group or name, refusal=refusal, unreadable=unreadable)
 
 
 def _not_fetched(source: Source) -> tuple[str, str, str] | None:
@@ -223,15 +232,20 @@ def _not_fetched(source: Source) -> tuple[str, str, str] | None:
 
 
 def observe(source: Source) -> Source:
-    """`source` with the present sizes and times of its files; -1 bytes where one cannot be reached."""
+    """`source` with the present sizes and times of its files; -1 bytes where one is not there.
+
+    Raises OSError where the system cannot tell.
+    """
     try:
         return observe_readable(source)
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in ABSENT | {errno.ENAMETOOLONG}:
+            raise
         return replace(source, size=-1, mtime_ns=-1)
 
 
 def observe_readable(source: Source) -> Source:
-    """As `observe`, but raises OSError or ValueError where a file cannot be reached."""
+    """As `observe`, but raises OSError or ValueError also where a file is not there."""
     stats = [os.stat(f"{source.root}/{file}") for file in source.files]  # noqa: PTH116 - for 100,000 files
     return replace(source, size=sum(s.st_size for s in stats), mtime_ns=sum(s.st_mtime_ns for s in stats))
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from cache.oserrors import reason, remedy
 from pipeline.errors import PipelineError
 from pipeline.lookalikes import SEVERAL, Lookalikes
 
@@ -111,7 +112,8 @@ def _listed(folder: Path, skip: Path | None) -> list[os.DirEntry[str]] | None:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             return None
-        raise PipelineError(f"cannot list {folder}: {error.strerror}; give a SOURCE that can be read whole") from error
+        todo = remedy(error, "give a SOURCE that can be read whole")
+        raise PipelineError(f"cannot list {folder}: {reason(error)}; {todo}") from error
 
 
 def is_folder(path: Path) -> bool:

@@ -337,7 +337,7 @@ def test_a_file_that_may_not_be_read_is_quarantined_and_tried_again(tmp_path):
     (tmp_path / "scans/0/x.nii").chmod(0)
     summary = run(build.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE))
     assert summary.quarantined == {
-        "0/x.nii": "it cannot be read (Permission denied); expected a readable file; check it and run again"
+        "0/x.nii": "it cannot be read (Permission denied); expected a readable file; change the permissions"
     }
     (tmp_path / "scans/0/x.nii").chmod(0o600)
     assert run(build.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE)).complete == 1

@@ -17,9 +17,10 @@ from cache.features import pending, writing_features
 from cache.oserrors import REMEDIES
 from cache.verify import verify
 from cli import main
-from pipeline import build, execute, sheet
+from pipeline import build, execute
 from pipeline.errors import PipelineError
 from pipeline.recipes import CtRecipe
+from pipeline.sheet import read_sheet
 from trainer import files
 from trainer.errors import TrainerError
 
@@ -183,22 +184,6 @@ def test_repair_says_why_it_cannot_look_for_a_source(tmp_path, monkeypatch, numb
 
 
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
-def test_labels_that_cannot_be_read_for_a_moment_are_not_taken_for_another_table(tmp_path, monkeypatch, number):
-    path, opened, real = tmp_path / "labels.csv", [], sheet.open_regular
-    path.write_text("FileName,TypeOfTB\na.nii,1\n")
-
-    def failing_second(*arguments):
-        opened.append(arguments)
-        if len(opened) == 2:
-            raise OSError(number, os.strerror(number))
-        return real(*arguments)
-
-    monkeypatch.setattr(sheet, "open_regular", failing_second)
-    with pytest.raises(PipelineError, match=f"^cannot read labels {path}: {os.strerror(number)}; "):
-        sheet.read_sheet(path)
-
-
-@pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
 def test_a_cache_whose_chunks_cannot_be_listed_is_not_made_again(tmp_path, monkeypatch, number):
     scan(tmp_path / "s" / "a.nii")
     run(tmp_path / "s", tmp_path / "c", CtRecipe(**SMALL))
@@ -241,3 +226,60 @@ def test_a_source_that_cannot_be_read_is_neither_vanished_nor_changed(tiny, monk
     assert report.unreadable == {
         "s1": f"its source {source} cannot be compared: {os.strerror(number)}; {REMEDIES[number]}"
     }
+
+
+# -- sources and label sheets ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", ["stat", "open", "read"])
+def test_a_new_source_that_cannot_be_read_is_quarantined_with_the_systems_words_and_tried_again(
+    tmp_path, monkeypatch, number, call
+):
+    scan(tmp_path / "s" / "a.nii")
+    with monkeypatch.context() as patch:
+        if call == "stat":
+            failing(patch, os, "stat", number, "s/a.nii")
+        else:
+            failing_reads(patch, call, number, "s/a.nii")
+        summary = run(tmp_path / "s", tmp_path / "c", CtRecipe(**SMALL))
+    assert summary.quarantined == {
+        "a.nii": f"it cannot be read ({os.strerror(number)}); expected a readable file; {REMEDIES[number]}"
+    }
+    assert run(tmp_path / "s", tmp_path / "c", CtRecipe(**SMALL)).complete == 1
+
+
+@pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
+def test_a_sample_whose_source_cannot_be_looked_at_is_kept_and_not_called_vanished(tmp_path, monkeypatch, number):
+    scan(tmp_path / "s" / "a.nii")
+    scan(tmp_path / "s" / "b.nii")
+    run(tmp_path / "s", tmp_path / "c", CtRecipe(**SMALL))
+    failing(monkeypatch, os, "stat", number, "s/a.nii")
+    before = store.read_entries(tmp_path / "c")
+    command = ["preprocess", "ct", str(tmp_path / "s"), str(tmp_path / "c"), "--workers", "0"]
+    told = CliRunner().invoke(main, [*command, "--dry-run"])
+    assert f"1 to keep though their source cannot be read: a ({os.strerror(number)})\n" in told.stdout
+    told = CliRunner().invoke(main, command)
+    assert told.exit_code == 3
+    assert f"1 kept though their source cannot be read: a ({os.strerror(number)})\n" in told.stdout
+    assert "gone" not in told.output
+    assert store.read_entries(tmp_path / "c") == before
+
+
+@pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
+@pytest.mark.parametrize("at", range(5))
+def test_a_sheet_that_cannot_be_read_at_any_of_its_openings_is_told_so(tmp_path, monkeypatch, number, at):
+    path, real, opened = tmp_path / "l.csv", os.open, []
+    path.write_text("FileName;TypeOfTB\na;1\n")
+
+    def call(file, *arguments, **options):
+        if str(file) == str(path):
+            opened.append(file)
+            if len(opened) == at + 1:
+                raise OSError(number, os.strerror(number))
+        return real(file, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", call)
+    with pytest.raises(PipelineError) as caught:
+        read_sheet(path)
+    assert str(caught.value) == f"cannot read labels {path}: {os.strerror(number)}; {REMEDIES[number]}"

@@ -299,7 +299,7 @@ def test_a_folder_that_cannot_be_listed_is_refused(root, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", closed)
     message = refusal(find_scans, root)
-    assert message == f"cannot list {root / 'closed'}: Permission denied; give a SOURCE that can be read whole"
+    assert message == f"cannot list {root / 'closed'}: Permission denied; change the permissions"
 
 
 def test_what_was_seen_of_a_source_follows_its_files(root):

@@ -120,9 +120,13 @@ class Window:
         return np.isfinite(raw) if raw.dtype.kind == "f" else None
 
     def _wide(self, raw: np.ndarray) -> np.ndarray | None:
-        hu = raw * np.float64(self._scan.slope) + np.float64(self._scan.inter)
-        np.copyto(self._out, np.clip((hu - self._low) / self._range, 0, 1), casting="same_kind")
-        return np.isfinite(hu)
+        values = raw * np.float64(self._scan.slope)
+        values += np.float64(self._scan.inter)
+        finite = np.isfinite(values)
+        values -= self._low
+        values /= self._range
+        np.copyto(self._out, np.clip(values, 0, 1, out=values), casting="same_kind")
+        return finite
 
 
 def _lps(scan: Scan, windowed: Window, shape: tuple[int, int, int], order: int) -> np.ndarray:

@@ -70,14 +70,14 @@ def sparse(path, size=8 << 30, start=b""):
 
 
 def header_of(path, place, layout, *values):
-    raw = bytearray(write(path).read_bytes())
+    raw = bytearray(path.read_bytes())
     struct.pack_into(layout, raw, place, *values)
     path.write_bytes(raw)
     return path
 
 
 def with_offset(folder, number):
-    return header_of(folder / "bad.nii", VOX_OFFSET, "<f", number)
+    return header_of(write(folder / "bad.nii"), VOX_OFFSET, "<f", number)
 
 
 def zipped(folder, tail):
@@ -96,7 +96,7 @@ def zeros(mebibytes):
 
 def endless(folder):
     """8 GB of voxels in 8 MB, as deflate allows."""
-    path = header_of(folder / "bad.nii", DIM, "<4h", 3, 1024, 1024, 4096)
+    path = header_of(write(folder / "bad.nii"), DIM, "<4h", 3, 1024, 1024, 4096)
     start = path.read_bytes()[:352]
     path.unlink()
     bomb = folder / "bad.nii.gz"
@@ -167,6 +167,16 @@ def test_a_scan_that_does_not_end_is_quarantined_after_the_time_limit(tmp_path, 
     plan = measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *options, "--dry-run")
     assert plan.code == 0
     assert plan.is_bounded, plan
+
+
+def test_slices_of_the_largest_size_take_bounded_memory(tmp_path):
+    path = header_of(write(tmp_path / "s/large.nii"), DIM, "<4h", 3, 4096, 4096, 4)
+    start = header_of(path, DATATYPE, "<2h", 64, 64).read_bytes()[:352]  # float64
+    path.unlink()
+    (tmp_path / "s/large.nii.gz").write_bytes(gzip.compress(start) + zeros(512))
+    ended = measured(tmp_path, "preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
+    assert (ended.code, facts(tmp_path / "c")["complete"]) == (0, 1)
+    assert ended.is_bounded, ended
 
 
 # -- label sheets ------------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from pipeline import report
+from cache.schema import Attributes, Entry, Source
+from pipeline import build, report
 from pipeline.sources import Inputs, find_clips, find_scans
 
 
@@ -63,3 +64,20 @@ def test_clips_that_do_not_say_their_scene_are_counted(tmp_path, names):
         "scene together"
     ]
     assert list(report.scene_lines(find_clips(tmp_path))) == (expected if len(names) > 1 else [])
+
+
+def test_whatever_an_untrusted_ledger_says_is_cut(tmp_path):
+    long = "x" * 500_000
+    attributes = Attributes(
+        "ct", {"kind": "ct", "depth": 2, "height": 2, "width": 2, "dtype": "uint8", "note": long}, ("a",)
+    )
+    details = {"flags": [f"flag {long}"], "notes": [f"note {long}"]}
+    entries = [
+        Entry("s", "complete", row=0, details=details),
+        Entry(long, "quarantined", reason=long, source=Source(long, (long,))),
+        Entry(f"{long}/", "excluded", reason=long, source=Source(f"{long}/", (long,))),
+    ]
+    summary = build.summarise(attributes, {entry.id: entry for entry in entries})
+    lines = list(report.cache_lines("c", summary, attributes, False))
+    assert any("flag x" in line for line in lines)
+    assert max(map(len, lines)) < 1300

@@ -34,7 +34,7 @@ from cache.fingerprint import digest_bytes, digest_recipe
 from cache.paths import absolute, cache_root
 from cache.reader import Cache, open_cache
 from cache.resume import carry_labels, existing, free_rows
-from cache.schema import FEATURES, MAX_ID_BYTES, UNLABELLED, Attributes, Entry, Source, composed
+from cache.schema import FEATURES, MAX_ID_BYTES, MAX_SOURCES, UNLABELLED, Attributes, Entry, Source, composed
 from cache.text import SHOWN
 
 VERSION = 1  # counts up when the same extractor over the same volumes would be stored otherwise
@@ -297,7 +297,7 @@ def writing_features(
     old = existing(root, attributes.recipe)
     entries = store.read_entries(root)
     names, moved = carry_labels(entries, told, old.class_names if old else (), attributes.class_names)
-    sources = tuple(dict.fromkeys((*(old.sources if old else ()), *attributes.sources)))
+    sources = tuple(dict.fromkeys((*(old.sources if old else ()), *attributes.sources)))[-MAX_SOURCES:]
     with store.writing(root, replace(attributes, class_names=names, sources=sources), entries, linked) as writer:
         writer.commit(moved.values())
         features = FeatureWriter(writer)

@@ -72,30 +72,61 @@ def chunk_path(root: Path, row: int, layout: Layout = VOLUME) -> Path:
 
 
 def read_attributes(root: Path) -> Attributes:
-    """The attributes of the cache in `root`; from their copy where its own `zarr.json` is lost or unreadable.
+    """The attributes of the cache in `root`; from their copy where its own `zarr.json` is lost, damaged or unreadable.
 
-    Raises NotACache where there is none that this version can read, CacheError where the system cannot read it.
+    Raises NotACache where there is none that this version can read, or where it is not known which of both is right;
+    CacheError where the system cannot read it.
     """
+    found: dict[Path, tuple[bytes, Attributes]] = {}
     faults: list[CacheError] = []
     for path in _attribute_files(root):
         try:
-            document = json.loads(read_regular(path, MAX_DOCUMENT))
-        except UnexpectedFile as error:
-            faults.append(NotACache(f"{path} does not describe a cache of this format: {error}"))
+            described = _described(path)
+        except CacheError as error:
+            faults.append(error)
             continue
-        except OSError as error:
-            if error.errno not in ABSENT:
-                faults.append(_cannot_read(path, error))
-            continue
-        except (ValueError, RecursionError):
-            continue
-        try:
-            return Attributes.from_json(document["attributes"])
-        except (ValueError, KeyError, TypeError) as error:
-            faults.append(NotACache(f"{path} does not describe a cache of this format: {error}"))
-    todo = "restore it, or delete the cache and build it again" if is_ours(root) else "build one with `preprocess`"
-    missing = NotACache(f"{root} is not a cache: it has no readable zarr.json; {todo}")
-    raise (faults or [missing])[0]
+        if described:
+            found[path] = described
+    if not found:
+        todo = "restore it, or delete the cache and build it again" if is_ours(root) else "build one with `preprocess`"
+        raise (faults or [NotACache(f"{root} is not a cache: it has no readable zarr.json; {todo}")])[0]
+    (_, first), *others = found.values()
+    if all(other == first for _, other in others):
+        return first
+    return _published(root, found)
+
+
+def _described(path: Path) -> tuple[bytes, Attributes] | None:
+    """The bytes of a zarr.json, and what they say; None where there is none, or no JSON. Raises CacheError."""
+    try:
+        data = read_regular(path, MAX_DOCUMENT)
+        document = json.loads(data)
+    except UnexpectedFile as error:
+        raise NotACache(f"{path} does not describe a cache of this format: {error}") from error
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        raise _cannot_read(path, error) from error
+    except (ValueError, RecursionError):
+        return None
+    try:
+        return data, Attributes.from_json(document["attributes"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotACache(f"{path} does not describe a cache of this format: {error}") from error
+
+
+def _published(root: Path, found: Mapping[Path, tuple[bytes, Attributes]]) -> Attributes:
+    """Of documents that say different things, the one that was published last. Raises NotACache."""
+    with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
+        digests = json.loads(read_regular(root / DIGESTS, MAX_DOCUMENT))
+        for path, (data, attributes) in found.items():
+            if digests.get(path.relative_to(root).as_posix()) == digest_bytes(data):
+                return attributes
+    one, other = found
+    raise NotACache(
+        f"{one} and its copy {other} describe different caches, and no digest says which is right; restore them, or "
+        "delete the wrong one"
+    )
 
 
 def _cannot_read(path: Path, error: OSError) -> CacheError:

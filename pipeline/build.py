@@ -14,7 +14,7 @@ from cache.fingerprint import digest_files, digest_recipe
 from cache.oserrors import ABSENT, reason, remedy
 from cache.paths import absolute, cache_root
 from cache.resume import carry_labels, existing, free_rows
-from cache.schema import Attributes, Entry, Source, composed
+from cache.schema import MAX_SOURCES, Attributes, Entry, Source, composed
 from cache.text import cut, listed, shown
 from cache.verify import LINE, Report, check, verify
 from pipeline import execute
@@ -125,7 +125,7 @@ def prepare(
         carried |= moved
         refuse_wiping(report, labels, (entry for entry in entries.values() if entry.id in told))
     patients = report.patient_column or (old.patient_column if old else "")
-    sources = tuple(dict.fromkeys((*sources, str(source))))
+    sources = tuple(dict.fromkeys((*sources, str(source))))[-MAX_SOURCES:]
     try:
         attributes = Attributes(recipe.kind, recipe.to_json(), names, sources, patient_column=patients)
     except ValueError as error:

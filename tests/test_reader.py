@@ -264,7 +264,8 @@ def test_an_index_that_names_what_is_not_there_adds_no_sample(tiny, tmp_path):
 def test_a_chunk_of_another_size_than_the_cache_s_raises_before_anything_is_returned(tiny, key):
     document = json.loads((tiny / "zarr.json").read_bytes())
     document["attributes"]["recipe"] |= {"depth": {"depth": 40_000}, "dtype": {"dtype": "float32"}}[key]
-    (tiny / "zarr.json").write_text(json.dumps(document))
+    for name in ("zarr.json", "ledger/zarr.json"):
+        (tiny / name).write_text(json.dumps(document))
     with pytest.raises(DamagedSample, match=r"^s0: its chunk holds 120 bytes of values, .* takes \d+$"):
         open_cache(tiny)[0]
 

@@ -432,3 +432,15 @@ def test_a_path_that_is_not_there_is_not_a_cache(tmp_path):
 def test_a_cache_can_be_moved(tiny, tmp_path):
     shutil.move(tiny, tmp_path / "moved")
     assert verify(tmp_path / "moved").sound
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "ledger/zarr.json"])
+def test_a_damaged_class_name_is_not_believed(tiny, name):
+    path = tiny / name
+    path.write_bytes(path.read_bytes().replace(b'"one"', b'"ona"'))
+    assert open_cache(tiny).class_names == ["one", "two"]
+    (tiny / store.DIGESTS).unlink()
+    with pytest.raises(NotACache, match="describe different caches, and no digest says which is right"):
+        open_cache(tiny)
+    path.unlink()
+    assert open_cache(tiny).class_names == ["one", "two"]

@@ -131,13 +131,14 @@ class GivenPath(click.Path):
 
 def _one_of_both(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Refuse --workers beside --scheduler, and what cannot be an address."""
+    from cache.text import shown
     from pipeline.errors import PipelineError
 
     other = {"workers": "scheduler", "scheduler": "workers"}[str(param.name)]
     if value is not None and ctx.params.get(other) is not None:
         raise click.UsageError("--workers starts local processes, --scheduler uses others; expected one of the two")
     if isinstance(value, str) and not ADDRESS.fullmatch(value):
-        raise PipelineError(f"scheduler {value!r} is no address; expected one such as tcp://host:8786")
+        raise PipelineError(f"scheduler {shown(value)} is no address; expected one such as tcp://host:8786")
     return value
 
 
@@ -400,6 +401,7 @@ def _refuse_nothing(job: "Job") -> None:
 def _names(option: str, text: str | None) -> tuple[str, ...] | None:
     """The names in one line of CSV, in Unicode's NFC."""
     from cache.schema import composed
+    from cache.text import shown
 
     if text is None:
         return None
@@ -409,7 +411,7 @@ def _names(option: str, text: str | None) -> tuple[str, ...] | None:
         line = []
     names = tuple(composed(name.strip()) for name in line)
     if not names or not all(name and name.isprintable() for name in names) or len(set(names)) != len(names):
-        raise click.UsageError(f"{option} {text!r}: expected different names with commas between them")
+        raise click.UsageError(f"{option} {shown(text)}: expected different names with commas between them")
     return names
 
 

@@ -216,7 +216,6 @@ def _worker_ends() -> Iterator[_Ends]:
         stack.callback(logger.setLevel, logger.level)
         logger.setLevel(logging.INFO)
         with suppress(OSError):  # there may be no stderr
-            resource_tracker.ensure_running()  # with the terminal's
             before = os.dup(2)
             stack.callback(os.close, before)
             stack.callback(os.dup2, before, 2)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cache.schema import Entry
+from cache.text import cut, shown
 
 TWO_LABELS = "two labels"
 SAME_ARRAY = "same array"
@@ -73,10 +74,10 @@ def _add_same_array(
     other = group[0] if _contradict(entry, group[0]) else odd
     if _contradict(entry, other):
         findings.flags.setdefault(entry.id, []).append(
-            f"{TWO_LABELS}: the same array as {other.id!r}, which is labelled {class_names.get(other.label)}, "
-            f"not {class_names.get(entry.label)}; correct the labels"
+            f"{TWO_LABELS}: the same array as {shown(other.id)}, which is labelled "
+            f"{cut(class_names.get(other.label))}, not {cut(class_names.get(entry.label))}; correct the labels"
         )
         return
     first = next(other for other in group if other is not entry)
     more = f" and {len(group) - 2} more" if len(group) > 2 else ""
-    findings.notes.setdefault(entry.id, []).append(f"{SAME_ARRAY}: {first.id!r}{more} in this cache")
+    findings.notes.setdefault(entry.id, []).append(f"{SAME_ARRAY}: {shown(first.id)}{more} in this cache")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cache.schema import UNLABELLED, Attributes, Entry
-from cache.text import MAX_NAMES, MAX_REASON, cut, listed
+from cache.text import MAX_NAMES, MAX_REASON, cut, listed, shown
 from cache.verify import Report
 from pipeline.build import Estimate, Healing, Job, RepairJob, Summary
 from pipeline.errors import Refused
@@ -121,7 +121,7 @@ def plan_lines(job: Job, workers: int, sample: Estimate | None) -> Iterator[str]
         yield (
             f"About {count * sample.seconds / workers:.0f} s with --workers {workers}, "
             f"{count * sample.nbytes / 1e9:.2f} GB of disk, {sample.memory / 1e6:.0f} MB of memory a worker "
-            f"(measured by making {sample.id!r} without storing it)"
+            f"(measured by making {shown(sample.id)} without storing it)"
         )
     if relabelled := _samples(job.plan.commits):
         yield f"{_labels(relabelled)} to update"

@@ -318,7 +318,7 @@ def run(trials: int, seed: int, only: str) -> Outcome:
 METHOD = Method(
     name="rot",
     title="bytes flip, files are cut, deleted or exchanged",
-    short=500,
+    short=2000,
     full=200_000,
     shows="a bit of any byte of a small cache, a cache of features or a run flips, a file ends there, is deleted or "
     "exchanged for another; of weights, the first and last bytes and one of some hundreds between. Ids, labels, "

@@ -77,11 +77,16 @@ def make_run(folder: Path) -> Path:
     """The run of an earlier version that is kept, listed in a manifest as one of this version is."""
     from trainer import run
 
-    with tarfile.open(formats.archives()[-1]) as archive:
-        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+    unpack(folder)
     root = next(path.parent for path in sorted(folder.rglob("validation.csv")))
     run.end(root)
     return root
+
+
+def unpack(folder: Path) -> None:
+    """Put what is kept of the last earlier version into `folder`."""
+    with tarfile.open(formats.archives()[-1]) as archive:
+        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
 
 def read_cache(root: Path) -> Found:

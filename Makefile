@@ -14,7 +14,7 @@ test: lint
 slow: $(BUILT)
 	$(BIN)/python -m pytest -m slow
 
-# Every fault method, whole: about an hour. Writes the table in docs/reliability.md.
+# Every fault method, whole: hours on two cores. Writes the table in docs/reliability.md.
 campaign: $(BUILT)
 	$(BIN)/python -m tests.faults --write
 

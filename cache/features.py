@@ -35,7 +35,7 @@ from cache.paths import absolute, cache_root
 from cache.reader import Cache, open_cache
 from cache.resume import carry_labels, existing, free_rows
 from cache.schema import FEATURES, MAX_ID_BYTES, MAX_SOURCES, UNLABELLED, Attributes, Entry, Source, composed
-from cache.text import SHOWN
+from cache.text import SHOWN, cut
 
 VERSION = 1  # counts up when the same extractor over the same volumes would be stored otherwise
 HANDFUL = 16  # samples that are committed together,
@@ -256,7 +256,7 @@ class FeatureWriter:
         """Keep what made the features beside them, as `extractor_path` has it."""
         path = extractor_path(self._writer.root)
         if not holds(path, data):
-            store.write_file(self._writer.root, path, data)
+            self._writer.write(path.relative_to(self._writer.root).as_posix(), data)
 
     def commit(self) -> None:
         """Make all samples put so far durable."""
@@ -347,7 +347,7 @@ def _checked_id(name: Any) -> str:
     if not isinstance(name, str) or not name or not name.isprintable():
         raise InvalidFeatures(f"id {name!r:.{SHOWN}}; expected text that can be printed, and not empty")
     if len(name.encode()) > MAX_ID_BYTES:
-        raise InvalidFeatures(f"id {name:.{SHOWN}}…; expected at most {MAX_ID_BYTES} bytes")
+        raise InvalidFeatures(f"id {cut(name)}; expected at most {MAX_ID_BYTES} bytes")
     if name.startswith("/") or ".." in name.split("/"):
         raise InvalidFeatures(f"id {name!r:.{SHOWN}}; expected a name, or a path without .. that does not begin with /")
     return str(name)
@@ -373,7 +373,7 @@ def _checked_group(name: str, group: Any) -> str:
     if not isinstance(group, str) or not all(char.isprintable() for char in group):
         raise InvalidFeatures(f"{name}: group {group!r:.{SHOWN}}; expected text that can be printed, or None")
     if len(group.encode()) > MAX_ID_BYTES:
-        raise InvalidFeatures(f"{name}: group {group:.{SHOWN}}…; expected at most {MAX_ID_BYTES} bytes")
+        raise InvalidFeatures(f"{name}: group {cut(group)}; expected at most {MAX_ID_BYTES} bytes")
     return str(group)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from cache.confined import UnexpectedFile, read_regular
 from cache.errors import CacheError
-from cache.oserrors import ABSENT, reason, remedy
+from cache.oserrors import ABSENT, cannot_read
 from cache.schema import MAX_ID_BYTES, MAX_ROWS, UNLABELLED, Attributes, Entry, scale_factor
 
 ROWS = 4096  # in one chunk of a derived array
@@ -81,12 +81,17 @@ def documents_of(attributes: Attributes, entries: Iterable[Entry]) -> dict[str, 
     return {key: value.to_bytes() for key, value in files.items()}
 
 
+def is_number(name: str) -> bool:
+    """True where a file or folder is called as Zarr calls a chunk along one axis."""
+    return name.isascii() and name.isdecimal()
+
+
 def published_chunks(root: Path) -> Iterator[Path]:
     """The chunk files of the derived arrays that are on disk, not behind a link. Raises OSError."""
     for name in COLUMNS:
         folder = root / name / "c"
         if folder.is_dir() and not (folder.is_symlink() or folder.parent.is_symlink()):
-            yield from (path for path in folder.iterdir() if path.name.isascii() and path.name.isdecimal())
+            yield from (path for path in folder.iterdir() if is_number(path.name))
 
 
 # -- reading them back -------------------------------------------------------------------------------------------------
@@ -124,9 +129,9 @@ def _chunks(folder: Path) -> Iterator[tuple[int, bytes]]:
     except OSError as error:
         if error.errno in ABSENT:
             return
-        raise _cannot_read(folder, error) from error
+        raise CacheError(cannot_read(folder, error)) from error
     for path in files:
-        if not (path.name.isascii() and path.name.isdecimal()) or int(path.name[:9]) >= MAX_ROWS // ROWS:
+        if not is_number(path.name) or int(path.name[:9]) >= MAX_ROWS // ROWS:
             continue
         try:
             yield int(path.name), read_regular(path, 2 * MAX_CHUNK_BYTES)
@@ -134,11 +139,7 @@ def _chunks(folder: Path) -> Iterator[tuple[int, bytes]]:
             continue  # `verify` reports it
         except OSError as error:
             if error.errno not in ABSENT:
-                raise _cannot_read(path, error) from error
-
-
-def _cannot_read(path: Path, error: OSError) -> CacheError:
-    return CacheError(f"cannot read {path}: {reason(error)}; {remedy(error, 'check the path and its permissions')}")
+                raise CacheError(cannot_read(path, error)) from error
 
 
 def _decompressed(data: bytes) -> bytes:

@@ -19,7 +19,7 @@ ATTEMPTS, ATTEMPT_SECONDS = 100, 0.05  # to share the lock while a writer remove
 
 
 class Lease:
-    """Held by whoever has the cache in `root` open; dropped with the object."""
+    """A shared lock on the cache in `root`, held until this object is deleted."""
 
     def __init__(self, root: Path) -> None:
         self._descriptor: int | None = None

@@ -7,9 +7,10 @@ The coordinator of a run is the only writer, under the cache's lock. A sample ex
 which happens after its chunk is; so a kill at any moment leaves at most one torn last line, which the next writer cuts
 off, and chunks without a line, which are made again. A line whose checksum does not fit is never believed.
 
-The snapshot is replaced as a whole, so that no torn write can take both files. Where the log is lost, shorter than what
-the snapshot covers, or differs there, the state is that of the snapshot and of the log's lines after it. Before the log
-itself is replaced, the snapshot says that it stands for all of the log: a kill in between changes nothing.
+The two files are never written at the same time, so a torn write damages one of them at most. If the log is missing,
+shorter than the part that the snapshot covers, or different there, readers take the snapshot and the log's lines after
+that part. Before the log itself is replaced, the snapshot is marked as covering all of it; a kill in between changes
+nothing.
 """
 
 import json
@@ -23,7 +24,7 @@ from typing import Any
 
 from cache.confined import UnexpectedFile, open_regular
 from cache.errors import CacheError
-from cache.oserrors import ABSENT, reason, remedy
+from cache.oserrors import ABSENT, cannot_read
 from cache.schema import Entry
 
 LOG, SNAPSHOT = "entries.jsonl", "snapshot.jsonl"
@@ -85,7 +86,7 @@ def read(folder: Path) -> Ledger:
 
     Raises CacheError where there is one that cannot be read.
     """
-    with _cannot_read(folder / LOG):
+    with _readable(folder / LOG):
         for _ in range(ATTEMPTS):
             covered = _covered(folder / SNAPSHOT)
             ledger, crc = _read_lines(folder / LOG, covered.log_bytes if covered else 0)
@@ -97,14 +98,8 @@ def read(folder: Path) -> Ledger:
         return _finished(ledger)
 
 
-def load(path: Path) -> Ledger:
-    """The lines of one file. Raises CacheError where it cannot be read; empty where there is none."""
-    with _cannot_read(path):
-        return _finished(_read_lines(path)[0])
-
-
 def _recovered(folder: Path, log: Ledger, covered: Covered | None) -> Ledger:
-    """The state where the log is not what the snapshot covers, or where there is no snapshot to tell."""
+    """The state if the log does not match the snapshot, or if there is no snapshot to compare it with."""
     snapshot = _read_lines(folder / SNAPSHOT)[0]
     whole = covered is not None and snapshot.damaged == [1] and snapshot.lines == covered.lines + 1  # 1: no entry
     log.fault = _fault(log, covered, snapshot)
@@ -183,13 +178,12 @@ def _covered(path: Path) -> Covered | None:
 
 
 @contextmanager
-def _cannot_read(path: Path) -> Iterator[None]:
+def _readable(path: Path) -> Iterator[None]:
     """Turn an OSError into the CacheError that tells the user what to do."""
     try:
         yield
     except OSError as error:
-        todo = remedy(error, "check the disk and its permissions")
-        raise CacheError(f"cannot read {path}: {reason(error)}; {todo}") from error
+        raise CacheError(cannot_read(path, error, "check the disk and its permissions")) from error
 
 
 class LedgerWriter:

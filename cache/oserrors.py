@@ -1,6 +1,7 @@
 """What to do about an error of the operating system: the one table for all messages."""
 
 import errno
+from pathlib import Path
 
 # Errors of reading that say that a file is not there; any other says nothing about what is in it.
 ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
@@ -24,6 +25,11 @@ REMEDIES = {
 def reason(error: OSError) -> str:
     """What failed, in the system's words."""
     return error.strerror or str(error) or type(error).__name__
+
+
+def cannot_read(path: Path, error: OSError, otherwise: str = "check the path and its permissions") -> str:
+    """The line of an error of reading `path` that says nothing about what is in it."""
+    return f"cannot read {path}: {reason(error)}; {remedy(error, otherwise)}"
 
 
 def remedy(error: OSError, otherwise: str) -> str:

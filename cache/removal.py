@@ -12,12 +12,11 @@ from cache.text import SHOWN, cut, shown
 LEAST_LIKE = 0.4  # how like another id the nearest one must be, from 0 to 1
 
 
-def inputs_named(root: Path, ids: Sequence[str]) -> list[Entry]:
-    """The entries of the inputs `ids` of the cache in `root`, each once, in that order. Nothing is written.
+def inputs_named(root: Path, ids: Sequence[str], entries: Mapping[str, Entry]) -> list[Entry]:
+    """Those of `entries`, of the cache in `root`, whose ids are given, each once, in that order.
 
     Raises UnknownSample as `remove` does.
     """
-    entries = store.read_entries(root)
     _refuse_unknown(root, ids, entries)
     return [entries[name] for name in dict.fromkeys(ids) if name in entries]
 

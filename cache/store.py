@@ -45,7 +45,7 @@ from cache.errors import CacheError, CacheLocked, DamagedSample, MissingSample, 
 from cache.fingerprint import digest_bytes, digest_stream
 from cache.index import documents_of
 from cache.lock import LOCK_FILES, LockHeld, exclusive
-from cache.oserrors import ABSENT, reason, remedy
+from cache.oserrors import ABSENT, cannot_read, reason, remedy
 from cache.schema import MAX_ROWS, UNLABELLED, VOLUME, Attributes, Entry, Layout, scale_factor
 
 # Measured on a real scan (docs/decisions.md): as small as zstd within 8 %, and read twice as fast.
@@ -106,7 +106,7 @@ def _described(path: Path) -> tuple[bytes, Attributes] | None:
     except OSError as error:
         if error.errno in ABSENT:
             return None
-        raise _cannot_read(path, error) from error
+        raise CacheError(cannot_read(path, error)) from error
     except (ValueError, RecursionError):
         return None
     try:
@@ -129,10 +129,6 @@ def _published(root: Path, found: Mapping[Path, tuple[bytes, Attributes]]) -> At
     )
 
 
-def _cannot_read(path: Path, error: OSError) -> CacheError:
-    return CacheError(f"cannot read {path}: {reason(error)}; {remedy(error, 'check the path and its permissions')}")
-
-
 def has_attributes(root: Path) -> bool:
     """True where something describes a cache in `root`, be it unreadable or of another format, but not empty."""
     return any(path.is_file() and path.stat().st_size for path in _attribute_files(root))
@@ -143,7 +139,7 @@ def _attribute_files(root: Path) -> tuple[Path, Path]:
 
 
 def read_entries(root: Path) -> dict[str, Entry]:
-    """The last entry of every input by id, as `load` finds it; empty where there is no ledger."""
+    """The last entry of every input by id, recovered as `load` does; empty where there is no ledger."""
     return load(root).entries
 
 
@@ -198,13 +194,11 @@ def rows_present(root: Path) -> set[int]:
     """The rows of a volume cache that have a chunk file. Raises CacheError where the system cannot tell."""
     folder = root / VOLUME.array / "c"
     try:
-        with os.scandir(folder) as rows:
-            found = [row for row in rows if row.name.isascii() and row.name.isdecimal()]
-        return {int(row.name) for row in found if _is_file(f"{row.path}/0/0/0")}
+        return {row for row in _row_folders(root, VOLUME) if _is_file(f"{folder}/{row}/0/0/0")}
     except OSError as error:
         if error.errno in ABSENT:
             return set()
-        raise _cannot_read(folder, error) from error
+        raise CacheError(cannot_read(folder, error)) from error
 
 
 def _is_file(path: str) -> bool:
@@ -270,13 +264,6 @@ def write_encoded(root: Path, row: int, encoded: bytes, layout: Layout, linked: 
         check_inside(root, root / layout.array / "c", linked)
         scratch.mkdir(parents=True, exist_ok=True)
         write_durably(root, chunk_path(root, row, layout), encoded, scratch, linked)
-
-
-def write_file(root: Path, path: Path, data: bytes) -> None:
-    """Make `path`, below `root`/ledger, a file of `data`, durably. Raises CacheError where that cannot be."""
-    with _cannot_write(root):
-        check_inside(root, root / "ledger" / "partial")
-        write_durably(root, path, data, root / "ledger" / "partial")
 
 
 def encode(values: np.ndarray, dtype: str, layout: Layout = VOLUME) -> bytes:
@@ -384,7 +371,7 @@ def _open_chunk(root: Path, entry: Entry, layout: Layout) -> Iterator[BinaryIO]:
             todo = _rebuild(layout) if root.is_dir() else gone
             raise MissingSample(f"{entry.id}: chunk {path} is missing ({reason(error)}); {todo}") from error
         lost = f"; if the file is lost, delete it and {_rebuild(layout)}" if error.errno == errno.EIO else ""
-        raise UnreadableSample(f"{entry.id}: {_cannot_read(path, error)}{lost}") from error
+        raise UnreadableSample(f"{entry.id}: {cannot_read(path, error)}{lost}") from error
 
 
 # -- the writing side ---------------------------------------------------------------------------------------------
@@ -428,7 +415,7 @@ class CacheWriter:
             self.publish()
 
     def forget(self, ids: Iterable[str]) -> None:
-        """Drop inputs that are no inputs any more, from the ledger and its snapshot."""
+        """Remove the entries of `ids` from the ledger and its snapshot."""
         gone = self.entries.keys() & set(ids)
         if gone:
             self._close_log()
@@ -509,6 +496,11 @@ class CacheWriter:
         """The entries that a new log or snapshot holds: superseded ones first, as long as their chunks are there."""
         return [*self._ledger.superseded, *self.entries.values()]
 
+    def write(self, key: str, data: bytes) -> None:
+        """Make `key`, a POSIX path below the cache, a file of `data`, durably. Raises CacheError."""
+        with _cannot_write(self.root):
+            self._write(key, data)
+
     def _write(self, key: str, data: bytes) -> None:
         inside = key.startswith(f"{self.attributes.layout.array}/")  # which may be on another disk
         scratch = self.root / (self.attributes.layout.array if inside else "ledger") / "partial"
@@ -537,12 +529,11 @@ def _may_be_appended(path: Path) -> bool:
 
 def _row_folders(root: Path, layout: Layout) -> list[int]:
     with os.scandir(root / layout.array / "c") as items:
-        return [int(item.name) for item in items if item.name.isascii() and item.name.isdecimal()]
+        return [int(item.name) for item in items if index.is_number(item.name)]
 
 
 def _remove_chunk(root: Path, row: int, layout: Layout) -> None:
-    """Remove the chunk file of `row` and its folders, as far as nothing else is in them, so that no power cut brings it
-    back."""
+    """Remove the chunk file of `row` and the folders that are empty then, durably."""
     path = chunk_path(root, row, layout)
     rows = root / layout.array / "c"
     if any(part.is_symlink() for part in (path, *path.parents) if part.is_relative_to(rows) and part != rows):

@@ -147,7 +147,7 @@ def index_faults(root: Path, complete: list[Entry], todo: str) -> dict[str, str]
 
 
 def _checked_key(key: str) -> str:
-    """Raises ValueError for what is no path of a file below the cache."""
+    """`key` itself. Raises ValueError if it is not a relative path that stays below the cache."""
     if key.startswith("/") or any(part in ("", ".", "..") for part in key.split("/")):
         raise ValueError(f"key {key!r:.{SHOWN}}")
     return key

@@ -283,7 +283,7 @@ def _reason(error: Exception) -> tuple[str, bool]:
 
 
 def _check_files(record: Record) -> Source:
-    """The source of `record` as it is now. Raises Refused for what is no sample, OSError where it cannot be reached."""
+    """The source of `record` as it is now. Raises Refused if it cannot be a sample, OSError if it cannot be reached."""
     if record.refusal:
         raise Refused(*record.refusal)
     try:
@@ -309,8 +309,8 @@ def _make_all(
     """Run `tasks` and commit what comes of them, yielding each entry once it is durable.
 
     With `keep` only samples are committed: what could not be made stays in the ledger as it was. Samples that stay as
-    they are, too, be it that their source has changed and cannot be read now, are added to `kept`: id → why the system
-    could not read the source, "" where it could.
+    they are, even if their source has changed but cannot be read now, are added to `kept`: id → why the system could
+    not read the source, "" if it could.
     """
     if not tasks:
         return
@@ -558,7 +558,7 @@ def _repair_tasks(
             yield Task(replace(record, label=entry.label, group=entry.group), entry.row)
     nowhere = "; ".join(unlisted) or f"no source of this name is below {listed(attributes.sources)}"
     healing.failed |= {name: f"{faults[name]}; but {nowhere}" for name in lost}
-    unknown = faults.keys() - entries.keys()  # unreadable ledger lines and arrays, dropped and published anew
+    unknown = faults.keys() - entries.keys()  # damaged ledger lines are dropped, damaged arrays written again
     lines = {name for name in unknown if name.startswith(LINE)}
     if len(lines) > sum(not entry.digest for entry in entries.values() if entry.state == "complete"):
         healing.failed |= dict.fromkeys(lines, "dropped; run `preprocess` to make again what it was about")

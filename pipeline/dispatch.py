@@ -86,7 +86,7 @@ def on_workers(
 
 
 def ask(question: Callable[..., T], *arguments: Any, **options: Any) -> T:
-    """What a cluster answers. Raises PipelineError where it does not, be it that its scheduler or a worker has died."""
+    """The answer of a cluster. Raises PipelineError if there is none, as when the scheduler or a worker has died."""
     try:
         return question(*arguments, **options)
     except (Exception, asyncio.CancelledError) as error:

@@ -122,10 +122,7 @@ def local_cluster(workers: int, timeout: float | None = None) -> Iterator[Execut
         with _worker_ends() as ends:
             try:
                 client = stack.enter_context(_local_client(distributed, workers))
-            except (
-                Exception,
-                asyncio.CancelledError,
-            ) as error:  # whatever stands in the way, this process can do without
+            except (Exception, asyncio.CancelledError) as error:  # whatever it is, there is a way without
                 raise PipelineError(_start_failure(error, workers, ends)) from error
         remedy = f"use fewer --workers, or --workers 0 to work in this process{_tight_limits(workers)},"
         yield lambda work, tasks: on_workers(client, work, tasks, timeout, remedy)

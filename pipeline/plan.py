@@ -90,7 +90,7 @@ def make_plan(
 
 
 def _row(entry: Entry, rows_present: Container[int]) -> int:
-    """Where to make an input anew: in its row, unless that has a sample which is good, and -1 then."""
+    """The row for a new version of an input: its own, or -1 for a free one if its own holds a good sample."""
     return -1 if entry.state == "complete" and entry.digest and entry.row in rows_present else entry.row
 
 

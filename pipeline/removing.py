@@ -37,9 +37,10 @@ class Removal:
 def prepare_removal(root: Path, ids: Sequence[str]) -> Removal:
     """What to forget: the inputs `ids` of the cache in `root`. Nothing is written. Raises UnknownSample, CacheError."""
     root = cache_root(root)
-    entries = inputs_named(root, ids)
+    known = store.read_entries(root)
+    entries = inputs_named(root, ids, known)
     names = {shown(entry.id) for entry in entries}
-    others = [entry for entry in store.read_entries(root).values() if entry.reason and entry.id not in ids]
+    others = [entry for entry in known.values() if entry.reason and entry.id not in ids]
     return Removal(root, entries, [entry.id for entry in others if any(name in entry.reason for name in names)])
 
 

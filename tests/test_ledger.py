@@ -31,7 +31,7 @@ def path(tmp_path):
 
 def loaded(path, data):
     path.write_bytes(data)
-    return ledger.load(path)
+    return ledger.read(path.parent)
 
 
 def line(text):
@@ -93,7 +93,7 @@ def test_a_long_tail_of_junk_is_not_read_at_once(path, monkeypatch):
         file.write(LINES[0])
         file.truncate(1 << 26)  # zeros, as a crash leaves on some file systems
     tracemalloc.start()
-    found = ledger.load(path)
+    found = ledger.read(path.parent)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert list(found.entries.values()) == ENTRIES[:1]
@@ -102,7 +102,7 @@ def test_a_long_tail_of_junk_is_not_read_at_once(path, monkeypatch):
 
 
 def test_no_ledger_is_an_empty_one(path):
-    assert ledger.load(path) == ledger.Ledger()
+    assert ledger.read(path.parent) == ledger.Ledger()
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
@@ -112,8 +112,6 @@ def test_a_ledger_that_cannot_be_read_is_not_taken_for_an_empty_one(path, monkey
 
     path.write_bytes(LINES[0])
     monkeypatch.setattr("cache.ledger.open_regular", failing)
-    with pytest.raises(CacheError, match=rf"^cannot read .*entries.jsonl: {os.strerror(number)}; "):
-        ledger.load(path)
     with pytest.raises(CacheError, match=rf"^cannot read .*entries.jsonl: {os.strerror(number)}; "):
         ledger.read(path.parent)
 

@@ -46,7 +46,7 @@ def run(made, tmp_path):
 
 
 def read_everything(clips, run):
-    """Whatever is read of a run again, after the check that `experiment` and --resume make."""
+    """Whatever is read of a run again, after the check that `experiment` makes."""
     check_files(run)
     about = read_run(run), split_of(run), read_samples(run), is_finished(run)
     table = read_result("PT", 0, run)

@@ -11,7 +11,7 @@ from typing import Any
 
 from cache.confined import UnexpectedFile, read_regular
 from cache.durable import flush_folder
-from cache.oserrors import ABSENT, reason, remedy
+from cache.oserrors import ABSENT, cannot_read, reason, remedy
 from trainer.errors import TrainerError
 
 MOST_BYTES = 1 << 27  # of a JSON or CSV file: samples.json of a million samples has fewer
@@ -78,18 +78,13 @@ def reading(path: Path, what: str) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, UnexpectedFile) or error.errno in ABSENT:
             raise TrainerError(f"{path}: {reason(error)}; expected {what}") from error
-        raise cannot_read(path, error) from error
+        raise TrainerError(cannot_read(path, error)) from error
 
 
 def raise_where_unreadable(path: Path, error: Exception) -> None:
     """Raise TrainerError where `error` of reading `path` is the system's, and says nothing about what is in it."""
     if isinstance(error, OSError) and error.errno not in (None, *ABSENT):
-        raise cannot_read(path, error) from error
-
-
-def cannot_read(path: Path, error: OSError) -> TrainerError:
-    """The system has failed, which says nothing about what is in `path`."""
-    return TrainerError(f"cannot read {path}: {reason(error)}; {remedy(error, 'check the path and its permissions')}")
+        raise TrainerError(cannot_read(path, error)) from error
 
 
 def parse_json(path: Path, data: bytes, what: str) -> dict[str, Any]:

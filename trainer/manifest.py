@@ -49,7 +49,7 @@ def lists(root: Path, name: str) -> bool:
 def read(path: Path, what: str) -> bytes:
     """The bytes of `path`, which should be `what`. Raises TrainerError where they are not those that were written."""
     data = files.read(path, what)
-    _check(path, digest_bytes(data))
+    _check(path, digest_bytes(data), _listed(path.parent) or {})
     return data
 
 
@@ -60,15 +60,14 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 
 def check(path: Path) -> None:
     """Raise TrainerError where the file in `path` is not the one that was written, or cannot be read."""
-    listed = _listed(path.parent)
-    if listed is not None and path.name in listed:
+    listed = _listed(path.parent) or {}
+    if path.name in listed:
         with files.reading(path, "a file of a run"):
             digest = digest_files([path])
-        _check(path, digest)
+        _check(path, digest, listed)
 
 
-def _check(path: Path, digest: str) -> None:
-    listed = _listed(path.parent) or {}
+def _check(path: Path, digest: str, listed: Mapping[str, list[str]]) -> None:
     if digest not in listed.get(path.name, [digest]):
         raise TrainerError(f"{path} is not what was written, its digest is not that in {NAME}; {REMEDY}")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults import world
-from tests.faults.method import Method, Outcome, repeat
+from tests.faults.method import Method, Outcome, outcome
 from tests.faults.server import ROOT, Ended, Server, command
 from tests.faults.world import CLIPS, CT, FEATURES, HEAVY, LABELS, SCANS, VIDEO
 
@@ -29,8 +29,7 @@ def run(trials: int, seed: int, only: str) -> Outcome:
             ended = list(server.run(chosen))
         finally:
             server.close()
-    failures = tuple((repeat(METHOD.name, seed, trial), why) for trial, why in ended if why)
-    return Outcome(len(ended), len(ended) - len(failures), failures)
+    return outcome(METHOD.name, seed, ended)
 
 
 def archives() -> list[Path]:

@@ -1,6 +1,6 @@
 """What a fault method is, and what it reports."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -36,6 +36,12 @@ class Method:
     full: int  # trials in `make campaign`
     shows: str  # what must hold
     run: Callable[[int, int, str], Outcome]
+
+
+def outcome(method: str, seed: int, ended: Sequence[tuple[str, str]]) -> Outcome:
+    """Of trials, each with the reason why it failed, "" if it did not."""
+    failures = tuple((repeat(method, seed, trial), why) for trial, why in ended if why)
+    return Outcome(len(ended), len(ended) - len(failures), failures)
 
 
 def repeat(method: str, seed: int, trial: str) -> str:

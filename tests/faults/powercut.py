@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.faults import shim, world
 from tests.faults.disk import Disk, State
-from tests.faults.method import Method, Outcome, repeat
+from tests.faults.method import Method, Outcome, outcome
 from tests.faults.server import Server, in_parallel
 from tests.faults.world import HEAVY, LIGHT, Template
 
@@ -42,8 +42,7 @@ def run(trials: int, seed: int, only: str) -> Outcome:
                 return list(server.run([only] if only else server.plan))
 
         ended = [end for part in in_parallel(_shares(trials, only), work) for end in part]
-    failures = tuple((repeat(METHOD.name, seed, trial), why) for trial, why in ended if why)
-    return Outcome(len(ended), len(ended) - len(failures), failures)
+    return outcome(METHOD.name, seed, ended)
 
 
 def _shares(trials: int, only: str) -> list[tuple[tuple[str, ...], int]]:

@@ -2,7 +2,6 @@
 
 import os
 import random
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -11,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from tests.faults import world
-from tests.faults.method import Method, Outcome, repeat
-from tests.faults.server import Server, command, in_parallel
+from tests.faults.method import Method, Outcome, outcome
+from tests.faults.server import command, shared
 from tests.faults.world import CT, FAILED, LIGHT, Template
 
 KINDS = ("writers", "reader", "opened", "streaming")
@@ -28,25 +27,13 @@ templates: dict[str, Template] = {}
 
 def run(trials: int, seed: int, only: str) -> Outcome:
     chosen = [only] if only else [_trial(seed, number) for number in range(trials)]
-    servers = min(SERVERS, len(chosen)) if trials > METHOD.short else 1
-    with tempfile.TemporaryDirectory(prefix="races-") as folder:
-        work = partial(_part, Path(folder), chosen, servers)
-        ended = [end for part in in_parallel(list(map(str, range(servers))), work) for end in part]
-    failures = tuple((repeat(METHOD.name, seed, trial), why) for trial, why in ended if why)
-    return Outcome(len(ended), len(ended) - len(failures), failures)
+    servers = SERVERS if trials > METHOD.short else 1
+    return outcome(METHOD.name, seed, shared(__name__, LIGHT, chosen, servers))
 
 
 def _trial(seed: int, number: int) -> str:
     chance = random.Random(f"{seed} {number}")
     return f"{KINDS[number % len(KINDS)]}:{chance.random() * WAIT_SECONDS:.4f}"
-
-
-def _part(folder: Path, chosen: list[str], servers: int, number: str) -> list[tuple[str, str]]:
-    server = Server(__name__, folder / number, LIGHT)
-    try:
-        return list(server.run(chosen[int(number) :: servers]))
-    finally:
-        server.close()
 
 
 # -- the side of the server --------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,6 +91,18 @@ class Server:
             return json.loads(line)
         self.errors.seek(0)
         raise RuntimeError(f"the server ended with {self.process.wait()}: {self.errors.read()[-3000:]}")
+
+
+def shared(module: str, part: str, trials: Sequence[str], count: int) -> list[tuple[str, str]]:
+    """Each of `trials` of `module` and why it failed, "" if it did not, made by `count` servers at most."""
+    count = min(count, len(trials))
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+
+        def work(number: str) -> list[tuple[str, str]]:
+            with closing(Server(module, Path(folder) / number, part)) as server:
+                return list(server.run(trials[int(number) :: count]))
+
+        return [end for ended in in_parallel(list(map(str, range(count))), work) for end in ended]
 
 
 def in_parallel(parts: Sequence[S], work: Callable[[S], T]) -> list[T]:

@@ -4,15 +4,14 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from tests.faults import world
-from tests.faults.method import Method, Outcome, repeat
-from tests.faults.server import Server, in_parallel
+from tests.faults.method import Method, Outcome, outcome
+from tests.faults.server import shared
 from tests.faults.world import LIGHT, Scenario, Template
 
 WORKERS = 2
@@ -33,26 +32,14 @@ def run(trials: int, seed: int, only: str) -> Outcome:
     if not sys.platform.startswith("linux"):
         return Outcome(0, 0, skipped="processes are found through /proc; run it on Linux")
     chosen = [only] if only else [_trial(seed, number) for number in range(trials)]
-    servers = min(SERVERS, len(chosen)) if trials > METHOD.short else 1
-    with tempfile.TemporaryDirectory(prefix="signals-") as folder:
-        work = partial(_part, Path(folder), chosen, servers)
-        ended = [end for part in in_parallel(list(map(str, range(servers))), work) for end in part]
-    failures = tuple((repeat(METHOD.name, seed, trial), why) for trial, why in ended if why)
-    return Outcome(len(ended), len(ended) - len(failures), failures)
+    servers = SERVERS if trials > METHOD.short else 1
+    return outcome(METHOD.name, seed, shared(__name__, LIGHT, chosen, servers))
 
 
 def _trial(seed: int, number: int) -> str:
     """`victim:way:moment`, the moment as a share of what the command takes without any fault."""
     chance = random.Random(f"{seed} {number}")
     return f"{chance.choice(VICTIMS)}:{chance.choice(WAYS)}:{chance.random():.4f}"
-
-
-def _part(folder: Path, chosen: list[str], servers: int, number: str) -> list[tuple[str, str]]:
-    server = Server(__name__, folder / number, LIGHT)
-    try:
-        return list(server.run(chosen[int(number) :: servers]))
-    finally:
-        server.close()
 
 
 # -- the side of the server --------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.faults import world
-from tests.faults.method import Method, Outcome, repeat
+from tests.faults.method import Method, Outcome, outcome
 from tests.faults.server import ROOT, SETTINGS
 
 SAMPLES, EPOCHS = 5000, 1000
@@ -33,8 +33,7 @@ def run(trials: int, seed: int, only: str) -> Outcome:
     for name in [only] if only else list(parts) * trials:
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:
             ended.append((name, parts[name](Path(folder))))
-    failures = tuple((repeat(METHOD.name, seed, name), why) for name, why in ended if why)
-    return Outcome(len(ended), len(ended) - len(failures), failures)
+    return outcome(METHOD.name, seed, ended)
 
 
 def _preprocess(folder: Path) -> str:

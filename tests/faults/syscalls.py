@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults import shim, world
-from tests.faults.method import Method, Outcome, repeat
+from tests.faults.method import Method, Outcome, outcome
 from tests.faults.server import Ended, Server, in_parallel
 from tests.faults.world import HEAVY, LIGHT, Scenario, Template
 
@@ -46,8 +46,7 @@ def run(trials: int, seed: int, only: str) -> Outcome:
                 return list(server.run([only] if only else chosen[number::servers]))
 
         ended = [end for part in in_parallel(shares, work) for end in part]
-    failures = tuple((repeat(METHOD.name, seed, trial), why) for trial, why in ended if why)
-    return Outcome(len(ended), len(ended) - len(failures), failures)
+    return outcome(METHOD.name, seed, ended)
 
 
 def _part_of(trial: str) -> str:

@@ -22,8 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from cache import CacheError, CacheLocked, NotACache, index, open_cache, store
-from cache.ledger import load
+from cache import CacheError, CacheLocked, NotACache, index, ledger, open_cache, store
 from cache.schema import DTYPES, Entry, Source, scale_factor
 from cache.verify import verify
 
@@ -337,13 +336,18 @@ def test_however_the_block_ends_what_was_committed_is_published(tmp_path, end):
     assert verify(root).sound
 
 
-def test_a_torn_last_line_is_cut_and_its_sample_made_again(tiny):
-    path = store.ledger_path(tiny)
+def test_a_torn_last_line_is_cut_and_its_sample_made_again(tmp_path):
+    killed = tmp_path / "killed.zarr"
+    root, attributes = make_cache(tmp_path / "tiny.zarr", samples=2), tiny_attributes()
+    with store.writing(root, attributes, store.read_entries(root)) as writer:
+        writer.commit([write_sample(root, attributes, 2, volume(2))])
+        shutil.copytree(root, killed)
+    path = store.ledger_path(killed)
     path.write_bytes(path.read_bytes()[:-7])
-    assert len(load(path).entries) == 2
-    make_cache(tiny, [volume(2)])
-    assert load(path).damaged == []
-    assert np.abs(open_cache(tiny)["s2"] - volume(2)).max() <= ERROR["uint16"]
+    assert len(ledger.read(path.parent).entries) == 2
+    make_cache(killed, [volume(2)])
+    assert ledger.read(path.parent).damaged == []
+    assert np.abs(open_cache(killed)["s2"] - volume(2)).max() <= ERROR["uint16"]
 
 
 def test_a_folder_that_took_the_place_of_a_file_is_written_over(tiny):
@@ -375,7 +379,7 @@ def test_a_ledger_does_not_grow_without_end(tmp_path):
         writer.commit([one] * 1005)
     with store.writing(root, attributes, {one.id: one}) as writer:
         writer.commit([one])
-    assert load(store.ledger_path(root)).lines == 2
+    assert ledger.read(root / "ledger").lines == 2
 
 
 def test_what_is_forgotten_is_gone_and_the_rest_goes_on(tiny):

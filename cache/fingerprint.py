@@ -21,11 +21,14 @@ def digest_bytes(data: bytes | memoryview) -> str:
     return xxhash.xxh3_128_hexdigest(data)
 
 
-def digest_files(paths: Iterable[Path]) -> str:
-    """xxh3-128 over the bytes of all files in order, as stored on disk. Raises OSError where one cannot be read."""
+def digest_files(paths: Iterable[Path], limit: int | None = None) -> str:
+    """xxh3-128 over the bytes of all files in order, as stored on disk.
+
+    Raises OSError where one cannot be read, UnexpectedFile where it is no regular file or has more than `limit` bytes.
+    """
     state = xxhash.xxh3_128()
     for path in paths:
-        with open_regular(path) as file:
+        with open_regular(path, limit) as file:
             _update(state, file)
     return state.hexdigest()
 

@@ -1,13 +1,15 @@
 """A recipe checks itself, survives JSON unchanged, and says how it differs from another."""
 
+import numpy as np
 import pytest
+from clips import write_xvid
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.resume import describe_difference
 from cache.schema import DTYPES
 from pipeline.errors import PipelineError, Refused
-from pipeline.recipes import CtRecipe, recipe_from_json
+from pipeline.recipes import CtRecipe, VideoRecipe, recipe_from_json
 
 
 @given(
@@ -74,6 +76,27 @@ def test_what_cannot_be_followed_is_refused(fields, message):
     with pytest.raises(PipelineError) as caught:
         CtRecipe(**fields)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_clip_is_stored_as_gray_values_or_as_their_share_of_255(tmp_path, dtype):
+    write_xvid(tmp_path / "clip.avi", 8)
+    gray, made = (
+        VideoRecipe(depth=4, height=8, width=8, dtype=each).make((tmp_path / "clip.avi",)).values
+        for each in ("uint8", dtype)
+    )
+    assert gray.dtype == np.uint8
+    assert gray.max() > 1
+    if dtype == "uint8":
+        np.testing.assert_array_equal(made, gray)
+    else:
+        assert made.dtype == np.float32
+        np.testing.assert_allclose(made, gray / 255.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [2, 4096])
+def test_the_smallest_and_the_largest_size_can_be_followed(size):
+    assert CtRecipe(depth=size, height=2, width=2).depth == size
 
 
 def test_a_recipe_of_another_version_is_refused():

@@ -3,6 +3,7 @@
 import json
 import os
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from conftest import make_cache, tiny_attributes
@@ -16,8 +17,10 @@ from trainer.run import (
     OWN,
     Run,
     begin,
+    changed_labels,
     check_cache,
     check_folder,
+    check_samples,
     inside_cache,
     is_trained_on,
     known,
@@ -32,6 +35,7 @@ RECIPE = {"kind": "ct", "window": [-1000.0, 400.0], "orientation": "SPL"}
 RUN = Run(FINETUNE, "ct", (3, 4, 5), ("one", "two"), RECIPE)
 SPLIT = Split(("s0",), ("s1",))
 NAMES = "expected a list of different names, at most 10000"
+ANOTHER = "is not the one {root} began with; give that cache, or train into another RUN"
 FOREIGN = "{root} holds {name!r} and no run; expected a folder that is new or empty"
 
 
@@ -220,6 +224,58 @@ def test_only_a_cache_whose_samples_mean_the_same_will_do(tmp_path, fields, reci
         assert message(check_cache, RUN, cache) == (f"{cache.path} has {reason}; give a cache built by the same recipe")
     else:
         check_cache(RUN, cache)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({}, ""),
+        (
+            {"s0": ("other", "source", 0)},
+            "is not the one {root} began with; give that cache, or train into another RUN",
+        ),
+        ({"s1": ("", "", 1)}, ANOTHER),
+        ({"s2": ("d", "", 0)}, ANOTHER),
+        ({"s1": ("same", "same", 0)}, "has label 1, {root} began with label 0; train into another RUN"),
+        ({"s0": ("same", "another source", 0)}, ""),  # the bytes trained on are the same
+    ],
+)
+def test_a_run_goes_on_only_with_the_samples_and_labels_that_it_began_with(tmp_path, changed, reason):
+    cache = open_cache(make_cache(tmp_path / "tiny.zarr", 2))
+    seen = known(cache, cache.ids)
+    for name, (digest, source, label) in changed.items():
+        now = seen.get(name, ("", "", 0))
+        seen[name] = (now[0] if digest == "same" else digest, now[1] if source == "same" else source, label)
+    root = tmp_path / "run"
+    root.mkdir()
+    begin(root, RUN, SPLIT, seen)
+    if reason:
+        (name,) = changed
+        assert message(check_samples, root, cache) == f"sample {name!r} of {cache.path} {reason.format(root=root)}"
+    else:
+        check_samples(root, cache)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "changed"),
+    [
+        (("one", "two"), {}, 0),
+        (("two", "one"), {}, 2),
+        (("two", "one"), {"s0": 1, "s1": 0}, 0),  # the same classes in another order
+        (("one", "two"), {"s0": 1}, 1),
+        (("one",), {}, 1),  # class 1 has no name in the run
+    ],
+)
+def test_labels_that_changed_are_counted_by_the_names_of_their_classes(tmp_path, names, labels, changed):
+    cache = open_cache(make_cache(tmp_path / "tiny.zarr", 2))
+    seen = {
+        name: (digest, source, labels.get(name, label))
+        for name, (digest, source, label) in known(cache, cache.ids).items()
+    }
+    root = tmp_path / "run"
+    root.mkdir()
+    begin(root, RUN, SPLIT, seen | {"elsewhere": ("d", "s", 0)})
+    assert changed_labels(root, replace(RUN, class_names=names), cache) == (changed, 2)
 
 
 # Writing

@@ -8,7 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.schema import DTYPES, MAX_CHUNK_BYTES, MAX_ROWS, STATES, Attributes, Entry, Source, scale_factor
+from cache.schema import (
+    AUGMENTED,
+    DTYPES,
+    FEATURES,
+    MAX_CHUNK_BYTES,
+    MAX_DEGREES,
+    MAX_ROWS,
+    STATES,
+    VOLUME,
+    Attributes,
+    Entry,
+    Source,
+    scale_factor,
+)
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 json_values = st.recursive(
@@ -120,6 +133,28 @@ def test_another_kind_or_format_is_refused():
         replace(GOOD, kind="mri")
     with pytest.raises(ValueError, match="format_version 2, expected 1"):
         replace(GOOD, format_version=2)
+
+
+def test_features_have_an_axis_for_each_rotation_only_where_the_recipe_names_angles():
+    recipe = {"depth": 3, "channels": 512, "dtype": "float16"}
+    plain, rotated = (Attributes("features", recipe | more, ("one",)) for more in ({}, {"angles": [0, -15.0]}))
+    assert (plain.layout, plain.shape, plain.angles) == (FEATURES, (3, 512), ())
+    assert (rotated.layout, rotated.shape, rotated.angles) == (AUGMENTED, (2, 3, 512), (0, -15.0))
+    assert (plain.sample_bytes, rotated.sample_bytes) == (3 * 512 * 2, 2 * 3 * 512 * 2)
+    scans = Attributes("ct", dict(GOOD.recipe) | {"angles": [0, -15.0]}, ("one",))
+    assert (scans.layout, scans.shape, scans.angles) == (VOLUME, (3, 4, 5), ())
+
+
+@pytest.mark.parametrize("angles", [[], [1, 1], ["1"], 15, None, [True], [MAX_DEGREES + 1], [-MAX_DEGREES - 1]])
+def test_angles_that_no_rotation_has_are_refused(angles):
+    recipe = {"depth": 3, "channels": 512, "dtype": "float16", "angles": angles}
+    with pytest.raises(ValueError, match="expected a list of different numbers of degrees"):
+        Attributes("features", recipe, ("one",))
+
+
+def test_the_steepest_angles_are_rotations():
+    recipe = {"depth": 3, "channels": 512, "dtype": "float16", "angles": [-MAX_DEGREES, MAX_DEGREES]}
+    assert Attributes("features", recipe, ("one",)).angles == (-MAX_DEGREES, MAX_DEGREES)
 
 
 @pytest.mark.parametrize(("label", "name"), [(-1, "unlabelled"), (0, "one"), (1, "class 1"), (10**6, "class 1000000")])

@@ -16,6 +16,8 @@ from trainer.errors import TrainerError
 from trainer.splits import (
     SHOWN_PAIRS,
     Split,
+    _approach,
+    _wanted,
     bound_groups,
     check,
     check_classes,
@@ -187,6 +189,35 @@ def test_an_order_that_leads_nowhere_is_not_the_last():
     for seed in range(20):
         split = split_of(labels, groups, seed=seed)
         assert {split.validation[0], split.train[0]} == {"TRN_0001", "TRN_0003"}
+
+
+@pytest.mark.parametrize(
+    ("counts", "wanted", "spare", "taken", "chosen"),
+    [
+        ([[1, 0], [0, 1]], [1, 1], [5, 5], [1, 1], [True, True]),
+        ([[1, 0], [1, 0]], [1, 0], [5, 5], [1, 0], [True, False]),  # the second leads away from what is wanted
+        ([[1, 1]], [1, 0], [5, 5], [0, 0], [False]),  # neither nearer nor further
+        ([[3, 0]], [2, 0], [5, 5], [3, 0], [True]),  # over it, but nearer
+        ([[4, 0]], [2, 0], [5, 5], [0, 0], [False]),
+        ([[2, 0]], [2, 0], [2, 5], [2, 0], [True]),  # just what training can spare
+        ([[3, 0]], [3, 0], [2, 5], [0, 0], [False]),
+        ([[1, 3]], [1, 3], [9, 2], [0, 0], [False]),  # of one class more than that
+    ],
+)
+def test_a_group_is_chosen_where_it_brings_the_counts_nearer_and_training_can_spare_it(
+    counts, wanted, spare, taken, chosen
+):
+    marks = np.zeros(len(counts), bool)
+    found = _approach(np.array(counts), np.array(wanted), np.array(spare), range(len(counts)), marks)
+    assert (found.tolist(), marks.tolist()) == (taken, chosen)
+
+
+@pytest.mark.parametrize(
+    ("total", "fraction", "wanted"),
+    [(0, 0.2, 0), (1, 0.2, 0), (2, 0.2, 1), (2, 0.9, 1), (10, 0.2, 2), (10, 0.26, 3), (10, 0.99, 9), (3, 0.01, 1)],
+)
+def test_validation_gets_its_share_of_a_class_and_leaves_one(total, fraction, wanted):
+    assert _wanted(np.array([total]), fraction).tolist() == [wanted]
 
 
 def test_a_class_without_a_validation_sample_gets_its_smallest_group():

@@ -24,8 +24,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pytest
+
 from tests.faults.method import Method, Outcome, outcome
-from tests.faults.server import ROOT, Server, _left_behind, in_parallel
+from tests.faults.server import ROOT, Server, in_parallel, left_behind
 
 CODE = ("cache", "pipeline", "trainer", "cli.py")
 COPIED = (*CODE, "tests", "docs", "notebooks", "benchmarks", ".ci", "Makefile")
@@ -36,8 +38,9 @@ SERVERS = 2
 SECONDS = 60.0  # of tests for one mutant
 PATIENCE = 4  # times as long as the tests took before: then the mutant runs for ever
 MEMORY_BYTES = 8 << 30
+NO_TESTS = 5  # exit code of pytest
 LIBRARIES = (
-    "pytest", "hypothesis.extra.numpy", "numpy", "scipy.ndimage", "zarr", "xarray", "dask", "distributed", "nibabel",
+    "hypothesis.extra.numpy", "numpy", "scipy.ndimage", "zarr", "xarray", "dask", "distributed", "nibabel",
     "cv2", "av", "isal", "matplotlib", "click.testing", "tensorflow", "keras",
 )  # fmt: skip
 
@@ -77,10 +80,8 @@ class Mutant:
 def run(trials: int, seed: int, only: str) -> Outcome:
     known = _harmless()
     found = [each for path in _modules() for each in mutants(path) if _key(each) not in known]
-    if only:
-        chosen = [each.name for each in found if each.name == only]
-    else:
-        chosen = sorted(each.name for each in random.Random(seed).sample(found, min(trials, len(found))))
+    some = random.Random(seed).sample(found, min(trials, len(found)))
+    chosen = [only] if only else sorted(each.name for each in some)
     files = sorted(path.name for path in (ROOT / "tests").glob("test_*.py") if path.name not in NO_TESTS_OF_CODE)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ExitStack() as stack:
         servers = [
@@ -206,7 +207,7 @@ copy = Copy(Path(), Path())
 def prepare(folder: Path, part: str) -> list[str]:
     copy.folder, copy.reached = folder, folder.parent / "reached"
     copy.reached.mkdir(exist_ok=True)
-    ignored = shutil.ignore_patterns("__pycache__", "faults")
+    ignored = shutil.ignore_patterns("__pycache__")
     folder.mkdir()
     for name in COPIED:
         if (ROOT / name).is_dir():
@@ -215,7 +216,6 @@ def prepare(folder: Path, part: str) -> list[str]:
             shutil.copy2(ROOT / name, folder / name)
     for path in (*ROOT.glob("*.md"), *ROOT.glob("*.toml"), *ROOT.glob("*.yml"), *ROOT.glob("*.lock")):
         shutil.copy2(path, folder)
-    shutil.copytree(ROOT / "tests/faults", folder / "tests/faults", ignore=ignored)
     for library in LIBRARIES:
         importlib.import_module(library)
     return []
@@ -225,7 +225,7 @@ def trial(name: str) -> str:
     """With a file's name, note what its tests reach. With a mutant's, see whether the tests notice it."""
     if ":" not in name:
         reached = copy.reached / f"{name}.json"
-        code = _pytest([f"tests/{name}"], 600, reached)
+        code = _pytest([f"tests/{name}"], 600, Reached(reached))
         return "" if reached.exists() else f"its tests end with {code}"
     mutant = next(each for each in mutants(name.partition(":")[0]) if each.name == name)
     chosen, expected = _tests(mutant)
@@ -235,36 +235,43 @@ def trial(name: str) -> str:
     source = path.read_bytes()
     path.write_bytes(source[: mutant.start] + mutant.text.encode() + source[mutant.end :])
     try:
-        code = _pytest(chosen, 20 + PATIENCE * expected)
+        files = dict.fromkeys(test.partition("::")[0] for test in chosen)
+        code = _pytest([*files], 20 + PATIENCE * expected, Chosen(chosen))
     finally:
         path.write_bytes(source)
+    if code == NO_TESTS:
+        raise RuntimeError(f"{len(chosen)} tests are not found any more")
     return "no test notices it" if code == 0 else ""
 
 
 def _tests(mutant: Mutant) -> tuple[list[str], float]:
     """The tests that reach the line of `mutant`, or its module if none does, and the seconds that they take."""
     own = f"test_{Path(mutant.module).stem}.py"
-    at_line, in_module = [], []
+    files = []
     for path in copy.reached.iterdir():
-        for test, (seconds, lines) in json.loads(path.read_text(encoding="utf-8")).items():
-            if mutant.module in lines or path.stem == own:
-                each = (path.stem != own, seconds, test)
-                in_module.append(each)
-                if mutant.line in lines.get(mutant.module, ()):
-                    at_line.append(each)
+        found = {
+            test: (seconds, mutant.line in lines.get(mutant.module, ()))
+            for test, (seconds, lines) in json.loads(path.read_text(encoding="utf-8")).items()
+            if mutant.module in lines
+        }
+        files.append((path.stem != own, sum(seconds for seconds, _ in found.values()), found))
+    files.sort(key=lambda each: each[:2])
+    found = {test: each for *_, tests in files for test, each in sorted(tests.items(), key=lambda item: item[1])}
+    if any(at_line for _, at_line in found.values()):
+        found = {test: each for test, each in found.items() if each[1]}
     chosen, total = [], 0.0
-    for _, seconds, test in sorted(at_line or in_module):
+    for test, (seconds, _) in found.items():
         if total + seconds <= SECONDS:
             chosen.append(test)
             total += seconds
     return chosen, total
 
 
-def _pytest(words: list[str], seconds: float, reached: Path | None = None) -> int:
-    """pytest's exit code in a forked process, SIGKILL's if it takes more than `seconds`."""
+def _pytest(files: Sequence[str], seconds: float, plugin: object) -> int:
+    """The exit code of pytest in a forked process, that of SIGKILL if it takes more than `seconds`."""
     child = os.fork()
     if child == 0:
-        _be_pytest(words, reached)
+        _be_pytest(files, plugin)
     end = time.monotonic() + seconds
     code = None
     while code is None:
@@ -278,11 +285,11 @@ def _pytest(words: list[str], seconds: float, reached: Path | None = None) -> in
             time.sleep(0.01)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    _left_behind()
+    left_behind()
     return code
 
 
-def _be_pytest(words: list[str], reached: Path | None) -> None:
+def _be_pytest(files: Sequence[str], plugin: object) -> None:
     code = 1
     try:
         os.setsid()
@@ -292,26 +299,28 @@ def _be_pytest(words: list[str], reached: Path | None) -> None:
         sys.path[:] = [str(copy.folder), *(each for each in sys.path if Path(each).resolve() != ROOT)]
         for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "cli", *CODE)]:
             del sys.modules[name]
-        import pytest
-
-        plugins = [Reached(reached)] if reached else []
-        quickly = [] if reached else ["-x"]
-        words = [
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:xdist",
-            "--assert=plain",
-            "--hypothesis-seed=0",
-            *quickly,
-            *words,
-        ]
-        code = int(pytest.main(words, plugins=plugins))
+        words = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--assert=plain", "--hypothesis-seed=0", *files]
+        code = int(pytest.main(words, plugins=[plugin]))
     except BaseException:  # noqa: BLE001 - the server shows it
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+class Chosen:
+    """A pytest plugin: only these tests run, in this order, up to the first that fails."""
+
+    def __init__(self, tests: Sequence[str]) -> None:
+        self.place = {test: number for number, test in enumerate(tests)}
+
+    def pytest_configure(self, config: Any) -> None:
+        config.option.maxfail = 1
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self.place), key=lambda each: self.place[each.nodeid]
+        )
 
 
 class Reached:

@@ -131,7 +131,7 @@ def command(words: Sequence[object], first: Callable[[], None] = lambda: None) -
     if child == 0:
         _be_command([str(word) for word in words], said, first)
     code = _wait(child)
-    left = _left_behind()
+    left = left_behind()
     return Ended(code, *map(_text, said), left)
 
 
@@ -172,7 +172,7 @@ def _wait(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _left_behind() -> int:
+def left_behind() -> int:
     """How many processes the command has left; as the nearest subreaper, this process has become their parent."""
     end, left = time.monotonic() + ORPHAN_SECONDS, 0
     with suppress(ChildProcessError):

@@ -147,6 +147,8 @@ def _pieces(path: Path, start: int = 0) -> Generator[tuple[bytes, bool, int], No
     """(bytes, whether a line begins with them, where they end): lines, or pieces of lines that are too long."""
     try:
         with open_regular(path) as file:
+            if start > os.fstat(file.fileno()).st_size:
+                return
             file.seek(start)
             begins, line, end = True, start, start
             while end - line < JUNK_BYTES and (piece := file.readline(LINE_BYTES)):

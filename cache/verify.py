@@ -3,14 +3,14 @@
 import errno
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cache import index, ledger, store
 from cache.confined import UnexpectedFile, open_regular, read_regular
-from cache.errors import DamagedSample, MissingSample, UnreadableSample
+from cache.errors import CacheError, DamagedSample, MissingSample, UnreadableSample
 from cache.fingerprint import digest_files, digest_recipe, digest_stream
 from cache.oserrors import ABSENT, reason, remedy
 from cache.schema import VOLUME, Entry, Layout, Source
@@ -71,7 +71,22 @@ def verify(
                 _file(report, entry, *fault)
             if progress:
                 progress(start + len(batch), len(drawn))
+    if attributes.layout is not VOLUME:
+        _let_go(report, [entry for entry in drawn if entry.id in report.stale and entry.recipe == recipe])
     return report
+
+
+def _let_go(report: Report, stale: Sequence[Entry]) -> None:
+    """File features as vanished whose sample the volume cache no longer has: its row may be another's by now."""
+    for root in {entry.source.root for entry in stale}:
+        try:
+            volumes = store.read_entries(Path(root))
+        except CacheError:
+            continue
+        for name in [entry.id for entry in stale if entry.source.root == root]:
+            if name not in volumes or volumes[name].state != "complete":
+                del report.stale[name]
+                report.vanished.append(name)
 
 
 def ledger_faults(known: store.Known, todo: str) -> dict[str, str]:

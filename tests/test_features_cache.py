@@ -19,6 +19,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from cache import CacheError, DamagedSample, InvalidFeatures, RecipeMismatch, open_cache, store, write_features
 from cache.features import feature_attributes, pending, source_of, writing_features
 from cache.fingerprint import digest_bytes, digest_files
+from cache.removal import remove
 from cache.schema import AUGMENTED, FEATURES, VOLUME, Attributes
 from cache.verify import verify
 from pipeline.build import prepare_repair, summarise
@@ -471,6 +472,20 @@ def test_features_of_samples_that_vanished_are_kept_and_reported(both, tmp_path)
     assert np.array_equal(cache["s2"], before)
     assert cache.class_names == ["two", "new", "one"]
     assert cache.attributes.class_name(cache.labels[2]) == "one"
+
+
+def test_features_of_a_removed_sample_are_not_stale_when_another_gets_its_row(both):
+    remove(both[0], ["s1"])
+    assert verify(both[1]).vanished == ["s1"]
+    attributes = store.read_attributes(both[0])
+    with store.writing(both[0], attributes, entries_of(both[0])) as writer:
+        writer.commit([write_sample(both[0], attributes, 1, volume(7), name="new")])
+    follow(*both)
+    report = verify(both[1])
+    assert (report.ok, report.vanished, report.stale) == (3, ["s1"], {})
+    remake(both[0], 0)
+    report = verify(both[1])
+    assert (list(report.stale), report.vanished) == (["s0"], ["s1"])
 
 
 def test_volumes_that_were_moved_are_still_the_source(both, tmp_path):

@@ -154,3 +154,18 @@ def test_a_line_that_was_not_flushed_is_taken_back(path, monkeypatch):
         with pytest.raises(OSError, match="Input/output"):
             writer.append(ENTRIES[1:])
     assert path.read_bytes() == LINES[0]
+
+
+@pytest.mark.parametrize("size", [-2, True, 1.0, "1", None])
+def test_a_snapshot_that_covers_what_no_log_has_is_not_believed(path, size):
+    path.write_bytes(b"".join(LINES))
+    covers = json.dumps({"log_bytes": size, "log_crc": 0, "lines": 0}).encode()
+    (path.parent / ledger.SNAPSHOT).write_bytes(line(covers))
+    assert list(ledger.read(path.parent).entries.values()) == ENTRIES
+
+
+@pytest.mark.parametrize("size", [400, (1 << 63) - 1, 10**400])
+def test_a_snapshot_may_cover_more_than_there_is_of_the_log(path, size):
+    path.write_bytes(LINES[2])
+    (path.parent / ledger.SNAPSHOT).write_bytes(ledger.dump_snapshot(ENTRIES[:2], size, 0))
+    assert list(ledger.read(path.parent).entries.values()) == ENTRIES[:2]

@@ -281,8 +281,9 @@ def change_value(value: Any, rng: random.Random) -> Any:
 
 def strange(value: Any, rng: random.Random) -> Any:
     simple = (None, True, False, *INTEGERS, 2**64, 10**400, 0.5, *FLOATS, *TEXTS)
+    many = 1000 if len(repr(value)) < 1000 else 2
     return rng.choice(
-        (rng.choice(simple), [], {}, [value], {"a": value}, [value] * 1000, str(value), rng.choice(simple))
+        (rng.choice(simple), [], {}, [value], {"a": value}, [value] * many, str(value), rng.choice(simple))
     )
 
 

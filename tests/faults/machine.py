@@ -288,7 +288,8 @@ class Life(RuleBasedStateMachine):
         for name in readable:
             assert made[name].ravel().tolist() == [self.value(volumes, name)] * 2
             assert made.entry(name).label == volumes.entry(name).label
-        assert verify(self.features).sound
+        report = verify(self.features)
+        assert report.sound, report
 
     # -- what always holds
 

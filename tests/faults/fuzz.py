@@ -26,7 +26,7 @@ from tests.faults.method import Method, Outcome, repeat
 from tests.faults.server import ROOT, Server, in_parallel
 from tests.faults.world import HEAVY, LIGHT
 
-SECONDS = 5  # for one trial
+SECONDS, WAITING_SECONDS = 5, 60  # for one trial: of a core, and by the clock
 MEMORY_BYTES = 1_000_000_000  # of address space, more than the process has before
 MOST_BYTES = 1 << 21  # of a changed file
 BATCH = 50  # trials that are asked for at once
@@ -110,9 +110,8 @@ def trial(batch: str) -> str:
         failures += [tuple(pair) for pair in said if pair[1]]
         names = names[len(said) :]
         if names and (ended or signalled):
-            why = (
-                f"it took more than {SECONDS} s" if signalled == signal.SIGALRM else f"signal {signalled}, exit {ended}"
-            )
+            late = signalled in (signal.SIGALRM, signal.SIGPROF)
+            why = f"it took more than {SECONDS} s" if late else f"signal {signalled}, exit {ended}"
             failures.append((names.pop(0), why))
     return json.dumps(failures)
 
@@ -141,11 +140,14 @@ def several(names: Sequence[str], seed: str, write: int) -> None:
 
     most = psutil.Process().memory_info().vms + MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for limit in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(limit, signal.SIG_DFL)
     for name in names:
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.alarm(WAITING_SECONDS)
         why = one(name, seed)
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         os.write(write, json.dumps([name, why]).encode() + b"\n")
 
 

@@ -92,8 +92,8 @@ class Life(RuleBasedStateMachine):
     # -- sources
 
     def path(self, folder: str, name: str) -> Path:
-        """Names of the second folder are others, as two sources must not share an id."""
-        return self.folder / folder / f"{name if folder == 's' else name.lower()}.nii"
+        """Names of the second folder are others, as two sources must not share an id nor a line of the labels CSV."""
+        return self.folder / folder / f"{name if folder == 's' else name.replace('S', 'T')}.nii"
 
     def write(self, folder: str, name: str, text: str) -> None:
         path = self.path(folder, name)

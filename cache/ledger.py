@@ -99,7 +99,7 @@ def read(folder: Path) -> Ledger:
 
 
 def _recovered(folder: Path, log: Ledger, covered: Covered | None) -> Ledger:
-    """The state if the log does not match the snapshot, or if there is no snapshot to compare it with."""
+    """What the ledger holds when the log and the snapshot disagree, or there is no snapshot."""
     snapshot = _read_lines(folder / SNAPSHOT)[0]
     whole = covered is not None and snapshot.damaged == [1] and snapshot.lines == covered.lines + 1  # 1: no entry
     log.fault = _fault(log, covered, snapshot)

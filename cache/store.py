@@ -139,7 +139,7 @@ def _attribute_files(root: Path) -> tuple[Path, Path]:
 
 
 def read_entries(root: Path) -> dict[str, Entry]:
-    """The last entry of every input by id, recovered as `load` does; empty where there is no ledger."""
+    """The last entry of every input by id, lost ones restored as in `load`; empty if there is no ledger."""
     return load(root).entries
 
 

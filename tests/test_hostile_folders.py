@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import zlib
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import cache, partial
 from pathlib import Path
 
@@ -30,14 +30,23 @@ FILES = [
 FOLDERS = ["ledger", "ledger/partial", "ledger/aside", "label", "label/c", "sample_id/c", "volume", "volume/c"]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """Runs commands; what they are allowed to allocate must not depend on how many threads had to do with it."""
+@contextmanager
+def limited(folder, part):
+    """A server in `folder` that runs the commands of `part` with little time and memory.
+
+    What they are allowed to allocate must not depend on how many threads had to do with it.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MALLOC_ARENA_MAX", "1")
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-        with closing(Server("limited", tmp_path_factory.mktemp("server"), world.LIGHT)) as server:
+        with closing(Server("limited", folder, part)) as server:
             yield server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with limited(tmp_path_factory.mktemp("server"), world.LIGHT) as server:
+        yield server
 
 
 # -- how to make things hostile ----------------------------------------------------------------------------------------

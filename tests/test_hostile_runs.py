@@ -1,20 +1,16 @@
 """Whatever stands in RUN, or in weights from elsewhere, every command ends soon, in little memory, with one line."""
 
 import json
-import os
 import shutil
 import struct
 import zipfile
 import zlib
-from contextlib import closing
 from functools import cache
-from pathlib import Path
 
 import pytest
-from test_hostile_folders import REPLACEMENTS, check, longer
+from test_hostile_folders import REPLACEMENTS, check, limited, longer
 
 from tests.faults import world
-from tests.faults.server import Server
 
 ZEROS, BLOCK = 6 << 30, 1 << 24  # bytes
 FILES = [
@@ -26,11 +22,8 @@ FILES = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """Runs commands that need TensorFlow, with as little time and memory as those on caches."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MALLOC_ARENA_MAX", "1")
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-        with closing(Server("limited", tmp_path_factory.mktemp("server"), world.HEAVY)) as server:
-            yield server
+    with limited(tmp_path_factory.mktemp("server"), world.HEAVY) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,12 @@ import resource
 import shutil
 import signal
 import sys
-import tempfile
 import threading
-import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,7 +26,7 @@ from typing import Any
 import pytest
 
 from tests.faults.method import Method, Outcome, outcome
-from tests.faults.server import ROOT, Server, in_parallel, left_behind
+from tests.faults.server import ROOT, left_behind, spread, started, wait
 
 CODE = ("cache", "pipeline", "trainer", "cli.py")
 COPIED = (*CODE, "tests", "docs", "notebooks", "benchmarks", ".ci", "Makefile")
@@ -83,18 +82,10 @@ def run(trials: int, seed: int, only: str) -> Outcome:
     some = random.Random(seed).sample(found, min(trials, len(found)))
     chosen = [only] if only else sorted(each.name for each in some)
     files = sorted(path.name for path in (ROOT / "tests").glob("test_*.py") if path.name not in NO_TESTS_OF_CODE)
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ExitStack() as stack:
-        servers = [
-            stack.enter_context(closing(Server(__name__, Path(folder) / str(number), ""))) for number in range(SERVERS)
-        ]
-
-        def share(names: Sequence[str]) -> list[tuple[str, str]]:
-            parts = [(server, names[number::SERVERS]) for number, server in enumerate(servers)]
-            return [end for ended in in_parallel(parts, lambda part: list(part[0].run(part[1]))) for end in ended]
-
-        if broken := [(name, why) for name, why in share(files) if why]:
+    with started(__name__, "", SERVERS) as servers:
+        if broken := [(name, why) for name, why in spread(servers, files) if why]:
             raise RuntimeError(f"tests/{broken[0][0]} itself: {broken[0][1]}")
-        return outcome(METHOD.name, seed, share(chosen))
+        return outcome(METHOD.name, seed, spread(servers, chosen))
 
 
 def _modules() -> list[str]:
@@ -248,13 +239,9 @@ def _tests(mutant: Mutant) -> tuple[list[str], float]:
     """The tests that reach the line of `mutant`, or its module if none does, and the seconds that they take."""
     own = f"test_{Path(mutant.module).stem}.py"
     files = []
-    for path in copy.reached.iterdir():
-        found = {
-            test: (seconds, mutant.line in lines.get(mutant.module, ()))
-            for test, (seconds, lines) in json.loads(path.read_text(encoding="utf-8")).items()
-            if mutant.module in lines
-        }
-        files.append((path.stem != own, sum(seconds for seconds, _ in found.values()), found))
+    for file, reached in _reached(mutant.module).items():
+        found = {test: (seconds, mutant.line in lines) for test, (seconds, lines) in reached.items()}
+        files.append((file != own, sum(seconds for seconds, _ in found.values()), found))
     files.sort(key=lambda each: each[:2])
     found = {test: each for *_, tests in files for test, each in sorted(tests.items(), key=lambda item: item[1])}
     if any(at_line for _, at_line in found.values()):
@@ -267,22 +254,25 @@ def _tests(mutant: Mutant) -> tuple[list[str], float]:
     return chosen, total
 
 
+@lru_cache(maxsize=1)
+def _reached(module: str) -> dict[str, dict[str, tuple[float, frozenset[int]]]]:
+    """File of tests → test → its seconds and the lines of `module` that it reaches, if any."""
+    return {
+        path.stem: {
+            test: (seconds, frozenset(lines[module]))
+            for test, (seconds, lines) in json.loads(path.read_text(encoding="utf-8")).items()
+            if module in lines
+        }
+        for path in sorted(copy.reached.iterdir())
+    }
+
+
 def _pytest(files: Sequence[str], seconds: float, plugin: object) -> int:
-    """The exit code of pytest in a forked process, that of SIGKILL if it takes more than `seconds`."""
+    """The exit code of pytest in a forked process, that of a signal if it takes more than `seconds`."""
     child = os.fork()
     if child == 0:
         _be_pytest(files, plugin)
-    end = time.monotonic() + seconds
-    code = None
-    while code is None:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            code = os.waitstatus_to_exitcode(status)
-        elif time.monotonic() > end:
-            os.killpg(child, signal.SIGKILL)
-            end = float("inf")
-        else:
-            time.sleep(0.01)
+    code = wait(child, seconds)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
     left_behind()

@@ -23,7 +23,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -95,14 +95,22 @@ class Server:
 
 def shared(module: str, part: str, trials: Sequence[str], count: int) -> list[tuple[str, str]]:
     """Each of `trials` of `module` and why it failed, "" if it did not, made by `count` servers at most."""
-    count = min(count, len(trials))
-    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+    with started(module, part, min(count, len(trials))) as servers:
+        return spread(servers, trials)
 
-        def work(number: str) -> list[tuple[str, str]]:
-            with closing(Server(module, Path(folder) / number, part)) as server:
-                return list(server.run(trials[int(number) :: count]))
 
-        return [end for ended in in_parallel(list(map(str, range(count))), work) for end in ended]
+@contextmanager
+def started(module: str, part: str, count: int) -> Iterator[list[Server]]:
+    """So many servers that run `module`, each in a folder of its own in one that they share."""
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder, ExitStack() as stack:
+        servers = in_parallel(range(count), lambda number: Server(module, Path(folder) / str(number), part))
+        yield [stack.enter_context(closing(server)) for server in servers]
+
+
+def spread(servers: Sequence[Server], trials: Sequence[str]) -> list[tuple[str, str]]:
+    """Each of `trials` and why it failed, "" if it did not; each of `servers` makes its share at the same time."""
+    parts = [(server, trials[number :: len(servers)]) for number, server in enumerate(servers)]
+    return [end for ended in in_parallel(parts, lambda part: list(part[0].run(part[1]))) for end in ended]
 
 
 def in_parallel(parts: Sequence[S], work: Callable[[S], T]) -> list[T]:
@@ -130,7 +138,7 @@ def command(words: Sequence[object], first: Callable[[], None] = lambda: None) -
     child = os.fork()
     if child == 0:
         _be_command([str(word) for word in words], said, first)
-    code = _wait(child)
+    code = wait(child)
     left = left_behind()
     return Ended(code, *map(_text, said), left)
 
@@ -161,11 +169,11 @@ def _be_command(words: list[str], said: list[int], first: Callable[[], None]) ->
         os._exit(code)
 
 
-def _wait(child: int) -> int:
-    """The exit code of `child`, which is killed where it takes too long."""
+def wait(child: int, seconds: float = COMMAND_SECONDS) -> int:
+    """The exit code of `child`, which is killed if it takes more than `seconds`."""
     ended = os.pidfd_open(child)
     try:
-        if not select.select([ended], [], [], COMMAND_SECONDS)[0]:
+        if not select.select([ended], [], [], seconds)[0]:
             os.kill(child, signal.SIGABRT)
     finally:
         os.close(ended)

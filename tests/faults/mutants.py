@@ -35,6 +35,7 @@ NO_TESTS_OF_CODE = ("test_faults.py", "test_notebooks.py", "test_benchmarks.py",
 HARMLESS = Path(__file__).with_name("harmless.tsv")  # module, line, change, why nothing can notice it
 SERVERS = 2
 SECONDS = 20.0  # of tests for one mutant
+TRACING_SECONDS = 240.0  # of one file of tests; those that it does not come to notice nothing
 PATIENCE = 4  # times as long as the tests took before: then the mutant runs for ever
 MEMORY_BYTES = 8 << 30
 NO_TESTS = 5  # exit code of pytest
@@ -216,7 +217,7 @@ def trial(name: str) -> str:
     """With a file's name, note what its tests reach. With a mutant's, see whether the tests notice it."""
     if ":" not in name:
         reached = copy.reached / f"{name}.json"
-        code = _pytest([f"tests/{name}"], 600, Reached(reached))
+        code = _pytest([f"tests/{name}"], TRACING_SECONDS, Reached(reached))
         return "" if reached.exists() else f"its tests end with {code}"
     mutant = next(each for each in mutants(name.partition(":")[0]) if each.name == name)
     chosen, expected = _tests(mutant)
@@ -263,7 +264,7 @@ def _reached(module: str) -> dict[str, dict[str, tuple[float, frozenset[int]]]]:
             for test, (seconds, lines) in json.loads(path.read_text(encoding="utf-8")).items()
             if module in lines
         }
-        for path in sorted(copy.reached.iterdir())
+        for path in sorted(copy.reached.glob("*.json"))
     }
 
 
@@ -283,6 +284,7 @@ def _be_pytest(files: Sequence[str], plugin: object) -> None:
     code = 1
     try:
         os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
         os.chdir(copy.folder)
         os.environ["PYTHONPATH"] = str(copy.folder)
@@ -334,12 +336,19 @@ class Reached:
         before = self.found.get(report.nodeid, (0.0, {}))[0]
         lines = {module: sorted(lines) for module, lines in self.lines.items()}
         self.found[report.nodeid] = (before + report.duration, lines)
+        if report.when == "teardown":
+            self._write()
 
     def pytest_sessionfinish(self) -> None:
         sys.settrace(None)
         threading.settrace(None)  # type: ignore[arg-type]
+        self._write()
+
+    def _write(self) -> None:
         passed = {name: each for name, each in self.found.items() if name not in self.failed}
-        self.path.write_text(json.dumps(passed), encoding="utf-8")
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps(passed), encoding="utf-8")
+        partial.replace(self.path)
 
     def _enter(self, frame: FrameType, event: str, argument: object) -> Any:
         """Trace only functions of ours."""

@@ -122,7 +122,7 @@ METHOD = Method(
     short=10,
     full=500,
     shows="one process of `preprocess` on two Dask workers is killed, stopped for half a second, or stopped and then "
-    "killed, at a random moment. Where a worker is hit at work, the command succeeds all the same; the same command then "
-    "gives the same bytes, and no process is left.",
+    "killed, at a random moment. Where a worker is hit at work, the command succeeds all the same; the same command "
+    "then gives the same bytes, and no process is left.",
     run=run,
 )

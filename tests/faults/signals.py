@@ -2,6 +2,7 @@
 
 import os
 import random
+import select
 import signal
 import sys
 import time
@@ -90,7 +91,8 @@ def _begin_attack(victim: str, way: str, delay: float) -> None:
 
 
 def _attack(coordinator: int, victim: str, way: str, delay: float) -> None:
-    time.sleep(delay)
+    if _ended(coordinator, delay):
+        return
     targets = [coordinator] if victim == "coordinator" else _workers(coordinator)
     if not targets or os.getppid() != coordinator:
         return
@@ -100,6 +102,18 @@ def _attack(coordinator: int, victim: str, way: str, delay: float) -> None:
         if way != "kill":
             time.sleep(STOPPED_SECONDS)
             os.kill(target, signal.SIGKILL if way == "stop-kill" else signal.SIGCONT)
+
+
+def _ended(process: int, seconds: float) -> bool:
+    """Whether `process` ends within so many seconds."""
+    try:
+        handle = os.pidfd_open(process)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([handle], [], [], seconds)[0])
+    finally:
+        os.close(handle)
 
 
 def _workers(coordinator: int) -> list[int]:

@@ -169,3 +169,93 @@ def test_a_snapshot_may_cover_more_than_there_is_of_the_log(path, size):
     path.write_bytes(LINES[2])
     (path.parent / ledger.SNAPSHOT).write_bytes(ledger.dump_snapshot(ENTRIES[:2], size, 0))
     assert list(ledger.read(path.parent).entries.values()) == ENTRIES[:2]
+
+
+# -- the log and its snapshot ------------------------------------------------------------------------------------------
+
+
+def junk(data):
+    """Other bytes, as many lines as `data` has."""
+    return b"".join(b"x" * (len(each) - 1) + b"\n" for each in data.splitlines(keepends=True))
+
+
+HEAD, TAIL = b"".join(LINES[:2]), LINES[2]
+OF_HEAD = ledger.dump_snapshot(ENTRIES[:2], len(HEAD), zlib.crc32(HEAD))
+OF_ALL = ledger.dump_snapshot(ENTRIES[:2])
+OF_NOTHING = ledger.dump_snapshot([], 0, 0)
+OTHER = "it is not what was written"
+
+
+@pytest.mark.parametrize(
+    ("log", "snapshot", "rows", "fault", "damaged"),
+    [
+        (HEAD + TAIL, OF_HEAD, [0, 1, 2], "", []),
+        (HEAD + TAIL, OF_NOTHING, [0, 1, 2], "", []),
+        (HEAD, OF_HEAD, [0, 1], "", []),
+        (HEAD + junk(TAIL), OF_HEAD, [0, 1], "", [3]),
+        (junk(HEAD) + TAIL, OF_HEAD, [0, 1, 2], OTHER, []),  # what follows the part that the snapshot covers counts
+        (junk(HEAD) + junk(TAIL), OF_HEAD, [0, 1], OTHER, [3]),
+        (LINES[0] + junk(LINES[1]) + TAIL, OF_HEAD[:-5], [0, 2], OTHER, [2]),  # whatever is left of both
+        (junk(LINES[0]) + LINES[1] + TAIL, OF_HEAD[:-5], [0, 1, 2], OTHER, [1]),
+        (LINES[0], OF_HEAD, [0, 1], OTHER, []),
+        (b"", OF_HEAD, [0, 1], "it is missing", []),
+        (b"", OF_HEAD[:-5], [0], "it is missing", [0]),
+        (b"", OF_NOTHING, [], "", []),
+        (b"", OF_ALL, [0, 1], ledger.REPLACED, []),
+        (TAIL, OF_ALL, [0, 1], ledger.REPLACED, []),
+        (junk(HEAD) + TAIL, OF_ALL, [0, 1], ledger.REPLACED, []),
+        (TAIL, OF_ALL[:-5], [0, 2], ledger.REPLACED, [0]),
+        (LINES[0] + junk(LINES[1]), junk(b"x\n") + HEAD, [0, 1], "", [2]),  # the line of what it covers is damaged
+    ],
+)
+def test_what_the_log_and_its_snapshot_say_together(path, log, snapshot, rows, fault, damaged):
+    (path.parent / ledger.SNAPSHOT).write_bytes(snapshot)
+    found = loaded(path, log)
+    assert {entry.row for entry in found.entries.values()} == set(rows)
+    assert (found.fault, found.damaged) == (fault, damaged)
+    assert found.is_whole == (not fault and not damaged)
+    assert found.superseded == []
+
+
+def test_what_is_replaced_while_it_is_read_is_read_again(path, monkeypatch):
+    recovered = ledger._recovered
+
+    def replaced(*arguments):
+        (path.parent / ledger.SNAPSHOT).write_bytes(ledger.dump_snapshot(ENTRIES, len(TAIL), zlib.crc32(TAIL)))
+        path.write_bytes(TAIL)
+        return recovered(*arguments)
+
+    (path.parent / ledger.SNAPSHOT).write_bytes(OF_HEAD)
+    path.write_bytes(junk(HEAD))
+    monkeypatch.setattr(ledger, "_recovered", replaced)
+    found = ledger.read(path.parent)
+    assert (list(found.entries.values()), found.fault) == (ENTRIES[2:], "")
+
+
+def test_what_stays_as_it_is_is_read_once(path, monkeypatch):
+    recovered, times = ledger._recovered, []
+    monkeypatch.setattr(ledger, "_recovered", lambda *arguments: times.append(1) or recovered(*arguments))
+    (path.parent / ledger.SNAPSHOT).write_bytes(OF_HEAD)
+    assert list(loaded(path, junk(HEAD)).entries.values()) == ENTRIES[:2]
+    assert times == [1]
+
+
+def test_the_row_that_a_sample_had_before_is_known_until_another_has_it(path):
+    moved = Entry("s0", "complete", row=7, nbytes=50)
+    assert loaded(path, ledger.dump([ENTRIES[0], moved])).superseded == ENTRIES[:1]
+    assert loaded(path, ledger.dump([ENTRIES[0], ENTRIES[0]])).superseded == []
+    assert loaded(path, ledger.dump([ENTRIES[0], moved, Entry("new", "complete", row=0)])).superseded == []
+
+
+def test_a_long_log_is_read_to_its_end_and_a_long_line_is_not(path, monkeypatch):
+    monkeypatch.setattr(ledger, "LINE_BYTES", 500)
+    monkeypatch.setattr(ledger, "JUNK_BYTES", 1000)
+    assert loaded(path, LINES[0] * 20 + LINES[1]).lines == 21
+    assert loaded(path, LINES[0] + b"x" * 900 + b"\n" + LINES[1]).damaged == [2]
+    assert loaded(path, LINES[0] + b"x" * 5000 + b"\n" + LINES[1]).lines == 1
+
+
+def test_how_large_a_snapshot_can_be(path):
+    assert ledger.snapshot_bytes(path.parent) == ledger.LINE_BYTES
+    (path.parent / ledger.SNAPSHOT).write_bytes(OF_HEAD)
+    assert ledger.snapshot_bytes(path.parent) == ledger.LINE_BYTES + len(HEAD)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -204,3 +205,39 @@ def test_a_folder_in_the_place_of_a_lock_file_is_named(tmp_path, name):
     (tmp_path / "c/ledger" / name).mkdir(parents=True)
     with pytest.raises(CacheError, match=f"Is a directory \\({tmp_path}/c/ledger/{name}\\)"):
         make_cache(tmp_path / "c", 1)
+
+
+def test_a_record_is_waited_for_while_its_process_writes_it(path):
+    path.write_bytes(b"")
+    writer = threading.Timer(0.2, path.write_bytes, [b"written"])
+    writer.start()
+    assert lock._read(path, patience=60) == b"written"
+    writer.join()
+    assert lock._read(path.with_name("none"), patience=60) is None
+
+
+@pytest.mark.parametrize(
+    ("pid", "known"), [(-1, False), (0, False), (1, True), ((1 << 31) - 1, True), (1 << 31, False)]
+)
+def test_only_a_process_that_can_be_is_an_owner(pid, known):
+    there = json.dumps(asdict(replace(lock._me(flock=True), pid=pid))).encode()
+    assert (lock._parse(there) is not None) == known
+
+
+@pytest.mark.parametrize(
+    ("minutes", "said"),
+    [(-5, "just now"), (0.5, "just now"), (1.5, "1 min ago"), (119.5, "119 min ago"), (120.5, "2 h ago"),
+     (47 * 60 + 59.5, "47 h ago"), (48 * 60 + 0.5, "2 days ago"), (10 * 24 * 60 + 0.5, "10 days ago")],
+)  # fmt: skip
+def test_how_long_a_lock_has_been_held(minutes, said, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1e9 + 60 * minutes)
+    assert lock._ago(1e9) == said
+
+
+def test_the_lock_can_be_read_and_written_and_not_run(path):
+    old = os.umask(0)
+    try:
+        with exclusive(path):
+            assert path.stat().st_mode & 0o777 == 0o666
+    finally:
+        os.umask(old)

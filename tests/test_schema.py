@@ -13,8 +13,13 @@ from cache.schema import (
     DTYPES,
     FEATURES,
     MAX_CHUNK_BYTES,
+    MAX_CLASS_NAMES,
+    MAX_CLASSES,
     MAX_DEGREES,
+    MAX_ID_BYTES,
     MAX_ROWS,
+    MAX_SAMPLE_BYTES,
+    MAX_SOURCES,
     STATES,
     VOLUME,
     Attributes,
@@ -171,3 +176,32 @@ def test_integers_decode_to_0_to_1_exactly(dtype):
         top = np.iinfo(dtype).max
         assert np.float64(top) * scale == 1
         assert np.float32(top) * np.float32(scale) == 1
+
+
+def test_what_is_just_small_enough_is_taken_and_one_more_is_refused():
+    longest = "a" * (MAX_ID_BYTES - 2) + "é"
+    assert replace(COMPLETE, id=longest, group=longest).id == longest
+    for field in ("id", "group"):
+        with pytest.raises(ValueError, match="is longer than 4096 bytes"):
+            replace(COMPLETE, **{field: longest + "a"})
+    rows, names = range(MAX_CLASSES), MAX_CLASS_NAMES
+    assert len(replace(GOOD, class_names=tuple(map(str, rows))).class_names) == MAX_CLASSES
+    assert replace(GOOD, class_names=("a" * names,)).class_names == ("a" * names,)
+    assert len(replace(GOOD, sources=("/a",) * MAX_SOURCES).sources) == MAX_SOURCES
+    for change in (
+        {"class_names": tuple(map(str, range(MAX_CLASSES + 1)))},
+        {"class_names": ("a" * names, "b")},
+        {"sources": ("/a",) * (MAX_SOURCES + 1)},
+    ):
+        with pytest.raises(ValueError, match="at most"):
+            replace(GOOD, **change)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_sample_is_at_most_what_a_chunk_can_hold(dtype):
+    bytes_of_one = np.dtype(dtype).itemsize
+    largest = {"dtype": dtype, "depth": 1, "height": 1, "width": MAX_SAMPLE_BYTES // bytes_of_one}
+    assert replace(GOOD, recipe=largest).sample_bytes == largest["width"] * bytes_of_one
+    with pytest.raises(ValueError, match="bytes a sample, at most"):
+        replace(GOOD, recipe=largest | {"width": largest["width"] + 1})
+    assert replace(GOOD, recipe={"dtype": "uint8", "depth": 1, "height": 1, "width": MAX_SAMPLE_BYTES})

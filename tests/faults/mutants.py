@@ -34,7 +34,7 @@ APPEARANCE = ("phantoms.py", "phantom_clips.py")  # free to look otherwise
 NO_TESTS_OF_CODE = ("test_faults.py", "test_notebooks.py", "test_benchmarks.py", "test_end_to_end.py")
 HARMLESS = Path(__file__).with_name("harmless.tsv")  # module, line, change, why nothing can notice it
 SERVERS = 2
-SECONDS = 20.0  # of tests for one mutant
+SECONDS = 40.0  # of tests for one mutant, as long as they took when they were traced
 TRACING_SECONDS = 240.0  # of one file of tests; those that it does not come to notice nothing
 PATIENCE = 4  # times as long as the tests took before: then the mutant runs for ever
 MEMORY_BYTES = 8 << 30
@@ -79,9 +79,9 @@ class Mutant:
 
 def run(trials: int, seed: int, only: str) -> Outcome:
     known = _harmless()
-    found = [each for path in _modules() for each in mutants(path) if _key(each) not in known]
+    found = [each for path in _modules() for each in mutants(path)]
     some = random.Random(seed).sample(found, min(trials, len(found)))
-    chosen = [only] if only else sorted(each.name for each in some)
+    chosen = [only] if only else sorted(each.name for each in some if _key(each) not in known)
     files = sorted(path.name for path in (ROOT / "tests").glob("test_*.py") if path.name not in NO_TESTS_OF_CODE)
     with started(__name__, "", SERVERS) as servers:
         if broken := [(name, why) for name, why in spread(servers, files) if why]:
@@ -239,9 +239,10 @@ def trial(name: str) -> str:
 def _tests(mutant: Mutant) -> tuple[list[str], float]:
     """The tests that reach the line of `mutant`, or its module if none does, and the seconds that they take."""
     own = f"test_{Path(mutant.module).stem}.py"
+    anywhere = mutant.line not in _lines_of_functions(mutant.module)  # runs at import, whatever uses it
     files = []
     for file, reached in _reached(mutant.module).items():
-        found = {test: (seconds, mutant.line in lines) for test, (seconds, lines) in reached.items()}
+        found = {test: (seconds, anywhere or mutant.line in lines) for test, (seconds, lines) in reached.items()}
         files.append((file != own, sum(seconds for seconds, _ in found.values()), found))
     files.sort(key=lambda each: each[:2])
     found = {test: each for *_, tests in files for test, each in sorted(tests.items(), key=lambda item: item[1])}
@@ -253,6 +254,13 @@ def _tests(mutant: Mutant) -> tuple[list[str], float]:
             chosen.append(test)
             total += seconds
     return chosen, total
+
+
+@lru_cache(maxsize=1)
+def _lines_of_functions(module: str) -> frozenset[int]:
+    tree = ast.parse((ROOT / module).read_bytes())
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return frozenset(line for body in bodies for line in range(body[0].lineno, (body[-1].end_lineno or 0) + 1))
 
 
 @lru_cache(maxsize=1)

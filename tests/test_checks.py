@@ -289,6 +289,33 @@ def test_no_limit_is_out_of_the_table():
     assert len({check.name for check in CHECKS}) == len(CHECKS)
 
 
+def test_the_figures_of_known_values():
+    """1,000 of padding, 300 of air, 400 of soft tissue, 200 bright and 100 dense, each spread evenly."""
+    parts = (-2010, -1990, 1000), (-1100, -800, 300), (-200, 199, 400), (300, 599, 200), (600, 1500, 100)
+    hu = np.concatenate([np.linspace(low, high, count) for low, high, count in parts])
+    found = measure(hu, 2000, nonfinite=0.25, window=HU, shape=(4, 5, 6), spacing=(2, 3, 4), origin=7)
+    assert (found.voxels, found.distinct, found.nonfinite, found.origin) == (2000, 2000, 0.25, 7)
+    assert (found.least, found.most) == (-2010, 1500)
+    assert found.low == pytest.approx(-1100 + 300 / 299 * 10)
+    assert (found.padding, found.below_air) == (0.5, 0)
+    assert (found.air, found.soft_tissue, found.bright, found.dense) == (0.15, 0.2, 0.1, 0.05)
+    assert found.clipped_low == pytest.approx((1000 + 100) / 2000, abs=1e-3)
+    assert found.clipped_high == pytest.approx((100 + 133) / 2000, abs=2e-3)
+    assert (found.slices, found.extent_x, found.extent_y, found.extent_z) == (6, 8, 15, 24)
+
+
+def test_what_lies_further_than_50_hu_from_the_padding_is_below_air():
+    hu = np.concatenate([np.full(500, -2000.0), np.full(200, -1940.0), np.full(1300, -900.0)])
+    found = measure(hu, 3, nonfinite=0, window=HU, shape=(4, 5, 6), spacing=(2, 3, 4), origin=7)
+    assert (found.padding, found.below_air) == (0.25, pytest.approx(0.1))
+    assert found.low == -1940
+
+
+def test_a_scan_of_padding_alone_has_its_value_as_the_lowest():
+    found = measure(np.full(50, -2000.0), 1, nonfinite=0, window=HU, shape=(4, 5, 6), spacing=(2, 3, 4), origin=7)
+    assert (found.padding, found.low, found.air) == (1, -2000, 0)
+
+
 # Clips
 
 

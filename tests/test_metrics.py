@@ -18,6 +18,7 @@ from trainer.metrics import (
     confusion_matrix,
     cross_entropy,
     f1,
+    interval,
     kappa,
     paired_bootstrap,
     resampled,
@@ -362,3 +363,7 @@ def test_an_empty_matrix_has_no_interval():
     with pytest.raises(TrainerError) as refused:
         bootstrap(np.zeros((2, 2), int), kappa)
     assert str(refused.value) == "there are no cases to draw from; expected at least one with a label"
+
+
+def test_the_interval_leaves_out_a_fortieth_of_the_resamples_at_each_end():
+    assert interval(np.arange(1001.0)) == (25, 975)

@@ -253,6 +253,27 @@ def test_units_that_are_not_millimetres_are_noted(write, unit, name):
     assert notes(write, ((123, "B"), unit)) == expected
 
 
+@pytest.mark.parametrize(("sform", "qform"), [(0, 0), (1, 0), (0, 1), (2, 0), (0, 4)])
+def test_a_scan_is_placed_where_a_form_has_a_code(write, sform, qform):
+    assert read(write(patched((SFORM_CODE, sform), (QFORM_CODE, qform))))[0].placed == bool(sform or qform)
+
+
+def test_two_voxels_along_an_axis_are_enough(write):
+    assert read(write(dims(2, 21, 8)))[0].shape == (2, 21, 8)
+    assert read(write(dims(21, 8, 2)))[0].shape == (21, 8, 2)
+
+
+@pytest.mark.parametrize(("angle", "refused"), [(0.0001, True), (0.05, False)])
+def test_axes_that_are_nearly_parallel_are_refused(write, angle, refused):
+    affine = LPS.copy()
+    affine[:3, 1] = [-np.cos(angle), np.sin(angle), 0]
+    file = write(patched((SFORM_CODE, 1), (SROW, *affine[:3].ravel())))
+    if refused:
+        assert "affine" in refusal(file).given
+    else:
+        assert read(file)[0].shape == SHAPE
+
+
 def test_a_missing_orientation_is_noted(write):
     assert notes(write, (SFORM_CODE, 0), (QFORM_CODE, 0)) == [
         "no orientation codes: axes taken as nibabel's default, LAS"
@@ -310,6 +331,10 @@ PLAIN = {
 }
 ZIPPED = {
     "plain data named .nii.gz": (nifti(), "plain data named .gz"),
+    "a header without magic": (patched((MAGIC, b"\0\0\0\0")), "plain data named .gz"),
+    "one of the other byte order": (b"\0\0\x01\x5c" + bytes(400), "plain data named .gz"),
+    "zeros": (bytes(400), "it starts with zeros"),
+    "nobody knows what": (b"\xff\xfe\xfd\xfc" * 99, r"it starts with b'\xff\xfe\xfd\xfc"),
     "gzip of nothing": (gzip.compress(b""), "no NIfTI header"),
     "gzip in gzip": (gzip.compress(gzip.compress(nifti())), "gzip inside gzip"),
     "header only": (gzip.compress(nifti()[:352]), "0 bytes of voxels"),

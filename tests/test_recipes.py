@@ -58,6 +58,7 @@ NUMBERS = "expected two numbers in HU, the lower first"
         ({"width": 100_000}, "width 100000; expected 2 to 4096"),
         ({"order": 9}, "order 9; expected a spline order from 0 to 5"),
         ({"order": -1}, "order -1; expected a spline order from 0 to 5"),
+        ({"order": 6}, "order 6; expected a spline order from 0 to 5"),
         ({"dtype": "int8"}, "dtype 'int8'; expected one of uint8, uint16, float16, float32"),
         ({"preset": "mine"}, "preset 'mine'; expected paper or original"),
         ({"preset": "original"}, "order 3 with preset original; that code used order 1, leave --order out"),

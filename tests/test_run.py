@@ -187,6 +187,7 @@ def test_a_cache_is_the_runs_own_by_the_bytes_of_what_it_trained_on(tmp_path):
             (seen | {"s1": other}, True),  # one that was trained on is enough: it must not be scored
             (seen | {"s0": other}, False),  # and one that only validated is not
             (seen | {"s0": ("of another dtype", source, 0)}, True),
+            ({"s0": (seen["s0"][0], "another source", 0), "s1": other}, True),  # of the same chunk
             ({"s0": ("other", "", 0), "s1": ("other", "", 0)}, False),  # unknown sources are not the same
         ]
     ):

@@ -99,6 +99,19 @@ def test_spline_is_scipys_zoom_along_time_clipped_and_rounded(xvid, count):
     assert frames.flags.c_contiguous
 
 
+def test_where_the_spline_overshoots_white_stays_white(tmp_path):
+    """A white flash of three frames in the dark: between them the spline is above 255 by far."""
+    writer = cv2.VideoWriter(str(tmp_path / "flash.avi"), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 25, (32, 24))
+    for number in range(40):
+        writer.write(np.full((24, 32, 3), 255 if number % 8 in (3, 4, 5) else 0, np.uint8))
+    writer.release()
+    frames = video_clip(tmp_path / "flash.avi", depth=33, height=24, width=32, sampling="spline")[0]
+    gray = resized(decoded(tmp_path / "flash.avi"), 24, 32)
+    plain = ndimage.zoom(np.float64(gray), (33 / 40, 1, 1), order=3, mode="nearest")
+    assert plain.max() > 256.5
+    np.testing.assert_allclose(frames, np.clip(plain, 0, 255), atol=1.01)
+
+
 @pytest.mark.parametrize("sampling", ["head", "uniform", "spline"])
 @pytest.mark.parametrize("count", [1, 2, 69])
 def test_a_short_clip_is_left_out_looped_or_stretched_as_asked(xvid, count, sampling):

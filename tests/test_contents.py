@@ -95,3 +95,39 @@ def test_a_text_is_not_taken_for_a_container_by_what_stands_inside_it():
 @pytest.mark.parametrize("head", [b"\x1f\x8b", b"\x1f\x8bnothing", gzip.compress(b"", mtime=0)])
 def test_gzip_that_tells_nothing_is_unknown(head):
     assert inside_gzip(head) is None
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\x08\0\x05\0\x0a\0\0\0ISO_IR 100", "a DICOM file"),
+        (b"\x08\0\x08\0CS\x16\0ORIGINAL", "a DICOM file"),
+        (b"\x08\0\0\0\x04\0\0\0\x80\1\0\0", "a DICOM file"),
+        (b"\x02\0\0\0UL\4\0", "a DICOM file"),
+        (b"\x1c\2\0\0n+2\0\r\n\x1a\n" + bytes(528), "NIfTI"),
+        (b"\x1c\2\0\0ni2\0\r\n\x1a\n" + bytes(528), "NIfTI"),
+        (b"NRRD0001\n", "NRRD"),
+        (b"NDims = 3\nDimSize = 4 4 4\n", "MetaImage"),
+        (bytes(252) + b"\xef\xff\xe9\xb0", "GIPL"),
+        (bytes(252) + b"\x2a\xe3\x89\xb8", "GIPL"),
+        (b"x" * 257 + b"ustar\x0000", "a tar archive"),
+        (b"PK\5\6" + bytes(18), "an empty ZIP archive"),
+        (b"\x04\x22\x4d\x18\x40", "LZ4 data"),
+        (b"\xff\xd8\xff\xdb\0\x43", "a JPEG image"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
+        (b"II*\0\x08\0\0\0", "a TIFF image"),
+        (b"MM\0*\0\0\0\x08", "a TIFF image"),
+        (b"\x89HDF\r\n\x1a\n\0", "HDF5 data"),
+        (b"MATLAB 5.0 MAT-file, Platform: GLNXA64", "MATLAB data"),
+        (b"\x93NUMPY\1\0v\0{'descr': '<f4'", "a NumPy array"),
+        (b"\x1a\x45\xdf\xa3\x01", "a Matroska or WebM video"),
+        (b"FLV\1\5\0\0\0\x09", "an FLV video"),
+        (b"OggS\0\2", "an Ogg file"),
+        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9", "a WMV or ASF video"),
+        (b"\0\0\1\xba\x44", "an MPEG video"),
+        (b"\0\0\1\xb3\x16", "an MPEG video"),
+    ],
+)
+def test_the_signature_of_a_format_is_looked_for_where_its_specification_has_it(head, name):
+    assert describe(head).name.startswith(name)
+    assert describe(b"\x01" + head) is None or not describe(b"\x01" + head).name.startswith(name)

@@ -448,3 +448,15 @@ def test_a_damaged_class_name_is_not_believed(tiny, name):
         open_cache(tiny)
     path.unlink()
     assert open_cache(tiny).class_names == ["one", "two"]
+
+
+def test_a_sample_that_only_the_published_arrays_know_is_lost_and_keeps_its_row_and_label(tiny):
+    assert store.load(tiny).lost == []
+    log = tiny / "ledger/entries.jsonl"
+    log.write_bytes(b"".join(line for line in log.read_bytes().splitlines(keepends=True) if b'"s1"' not in line))
+    (tiny / "ledger/snapshot.jsonl").unlink()
+    known = store.load(tiny)
+    assert [(entry.id, entry.row, entry.label, entry.group) for entry in known.lost] == [("s1", 1, 1, "patient 1")]
+    assert known.entries.keys() == {"s0", "s1", "s2"}
+    assert known.entries["s0"].digest
+    assert not known.is_whole

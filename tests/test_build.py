@@ -1,0 +1,115 @@
+"""What is decided before and after a run, without one."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from test_plan import record
+
+from cache import CacheError, schema, store
+from cache.schema import Entry
+from pipeline import build, report
+from pipeline.container import _shown_entries
+from pipeline.errors import PipelineError, Refused
+from pipeline.labels import LabelReport, WrongRow, refuse_wiping
+from pipeline.recipes import CtRecipe
+from pipeline.walk import _folders_of
+
+
+@pytest.mark.parametrize(("make", "kind"), [(os.mkdir, "a folder"), (os.mkfifo, "not a regular file")])
+def test_what_is_no_file_is_called_what_it_is(tmp_path, make, kind):
+    make(tmp_path / "a.nii")
+    with pytest.raises(Refused) as caught:
+        build._check_files(record("a", root=str(tmp_path)))
+    assert caught.value.given == f"'a.nii' is {kind}"
+
+
+@pytest.mark.parametrize(
+    ("error", "begins", "may_pass"),
+    [
+        (Refused("a page", "a scan", "log in"), "a page", False),
+        (OSError(5, "Input/output error"), "it cannot be read (Input/output error); ", True),
+        (MemoryError(), "not enough memory; ", True),
+        (ValueError("no such luck"), "reading it failed (ValueError: no such luck); ", False),
+    ],
+)
+def test_why_an_input_is_quarantined(error, begins, may_pass):
+    reason, passes = build._reason(error)
+    assert reason.startswith(begins)
+    assert passes == may_pass
+
+
+@pytest.mark.parametrize(
+    ("sources", "again"),
+    [
+        (("/old.zarr", "/ct.zarr"), "run `features /ct.zarr /f.zarr` again"),
+        ((), "write it again with `write_features`"),
+    ],
+)
+def test_a_feature_cache_is_made_again_from_its_volumes(sources, again):
+    recipe = {"depth": 1, "channels": 2, "dtype": "float32"}
+    attributes = schema.Attributes("features", recipe, ("a",), sources)
+    with pytest.raises(CacheError, match="cannot rebuild") as caught:
+        build._refuse_features(Path("/f.zarr"), attributes)
+    assert str(caught.value).endswith(again)
+
+
+def test_a_sheet_without_labels_takes_none_away_and_harms_nothing_where_there_are_none():
+    nothing = LabelReport(wrong=[WrongRow("labels.csv line 2", "x", "no such scan")])
+    unlabelled = [Entry("a", "complete", row=0), Entry("b", "quarantined", label=1), Entry("c", "excluded", label=0)]
+    refuse_wiping(nothing, Path("labels.csv"), unlabelled)
+    labelled = [*unlabelled, Entry("d", "complete", row=1, label=0)]
+    refuse_wiping(LabelReport(labelled=1), Path("labels.csv"), labelled)
+    with pytest.raises(PipelineError, match="the cache has 1 labelled samples"):
+        refuse_wiping(nothing, Path("labels.csv"), labelled)
+
+
+def test_every_folder_above_a_file_is_known_but_the_root():
+    assert _folders_of(["a/b/c.nii", "a/d.nii", "e.nii", "f/g/h/i.nii"]) == {"a", "a/b", "f", "f/g", "f/g/h"}
+
+
+def frame(timestamp, size=1, is_discard=False):
+    return SimpleNamespace(timestamp=timestamp, size=size, is_discard=is_discard)
+
+
+@pytest.mark.parametrize(
+    ("entries", "shown", "ticks"),
+    [
+        ([], 0, 0),
+        ([frame(5)], 1, 0),
+        ([frame(0), frame(10), frame(25)], 3, 25),
+        ([frame(0, is_discard=True), frame(10), frame(20)], 2, 10),
+        ([frame(0), frame(10, size=0), frame(30), frame(40)], 3, 20),
+    ],
+)
+def test_frames_that_the_index_of_an_mp4_shows_and_how_long_they_are(entries, shown, ticks):
+    assert _shown_entries(SimpleNamespace(index_entries=entries)) == (shown, ticks)
+
+
+def test_a_plan_says_how_long_the_workers_will_take(tmp_path):
+    for name in "abcdef":
+        (tmp_path / f"{name}.nii").write_bytes(b"0123456789")
+    job = build.prepare(tmp_path, tmp_path.with_name("none.zarr"), CtRecipe())
+    planned = report.plan_json(job, 4, build.Estimate("a", 2.0, 100, 7))
+    assert (planned["to_make"], planned["already_there"], planned["source_bytes"]) == (6, 0, 60)
+    assert (planned["seconds"], planned["cache_bytes"], planned["workers"]) == (3.0, 600, 4)
+
+
+def test_a_cache_keeps_the_name_of_the_patient_column_until_a_sheet_names_another(tmp_path):
+    source, root, sheet = tmp_path / "scans", tmp_path / "ct.zarr", tmp_path / "labels.csv"
+    source.mkdir()
+    (source / "a.nii").touch()
+
+    def column(header):
+        if header:
+            sheet.write_text(f"{header}\na.nii,1,x\n")
+        attributes = build.prepare(source, root, CtRecipe(), labels=sheet if header else None).attributes
+        with store.writing(root, attributes, store.read_entries(root)):
+            pass
+        return attributes.patient_column
+
+    assert column("") == ""
+    assert column("FileName,TypeOfTB,Case") == "Case"
+    assert column("") == "Case"
+    assert column("FileName,TypeOfTB,Patient") == "Patient"

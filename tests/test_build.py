@@ -1,6 +1,7 @@
 """What is decided before and after a run, without one."""
 
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,8 +10,9 @@ from test_plan import record
 
 from cache import CacheError, schema, store
 from cache.schema import Entry
-from pipeline import build, report
-from pipeline.container import _shown_entries
+from pipeline import build, execute, report
+from pipeline.container import OpenVideo, _shown_entries
+from pipeline.decode import Clip
 from pipeline.errors import PipelineError, Refused
 from pipeline.labels import LabelReport, WrongRow, refuse_wiping
 from pipeline.recipes import CtRecipe
@@ -113,3 +115,102 @@ def test_a_cache_keeps_the_name_of_the_patient_column_until_a_sheet_names_anothe
     assert column("FileName,TypeOfTB,Case") == "Case"
     assert column("") == "Case"
     assert column("FileName,TypeOfTB,Patient") == "Patient"
+
+
+def video(**fields):
+    """An MP4 that says it has 100 frames, with an index of just the `shown` first of them, 10 units each."""
+    entries = [frame(10 * number) for number in range(fields.pop("shown", 100))]
+    stream = SimpleNamespace(frames=100, duration=fields.pop("duration", 1000), index_entries=entries)
+    container = SimpleNamespace(duration=fields.pop("of_file", None))
+    given = {"demuxer": "mov", "reports": [], "ignored": frozenset()} | fields
+    return OpenVideo(container=container, stream=stream, **given)
+
+
+@pytest.mark.parametrize(
+    ("fields", "listed"),
+    [
+        ({}, 100),
+        ({"shown": 98}, 98),
+        ({"shown": 97, "duration": 1019}, 97),
+        ({"shown": 97, "duration": 1020}, 100),  # the duration says that the index is too short: damage
+        ({"shown": 97, "duration": None}, 97),
+        ({"shown": 0}, 100),
+        ({"shown": 50, "demuxer": "avi"}, 100),
+    ],
+)
+def test_how_many_frames_a_container_lists(fields, listed):
+    assert video(**fields).listed() == listed
+
+
+@pytest.mark.parametrize(
+    ("duration", "fps", "frames"), [(2_000_000, 25.0, 50), (None, 25.0, 0), (2_000_000, None, 0), (1 << 60, 25.0, 0)]
+)
+def test_frames_are_guessed_by_the_duration(duration, fps, frames):
+    assert video(of_file=duration).guess(fps) == frames
+
+
+def test_what_decoders_of_other_streams_report_is_ignored():
+    reports = [(16, "mp3float", "Header missing"), (16, "h264", "error while decoding")]
+    assert video(reports=reports, ignored=frozenset({"mp3float"})).errors == reports[1:]
+
+
+@pytest.mark.parametrize(("packets", "missing"), [(5, 0), (4, 1), (7, 0)])
+def test_packets_that_the_file_lacks_are_counted(packets, missing):
+    clip = SimpleNamespace(_listed=6, _empty=1, _packets=packets)
+    assert Clip.missing.fget(clip) == missing
+
+
+@pytest.mark.parametrize(
+    ("fields", "lost"), [({}, 1), ({"_shown": 9}, 0), ({"codec": "mpeg4"}, 0), ({"interlaced": True}, 0)]
+)
+def test_packets_without_a_frame_are_lost_where_the_codec_has_no_such(fields, lost):
+    clip = SimpleNamespace(
+        **{"codec": "h264", "interlaced": False, "_packets": 10, "_leading": 1, "_shown": 8} | fields
+    )
+    assert Clip.lost.fget(clip) == lost
+
+
+@pytest.mark.parametrize(
+    ("error", "workers", "said", "begins", "has"),
+    [
+        (OSError("full"), 2, "", "2 local workers cannot start: OSError: full", "; use --workers 0"),
+        (OSError("full"), 1, "killed by signal 9", "a local worker cannot start: OSError: full", "; use --workers 0"),
+        (AssertionError(), 2, "", "2 local workers cannot start: a worker process died while it started", "; use --"),
+        (RuntimeError("Nanny failed to start worker process"), 2, "Worker process 7 was killed by signal 9",
+         "2 local workers cannot start: a worker process died while it started (killed by signal 9)", "; free memory"),
+        (RuntimeError("failed to start worker process"), 2, "Worker process 7 exited with status 1",
+         "2 local workers cannot start: a worker process died while it started (exited with status 1)", "; use --"),
+    ],
+)  # fmt: skip
+def test_why_local_workers_do_not_start_is_one_line(error, workers, said, begins, has):
+    try:
+        raise TimeoutError("the cluster did not start") from error
+    except TimeoutError as outer:
+        with execute._worker_ends() as ends:
+            ends.logged += ["nothing of interest", said]
+            text = execute._start_failure(outer, workers, ends)
+    assert text.startswith(begins)
+    assert has in text
+    assert text.endswith("use --workers 0 to work in this process")
+
+
+def test_the_last_word_of_a_process_that_died_is_told():
+    with execute._worker_ends() as ends:
+        os.write(2, b"Traceback\n\nImportError: no dask\n\n")
+        assert ends.told() == "ImportError: no dask"
+
+
+@pytest.mark.parametrize(("writable", "said"), [(True, False), (False, True)])
+def test_a_shm_that_cannot_be_written_is_named(writable, said, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "access", lambda *_: writable)
+    assert ("no writable /dev/shm" in execute._tight_limits(1)) == said
+
+
+def test_a_scheduler_with_workers_is_not_waited_for():
+    said = []
+    there, waited = SimpleNamespace(nthreads=lambda: {"tcp://a": 1}), []
+    execute._await_worker(there, "tcp://s", said.append)
+    none = SimpleNamespace(nthreads=dict, wait_for_workers=lambda count, timeout: waited.append(count))
+    execute._await_worker(none, "tcp://s", said.append)
+    assert (len(said), waited) == (1, [1])

@@ -154,3 +154,13 @@ def test_an_unknown_augmentation_is_refused():
     with pytest.raises(TrainerError) as refused:
         replace(FINETUNE, augmentation=("rotation", "flip"))
     assert str(refused.value) == "augmentation 'flip'; expected some of rotation, shift, blur"
+
+
+def test_what_is_not_given_is_as_documented():
+    assert vars(PRETRAIN) == {
+        "stage": "pretrain", "freeze_backbone": PRETRAIN.freeze_backbone, "backbone": "vgg16", "weights": "imagenet",
+        "input_map": "imagenet", "rnn": "lstm", "optimizer": "sgd", "learning_rate": 0.001, "batch_size": 2,
+        "epochs": 100, "plateau_factor": 0.1, "plateau_patience": 5, "stop_patience": 8, "validation_fraction": 0.2,
+        "class_weights": False, "augmentation": (), "seed": 0, "frame_block": 0, "precision": "float32",
+        "jit_compile": False, "cached_features": False,
+    }  # fmt: skip

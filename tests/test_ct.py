@@ -266,3 +266,9 @@ def test_a_real_pair_equals_the_oracle():
     volume, digest, _ = ct_volume(paths, depth=20, height=30, width=40, order=3)
     equal(volume, oracle(nib.load(paths[0])))
     assert digest == xxh3_128_hexdigest(b"".join(path.read_bytes() for path in paths))
+
+
+@pytest.mark.parametrize(("window", "air"), [((-1000, 400), 0), ((-3000, -2500), 1), ((-1100, -900), 0.5)])
+def test_a_voxel_that_is_no_number_counts_as_air_whatever_the_window(save, window, air):
+    path = save(np.full((6, 7, 8), np.nan, np.float32))
+    equal(sample(path, (4, 4, 4), window=window)[0], air)

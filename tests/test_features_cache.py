@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from cache import CacheError, DamagedSample, InvalidFeatures, RecipeMismatch, open_cache, store, write_features
-from cache.features import feature_attributes, pending, source_of, writing_features
+from cache.features import _checked_group, feature_attributes, pending, source_of, writing_features
 from cache.fingerprint import digest_bytes, digest_files
 from cache.removal import remove
-from cache.schema import AUGMENTED, FEATURES, VOLUME, Attributes
+from cache.schema import AUGMENTED, FEATURES, MAX_ID_BYTES, VOLUME, Attributes
 from cache.verify import verify
 from pipeline.build import prepare_repair, summarise
 from pipeline.report import cache_json, cache_lines
@@ -592,3 +592,9 @@ def test_a_sample_of_full_size_takes_at_most_a_thirtieth_of_its_volume(tmp_path)
     dense = np.random.default_rng(0).random((1, 70, 512), np.float32).astype(np.float16)  # nothing to compress
     write(tmp_path / "c", dense)
     assert chunk_of(tmp_path / "c", 0).stat().st_size <= 70 * 224 * 224 / 30
+
+
+def test_a_group_may_be_as_long_as_any_path():
+    assert len(_checked_group("s", "é" * (MAX_ID_BYTES // 2))) == MAX_ID_BYTES // 2
+    with pytest.raises(InvalidFeatures, match="expected at most 4096 bytes"):
+        _checked_group("s", "é" * (MAX_ID_BYTES // 2) + "a")

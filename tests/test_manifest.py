@@ -151,3 +151,16 @@ def test_weights_that_cannot_be_read_are_not_called_another_run_s(clips, run, mo
         evaluate(run, clips)
     with pytest.raises(TrainerError, match=rf"^cannot read {run}/checkpoint.npz: {os.strerror(number)}; "):
         restore(run / "checkpoint.npz", small()[0])
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_file_is_listed_before_it_is_written_where_there_is_a_list(tmp_path, monkeypatch, listed):
+    """Or a kill in between would leave a file that the list says is another."""
+    if listed:
+        begin(tmp_path, RUN, SPLIT, SAMPLES)
+        for name in ("samples.json", "split.json", "config.json"):
+            (tmp_path / name).unlink()
+    order, replace = [], manifest.files.replace
+    monkeypatch.setattr(manifest.files, "replace", lambda path, data: order.append(path.name) or replace(path, data))
+    manifest.begin(tmp_path, LISTED)
+    assert order == [*["manifest.json"] * listed, *LISTED, *["manifest.json"] * (not listed)]

@@ -239,6 +239,16 @@ def test_a_pixdim_that_disagrees_with_the_sform_is_noted(write):
     ]
 
 
+@pytest.mark.parametrize(
+    ("shape", "x", "z", "noted"),
+    [((6, 7, 8), 1, 3.14, False), ((6, 7, 8), 1, 3.145, True), ((6, 7, 8), 1.19, 3, False), ((6, 7, 8), 1.21, 3, True),
+     ((2, 21, 8), 1.9, 3, False), ((2, 21, 8), 2.1, 3, True)],
+)  # fmt: skip
+def test_a_spacing_disagrees_where_it_makes_a_millimetre_from_the_first_voxel_to_the_last(write, shape, x, z, noted):
+    raw = patched((SFORM_CODE, 1), (PIXDIM, 1, x, 2, z, 1, 1, 1, 1), image=nifti(voxels(shape=shape)))
+    assert bool(read(write(raw))[0].notes) == noted
+
+
 def test_gantry_tilt_is_noted(write):
     tilted = LPS.copy()
     tilted[1, 2] = 3 * np.tan(np.radians(17))

@@ -146,3 +146,10 @@ def test_every_input_ends_in_exactly_one_place_and_no_row_is_given_twice(found, 
     assert set(made.forget) == refused - found
     rows = [item.row for item in known] + [task.row for task in made.tasks]
     assert len(set(rows)) == len(rows)
+
+
+@pytest.mark.parametrize(("size", "vanished"), [(-1, True), (0, False), (1, False)])
+def test_a_source_without_a_byte_is_still_there(size, vanished):
+    made = plan([record("a", size=size)], [entry(record("a", size=size), 0)])
+    assert bool(made.vanished) == vanished
+    assert bool(made.kept) == (not vanished)

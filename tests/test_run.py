@@ -27,6 +27,7 @@ from trainer.run import (
     read_run,
     read_samples,
     read_split,
+    trained_on_too,
     writing,
 )
 from trainer.splits import Split
@@ -353,3 +354,16 @@ def test_a_place_inside_a_cache_is_known_also_through_links(tmp_path):
         assert "is inside the cache" in message(check_folder, path, False)
     assert inside_cache(tmp_path / "run") is None
     assert inside_cache(tmp_path / "tiny.zarr2") is None
+
+
+def test_what_a_run_trained_on_is_known_by_whatever_name(tmp_path):
+    cache = open_cache(make_cache(tmp_path / "tiny.zarr", 3))
+    seen = known(cache, cache.ids)
+    recorded = {
+        "s0": ("of another dtype", seen["s1"][1], 0),  # the source of s1
+        "s1": seen["s2"],  # which only validated
+    }
+    begin(tmp_path, RUN, SPLIT, recorded)
+    assert trained_on_too(tmp_path, cache, cache.ids) == ["s1"]
+    begin(tmp_path, RUN, SPLIT, recorded | {"s0": (seen["s2"][0], "", 0)})  # the chunk of s2, and no source
+    assert trained_on_too(tmp_path, cache, cache.ids) == ["s2"]

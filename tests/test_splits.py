@@ -17,6 +17,7 @@ from trainer.splits import (
     SHOWN_PAIRS,
     Split,
     _approach,
+    _check_labels,
     _wanted,
     bound_groups,
     check,
@@ -485,3 +486,9 @@ def test_the_class_weights_are_scikit_learns_and_0_for_a_class_without_samples(l
 
 def test_a_label_beyond_the_classes_has_no_weight():
     assert refusal(class_weights, [0, 5], 5) == "label 5 among 5 classes; expected 0 to 4"
+
+
+def test_the_highest_label_is_that_of_the_last_class():
+    _check_labels(["a", "b"], np.array([0, 1]), ("one", "two"))
+    with pytest.raises(TrainerError, match="sample 'b' has label 2, but there are 2 class names; expected 0 to 1"):
+        _check_labels(["a", "b"], np.array([0, 2]), ("one", "two"))

@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,17 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 from trainer.errors import TrainerError
 from trainer.metrics import kappa, paired_bootstrap
 from trainer.run import Predicted, write_predictions
-from trainer.table import PAPER, PAPER_TYPES, Result, kappa_picture, read_result, report_lines, rows_of, write_report
+from trainer.table import (
+    PAPER,
+    PAPER_TYPES,
+    Result,
+    _differences,
+    kappa_picture,
+    read_result,
+    report_lines,
+    rows_of,
+    write_report,
+)
 
 STRATEGIES = tuple(PAPER)
 HOSTILE = (
@@ -286,3 +297,12 @@ def test_a_run_without_its_timings_says_what_to_do(tmp_path, text):
     (tmp_path / "timings.csv").write_text(text)
     with pytest.raises(TrainerError, match=r"timings\.csv is not that of a run .*; restore it, or train again"):
         read_result("PT", 0, tmp_path)
+
+
+def test_a_strategy_that_is_better_has_a_difference_above_0():
+    rows = [
+        SimpleNamespace(strategy=name, kappa=kappa, resamples=kappa + np.linspace(-0.1, 0.1, 50) * spread)
+        for name, kappa, spread in (("No PT", 0.25, 1), ("PT", 0.5, 2))
+    ]
+    line = [line for line in _differences(rows) if line.startswith("| No PT | PT |")]
+    assert line[0].split(" | ")[2] == "+0.250"

@@ -106,9 +106,10 @@ def test_the_report_has_the_table_of_strategies_under_its_own_title(tmp_path, mo
     (tmp_path / "table1").mkdir()
     (tmp_path / "table1/report.md").write_text("# Strategies\n\nText # no title\n\n![kappa](kappa.png)\n")
     monkeypatch.setattr(cli, "_demo_pictures", lambda *_: {})
+    monkeypatch.setattr("trainer.report.kappa_text", lambda metrics: metrics["kappa"])
     for name in ("sequence", "one_frame", "table1/seed0/pretrained"):
         (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "metrics.json").write_text('{"kappa": 0.5, "kappa95": [0.25, 0.75]}')
+        (tmp_path / name / "metrics.json").write_text('{"kappa": 0.5}')
     cli._demo_report(tmp_path, shared_tiny, shared_tiny)
     lines = (tmp_path / "report.md").read_text().splitlines()
     assert "## Strategies" in lines

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from trainer.augment import ANGLES, KINDS, augment, blur, rotate, shift
+from trainer.augment import ANGLES, KINDS, MOST_SHIFT, augment, blur, rotate, shift
 
 DTYPES = ("uint8", "uint16", "float16", "float32")
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 70))
@@ -55,6 +55,11 @@ def test_it_is_scipys_default_mode_too_wherever_that_is_not_blank(shape, angle, 
     inside = scipy_rotate(np.ones(shape), angle, "constant") > 0.5
     wanted = scipy_rotate(volume, angle, "constant")
     np.testing.assert_allclose(rotate(volume, angle)[inside], wanted[inside], rtol=0, atol=2e-5)
+
+
+def test_angles_and_shifts_are_the_paper_s():
+    assert ANGLES == (-20, -10, -5, 0, 5, 10, 20)
+    assert MOST_SHIFT == 0.1
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

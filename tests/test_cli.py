@@ -648,6 +648,15 @@ def test_the_defaults_in_the_help_are_those_of_the_recipe(words, recipe):
         assert option.default == field.default or f"default {field.default}" in option.help or option.name == "dtype"
 
 
+def test_the_defaults_of_training_are_the_documented_ones():
+    documented = {"readers": 2, "save_every": 60.0}
+    for stage in ("pretrain", "finetune"):
+        parameters = {option.name: option for option in main.commands["train"].commands[stage].params}
+        assert {name: parameters[name].default for name in documented} == documented
+    (save_every,) = [option for option in parameters.values() if option.name == "save_every"]
+    assert save_every.type.min == 0
+
+
 def test_what_is_no_cache_is_refused_by_every_command(tmp_path):
     for command in ("info", "verify", "repair"):
         assert error(cli(command, tmp_path)) == (

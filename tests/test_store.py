@@ -390,6 +390,16 @@ def test_what_is_forgotten_is_gone_and_the_rest_goes_on(tiny):
     assert list(store.read_entries(tiny)) == ["s0", "s1", "s2", "b", "c"]
 
 
+def test_rows_that_readers_may_have_open_are_kept_as_long_as_their_chunk_is_there(tiny):
+    layout = store.read_attributes(tiny).layout
+    known = store.load(tiny)
+    old = list(known.entries.values())
+    known.ledger.superseded = old
+    assert store.kept_rows(tiny, known, layout) == {entry.row for entry in old} == {0, 1, 2}
+    store.chunk_path(tiny, 1, layout).unlink()
+    assert store.kept_rows(tiny, known, layout) == {0, 2}
+
+
 # -- what describes the cache ------------------------------------------------------------------------------------------
 
 

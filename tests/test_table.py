@@ -24,6 +24,12 @@ from trainer.table import (
 )
 
 STRATEGIES = tuple(PAPER)
+TABLE_1 = """
+No PT	0.17	0.61	0.46	0.0	0.2	0.14
+PT	0.35	0.68	0.56	0.09	0.4	0.48
+PT+CW	0.30	0.59	0.41	0.37	0.33	0.65
+PT+CW+AUG	0.33	0.59	0.47	0.27	0.54	0.61
+"""
 HOSTILE = (
     "a|b",
     "*x*_y_`z`",
@@ -48,6 +54,11 @@ def results(names=PAPER_TYPES, seeds=2, n=60, strategies=STRATEGIES):
             predicted = Predicted(ids, labels, scores / scores.sum(1, keepdims=True), tuple(names))
             found.append(Result(strategy, seed, predicted, seconds=60.0 * (seed + 1), epochs=4 + seed))
     return found
+
+
+def test_the_figures_beside_ours_are_those_of_the_paper_s_table_1():
+    lines = [line.split("\t") for line in TABLE_1.split("\n") if line]
+    assert {name: tuple(map(float, figures)) for name, *figures in lines} == PAPER
 
 
 def of(found, strategy):

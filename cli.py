@@ -20,9 +20,9 @@ from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from cache.schema import Entry
-    from pipeline.build import Job, RepairJob
-    from pipeline.execute import Executor
-    from pipeline.recipes import Recipe
+    from pipeline.jobs.build import Job, RepairJob
+    from pipeline.transforms.recipes import Recipe
+    from pipeline.workers.execute import Executor
 
 DONE, FAILED, QUARANTINED, STOPPED, TERMINATED = 0, 1, 3, 130, 143
 TASK_SECONDS = 300.0  # for one scan or clip
@@ -274,9 +274,9 @@ def ct(
     Example:
       python cli.py preprocess ct TrainSet ct.zarr --labels train.csv --workers 4
     """
-    from pipeline import build
-    from pipeline.columns import ColumnChoice
-    from pipeline.recipes import CtRecipe
+    from pipeline.jobs import build
+    from pipeline.labels.columns import ColumnChoice
+    from pipeline.transforms.recipes import CtRecipe
 
     columns = ColumnChoice(file_column, label_column, patient_column)
     if labels is None and columns != ColumnChoice():
@@ -330,9 +330,9 @@ def video(
     Example:
       python cli.py preprocess video UCF50 clips.zarr --classes paper --workers 4
     """
-    from pipeline import build
-    from pipeline.recipes import VideoRecipe
-    from pipeline.sources import PAPER_CLASSES
+    from pipeline.jobs import build
+    from pipeline.sources.records import PAPER_CLASSES
+    from pipeline.transforms.recipes import VideoRecipe
 
     wanted = _recipe(VideoRecipe, cache, recipe)
     names = PAPER_CLASSES if classes == "paper" else _names("--classes", classes)
@@ -343,7 +343,7 @@ def video(
 def _recipe(kind: Any, cache: Path, parameters: Mapping[str, Any]) -> "Recipe":
     """A recipe of `kind`: that of `cache` where it exists, but for what was given; what it refuses is wrong usage."""
     from pipeline.errors import PipelineError
-    from pipeline.recipes import continued
+    from pipeline.transforms.recipes import continued
 
     source = click.get_current_context().get_parameter_source
     given = {name: value for name, value in parameters.items() if source(name) is not ParameterSource.DEFAULT}
@@ -386,9 +386,9 @@ def _linked(root: Path, array: str, folder: Path | None) -> str:
 
 def _refuse_nothing(job: "Job") -> None:
     """Stop where SOURCE is most likely the wrong folder."""
-    from pipeline import report
     from pipeline.errors import PipelineError
-    from pipeline.sources import ENDINGS
+    from pipeline.jobs import report
+    from pipeline.sources.records import ENDINGS
 
     if not job.inputs.records and not job.entries:
         endings = ", ".join(ENDINGS[job.recipe.kind])
@@ -417,7 +417,8 @@ def _names(option: str, text: str | None) -> tuple[str, ...] | None:
 
 def _dry_run(job: "Job", workers: int | None, as_json: bool, quiet: bool, timeout: float) -> None:
     """Say what a prepared job would do; wrong labels show in the exit code as after the run itself."""
-    from pipeline import build, execute, report
+    from pipeline.jobs import build, report
+    from pipeline.workers import execute
 
     count = execute.usable_workers(workers, _nothing if quiet else _note)
     count = max(1, min(count, len(job.plan.tasks)))
@@ -433,7 +434,8 @@ def _dry_run(job: "Job", workers: int | None, as_json: bool, quiet: bool, timeou
 
 def _run(job: "Job", executor: Any, stop_on_error: bool, as_json: bool, quiet: bool, linked: str) -> None:
     """Run a prepared job with a progress bar, print how it ended, and exit accordingly."""
-    from pipeline import build, label_report, report
+    from pipeline.jobs import build, report
+    from pipeline.labels import report as label_report
 
     with Progress(len(job.plan.tasks), quiet) as progress:
         summary = build.run(job, executor, progress.ended, stop_on_error, linked)
@@ -455,7 +457,7 @@ def _executor(
     quiet: bool,
 ) -> Iterator["Executor"]:
     """The executor asked for, started when entered; no more local workers than there are tasks."""
-    from pipeline import execute
+    from pipeline.workers import execute
 
     say = _nothing if quiet else _note
     if scheduler is not None:
@@ -492,7 +494,7 @@ def info(cache: Path, as_json: bool) -> None:
       python cli.py info ct.zarr
     """
     from cache import store
-    from pipeline import build, report
+    from pipeline.jobs import build, report
 
     attributes = store.read_attributes(cache)
     summary = build.summarise(attributes, store.read_entries(cache))
@@ -527,8 +529,8 @@ def label(
     Example:
       python cli.py label ct.zarr corrected.csv
     """
-    from pipeline import relabel, report
-    from pipeline.columns import ColumnChoice
+    from pipeline.jobs import relabel, report
+    from pipeline.labels.columns import ColumnChoice
 
     columns = ColumnChoice(file_column, label_column, patient_column)
     job = relabel.prepare_relabel(cache, labels, _names("--class-names", class_names), columns)
@@ -569,7 +571,7 @@ def remove(
       python cli.py remove ct.zarr TRN_0007 TRN_0123
     """
     from cache import removal, store
-    from pipeline import removing
+    from pipeline.jobs import remove as removing
 
     wanted = [*ids, *(removing.read_ids(file) if file else ())]
     if not wanted:
@@ -612,7 +614,7 @@ def verify(cache: Path, percent: float, as_json: bool, quiet: bool) -> None:
       python cli.py verify ct.zarr --sample 10
     """
     from cache.verify import verify as check
-    from pipeline import report
+    from pipeline.jobs import report
 
     with Progress(0, quiet, "checked") as progress:
         found = check(cache, percent, progress=progress.at)
@@ -648,8 +650,8 @@ def repair(
       python cli.py repair ct.zarr
     """
     from cache.verify import verify as check
-    from pipeline import build, report
-    from pipeline.walk import is_folder
+    from pipeline.jobs import build, report
+    from pipeline.sources.walk import is_folder
 
     with Progress(0, quiet, "checked") as progress:
         found = check(cache, progress=progress.at)
@@ -672,7 +674,7 @@ def repair(
 
 def _dry_repair(job: "RepairJob", as_json: bool, quiet: bool) -> None:
     """Say what `repair` would do, with its exit code."""
-    from pipeline import report
+    from pipeline.jobs import report
 
     if as_json:
         _say_json(report.repair_json(job))
@@ -808,9 +810,9 @@ def _train(
     from trainer import backend
 
     device = backend.start()
-    from trainer.plan import Request
-    from trainer.report import metrics_lines
-    from trainer.train import train
+    from trainer.evaluation.report import metrics_lines
+    from trainer.runs.plan import Request
+    from trainer.training.train import train
 
     chosen = {name: value for name, value in given.items() if value is not None}
     request = Request(stage, cache, run, chosen, parent, split, resume, features, readers, save_every, drop_shared)
@@ -861,8 +863,9 @@ def evaluate(
     from trainer import backend
 
     backend.start()
-    from trainer import marks, report, submission
-    from trainer.evaluate import evaluate as score
+    from trainer.evaluation import report, submission
+    from trainer.evaluation.evaluate import evaluate as score
+    from trainer.runs import marks
 
     submission.check_outputs(run, [picture] if picture else [], is_ours=marks.is_picture)
     notes: list[str] = []
@@ -910,8 +913,9 @@ def predict(
     from trainer import backend
 
     backend.start()
-    from trainer import names, submission
-    from trainer.evaluate import predictions
+    from trainer.evaluation import submission
+    from trainer.evaluation.evaluate import predictions
+    from trainer.runs import names
 
     if probabilities == Path():
         probabilities = out.with_name(f"{out.stem}.probabilities.csv")
@@ -965,7 +969,7 @@ def extract_features(
     from trainer import backend
 
     backend.start()
-    from trainer.features import Extraction, extract
+    from trainer.features.extract import Extraction, extract
 
     chosen = {name: value for name, value in given.items() if value is not None}
     linked = _linked(into, "features", linked_volume)
@@ -1019,7 +1023,7 @@ def experiment(
     from trainer import backend
 
     device = backend.start()
-    from trainer.experiment import Experiment, run_experiment
+    from trainer.experiments.experiment import Experiment, run_experiment
 
     chosen = {name: value for name, value in given.items() if value is not None}
     pretraining = {} if pretrain_epochs is None else {"epochs": pretrain_epochs}
@@ -1094,7 +1098,7 @@ def _phantoms(folder: Path, size: Mapping[str, Any]) -> Path:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    from pipeline import phantom_clips, phantoms
+    from pipeline.demo import phantom_clips, phantoms
     from pipeline.errors import PipelineError
 
     labels, mark = folder / "labels.csv", folder / "demo.json"
@@ -1141,7 +1145,7 @@ def _middle_frames(features: Path, out: Path) -> None:
 def _demo_report(folder: Path, clips: Path, scans: Path) -> None:
     """Write report.md: what went in, what came out, with pictures."""
     from cache import open_cache
-    from trainer.report import kappa_text
+    from trainer.evaluation.report import kappa_text
 
     def metrics(run: str) -> str:
         return kappa_text(json.loads((folder / run / "metrics.json").read_text()))
@@ -1280,7 +1284,7 @@ class Training:
             click.echo(f"{title}, {done} of {total}{unit}{', ' * bool(more)}{more}", err=True)
 
     def after_epoch(self, row: Mapping[str, float], timing: Mapping[str, float], epochs: int) -> None:
-        from trainer.report import epoch_line, stall_advice
+        from trainer.evaluation.report import epoch_line, stall_advice
 
         self._close()
         if not self.quiet:

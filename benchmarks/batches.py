@@ -14,9 +14,9 @@ from frame_blocks import step
 
 from cache import open_cache, store
 from cache.schema import Attributes, Entry
-from pipeline.recipes import VideoRecipe
-from trainer.batches import epoch_order
-from trainer.stream import Part, batches
+from pipeline.transforms.recipes import VideoRecipe
+from trainer.data.batches import epoch_order
+from trainer.data.stream import Part, batches
 
 CLIPS = ROOT.parent / "shared" / "data" / "clips"
 

@@ -14,7 +14,7 @@ from common import a_scan, seconds
 
 from cache.schema import DTYPES, scale_factor
 from cache.store import quantise
-from pipeline.recipes import CtRecipe
+from pipeline.transforms.recipes import CtRecipe
 
 
 def main(quick: bool) -> None:

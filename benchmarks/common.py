@@ -14,7 +14,8 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from pipeline import build, execute
+from pipeline.jobs import build
+from pipeline.workers import execute
 
 ROOT = Path(__file__).resolve().parent.parent
 LIDC = ROOT.parent / "shared" / "data" / "ct" / "LIDC-IDRI-0314_2mm.nii.gz"
@@ -24,7 +25,7 @@ def a_scan(folder: Path, quick: bool) -> Path:
     """The real scan to measure on, or a small phantom in `folder` where it is absent or `quick` is wanted."""
     if LIDC.exists() and not quick:
         return LIDC
-    from pipeline import phantoms
+    from pipeline.demo import phantoms
 
     if not quick:
         print(f"{LIDC} is not there: a 512×512×138 phantom is measured instead")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from common import ROOT, a_scan, original_steps, steady_seconds, verdict
 
-from pipeline import build
-from pipeline.recipes import CtRecipe
+from pipeline.jobs import build
+from pipeline.transforms.recipes import CtRecipe
 
 
 def copies(folder: Path, scan: Path, count: int) -> Path:

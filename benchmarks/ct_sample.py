@@ -14,10 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from cache import store
 from cache.schema import Attributes
-from pipeline.build import make_sample
-from pipeline.plan import Task
-from pipeline.recipes import CtRecipe
-from pipeline.sources import record
+from pipeline.jobs.build import make_sample
+from pipeline.jobs.plan import Task
+from pipeline.sources.records import record
+from pipeline.transforms.recipes import CtRecipe
 
 
 def read_alone(scan: Path) -> None:

@@ -17,7 +17,7 @@ from batches import write_both
 from common import verdict
 
 from cache import open_cache, write_features
-from pipeline.recipes import VideoRecipe
+from pipeline.transforms.recipes import VideoRecipe
 from trainer import backend
 
 EPOCH = 1092  # clips: the paper's training split
@@ -35,7 +35,7 @@ class Quiet:
 
 def bare_rate(model, volumes, count: int) -> float:
     """Frames a second of the backbone alone, on the same blocks of frames over and over."""
-    from trainer.features import FrameFeatures
+    from trainer.features.extract import FrameFeatures
 
     bare = FrameFeatures(model, volumes)
     stored = volumes.stored(0)
@@ -49,8 +49,8 @@ def bare_rate(model, volumes, count: int) -> float:
 
 def step_seconds(model, config, volumes) -> float:
     """Seconds of one pretraining step on two clips, the second of two."""
-    from trainer.fit import compile_for
-    from trainer.networks import trained_on
+    from trainer.model.networks import trained_on
+    from trainer.training.fit import compile_for
 
     network = trained_on(model, volumes)
     compile_for(network, config)
@@ -64,8 +64,8 @@ def step_seconds(model, config, volumes) -> float:
 
 def epoch_seconds(folder: Path, features, count: int) -> float:
     """Seconds of an epoch of `count` clips at batch 2 on features like `features`, the second of two."""
-    from trainer.plan import Request
-    from trainer.train import train
+    from trainer.runs.plan import Request
+    from trainer.training.train import train
 
     many = [features.stored(number % len(features)) for number in range(count + 4)]
     noise = np.random.default_rng(0).normal(1, 0.1, (count + 4, features.shape[0], 1)).astype(np.float16)
@@ -86,7 +86,7 @@ def logits(head, features: np.ndarray) -> np.ndarray:
 
 def largest_difference(model, volumes, features) -> float:
     """Between logits from cached features and from volumes, over all samples; infinite where the classes differ."""
-    from trainer.model import head_of
+    from trainer.model.viptt_net import head_of
 
     head = head_of(model)
     exact = [np.asarray(model.get_layer("frames")(volumes[name][None])) for name in volumes.ids]
@@ -99,9 +99,9 @@ def largest_difference(model, volumes, features) -> float:
 def main(quick: bool, weights: str) -> None:
     backend.start()
     from trainer.config import PRETRAIN
-    from trainer.features import Extraction, extract
-    from trainer.networks import first_model
-    from trainer.plan import new_run
+    from trainer.features.extract import Extraction, extract
+    from trainer.model.networks import first_model
+    from trainer.runs.plan import new_run
 
     recipe = VideoRecipe(depth=4, height=32, width=32) if quick else VideoRecipe()
     clips, count = (3, 8) if quick else (6, EPOCH)

@@ -20,8 +20,8 @@ SLICE_FLOPS = 30.7e9  # of VGG-16's convolutions on one picture of 224×224, for
 def step(shape: tuple[int, int, int], block: int) -> dict:
     """Seconds of the second step, and its loss."""
     backend.start()
-    from trainer.fit import compile_for
-    from trainer.model import build_model
+    from trainer.model.viptt_net import build_model
+    from trainer.training.fit import compile_for
 
     config = replace(FINETUNE, weights="none", frame_block=block)
     model = build_model(config, shape, 5)

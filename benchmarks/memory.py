@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 from common import verdict
 
-from pipeline import execute
-from pipeline.recipes import CtRecipe
+from pipeline.transforms.recipes import CtRecipe
+from pipeline.workers import execute
 
 MB = 1e6
 

@@ -14,9 +14,10 @@ from common import verdict
 from cache import store
 from cache.fingerprint import digest_recipe
 from cache.schema import Attributes, Entry
-from pipeline import build, execute
-from pipeline.recipes import CtRecipe
-from pipeline.sources import find_scans
+from pipeline.jobs import build
+from pipeline.sources.records import find_scans
+from pipeline.transforms.recipes import CtRecipe
+from pipeline.workers import execute
 
 
 def main(quick: bool) -> None:

@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from cache.schema import scale_factor
 from cache.store import quantise
-from pipeline.recipes import CtRecipe
-from trainer.augment import rotate
+from pipeline.transforms.recipes import CtRecipe
+from trainer.data.augment import rotate
 
 ANGLE = 20
 REPEATS = 9

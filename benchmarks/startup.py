@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common import ROOT, seconds, verdict
 
-from pipeline import phantoms
+from pipeline.demo import phantoms
 
 
 def first_task(source: Path, root: Path) -> float:

@@ -21,7 +21,7 @@ def time_distributed(config: Config, shape: tuple[int, int, int], ours: Any) -> 
     """The network as Keras' own wrapper makes it, with the weights of `ours`."""
     import keras
 
-    from trainer.model import RNN_UNITS, input_map_layer
+    from trainer.model.viptt_net import RNN_UNITS, input_map_layer
 
     frames = ours.get_layer("frames")
     vgg = keras.applications.VGG16(
@@ -43,8 +43,8 @@ def time_distributed(config: Config, shape: tuple[int, int, int], ours: Any) -> 
 def steps(wrapped: bool, shape: tuple[int, int, int], later: int) -> dict:
     """Seconds of the first step and the median of `later` ones, and the outputs before them."""
     backend.start()
-    from trainer.fit import compile_for
-    from trainer.model import build_model
+    from trainer.model.viptt_net import build_model
+    from trainer.training.fit import compile_for
 
     config = replace(FINETUNE, weights="none")
     model = build_model(config, shape, 5)

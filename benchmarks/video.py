@@ -24,10 +24,10 @@ import cv2  # noqa: E402
 
 from cache import store  # noqa: E402
 from cache.fingerprint import digest_files  # noqa: E402
-from pipeline.bitstream import HEAD, demuxer  # noqa: E402
-from pipeline.decode import open_clip  # noqa: E402
-from pipeline.execute import peak_memory, pin_threads  # noqa: E402
-from pipeline.video import video_clip  # noqa: E402
+from pipeline.readers.bitstream import HEAD, demuxer  # noqa: E402
+from pipeline.readers.decode import open_clip  # noqa: E402
+from pipeline.transforms.video import video_clip  # noqa: E402
+from pipeline.workers.execute import peak_memory, pin_threads  # noqa: E402
 
 CLIP = ROOT.parent / "shared/data/clips/Nasa/v_Nasa_g01_c02.avi"
 SIZE = 224

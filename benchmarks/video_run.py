@@ -11,8 +11,9 @@ import numpy as np
 from common import ROOT, seconds, steady_seconds, verdict
 
 from cache import open_cache
-from pipeline import build, phantom_clips
-from pipeline.recipes import VideoRecipe
+from pipeline.demo import phantom_clips
+from pipeline.jobs import build
+from pipeline.transforms.recipes import VideoRecipe
 
 CLIPS = ROOT.parent / "shared" / "data" / "clips"
 

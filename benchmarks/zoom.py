@@ -18,9 +18,9 @@ from threadpoolctl import threadpool_limits
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.ct import Window  # noqa: E402
-from pipeline.nifti import open_scan  # noqa: E402
-from pipeline.zoom import zoom  # noqa: E402
+from pipeline.readers.nifti import open_scan  # noqa: E402
+from pipeline.transforms.ct import Window  # noqa: E402
+from pipeline.transforms.zoom import zoom  # noqa: E402
 
 SCAN = ROOT.parent / "shared/data/ct/LIDC-IDRI-0314_2mm.nii.gz"
 SHAPE = (70, 224, 224)
@@ -55,7 +55,7 @@ def report(volume: np.ndarray, shape: tuple[int, int, int]) -> None:
     seconds, _ = timed(5, lambda: zoom(volume, shape, ORDER))
     print(f"{' x '.join(map(str, volume.shape))} -> {' x '.join(map(str, shape))}, order {ORDER}, one thread")
     print(f"scipy.ndimage.zoom, float64   {scipy_seconds:8.4f} s")
-    print(f"pipeline.zoom                 {seconds:8.4f} s (the first, finding its matrices: {first_seconds:.4f} s)")
+    print(f"pipeline.transforms.zoom      {seconds:8.4f} s (the first, finding its matrices: {first_seconds:.4f} s)")
     print(f"ratio                         {scipy_seconds / seconds:8.1f} (bar: 30)")
     print(f"largest difference            {np.abs(wanted - got).max():8.1e} (bar: 1e-5)")
 

@@ -19,34 +19,37 @@ ALLOWED = {
 
 # The only modules that import a heavy library, lazily or not.
 DOORS = {
-    "av": {"pipeline.container", "pipeline.decode"},
+    "av": {"pipeline.readers.container", "pipeline.readers.decode"},
     "click": {"cli"},
-    "cv2": {"pipeline.phantom_clips", "pipeline.video", "trainer.augment"},
-    "dask": {"cache.view", "pipeline.execute"},  # in view: the arrays behind to_xarray
-    "distributed": {"pipeline.dispatch", "pipeline.execute"},
-    "isal": {"pipeline.nifti"},
+    "cv2": {"pipeline.demo.phantom_clips", "pipeline.transforms.video", "trainer.data.augment"},
+    "dask": {"cache.view", "pipeline.workers.execute"},  # in view: the arrays behind to_xarray
+    "distributed": {"pipeline.workers.dispatch", "pipeline.workers.execute"},
+    "isal": {"pipeline.readers.nifti"},
     "keras": {
-        f"trainer.{name}"
-        for name in (
-            "backend",
-            "checkpoint",
-            "extractor",
-            "features",
-            "fit",
-            "model",
-            "networks",
-            "rnn",
-            "train",
-            "weights",
-        )
+        "trainer.backend",
+        "trainer.training.checkpoint",
+        "trainer.features.extractor",
+        "trainer.features.extract",
+        "trainer.training.fit",
+        "trainer.model.viptt_net",
+        "trainer.model.networks",
+        "trainer.model.rnn",
+        "trainer.training.train",
+        "trainer.model.weights",
     },
-    "matplotlib": {"cache.pictures", "cache.reader", "cache.view", "trainer.report", "trainer.table"},
-    "nibabel": {"pipeline.nifti", "pipeline.phantoms"},
-    "scipy": {"pipeline.zoom"},
+    "matplotlib": {
+        "cache.pictures",
+        "cache.reader",
+        "cache.view",
+        "trainer.evaluation.report",
+        "trainer.experiments.table",
+    },
+    "nibabel": {"pipeline.readers.nifti", "pipeline.demo.phantoms"},
+    "scipy": {"pipeline.transforms.zoom"},
     "xarray": {"cache.reader", "cache.view"},
     "zarr": {"cache.index"},
     "tensorflow": {"trainer.backend"},
-    "tensorboard": {"trainer.logs"},
+    "tensorboard": {"trainer.training.logs"},
     "pickle": set(),
 }
 

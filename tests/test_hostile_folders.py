@@ -9,13 +9,13 @@ from functools import cache, partial
 from pathlib import Path
 
 import pytest
-from conftest import make_cache
 from numcodecs.checksum32 import CRC32C
 from numcodecs.zstd import Zstd
 from test_links_inside import as_made, extract, here, words_of
 
 from tests.faults import world
 from tests.faults.server import Server
+from tests.helpers.caches import make_cache
 
 __all__ = ["here"]  # a fixture
 

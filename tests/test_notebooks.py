@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from cache import open_cache
-from pipeline import build, execute, phantom_clips, phantoms
-from pipeline.recipes import CtRecipe, VideoRecipe
+from pipeline.demo import phantom_clips, phantoms
+from pipeline.jobs import build
+from pipeline.transforms.recipes import CtRecipe, VideoRecipe
+from pipeline.workers import execute
 
 ROOT = Path(__file__).resolve().parent.parent
 

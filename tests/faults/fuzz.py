@@ -354,16 +354,16 @@ def scans(folder: Path) -> list[tuple[bytes, bytes]]:
 
 
 def read_scan(path: Path) -> Any:
-    from pipeline.ct import ct_volume
+    from pipeline.transforms.ct import ct_volume
 
     return ct_volume((path,), depth=2, height=3, width=4, order=1)
 
 
 def labels(folder: Path) -> Target:
     from cache.schema import Source
-    from pipeline.columns import ColumnChoice
-    from pipeline.labels import apply_labels
-    from pipeline.sources import TUBERCULOSIS_TYPES, Record
+    from pipeline.labels.apply import apply_labels
+    from pipeline.labels.columns import ColumnChoice
+    from pipeline.sources.records import TUBERCULOSIS_TYPES, Record
 
     folder.mkdir()
     names = [f"S{number:02d}.nii.gz" for number in range(1, 9)]
@@ -425,7 +425,7 @@ def look_after(root: Path) -> None:
     from cache import open_cache, store
     from cache.errors import CacheError
     from cache.verify import verify
-    from pipeline import build, report
+    from pipeline.jobs import build, report
 
     with suppress(CacheError):
         cache = open_cache(root)
@@ -444,7 +444,7 @@ def look_after(root: Path) -> None:
 
 
 def config(folder: Path) -> Target:
-    from trainer.run import read_run
+    from trainer.runs.folder import read_run
 
     folder.mkdir()
     corpus = [data for name, data in kept_runs(folder) if name == "config.json"]
@@ -461,8 +461,8 @@ def config(folder: Path) -> Target:
 def split(folder: Path) -> Target:
     import numpy as np
 
-    from trainer import splits
-    from trainer.run import read_split
+    from trainer.data import splits
+    from trainer.runs.folder import read_split
 
     folder.mkdir()
     corpus = [data for name, data in kept_runs(folder) if name == "split.json"]
@@ -486,7 +486,7 @@ def kept_runs(folder: Path) -> list[tuple[str, bytes]]:
 
 
 def avi(folder: Path) -> Target:
-    from pipeline import phantom_clips
+    from pipeline.demo import phantom_clips
 
     for kind in (0, 1):
         phantom_clips._write(folder / f"{kind}.avi", phantom_clips.clip(kind, 1, 1, 0, 6, (24, 32)))
@@ -498,7 +498,7 @@ def mp4(folder: Path) -> Target:
     import cv2
     import numpy as np
 
-    from pipeline import phantom_clips
+    from pipeline.demo import phantom_clips
 
     folder.mkdir()
     for codec in ("mp4v", "mjpg"):
@@ -513,7 +513,7 @@ def mp4(folder: Path) -> Target:
 
 
 def read_clip(path: Path) -> Any:
-    from pipeline.video import video_clip
+    from pipeline.transforms.video import video_clip
 
     for sampling in ("head", "spline"):
         video_clip(path, depth=4, height=8, width=8, sampling=sampling)
@@ -522,9 +522,9 @@ def read_clip(path: Path) -> Any:
 def checkpoint(folder: Path) -> Target:
     import keras
 
-    from trainer.checkpoint import State, restore, save
     from trainer.config import PRETRAIN
-    from trainer.fit import compile_for
+    from trainer.training.checkpoint import State, restore, save
+    from trainer.training.fit import compile_for
 
     folder.mkdir()
     volume = keras.Input((2, 3, 4))

@@ -30,10 +30,11 @@ from cache.features import feature_attributes, pending, source_of, writing_featu
 from cache.fingerprint import digest_files
 from cache.removal import remove
 from cache.verify import verify
-from pipeline import build, execute
 from pipeline.errors import PipelineError, Refused
-from pipeline.recipes import CtRecipe, Made
-from pipeline.relabel import prepare_relabel, relabel
+from pipeline.jobs import build
+from pipeline.jobs.relabel import prepare_relabel, relabel
+from pipeline.transforms.recipes import CtRecipe, Made
+from pipeline.workers import execute
 from tests.faults.calls import Calls, Killed, watched
 from tests.faults.method import Method, Outcome
 

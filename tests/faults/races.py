@@ -41,7 +41,7 @@ def _trial(seed: int, number: int) -> str:
 
 def prepare(folder: Path, part: str) -> list[str]:
     world.load_everything(part)
-    import trainer.stream  # noqa: F401
+    import trainer.data.stream  # noqa: F401
 
     changed = next(each for each in world.SCENARIOS if each.name == "ct-changed")
     templates["changed"] = Template(changed, folder / "world")
@@ -128,7 +128,7 @@ def _stream(template: Template, wait: float) -> str:
     import numpy as np
 
     from cache import open_cache
-    from trainer.stream import batches, part_of
+    from trainer.data.stream import batches, part_of
 
     opened = open_cache(template.world / CT)
     part = part_of(opened, opened.ids)

@@ -75,7 +75,7 @@ def make_features(folder: Path) -> Path:
 
 def make_run(folder: Path) -> Path:
     """The run of an earlier version that is kept, listed in a manifest as one of this version is."""
-    from trainer import run
+    from trainer.runs import folder as run
 
     unpack(folder)
     root = next(path.parent for path in sorted(folder.rglob("validation.csv")))
@@ -120,7 +120,9 @@ def check_cache(root: Path) -> list[str]:
 
 def run_readers() -> dict[str, Callable[[Path], Any]]:
     """How each file of a finished run is read by the commands that go on from it."""
-    from trainer import manifest, run, table
+    from trainer.experiments import table
+    from trainer.runs import folder as run
+    from trainer.runs import manifest
 
     def weights(name: str) -> Callable[[Path], Any]:
         return lambda root: (manifest.check(root / name), digest(root / name))[1]
@@ -165,8 +167,8 @@ def read_run(root: Path) -> Found:
 
 
 def check_run(root: Path) -> list[str]:
-    from trainer import run
     from trainer.errors import TrainerError
+    from trainer.runs import folder as run
 
     try:
         run.check_files(root)

@@ -94,9 +94,9 @@ def _be_training(folder: Path) -> None:
     backend.start()
     from cache import open_cache
     from trainer.config import PRETRAIN
-    from trainer.fit import Data, compile_for, fit
-    from trainer.model import build_model, for_stored
-    from trainer.stream import part_of
+    from trainer.data.stream import part_of
+    from trainer.model.viptt_net import build_model, for_stored
+    from trainer.training.fit import Data, compile_for, fit
 
     class Silent:
         def note(self, text: str) -> None: ...

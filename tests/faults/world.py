@@ -20,13 +20,14 @@ SIZE = ("--depth", 4, "--height", 16, "--width", 16, "--workers", 0, "--quiet")
 TRAINING = ("--backbone", "small", "--weights", "none", "--readers", 1, "--quiet")
 MODULES = (
     "av", "cv2", "isal.igzip", "nibabel", "psutil", "scipy.ndimage", "threadpoolctl", "zarr", "cli", "cache.removal",
-    "cache.verify", "pipeline.build", "pipeline.label_report", "pipeline.phantom_clips", "pipeline.phantoms",
-    "pipeline.relabel", "pipeline.report", "pipeline.video",
+    "cache.verify", "pipeline.jobs.build", "pipeline.labels.report", "pipeline.demo.phantom_clips",
+    "pipeline.demo.phantoms", "pipeline.jobs.relabel", "pipeline.jobs.report", "pipeline.transforms.video",
 )  # fmt: skip
 HEAVY_MODULES = (
     "encodings.cp437", "h5py", "keras", "matplotlib.backends.backend_agg", "matplotlib.figure", "tensorboard.compat",
     "tensorboard.plugins.scalar.metadata", "tensorboard.summary.writer.event_file_writer", "tensorflow",
-    "trainer.evaluate", "trainer.experiment", "trainer.features", "trainer.submission", "trainer.train",
+    "trainer.evaluation.evaluate", "trainer.experiments.experiment", "trainer.features.extract",
+    "trainer.evaluation.submission", "trainer.training.train",
 )  # fmt: skip
 SCANS, CLIPS, LABELS, CT, VIDEO, FEATURES = "scans", "clips", "labels.csv", "ct.zarr", "video.zarr", "features.zarr"
 
@@ -49,7 +50,7 @@ def write_scans(folder: Path, count: int = 3, first: int = 1) -> None:
     """Tiny chests of `count` types, numbered from `first`, with the labels CSV of all there beside `folder`."""
     import nibabel as nib
 
-    from pipeline import phantoms
+    from pipeline.demo import phantoms
 
     folder.mkdir(exist_ok=True)
     for number in range(first, first + count):
@@ -67,7 +68,7 @@ def write_labels(path: Path, names: list[str], shift: int = 0) -> None:
 
 def write_clips(folder: Path, groups: int = 2) -> None:
     """Tiny clips of two classes, one of each in each group."""
-    from pipeline import phantom_clips
+    from pipeline.demo import phantom_clips
 
     for kind in (0, 1):
         name = phantom_clips.CLASSES[kind]

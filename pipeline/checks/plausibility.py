@@ -1,0 +1,238 @@
+"""Is this sample plausible? The limits that its figures (`pipeline.checks.measure`) are held against.
+
+A flag never refuses: the sample is made either way, and its record says what was measured, what a chest CT has
+and what to do. Limits are wide, so that any real CT passes, a head, a limb or a cropped organ too; they tell CT in
+HU from what only looks like it: shifted, scaled or inverted values, other modalities, masks.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.checks.measure import HIGHEST_AIR, LOWEST_AIR, LOWEST_DENSE, SOFT_TISSUE, Measured, measure_clip
+
+MIN_AIR = 0.01  # share of voxels
+MIN_SOFT_TISSUE = 0.02  # share of voxels; a limb in a wide field has 5 %
+MAX_DENSE = 0.20  # share of voxels; a skull in a narrow field has 10 %
+MAX_BRIGHT = 0.15  # share of voxels, where soft tissue is less than half of that; a bright aorta and spine have 13 %
+MAX_DENSE_FLAT = 0.08  # the same where all air has one value: maybe padding that a wrong intercept made look like air
+MAX_FLAT_AIR = 1.0  # HU between the 2nd and the 98th percentile of air
+MAX_BELOW_AIR = 0.10  # share of voxels, padding not counted
+MAX_NONFINITE = 0.01  # share of voxels
+MAX_FEW_VALUES = 50  # different values; 8-bit CT has some 200
+MAX_CLIPPED = 0.98  # share of voxels that the window makes black or white
+MIN_SLICES = 20
+MAX_SLICE_SPACING = 12.0  # mm
+MAX_PIXEL_RATIO = 2.0  # between the two spacings within an axial slice
+WIDTHS = (100.0, 700.0)  # mm within an axial slice
+LENGTHS = (50.0, 800.0)  # mm along the body
+DEFAULT_PIXELS = 512  # along both axes of an axial slice; at 1 mm that is wider than a scanner's usual 500 mm
+
+MAX_STILL = 8.0  # gray levels of 255 that a still may change by, from frame to frame, when encoded
+MAX_FLAT = 8.0  # gray levels of 255
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the table: `fails` says if a sample is flagged, `text` what was measured, expected and to be done.
+
+    Shares of voxels say nothing of a scan of one or a few values, which is flagged as such: `of_shares` leaves it out.
+    """
+
+    name: str
+    fails: Callable[[Measured], bool]
+    text: Callable[[Measured], str]
+    of_shares: bool = False
+
+
+CHECKS = (
+    Check(
+        "not finite",
+        lambda m: m.nonfinite > MAX_NONFINITE,
+        lambda m: (
+            f"{_percent(m.nonfinite)} of voxels are NaN or infinite and were taken as air, "
+            f"a sound scan has at most {_percent(MAX_NONFINITE)}; export it again"
+        ),
+    ),
+    Check(
+        "constant",
+        lambda m: m.distinct == 1,
+        lambda m: f"every voxel is {m.middle:g} HU, a CT has hundreds of different values; export it again",
+    ),
+    Check(
+        "few values",
+        lambda m: m.distinct > 1 and _has_few_values(m),
+        lambda m: (
+            f"{m.distinct:.0f} different values from {m.least:g} to {m.most:g}, a CT has hundreds; "
+            "this looks like a mask: give the scan it was drawn on"
+        ),
+    ),
+    Check(
+        "no air",
+        lambda m: m.air < MIN_AIR,
+        lambda m: (
+            f"{_percent(m.air)} of voxels between {LOWEST_AIR:g} and {HIGHEST_AIR:g} HU, a chest CT has 20 % or more; "
+            f"{_cause(m)}"
+        ),
+        of_shares=True,
+    ),
+    Check(
+        "no soft tissue",
+        lambda m: m.soft_tissue < MIN_SOFT_TISSUE,
+        lambda m: (
+            f"{_percent(m.soft_tissue)} of voxels between {SOFT_TISSUE[0]:g} and {SOFT_TISSUE[1]:g} HU, "
+            f"a chest CT has 15 % or more; {_cause(m)}"
+        ),
+        of_shares=True,
+    ),
+    Check(
+        "too dense",
+        lambda m: m.dense > (MAX_DENSE if m.air_spread > MAX_FLAT_AIR else MAX_DENSE_FLAT),
+        lambda m: f"{_percent(m.dense)} of voxels above {LOWEST_DENSE:g} HU, a chest CT has at most 5 %; {_cause(m)}",
+        of_shares=True,
+    ),
+    Check(
+        "too bright",
+        lambda m: m.bright > max(MAX_BRIGHT, 2 * m.soft_tissue),
+        lambda m: (
+            f"{_percent(m.bright)} of voxels between {SOFT_TISSUE[1]:g} and {LOWEST_DENSE:g} HU and "
+            f"{_percent(m.soft_tissue)} between {SOFT_TISSUE[0]:g} and {SOFT_TISSUE[1]:g} HU, "
+            "a chest CT has far more of the latter; values look inverted: export them in HU"
+        ),
+        of_shares=True,
+    ),
+    Check(
+        "below air",
+        lambda m: m.below_air > MAX_BELOW_AIR,
+        lambda m: (
+            f"{_percent(m.below_air)} of voxels below {LOWEST_AIR:g} HU and not of one padding value, "
+            f"a chest CT has none; {_cause(m)}"
+        ),
+        of_shares=True,
+    ),
+    Check(
+        "clipped",
+        lambda m: m.clipped_low + m.clipped_high > MAX_CLIPPED,
+        lambda m: (
+            f"{_percent(m.clipped_low)} of voxels are below the window and {_percent(m.clipped_high)} above, a chest "
+            "CT has some 20 % or more inside; check the values (HU expected), or choose another --window"
+        ),
+        of_shares=True,
+    ),
+    Check(
+        "few slices",
+        lambda m: m.slices < MIN_SLICES,
+        lambda m: (
+            f"{m.slices:.0f} slices along the body, a chest CT has {MIN_SLICES} or more; "
+            "check that this is neither a localizer nor a part of the scan"
+        ),
+    ),
+    Check(
+        "spacing never set",
+        lambda m: m.spacing_x == m.spacing_y == m.spacing_z == 1 and (m.origin == 0 or _wide_at_1_mm(m)),
+        lambda m: (
+            f"spacing of exactly 1 × 1 × 1 mm for {m.extent_x:.0f} × {m.extent_y:.0f} × {m.extent_z:.0f} voxels, "
+            "which is what software writes that knows none; convert it again from DICOM"
+        ),
+    ),
+    Check(
+        "slice spacing",
+        lambda m: m.spacing_z > MAX_SLICE_SPACING,
+        lambda m: (
+            f"{m.spacing_z:.1f} mm from slice to slice, a chest CT has at most {MAX_SLICE_SPACING:g} mm; "
+            "check the header's spacing and its units (mm expected)"
+        ),
+    ),
+    Check(
+        "pixels not square",
+        lambda m: not 1 / MAX_PIXEL_RATIO <= m.spacing_x / m.spacing_y <= MAX_PIXEL_RATIO,
+        lambda m: (
+            f"pixels of {m.spacing_x:.2f} × {m.spacing_y:.2f} mm within an axial slice, a CT has square ones; "
+            "check the header's orientation"
+        ),
+    ),
+    Check(
+        "extent",
+        lambda m: not (_within(m.extent_x, WIDTHS) and _within(m.extent_y, WIDTHS) and _within(m.extent_z, LENGTHS)),
+        lambda m: (
+            f"{m.extent_x:.4g} × {m.extent_y:.4g} × {m.extent_z:.4g} mm (left-right, front-back, along the body), a "
+            f"chest CT has {WIDTHS[0]:g} to {WIDTHS[1]:g} mm across and {LENGTHS[0]:g} to {LENGTHS[1]:g} mm along; "
+            "check the header's spacing and its units (mm expected)"
+        ),
+    ),
+)
+
+
+def flags(measured: Measured) -> list[str]:
+    """What is implausible about a scan, one text `name: measured, expected; remedy` for each check that fails."""
+    few = _has_few_values(measured)
+    checks = (check for check in CHECKS if not (few and check.of_shares))
+    return [f"{check.name}: {check.text(measured)}" for check in checks if check.fails(measured)]
+
+
+CAUSES: tuple[tuple[Callable[[Measured], bool], str], ...] = (
+    (lambda m: m.low > 25_000, "values look 32768 too high: subtract 32768 from them, or set the header's intercept"),
+    (
+        lambda m: m.low < LOWEST_AIR and m.high < LOWEST_DENSE,
+        "the rescale slope and intercept look applied twice: export the values in HU",
+    ),
+    (lambda m: m.least >= -1.05 and m.most <= 1.05, "values look scaled to [0, 1] or [-1, 1]: export them in HU"),
+    (lambda m: -20 <= m.least < 0 and m.most <= 20, "values look standardised or scaled: export them in HU"),
+    (lambda m: m.least >= -5 and m.most <= 260, "values look like 8-bit gray or another modality: export a CT in HU"),
+    (
+        lambda m: -150 < m.low < 150 and m.dense > 0.03,
+        "values look shifted by +1024, or are not a CT's: check the modality and the rescale intercept",
+    ),
+    (
+        lambda m: m.low >= LOWEST_AIR and m.high < SOFT_TISSUE[0],
+        "all but air and lung is missing: check if the rest was masked, or the rescale intercept applied twice",
+    ),
+    (lambda m: m.dense > MAX_DENSE_FLAT and m.low < -150, "values look inverted, shifted or scaled: export them in HU"),
+)
+
+
+def _cause(m: Measured) -> str:
+    """The likely reason for wrong values and its remedy."""
+    known = (cause for applies, cause in CAUSES if applies(m))
+    return next(known, "check that this is a CT in HU, with its rescale slope and intercept")
+
+
+def _has_few_values(m: Measured) -> bool:
+    return m.distinct <= min(MAX_FEW_VALUES, m.voxels / 4)
+
+
+def _wide_at_1_mm(m: Measured) -> bool:
+    return min(m.extent_x, m.extent_y) >= DEFAULT_PIXELS
+
+
+def _within(value: float, limits: tuple[float, float]) -> bool:
+    return limits[0] <= value <= limits[1]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+# -- clips -------------------------------------------------------------------------------------------------------------
+
+
+def clip_findings(frames: np.ndarray) -> dict[str, Any]:
+    """`measured` (gray levels of 255) and `flags` for the record of a clip, uint8 (depth, height, width)."""
+    measured = measure_clip(frames)
+    return {"measured": measured, "flags": list(_clip_flags(measured))}
+
+
+def _clip_flags(measured: Mapping[str, float]) -> Iterator[str]:
+    darkest, brightest, change = (measured[name] for name in ("darkest", "brightest", "change"))
+    if brightest - darkest <= MAX_FLAT:
+        yield (
+            f"constant: every pixel of every frame has a gray level from {darkest:.0f} to {brightest:.0f} of 255; "
+            "check that the clip shows a picture"
+        )
+    elif change <= MAX_STILL:
+        yield (
+            f"still: no pixel changes by more than {change:.0f} of 255 over the frames taken, an action clip moves; "
+            "check that this is not a still picture"
+        )

@@ -1,0 +1,121 @@
+"""What is missing or stale: pure, from what the source holds and what the ledger says.
+
+An input is fresh while its entry is of this recipe and its files have the recorded root, names, size and time. A
+complete one whose files only look different is checked by its bytes before anything is made again (`Task.known`).
+"""
+
+from collections.abc import Collection, Container, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from cache.resume import free_rows
+from cache.schema import Entry, Source
+from pipeline.sources.records import Record, path_id
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One sample to make: `record` into `row`, or into a free row for -1, where readers may have its own one open.
+
+    `known` is its complete entry where only its bytes can tell if it is still good.
+    """
+
+    record: Record
+    row: int
+    known: Entry | None = None
+
+
+@dataclass
+class Plan:
+    """`tasks` to run; `commits` to write first (changed labels, exclusions); `forget`, ids that are inputs no more.
+
+    `kept` counts inputs that need nothing; `vanished` are ids of complete samples whose source is gone, `unreadable`
+    those of which the system cannot tell, with its reason.
+    """
+
+    tasks: list[Task] = field(default_factory=list)
+    commits: list[Entry] = field(default_factory=list)
+    forget: list[str] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    kept: int = 0
+
+
+def make_plan(
+    records: Collection[Record],
+    excluded: Mapping[str, str],
+    entries: Mapping[str, Entry],
+    *,
+    root: str,
+    recipe: str,
+    software: str,
+    rows_present: Container[int],
+    kept: Collection[int] = (),
+    relabel: bool,
+) -> Plan:
+    """Compare what is below `root` with the ledger's `entries`.
+
+    `recipe` is the recipe's digest, `software` the version whose verdict on a bad input stands, `rows_present` the
+    rows that have a chunk file, `kept` those of them that are not to be written though no entry has them; with
+    `relabel` the records' labels and groups replace those in the ledger. New inputs take the lowest free rows, in the
+    order of `records`.
+    """
+    plan = Plan()
+    rows = free_rows(entries.values(), kept)
+    for record in records:
+        entry = entries.get(record.id)
+        if entry is None or entry.row < 0:
+            plan.tasks.append(Task(record, next(rows)))
+            continue
+        if not relabel and (record.label, record.group) != (entry.label, entry.group):
+            record = replace(record, label=entry.label, group=entry.group)
+        if entry.state == "complete" and record.source.size < 0:
+            if record.unreadable:
+                plan.unreadable[entry.id] = record.unreadable
+            else:  # a link that leads nowhere, say
+                plan.vanished.append(entry.id)
+        elif not _ended(entry, recipe, software, rows_present):
+            plan.tasks.append(Task(record, _row(entry, rows_present)))
+        elif not same_files(entry.source, record.source):
+            known = entry if entry.state == "complete" else None
+            plan.tasks.append(Task(record, _row(entry, rows_present), known))
+        else:
+            plan.kept += 1
+            plan.commits += _relabelled(entry, record)
+    plan.commits += _exclusions(excluded, entries, root)
+    seen = {record.id for record in records} | {path_id(root, file) for file in excluded}
+    gone = [entry for entry in entries.values() if entry.source.root == root and entry.id not in seen]
+    plan.vanished += [entry.id for entry in gone if entry.state == "complete"]
+    plan.forget = [entry.id for entry in gone if entry.state != "complete"]
+    return plan
+
+
+def _row(entry: Entry, rows_present: Container[int]) -> int:
+    """The row for a new version of an input: its own, or -1 for a free one if its own holds a good sample."""
+    return -1 if entry.state == "complete" and entry.digest and entry.row in rows_present else entry.row
+
+
+def same_files(old: Source, new: Source) -> bool:
+    """True where root, names, size and time are alike: the shortcut that saves reading the bytes."""
+    return (old.root, old.files, old.size, old.mtime_ns) == (new.root, new.files, new.size, new.mtime_ns)
+
+
+def _ended(entry: Entry, recipe: str, software: str, rows_present: Container[int]) -> bool:
+    """Whether the entry's end still counts, its source unchanged."""
+    if entry.recipe != recipe:
+        return False
+    if entry.state == "complete":
+        return entry.row in rows_present
+    return not entry.retry and entry.details.get("software") == software
+
+
+def _relabelled(entry: Entry, record: Record) -> list[Entry]:
+    if (entry.label, entry.group) == (record.label, record.group):
+        return []
+    return [replace(entry, label=record.label, group=record.group)]
+
+
+def _exclusions(excluded: Mapping[str, str], entries: Mapping[str, Entry], root: str) -> Iterator[Entry]:
+    for file, reason in excluded.items():
+        entry = Entry(id=path_id(root, file), state="excluded", reason=reason, source=Source(root, (file,)))
+        if entries.get(entry.id) != entry:
+            yield entry

@@ -1,0 +1,61 @@
+"""New labels for the samples that a cache has: no recipe, no source file and no array is needed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cache import store
+from cache.paths import cache_root
+from cache.schema import Attributes, Entry, composed
+from pipeline.errors import PipelineError
+from pipeline.jobs.build import Summary, summarise
+from pipeline.labels.apply import LabelReport, apply_labels, refuse_wiping
+from pipeline.labels.classes import Relabelling, relabelling
+from pipeline.labels.columns import ColumnChoice
+from pipeline.sources.records import Record
+
+OTHER_KINDS = {
+    "video": "clips, whose labels are their class folders; give an order of classes by `preprocess video --classes`",
+    "features": "features, whose labels are those of their volumes; label that cache and run `features` again",
+}
+
+
+@dataclass(frozen=True)
+class RelabelJob:
+    """What a labels CSV changes in a cache: its new `attributes`, and the entries of `changed` samples."""
+
+    root: Path
+    attributes: Attributes
+    entries: Mapping[str, Entry]
+    changed: list[Entry]
+    labels: LabelReport
+    relabelling: Relabelling | None
+
+
+def prepare_relabel(
+    root: Path, path: Path, class_names: Sequence[str] | None = None, columns: ColumnChoice | None = None
+) -> RelabelJob:
+    """What the labels CSV in `path` changes in the CT cache in `root`, read as `preprocess` reads it. Nothing is
+    written. `class_names` of None are those of the cache. Raises PipelineError, CacheError."""
+    root = cache_root(root)
+    old = store.read_attributes(root)
+    if old.kind in OTHER_KINDS:
+        raise PipelineError(f"{root} is a cache of {OTHER_KINDS[old.kind]}")
+    entries = store.read_entries(root)
+    inputs = [entry for entry in entries.values() if entry.state != "excluded"]
+    records = [Record(entry.id, entry.source, entry.label, entry.group) for entry in inputs]
+    names = tuple(map(composed, class_names or old.class_names))
+    records, report = apply_labels(records, path, names, columns, by_position=class_names is not None)
+    refuse_wiping(report, path, inputs)
+    new = [replace(entry, label=item.label, group=item.group) for entry, item in zip(inputs, records, strict=True)]
+    change = relabelling(inputs, {item.id: item.label for item in records}, old.class_names, names)
+    attributes = replace(old, class_names=names, patient_column=report.patient_column or old.patient_column)
+    return RelabelJob(root, attributes, entries, [e for e in new if e != entries[e.id]], report, change)
+
+
+def relabel(job: RelabelJob, linked: str = "") -> Summary:
+    """Commit the new labels and groups and publish them. Raises CacheError where the cache cannot be written."""
+    with store.writing(job.root, job.attributes, job.entries, linked) as writer:
+        writer.commit(job.changed)
+        summary = summarise(job.attributes, writer.entries)
+    return replace(summary, wrong_labels=list(map(str, job.labels.wrong)), unlabelled=job.labels.unlabelled)

@@ -1,0 +1,81 @@
+"""What a run tells of its labels CSV: lines for people, plain data for programs. Pure."""
+
+from collections.abc import Iterator
+from shlex import quote
+from typing import Any
+
+from cache.schema import Attributes
+from cache.text import MAX_NAMES, cut, listed
+from pipeline.jobs.build import Job
+from pipeline.jobs.relabel import RelabelJob
+from pipeline.labels.apply import NO_SCAN, LabelReport
+from pipeline.labels.classes import Relabelling
+
+
+def labels_json(job: Job | RelabelJob) -> dict[str, Any]:
+    """How the labels CSV was understood, and a change of class names with the numbers of samples before and after."""
+    columns, change = job.labels.columns, job.relabelling
+    return {
+        "columns": columns
+        and {
+            "file": columns.name(columns.file),
+            "label": columns.name(columns.label),
+            "patient": columns.patient_name or None,
+            "unused": columns.unused,
+            "by_position": columns.by_position,
+        },
+        "class_names_changed": change
+        and {"before": change.before, "after": change.after, "samples": dict(change.samples)},
+    }
+
+
+def label_lines(job: Job | RelabelJob) -> Iterator[str]:
+    """How the labels CSV was understood, a change of class names, and rows that were not followed."""
+    if job.labels.columns:
+        yield columns_line(job.labels, job.attributes)
+    if job.relabelling:
+        yield relabelling_line(job.relabelling)
+    unknown = [row for row in job.labels.wrong if row.problem == NO_SCAN]
+    others = [f"Label refused: {row}" for row in job.labels.wrong if row.problem != NO_SCAN]
+    yield from others[:MAX_NAMES]
+    if len(others) > MAX_NAMES:
+        yield f"Label refused: {len(others) - MAX_NAMES} more rows; --json names all"
+    if unknown:
+        names = listed(f"{row.file} (line {row.where.rpartition(' ')[2]})" for row in unknown)
+        rows = "1 row that names" if len(unknown) == 1 else f"{len(unknown)} rows that name"
+        yield f"Label refused: {rows} no scan: {names}"
+
+
+def columns_line(report: LabelReport, attributes: Attributes) -> str:
+    """Which columns of the labels CSV were used, and which were not."""
+    columns = report.columns
+    assert columns
+    found = ", found by position and not by name" if columns.by_position else ""
+    used = f"Labels: column {cut(columns.name(columns.label))}; file names: {cut(columns.name(columns.file))}{found}"
+    count = f"{report.patients} patient{'s' * (report.patients != 1)}"
+    if columns.patient is not None:
+        patients = f"{cut(columns.patient_name)} ({count})"
+    elif report.patients:
+        before = f", column {cut(attributes.patient_column)}" if attributes.patient_column else ""
+        patients = f"no column, {count} known from before are kept{before}"
+    else:
+        patients = "no column, each scan is a group of its own"
+    unused = f"; not used: {listed(columns.unused)}" if columns.unused else ""
+    return f"{used}; patients: {patients}{unused}"
+
+
+def relabelling_line(change: Relabelling) -> str:
+    counts = listed(f"{name} {before} → {after}" for name, (before, after) in change.samples.items())
+    old, new = (
+        listed(f'"{name}"' if "," in name else name for name in names) for names in (change.before, change.after)
+    )
+    return (
+        f"Class names changed from {old} to {new}: class numbers, also in a labels CSV, "
+        f"mean other classes than before. Samples, before → after: {counts}"
+    )
+
+
+def no_labels_line(job: Job) -> Iterator[str]:
+    if job.recipe.kind == "ct" and job.labels.columns is None:
+        root = quote(str(job.root))
+        yield f"No labels: add them by `label {root} LABELS.csv`, or by --labels LABELS.csv with the same command"

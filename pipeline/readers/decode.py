@@ -1,0 +1,283 @@
+"""An open video -> its frames in the order a player shows them, or why it is damaged.
+
+Damage is what any of these say: an exception of the demuxer or of the decoder, which is told to give up at the first
+error rather than to paint over it (`err_detect=explode`); a packet or a frame flagged corrupt; packets that the
+container lists and the file lacks; zeros where no encoder writes them (`bitstream.has_hole`). One more source is
+FFmpeg's log, by PyAV's own `Capture`, the same on every system: Matroska's demuxer resumes behind a damaged place
+without any other sign, and VP8's decoder raises too little. VP9 is decoded by libvpx, which gives the same frames as
+FFmpeg's own decoder and notices damage that this passes over. Damage that no decoder can tell from a picture, such as
+one flipped bit, and most of what is shorter than `bitstream.RANGE_ZEROS` in VP8, stays unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from pipeline.errors import Refused
+from pipeline.readers.bitstream import (
+    NAL_CODECS,
+    SEARCHED,
+    Orientation,
+    empty_chunks,
+    ends_inside_packet,
+    has_hole,
+    orientation,
+)
+from pipeline.readers.container import CONVERT_CODEC, FETCH_AGAIN, OpenVideo, check_readable, message, open_video
+
+MOST_PIXELS = 4096 * 4096  # a frame; the decoder and two copies of it in colour must fit beside everything else
+UNREFERENCED = "mmco: unref short failure"  # H.264: a frame to forget is not there, as behind a cut
+DEINTERLACE = "convert it, for example by ffmpeg -i IN -vf yadif -c:v libx264 OUT.mp4"
+DECODER = f"PyAV {av.__version__} / libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
+
+
+@contextmanager
+def open_clip(path: Path, demuxer: str) -> Iterator[Clip]:
+    """The clip in `path` before its first frame. Raises Refused where it has no video that can be decoded, OSError.
+
+    Everything runs in the calling thread, so that what FFmpeg reports there is about this clip.
+    """
+    with open_video(path, demuxer) as video:
+        yield Clip(path, video)
+
+
+class Clip:
+    """The frames of one open file, once, and what is known of it so far.
+
+    `promised` is how many frames the container itself says it has, 0 where it does not say; `estimate` a guess of how
+    many will be shown, 0 for none. Whatever else is public is right once the frames it concerns have been read.
+    """
+
+    def __init__(self, path: Path, video: OpenVideo) -> None:
+        self._path, self._video = path, video
+        self._own = video.stream.codec_context
+        self._decoder = _stricter_decoder(self._own) or self._own
+        self._decoder.thread_count, self._decoder.thread_type = 1, "NONE"
+        if self._decoder.name != "h264":  # it says which frames are damaged; told to explode, it loses sound ones too
+            self._decoder.options = {"err_detect": "explode"}
+        self._reformatter = VideoReformatter()
+        self._start = _Start()
+        self.codec: str = self._decoder.codec.canonical_name
+        self.fps = float(video.stream.guessed_rate) if video.stream.guessed_rate else None
+        self.width, self.height = self._own.width, self._own.height
+        self.orientation = Orientation()
+        self.interlaced = self.resized = False
+        self.promised, self._listed = video.promised, video.listed()
+        self.estimate = self._listed or video.guess(self.fps)
+        self._packets = self._shown = self._leading = 0
+        self._before: list[int | None] = []  # time stamps of the packets up to the first frame
+        _check_size(self.width, self.height)
+
+    # -- how many there should be --------------------------------------------------------------------------------------
+
+    @cached_property
+    def _empty(self) -> int:
+        fewer = self._video.demuxer == "avi" and self._packets < self.promised
+        return empty_chunks(self._path, self._video.stream.index) if fewer else 0
+
+    @property
+    def missing(self) -> int:
+        """How many of the packets that the container lists the file lacks, once all of it has been read."""
+        return max(0, self._listed - self._empty - self._packets)
+
+    @property
+    def lost(self) -> int:
+        """How many packets gave no frame though their codec has nothing of that kind, once all were decoded.
+
+        Others have: frames that MPEG-4 skips, that VP8 never shows, fields that share one.
+        """
+        if self.codec not in NAL_CODECS or self.interlaced:
+            return 0
+        return max(0, self._packets - self._leading - self._shown)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the file ends in the middle of what may be its last frame, which no decoder need notice."""
+        return self._video.demuxer == "mpegts" and ends_inside_packet(self._path)
+
+    def gap(self) -> str:
+        """Why fewer frames are shown than promised, for a note; empty where nothing explains it."""
+        parts = {
+            "hidden by an edit list": self.promised - self._listed,
+            "in empty chunks": self._empty,
+            "leading, without the frames they refer to": self._leading,
+            "skipped by the encoder": self._packets - self._leading - self._shown,
+        }
+        return ", ".join(f"{count} {text}" for text, count in parts.items() if count > 0)
+
+    # -- frames --------------------------------------------------------------------------------------------------------
+
+    def frames(self) -> Iterator[Any]:
+        """Every frame that is shown, in order. Raises Refused at the first sign of damage; then no frame follows."""
+        try:
+            for packet in self._packets_with_data():
+                self._check_packet(packet)
+                yield from self._decode(packet)
+            yield from self._decode(None)
+        except av.FFmpegError as error:
+            check_readable(self._path, error)
+            raise self._damage(message(error, self._video.errors)) from error
+        if self._start.excused and not self._shown:
+            raise self._start.excused
+
+    def read_rest(self) -> None:
+        """Count the packets that are left, undecoded, as far as they can be read."""
+        try:
+            for _ in self._packets_with_data():
+                pass
+        except av.FFmpegError as error:
+            check_readable(self._path, error)
+
+    def _packets_with_data(self) -> Iterator[Any]:
+        """Those to decode: no empty ones, which a decoder would take for the end.
+
+        PyAV's own sign of the end is the last thing asked of it: where streams turned up on the way, it fails after.
+        """
+        for packet in self._video.container.demux(self._video.stream):
+            if packet.size:
+                self._packets += not packet.is_discard
+                yield packet
+            elif packet.dts is None:
+                return
+
+    def _check_packet(self, packet: Any) -> None:
+        if packet.is_corrupt:
+            raise self._damage("a packet that is cut short or lost")
+        if self.codec in SEARCHED and has_hole(bytes(packet), self.codec, self.width * self.height):
+            raise self._damage("a hole of zeros")
+        if self._packets == 1 and packet.has_sidedata("encryption_info"):
+            raise Refused("an encrypted video (DRM)", "one without protection", "export it without, or take it out")
+        if not self._shown and not packet.is_discard:
+            self._before.append(packet.pts)
+
+    def _decode(self, packet: Any) -> Iterator[Any]:
+        cut_off = packet is not None and self._start.cuts_off(packet)
+        try:
+            frames = self._decoder.decode(packet)
+            if self._decoder is not self._own and not self._shown:
+                self._note_orientation(self._own.decode(packet))
+            self._check_reports()
+        except (av.FFmpegError, Refused) as error:
+            refusal = error if isinstance(error, Refused) else self._damage(message(error, self._video.errors))
+            if not cut_off:
+                raise refusal from error
+            self._start.excused, frames = refusal, []
+        self._video.reports.clear()
+        for frame in frames:
+            if not frame.is_corrupt:
+                yield self._noted(frame)
+            elif frame.pts not in self._start.missed:
+                raise self._damage("a frame that decodes in part")
+
+    def _check_reports(self) -> None:
+        if not self._video.reports:
+            return
+        harmless = UNREFERENCED if self._start.missed else None
+        errors = [report for report in self._video.errors if harmless is None or harmless not in report[2]]
+        if errors:
+            raise self._damage(message(None, errors))
+
+    def _noted(self, frame: Any) -> Any:
+        """`frame`, once what it says of the clip is noted. Raises Refused where it is too large."""
+        if self._start.excused and not self._start.key_seen:
+            raise self._start.excused
+        size = frame.width, frame.height
+        if not self._shown:
+            self.width, self.height = size
+            self._note_orientation([frame])
+            self._leading = sum(pts is not None and frame.pts is not None and pts < frame.pts for pts in self._before)
+        _check_size(*size)
+        self.resized = self.resized or size != (self.width, self.height)
+        self.interlaced = self.interlaced or frame.interlaced_frame
+        self._shown += 1
+        return frame
+
+    def _note_orientation(self, frames: list[Any]) -> None:
+        """Take the display matrix of the file, which reaches the frames of the stream's own decoder only."""
+        for frame in frames:
+            if matrix := frame.side_data.get("DISPLAYMATRIX"):
+                self.orientation = orientation(bytes(matrix))
+
+    def picture(self, frame: Any) -> np.ndarray:
+        """`frame` in colour as it is stored: BGR, uint8 (height, width, 3), its rows maybe apart in memory.
+
+        Raises Refused rather than to return anything that was not converted. Of interlaced 4:2:0 the two fields'
+        chroma is converted apart, as swscale does where both frames are flagged alike.
+        """
+        try:
+            if frame.format.name == "bgr24":  # from the file as it is, maybe bottom row first; swscale puts that right
+                frame = self._reformatter.reformat(frame, format="rgb24", threads=1)
+            picture = self._reformatter.reformat(frame, format="bgr24", interpolation=Interpolation.BICUBIC, threads=1)
+        except (av.FFmpegError, ValueError) as error:
+            raise self._not_converted(frame, message(error, self._video.errors)) from error
+        if (picture.format.name, picture.width, picture.height) != ("bgr24", frame.width, frame.height):
+            raise self._not_converted(frame, "PyAV gave another format or size")
+        plane = picture.planes[0]
+        return np.ndarray(
+            (picture.height, picture.width, 3), np.uint8, memoryview(plane), strides=(plane.line_size, 3, 1)
+        )
+
+    def _not_converted(self, frame: Any, said: str) -> Refused:
+        kind = "interlaced frame" if frame.interlaced_frame else "frame"
+        given = f"{kind} {self._shown} of {frame.width} x {frame.height} ({frame.format.name}), not converted: {said}"
+        remedy = DEINTERLACE if frame.interlaced_frame else CONVERT_CODEC
+        return Refused(given, "frames that can be converted to gray", remedy)
+
+    def _damage(self, said: str) -> Refused:
+        given = f"damage after {self._shown} frames that decode (codec {self.codec}): {said}"
+        expected = f"the {self.promised} that its header promises" if self.promised else "a clip without damage"
+        return Refused(given, expected, FETCH_AGAIN)
+
+
+class _Start:
+    """Which packets of a clip that was cut out of another refer to frames from before the cut, and are not shown.
+
+    Those are the ones before the first key frame, and those that follow it in the file and precede it when shown.
+    `missed` holds their time stamps, `excused` what one of them was damaged by.
+    """
+
+    def __init__(self) -> None:
+        self.key_seen = False
+        self.missed: set[int | None] = set()
+        self.excused: Refused | None = None
+        self._key: int | None = None
+        self._over = False
+
+    def cuts_off(self, packet: Any) -> bool:
+        """Whether `packet`, the next in the file, is one of them."""
+        if self._over:
+            return False
+        if packet.is_keyframe:
+            self._over = self.key_seen or packet.pts is None
+            self.key_seen, self._key = True, packet.pts
+            return False
+        missed = not self.key_seen or (packet.pts is not None and self._key is not None and packet.pts < self._key)
+        self._over = not missed
+        if missed:
+            self.missed.add(packet.pts)
+        return missed
+
+
+def _stricter_decoder(own: Any) -> Any:
+    """A decoder that gives the same frames as a stream's `own` and notices more damage; None where there is none."""
+    if own.codec.canonical_name != "vp9":
+        return None
+    try:
+        decoder = av.CodecContext.create("libvpx-vp9", "r")
+    except av.codec.codec.UnknownCodecError:
+        return None
+    decoder.extradata, decoder.width, decoder.height = own.extradata, own.width, own.height
+    return decoder
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise Refused(f"frames of {width} x {height}", f"at most {MOST_PIXELS} pixels", "scale it down")

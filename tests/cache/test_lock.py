@@ -1,0 +1,243 @@
+"""One process at a time writes to a folder, on every file system; who it is, is said."""
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from cache import CacheError, CacheLocked, lock
+from cache.lock import NO_FLOCK, LockHeld, exclusive
+from tests.helpers.caches import make_cache
+from trainer.errors import TrainerError
+from trainer.runs import folder as run
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLD = """
+import sys
+from pathlib import Path
+from cache.lock import exclusive
+if sys.argv[2]:
+    import errno, fcntl
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+    fcntl.flock = flock
+with exclusive(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "lock"
+
+
+@pytest.fixture
+def without_flock(monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def record(path, **fields):
+    """Leave the record of an owner that differs from this process in `fields`."""
+    path.with_name("lock.owner").write_text(json.dumps(asdict(replace(lock._me(flock=False), **fields))))
+
+
+def held(path):
+    """What is said where the lock is held."""
+    with pytest.raises(LockHeld) as caught, exclusive(path):
+        pass
+    return str(caught.value)
+
+
+def is_free(path):
+    with exclusive(path):
+        return json.loads(path.with_name("lock.owner").read_bytes())["pid"] == os.getpid()
+
+
+def dead_process():
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize("lacks_flock", ["", "x"], ids=["flock", "no flock"])
+def test_a_lock_is_held_until_its_process_dies_and_says_which_one_that_is(path, lacks_flock, monkeypatch):
+    if lacks_flock:
+        monkeypatch.setattr(lock, "_flock", lambda *_: False)
+    command = [sys.executable, "-c", HOLD, path, lacks_flock]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
+        assert other.stdout.readline() == "held\n"
+        said = held(path)
+        assert f" (process {other.pid} of " in said
+        assert f" on {socket.gethostname()}, since " in said
+        assert "delete" not in said
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    assert is_free(path)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["lock"]
+
+
+@pytest.mark.parametrize("number", sorted(NO_FLOCK), ids=errno.errorcode.get)
+def test_a_file_system_without_flock_is_locked_by_a_file(path, number, monkeypatch):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with exclusive(path):
+        assert f"process {os.getpid()} of" in held(path)
+    assert is_free(path)
+
+
+def test_a_disk_that_fails_is_not_taken_for_a_file_system_without_flock(path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match="Input/output"), exclusive(path):
+        pass
+
+
+def test_a_lock_left_on_another_host_is_named_with_its_owner_its_age_and_the_way_out(path, without_flock):
+    record(path, host="node7", pid=42, user="anna", since=time.time() - 13.5 * 3600)
+    said = held(path)
+    assert " (process 42 of anna on node7, since 20" in said
+    assert said.endswith(
+        f", 13 h ago); if that run is gone, delete {path.with_name('lock.owner')} and run the same command again"
+    )
+    path.with_name("lock.owner").unlink()
+    assert is_free(path)
+
+
+def test_so_is_a_lock_of_another_container_of_this_host(path, without_flock):
+    record(path, pid=dead_process(), space="pid:[1]")
+    assert "if that run is gone, delete " in held(path)
+
+
+@pytest.mark.parametrize("fields", [{}, {"pid": os.getpid(), "started": "1"}], ids=["dead", "its number is reused"])
+def test_the_lock_of_a_dead_process_of_this_host_is_taken_over(path, without_flock, fields):
+    record(path, **({"pid": dead_process()} | fields))
+    assert is_free(path)
+
+
+def test_a_process_that_has_ended_but_is_not_collected_is_dead(path, without_flock):
+    process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    process.stdout.read()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    record(path, pid=process.pid, started="")
+    assert is_free(path)
+    process.communicate()
+
+
+def test_a_record_of_an_impossible_process_locks_nobody_out(path, without_flock):
+    record(path, pid=10**20)
+    assert is_free(path)
+
+
+@pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"pid": 1}', b"\xff" * 99])
+def test_a_record_that_was_never_finished_locks_nobody_out(path, without_flock, junk, monkeypatch):
+    monkeypatch.setattr(lock, "PATIENCE", 0)
+    path.with_name("lock.owner").write_bytes(junk)
+    assert is_free(path)
+
+
+@pytest.mark.parametrize("flock", [True, False])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda record: record.touch() or os.truncate(record, 1 << 40)])
+def test_a_record_that_is_a_pipe_or_endless_neither_hangs_nor_fills_memory(path, make, flock, monkeypatch):
+    monkeypatch.setattr(lock, "PATIENCE", 0)
+    monkeypatch.setattr(lock, "_flock", lambda *_: flock)
+    make(path.with_name("lock.owner"))
+    assert is_free(path)
+    assert not list(path.parent.glob("*owner"))
+
+
+def test_with_flock_what_a_killed_run_left_is_ignored_wherever_it_was(path):
+    record(path, host="node7", flock=True)
+    assert is_free(path)
+
+
+def test_with_flock_the_lock_of_a_host_without_it_counts(path):
+    record(path, host="node7")
+    assert " on node7, " in held(path)
+
+
+def test_a_lock_that_another_process_took_over_first_is_left_to_it(path):
+    owner = path.with_name("lock.owner")
+    owner.write_bytes(b"of another process")
+    lock._take_away(owner, b"stale")
+    assert owner.read_bytes() == b"of another process"
+    assert list(path.parent.iterdir()) == [owner]
+
+
+def test_a_cache_and_a_run_say_who_holds_them_and_the_way_out(tiny, tmp_path, without_flock):
+    record(tiny / "ledger/lock", host="node7", pid=42, user="anna")
+    with pytest.raises(CacheLocked) as caught:
+        make_cache(tiny, 1)
+    owner = r" \(process 42 of anna on node7, since [0-9 :-]+, just now\)"
+    caught.match(
+        rf"^another run is writing to {tiny}{owner}; wait for it to end, or choose another CACHE; "
+        rf"if that run is gone, delete {tiny}/ledger/lock\.owner and run the same command again$"
+    )
+    (tmp_path / "run").mkdir()
+    record(tmp_path / "run" / "lock", host="node7", pid=42, user="anna")
+    with pytest.raises(TrainerError) as refused, run.writing(tmp_path / "run", resume=False):
+        pass
+    refused.match(
+        rf"^another process trains into {tmp_path}/run{owner}; wait for it to end, or choose another RUN; "
+        rf"if that run is gone, delete {tmp_path}/run/lock\.owner and run the same command again$"
+    )
+
+
+@pytest.mark.parametrize("name", ["lock", "lock.owner"])
+def test_a_folder_in_the_place_of_a_lock_file_is_named(tmp_path, name):
+    (tmp_path / "c/ledger" / name).mkdir(parents=True)
+    with pytest.raises(CacheError, match=f"Is a directory \\({tmp_path}/c/ledger/{name}\\)"):
+        make_cache(tmp_path / "c", 1)
+
+
+def test_a_record_is_waited_for_while_its_process_writes_it(path):
+    path.write_bytes(b"")
+    writer = threading.Timer(0.2, path.write_bytes, [b"written"])
+    writer.start()
+    assert lock._read(path, patience=60) == b"written"
+    writer.join()
+    assert lock._read(path.with_name("none"), patience=60) is None
+
+
+@pytest.mark.parametrize(
+    ("pid", "known"), [(-1, False), (0, False), (1, True), ((1 << 31) - 1, True), (1 << 31, False)]
+)
+def test_only_a_process_that_can_be_is_an_owner(pid, known):
+    there = json.dumps(asdict(replace(lock._me(flock=True), pid=pid))).encode()
+    assert (lock._parse(there) is not None) == known
+
+
+@pytest.mark.parametrize(
+    ("minutes", "said"),
+    [(-5, "just now"), (0.5, "just now"), (1.5, "1 min ago"), (119.5, "119 min ago"), (120.5, "2 h ago"),
+     (47 * 60 + 59.5, "47 h ago"), (48 * 60 + 0.5, "2 days ago"), (10 * 24 * 60 + 0.5, "10 days ago")],
+)  # fmt: skip
+def test_how_long_a_lock_has_been_held(minutes, said, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1e9 + 60 * minutes)
+    assert lock._ago(1e9) == said
+
+
+def test_the_lock_can_be_read_and_written_and_not_run(path):
+    old = os.umask(0)
+    try:
+        with exclusive(path):
+            assert path.stat().st_mode & 0o777 == 0o666
+    finally:
+        os.umask(old)

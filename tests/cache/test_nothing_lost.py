@@ -1,0 +1,300 @@
+"""Committed samples outlive whatever happens to the ledger, to their source, or to the run that makes them anew."""
+
+import os
+import pickle
+import shutil
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+from test_first_moments import Calls, Killed, documents_built_once, watched
+from test_second_runs import CLIPS, clip, run
+
+from cache import UnknownSample, ledger, open_cache, store
+from cache.errors import MissingSample
+from cache.removal import remove
+from cache.verify import verify
+from pipeline.jobs import build
+from pipeline.workers import execute
+from tests.helpers.caches import make_cache, tiny_attributes, volume, write_sample
+
+LEDGER = ("ledger/entries.jsonl", "ledger/snapshot.jsonl")
+
+
+__all__ = ["documents_built_once"]  # a fixture
+
+
+@pytest.fixture(autouse=True)
+def clips_are_texts(monkeypatch):
+    """`repair` reads the clips of these tests as `run` does, too."""
+    monkeypatch.setattr(build, "recipe_from_json", lambda recipe: CLIPS)
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """A cache of three clips, each of another gray; returns the folder that holds it as `c` beside its source `s`."""
+    for number in (1, 2, 3):
+        clip(tmp_path / "s", f"A/{number}", "x" * number)
+    run(tmp_path / "s", tmp_path / "c", CLIPS)
+    return tmp_path
+
+
+def name_of(number):
+    return f"A/v_A_{number}_g01_c01"
+
+
+def grays(cache):
+    return {name: int(cache.stored(name).max()) for name in cache.ids}
+
+
+def repair(root):
+    return build.repair(build.prepare_repair(root), nullcontext(execute.serial), lambda entry: None)
+
+
+def copied(folder, target):
+    shutil.copytree(folder, target, copy_function=shutil.copy2)
+    return target
+
+
+def killed_at_each_call(folder, work, tmp_path):
+    """Every state that a kill of `work`, a function of the cache, leaves of a copy of the one in `folder`."""
+    whole = copied(folder, tmp_path / "whole")
+    with watched(Calls(whole)) as calls:
+        work(whole)
+    assert calls.count > 20
+    for number in range(calls.count):
+        root = copied(folder, tmp_path / f"killed {number}")
+        with watched(Calls(root, number)), pytest.raises(Killed):
+            work(root)
+        yield root
+        shutil.rmtree(root)
+
+
+# -- the ledger --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", [LEDGER, LEDGER[:1]])
+def test_a_repair_killed_at_any_moment_forgets_no_sample_of_a_lost_ledger(clips, tmp_path, lost):
+    for file in lost:
+        (clips / "c" / file).unlink()
+    for root in killed_at_each_call(clips / "c", repair, tmp_path):
+        cache = open_cache(root)
+        assert cache.ids == [name_of(number) for number in (1, 2, 3)]
+        assert cache.labels.tolist() == [0, 0, 0]
+        report = verify(root)
+        assert report.ok + len(report.damaged.keys() & set(cache.ids)) == 3
+        repair(root)
+        assert verify(root).sound
+        assert grays(open_cache(root)) == {name_of(number): number for number in (1, 2, 3)}
+
+
+def test_a_lost_sample_that_cannot_be_made_again_stays_named_with_its_label_and_group(clips):
+    before = open_cache(clips / "c").record(name_of(2))
+    for file in LEDGER:
+        (clips / "c" / file).unlink()
+    clip(clips / "s", "A/2").unlink()
+    for _ in range(2):
+        assert repair(clips / "c").failed.keys() == {name_of(2)}
+        assert verify(clips / "c").damaged.keys() == {name_of(2)}
+    shutil.rmtree(clips / "c/sample_id")  # the ledger knows it by now
+    after = open_cache(clips / "c").record(name_of(2))
+    assert (after["label"], after["group"]) == (before["label"], before["group"])
+    clip(clips / "s", "A/2", "xx")
+    assert not repair(clips / "c").failed
+    assert verify(clips / "c").sound
+
+
+def test_a_source_is_not_looked_for_among_any_number_of_files(clips, monkeypatch):
+    for file in LEDGER:
+        (clips / "c" / file).unlink()
+    monkeypatch.setattr(build, "MOST_FILES", 3)  # the class folder and three clips are four
+    assert repair(clips / "c").failed.keys() == {name_of(number) for number in (1, 2, 3)}
+    monkeypatch.setattr(build, "MOST_FILES", 4)
+    assert not repair(clips / "c").failed
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 700])
+def test_a_log_cut_anywhere_is_made_whole_from_its_copy(clips, size):
+    before = store.read_entries(clips / "c")
+    os.truncate(clips / "c" / LEDGER[0], size)
+    assert store.read_entries(clips / "c") == before
+    assert verify(clips / "c").damaged.keys() == {LEDGER[0]}
+    repair(clips / "c")
+    assert verify(clips / "c").sound
+    assert store.read_entries(clips / "c") == before
+
+
+def test_what_was_committed_after_the_copy_was_made_is_in_the_log_alone(tmp_path):
+    root = make_cache(tmp_path / "c")
+    snapshot = (root / LEDGER[1]).read_bytes()
+    make_cache(root, 1)
+    (root / LEDGER[1]).write_bytes(snapshot)  # as a kill before the next publication leaves it
+    log = root / LEDGER[0]
+    assert list(store.read_entries(root)) == ["s0", "s1", "s2", "s3"]
+    assert ledger.read(root / "ledger").is_whole
+    log.write_bytes(b"\0" * 100 + log.read_bytes()[100:])
+    assert list(store.read_entries(root)) == ["s0", "s1", "s2", "s3"]
+    assert ledger.read(root / "ledger").fault == "it is not what was written"
+
+
+@pytest.mark.parametrize("place", ["add", "append"])
+def test_a_signal_within_a_commit_leaves_the_published_arrays_as_the_log_has_it(tmp_path, monkeypatch, place):
+    root, attributes = make_cache(tmp_path / "c"), tiny_attributes()
+
+    def interrupted(real):
+        def call(*arguments):
+            real(*arguments)
+            raise KeyboardInterrupt
+
+        return call
+
+    def interrupted_run():
+        with store.writing(root, attributes, store.read_entries(root)) as writer, monkeypatch.context() as patch:
+            entries = [write_sample(root, attributes, row, volume(row)) for row in (3, 4)]
+            owner = ledger.Ledger if place == "add" else ledger.LedgerWriter
+            patch.setattr(owner, place, interrupted(getattr(owner, place)))
+            writer.commit(entries)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_run()
+    assert open_cache(root).ids == ["s0", "s1", "s2", "s3", "s4"]
+    assert not store.unpublished(root)
+    assert verify(root).sound
+
+
+# -- a source that has changed -----------------------------------------------------------------------------------------
+
+
+def test_killed_while_a_changed_source_is_made_anew_the_old_sample_or_the_new_is_there(clips, tmp_path):
+    clip(clips / "s", "A/2", "xxxxx")
+    for root in killed_at_each_call(clips / "c", lambda root: run(clips / "s", root, CLIPS), tmp_path):
+        assert grays(open_cache(root)) in [{name_of(1): 1, name_of(2): gray, name_of(3): 3} for gray in (2, 5)]
+        run(clips / "s", root, CLIPS)
+        assert grays(open_cache(root)) == {name_of(1): 1, name_of(2): 5, name_of(3): 3}
+        assert verify(root).sound
+        assert rows_on_disk(root) == {0, 2, 3}
+
+
+def rows_on_disk(root):
+    return {int(path.name) for path in (root / "volume/c").iterdir()}
+
+
+def test_a_reader_keeps_reading_what_it_opened(clips):
+    cache = open_cache(clips / "c")
+    travelled = pickle.loads(pickle.dumps(cache))
+    for gray in (5, 6):
+        clip(clips / "s", "A/2", "x" * gray)
+        run(clips / "s", clips / "c", CLIPS)
+        assert grays(cache) == grays(travelled) == {name_of(1): 1, name_of(2): 2, name_of(3): 3}
+    now = open_cache(clips / "c")
+    assert grays(now) == {name_of(1): 1, name_of(2): 6, name_of(3): 3}
+    assert verify(clips / "c").sound
+    assert rows_on_disk(clips / "c") == {0, 1, 2, 3, 4}
+    del cache, travelled, now
+    run(clips / "s", clips / "c", CLIPS)
+    assert rows_on_disk(clips / "c") == {0, 2, 4}
+
+
+def test_a_source_that_cannot_be_read_keeps_its_sample(clips, monkeypatch):
+    file = clip(clips / "s", "A/2", "xx")
+    os.utime(file, (1, 1))
+
+    def failing(paths):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "digest_files", failing)
+        summary = run(clips / "s", clips / "c", CLIPS)
+    assert (summary.complete, summary.unreadable) == (3, {name_of(2): "Input/output error"})
+    assert grays(open_cache(clips / "c"))[name_of(2)] == 2
+
+
+def test_a_changed_source_that_cannot_be_read_keeps_the_sample_of_before(clips, monkeypatch):
+    clip(clips / "s", "A/2", "xxxxx")
+
+    def failing(self, paths):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(CLIPS), "make", failing)
+        summary = run(clips / "s", clips / "c", CLIPS)
+    assert (summary.complete, summary.made, summary.quarantined) == (3, 0, {})
+    assert "Input/output error" in summary.unreadable[name_of(2)]
+    assert grays(open_cache(clips / "c"))[name_of(2)] == 2
+    run(clips / "s", clips / "c", CLIPS)
+    assert grays(open_cache(clips / "c"))[name_of(2)] == 5
+
+
+@pytest.mark.parametrize("text", ["xx", "xxxxx"])
+def test_the_size_and_time_of_a_source_are_never_recorded_as_unknown(clips, monkeypatch, text):
+    os.utime(clip(clips / "s", "A/2", text), (1, 1))
+    job = build.prepare(clips / "s", clips / "c", CLIPS)
+    whole = os.stat
+
+    def failing_once(path, *more, **options):
+        if str(path).endswith("v_A_2_g01_c01.avi") and isinstance(path, str):
+            monkeypatch.setattr(os, "stat", whole)
+            raise OSError(5, "Input/output error")
+        return whole(path, *more, **options)
+
+    monkeypatch.setattr(os, "stat", failing_once)
+    summary = build.run(job, nullcontext(execute.serial), lambda entry: None)
+    assert os.stat is whole, "the failing call was never made"
+    assert list(summary.unreadable) == [name_of(2)]
+    assert all(entry.source.size > 0 for entry in store.read_entries(clips / "c").values())
+
+
+def test_the_rows_of_changed_and_new_sources_do_not_depend_on_kills(clips, tmp_path):
+    for number in (1, 3):
+        clip(clips / "s", f"A/{number}", "x" * (number + 5))
+    clip(clips / "s", "A/4", "xxxx")
+    os.utime(clip(clips / "s", "A/2", "xx"), (1, 1))
+    whole = copied(clips / "c", tmp_path / "undisturbed")
+    run(clips / "s", whole, CLIPS)
+    rows = {name: entry.row for name, entry in store.read_entries(whole).items()}
+    assert rows == {name_of(1): 4, name_of(2): 1, name_of(3): 5, name_of(4): 3}
+    for root in killed_at_each_call(clips / "c", lambda root: run(clips / "s", root, CLIPS), tmp_path):
+        run(clips / "s", root, CLIPS)
+        assert {name: entry.row for name, entry in store.read_entries(root).items()} == rows
+
+
+# -- removal -----------------------------------------------------------------------------------------------------------
+
+
+def traces(root, name):
+    return [str(path) for path in root.rglob("*") if path.is_file() and name.encode() in path.read_bytes()]
+
+
+def test_nothing_of_a_removed_sample_is_left_whenever_the_removal_is_killed(tmp_path):
+    source = make_cache(tmp_path / "c", names=["alpha", "withdrawn", "omega"])
+    assert len(traces(source, "withdrawn")) == 3  # log, snapshot, published ids
+    for root in killed_at_each_call(source, lambda root: remove(root, ["withdrawn"]), tmp_path):
+        if "withdrawn" in store.read_entries(root):
+            remove(root, ["withdrawn"])
+        else:
+            make_cache(root, 0)
+        assert traces(root, "withdrawn") == []
+        assert rows_on_disk(root) == {0, 2}
+        assert verify(root).sound
+        assert open_cache(root).ids == ["alpha", "omega"]
+        assert np.abs(open_cache(root)["omega"] - volume(2)).max() < 1e-5
+
+
+def test_earlier_versions_of_a_removed_sample_go_too_though_readers_have_them_open(clips):
+    cache = open_cache(clips / "c")
+    clip(clips / "s", "A/2", "xxxxx")
+    run(clips / "s", clips / "c", CLIPS)
+    assert rows_on_disk(clips / "c") == {0, 1, 2, 3}
+    remove(clips / "c", [name_of(2)])
+    assert rows_on_disk(clips / "c") == {0, 2}
+    with pytest.raises(MissingSample):
+        cache[name_of(2)]
+    assert grays(open_cache(clips / "c")) == {name_of(1): 1, name_of(3): 3}
+
+
+def test_what_is_not_there_cannot_be_removed(tmp_path):
+    root = make_cache(tmp_path / "c", attributes=tiny_attributes())
+    before = store.ledger_path(root).read_bytes()
+    with pytest.raises(UnknownSample, match=r"^no input other in .*c; `info` lists what there is$"):
+        remove(root, ["s1", "other"])
+    assert store.ledger_path(root).read_bytes() == before

@@ -1,0 +1,181 @@
+"""A cache met again after its source, classes or labels have changed: no sample changes its meaning."""
+
+import json
+import shutil
+from contextlib import nullcontext
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from cache import NotACache, open_cache
+from cache.store import chunk_path
+from cache.verify import verify
+from pipeline.errors import PipelineError, Refused
+from pipeline.jobs import build
+from pipeline.transforms.recipes import CtRecipe, Made, VideoRecipe
+from pipeline.workers import execute
+
+SMALL = {"depth": 4, "height": 8, "width": 8}
+
+
+class Clips(VideoRecipe):
+    """Clips of constant gray, from text files, so that classes can be tested without encoding any."""
+
+    def make(self, paths):
+        if (text := paths[0].read_text()) == "bad":
+            raise Refused("bad", "good", "mend it")
+        values = np.full((self.depth, self.height, self.width), len(text), np.uint8)
+        return Made(values, build.digest_files(paths), {"notes": []})
+
+
+def clip(root, name, text="clip"):
+    path = root / name.split("/")[0] / f"v_{name.replace('/', '_')}_g01_c01.avi"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def run(source, cache, recipe, **options):
+    return build.run(build.prepare(source, cache, recipe, **options), nullcontext(execute.serial), lambda entry: None)
+
+
+def labels(cache):
+    opened = open_cache(cache)
+    return {
+        name: opened.class_names[label] for name, label in zip(opened.ids, opened.labels, strict=True) if label >= 0
+    }
+
+
+CLIPS = Clips(**SMALL)
+
+
+def clips_of(*classes):
+    return {f"{name}/v_{name}_{number}_g01_c01": name for name in classes for number in (1, 2)}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in "BC":
+        for number in (1, 2):
+            clip(tmp_path / "s", f"{name}/{number}")
+    run(tmp_path / "s", tmp_path / "c", CLIPS)
+    assert labels(tmp_path / "c") == clips_of("B", "C")
+    return tmp_path
+
+
+def test_a_class_folder_that_is_gone_leaves_its_samples_their_class(tree):
+    shutil.rmtree(tree / "s" / "B")
+    assert run(tree / "s", tree / "c", CLIPS).vanished == ["B/v_B_1_g01_c01", "B/v_B_2_g01_c01"]
+    assert labels(tree / "c") == clips_of("B", "C")
+
+
+def test_a_new_class_folder_shifts_no_label(tree):
+    clip(tree / "s", "B/1").unlink()
+    clip(tree / "s", "A/1")
+    run(tree / "s", tree / "c", CLIPS)
+    assert labels(tree / "c") == clips_of("B", "C") | {"A/v_A_1_g01_c01": "A"}
+
+
+def test_a_second_source_has_classes_of_its_own(tree):
+    clip(tree / "t", "A/1")
+    run(tree / "t", tree / "c", CLIPS)
+    assert labels(tree / "c") == clips_of("B", "C") | {"A/v_A_1_g01_c01": "A"}
+    run(tree / "t", tree / "c", CLIPS, class_names=("A", "C", "B"))
+    assert open_cache(tree / "c").class_names == ["A", "C", "B"]
+    assert labels(tree / "c") == clips_of("B", "C") | {"A/v_A_1_g01_c01": "A"}
+
+
+def scan(path, value=0, shape=(6, 6, 6)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.full(shape, value, np.int16), np.diag([-1, -1, 1, 1])), path)
+    return path
+
+
+@pytest.fixture
+def scans(tmp_path):
+    for name in "ab":
+        scan(tmp_path / "s" / f"{name}.nii")
+    (tmp_path / "l.csv").write_text("FileName,Type\na.nii,1\nb.nii,2\n")
+    run(tmp_path / "s", tmp_path / "c", CtRecipe(**SMALL), class_names=("X", "Y"), labels=tmp_path / "l.csv")
+    assert labels(tmp_path / "c") == {"a": "X", "b": "Y"}
+    return tmp_path
+
+
+def test_class_names_in_another_order_move_labels_with_them(scans):
+    run(scans / "s", scans / "c", CtRecipe(**SMALL), class_names=("Y", "X"))
+    assert open_cache(scans / "c").class_names == ["Y", "X"]
+    assert labels(scans / "c") == {"a": "X", "b": "Y"}
+
+
+def test_class_names_without_a_class_in_use_are_refused(scans):
+    with pytest.raises(PipelineError, match=r"^the cache has samples of class Y, which is not among X, Z; name these"):
+        run(scans / "s", scans / "c", CtRecipe(**SMALL), class_names=("X", "Z"))
+    assert labels(scans / "c") == {"a": "X", "b": "Y"}
+
+
+def test_a_moved_source_is_known_by_its_bytes_and_another_of_the_same_names_is_refused(scans):
+    before = chunk_path(scans / "c", 0).stat().st_mtime_ns
+    (scans / "s").rename(scans / "t")
+    assert run(scans / "t", scans / "c", CtRecipe(**SMALL)).complete == 2
+    assert chunk_path(scans / "c", 0).stat().st_mtime_ns == before
+    assert labels(scans / "c") == {"a": "X", "b": "Y"}
+    shutil.rmtree(scans / "t")
+    scan(scans / "u" / "a.nii", value=300)
+    with pytest.raises(PipelineError, match=r"would replace the sample 'a', made of .*other bytes"):
+        run(scans / "u", scans / "c", CtRecipe(**SMALL))
+    scan(scans / "u" / "a.nii", shape=(7, 7, 7))
+    with pytest.raises(PipelineError, match="would replace the sample 'a'"):
+        run(scans / "u", scans / "c", CtRecipe(**SMALL))
+    assert verify(scans / "c").sound
+    assert labels(scans / "c") == {"a": "X", "b": "Y"}
+
+
+def test_a_link_that_leads_nowhere_leaves_the_sample(scans):
+    (scans / "s" / "a.nii").unlink()
+    (scans / "s" / "a.nii").symlink_to(scans / "nowhere")
+    summary = run(scans / "s", scans / "c", CtRecipe(**SMALL))
+    assert (summary.complete, summary.vanished) == (2, ["a"])
+
+
+@pytest.mark.parametrize("damage", ["version", "empty"])
+def test_a_cache_that_cannot_be_understood_is_not_overwritten(damage, scans):
+    for name in ("zarr.json", "ledger/zarr.json"):
+        document = json.loads((scans / "c" / name).read_bytes())
+        document["attributes"] = {} if damage == "empty" else document["attributes"] | {"format_version": 2}
+        (scans / "c" / name).write_text(json.dumps(document))
+    with pytest.raises(NotACache, match="does not describe a cache of this format"):
+        run(scans / "s", scans / "c", CtRecipe(**SMALL))
+
+
+def test_a_repair_that_fails_keeps_saying_so(scans):
+    chunk = chunk_path(scans / "c", 0)
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    (scans / "s" / "a.nii").write_bytes(b"junk")
+    for _ in range(2):
+        healing = build.repair(build.prepare_repair(scans / "c"), nullcontext(execute.serial), lambda entry: None)
+        assert list(healing.failed) == ["a"]
+        assert "a" in verify(scans / "c").damaged
+
+
+def test_lost_ledger_lines_are_repaired_by_the_index_even_without_its_labels(scans):
+    shutil.rmtree(scans / "c" / "ledger")
+    shutil.rmtree(scans / "c" / "label")
+    healing = build.repair(build.prepare_repair(scans / "c"), nullcontext(execute.serial), lambda entry: None)
+    assert not healing.failed
+    assert open_cache(scans / "c").ids == ["a", "b"]
+    assert verify(scans / "c").sound
+
+
+def test_preprocess_makes_again_what_lost_its_ledger_line(scans):
+    before = open_cache(scans / "c")["b"]
+    shutil.rmtree(scans / "c" / "ledger")
+    assert run(scans / "s", scans / "c", CtRecipe(**SMALL)).made == 2
+    assert verify(scans / "c").sound
+    assert np.array_equal(open_cache(scans / "c")["b"], before)
+
+
+def test_an_estimate_passes_over_what_cannot_be_made(tmp_path):
+    clip(tmp_path / "s", "A/1", "bad")
+    clip(tmp_path / "s", "A/2", "good")
+    assert build.estimate(build.prepare(tmp_path / "s", tmp_path / "c", CLIPS), timeout=60).id == "A/v_A_2_g01_c01"

@@ -1,0 +1,233 @@
+"""`verify` names what is not as it was written, or no longer what its source would give, and nothing else."""
+
+import json
+import os
+import shutil
+import tracemalloc
+import zlib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cache import NotACache, open_cache, store
+from cache.fingerprint import digest_bytes
+from cache.ledger import dump, dump_snapshot
+from cache.schema import Entry, Source
+from cache.verify import source_change, verify
+from tests.helpers.caches import make_cache, tiny_attributes, volume, write_sample
+
+
+@pytest.fixture(scope="module")
+def ten(tmp_path_factory):
+    return make_cache(tmp_path_factory.mktemp("ten") / "c", 10)
+
+
+def source_of(root, name):
+    return store.read_entries(root)[name].source.paths[0]
+
+
+def test_a_cache_as_it_was_written_is_sound(ten):
+    report = verify(ten)
+    assert report.sound
+    assert (report.ok, report.damaged, report.missing, report.stale, report.vanished) == (10, {}, {}, {}, [])
+
+
+def test_what_is_no_cache_cannot_be_verified(tmp_path):
+    with pytest.raises(NotACache):
+        verify(tmp_path)
+
+
+@pytest.mark.parametrize(("percent", "count"), [(100, 10), (99, 10), (50, 5), (30, 3), (1, 1), (0.001, 1)])
+def test_percent_is_how_many_are_read_and_at_least_one(ten, percent, count):
+    assert verify(ten, percent).ok == count
+
+
+def test_an_empty_cache_is_sound_whatever_the_percent(tmp_path):
+    root = make_cache(tmp_path / "c", 0)
+    assert verify(root).sound
+    assert verify(root, 10).ok == 0
+
+
+def test_samples_are_drawn_anew_each_time_and_alike_by_seed(ten, tmp_path):
+    root = shutil.copytree(ten, tmp_path / "c")
+    store.chunk_path(root, 4).write_bytes(b"")
+    assert {verify(root, 10, seed).sound for seed in range(40)} == {True, False}
+    assert len({verify(root, 10, 7).sound for _ in range(3)}) == 1
+    assert not all(verify(root, 50).sound for _ in range(40))
+
+
+def test_progress_is_told_up_to_the_last_sample(ten):
+    told = []
+    verify(ten, progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (10, 10)
+
+
+# -- stale and vanished ------------------------------------------------------------------------------------------------
+
+
+def rewrite(path):
+    old = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns + 1))
+
+
+def make_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("change", [rewrite, lambda path: path.write_bytes(b"longer than it was"), make_folder])
+def test_a_sample_is_stale_once_its_source_has_other_bytes(tiny, change):
+    path = source_of(tiny, "s1")
+    change(path)
+    report = verify(tiny)
+    assert report.stale == {"s1": f"its source {path} has changed since; run `repair`"}
+    assert (report.ok, report.sound) == (2, False)
+
+
+def test_a_source_that_was_only_touched_is_fresh(tiny):
+    os.utime(source_of(tiny, "s1"))
+    assert verify(tiny).sound
+
+
+@pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: shutil.rmtree(path.parent)])
+def test_a_source_that_vanished_leaves_a_sound_sample_and_is_listed(tiny, change):
+    change(source_of(tiny, "s1"))
+    report = verify(tiny)
+    assert report.sound
+    assert report.ok == 3
+    assert "s1" in report.vanished
+
+
+def test_a_sample_of_another_recipe_is_stale(tiny):
+    old, new = store.read_attributes(tiny), tiny_attributes(order=1)
+    with store.writing(tiny, new, store.read_entries(tiny)) as writer:
+        writer.commit([write_sample(tiny, new, 1, volume(1))])
+    assert old != new
+    reason = "it was made by another recipe than the cache's; run `repair`"
+    assert verify(tiny).stale == {"s0": reason, "s2": reason}
+
+
+def test_a_pair_of_files_is_one_source(tmp_path):
+    header, image = tmp_path / "a.hdr", tmp_path / "a.img"
+    header.write_bytes(b"12")
+    image.write_bytes(b"345")
+    os.utime(header, ns=(0, 5))
+    os.utime(image, ns=(0, 7))
+    source = Source(str(tmp_path), ("a.hdr", "a.img"), 5, 5 + 7)
+    assert source_change(source) == ""
+    image.write_bytes(b"34")
+    assert source_change(source) == "changed"
+    image.unlink()
+    assert source_change(source) == "vanished"
+
+
+@pytest.mark.parametrize("root", ["lone \ud800", "x" * 5000])
+def test_a_source_no_system_could_hold_has_vanished(root):
+    assert source_change(Source(root, ("a",), 1, 1)) == "vanished"
+
+
+# -- the ledger and what plain Zarr users read -------------------------------------------------------------------------
+
+PUBLISHED = [
+    "zarr.json", "volume/zarr.json", "label/zarr.json", "label/c/0", "sample_id/zarr.json", "sample_id/c/0",
+    "group/zarr.json", "group/c/0", "ledger/zarr.json", "ledger/snapshot.jsonl", "ledger/digests.json",
+]  # fmt: skip
+
+
+def test_these_are_all_the_files_of_a_cache(tiny):
+    files = {path.relative_to(tiny).as_posix() for path in tiny.rglob("*") if path.is_file()}
+    chunks = {f"volume/c/{row}/0/0/0" for row in range(3)}
+    assert files == {*PUBLISHED, *chunks, "ledger/entries.jsonl", "ledger/lock", "ledger/readers"}
+
+
+@pytest.mark.parametrize("file", PUBLISHED)
+@given(data=st.data())
+@settings(max_examples=20)
+def test_a_bit_flipped_in_any_published_file_is_named(ten, file, data):
+    path = ten / file
+    before = path.read_bytes()
+    bit = data.draw(st.integers(0, 8 * len(before) - 1))
+    flipped = bytearray(before)
+    flipped[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(flipped)
+    try:
+        damaged = verify(ten).damaged
+        assert file in damaged or (file == store.DIGESTS and damaged)
+    except NotACache as error:
+        assert str(path) in str(error)  # noqa: PT017 - a flip may hit what makes it a cache
+    finally:
+        path.write_bytes(before)
+
+
+@pytest.mark.parametrize("file", PUBLISHED)
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), make_folder, lambda path: path.write_bytes(b"")])
+def test_a_published_file_that_is_gone_is_named_and_written_again(tiny, file, damage):
+    damage(tiny / file)
+    assert verify(tiny).damaged == {file: "it is not what was published; run `repair` to publish it again"}
+    make_cache(tiny, 0)
+    assert verify(tiny).sound
+
+
+def test_published_values_that_the_ledger_contradicts_are_named(tiny):
+    entries = store.read_entries(tiny)
+    entries["s1"] = replace(entries["s1"], label=0)
+    log = dump(entries.values())
+    store.ledger_path(tiny).write_bytes(log)
+    snapshot = dump_snapshot(list(entries.values()), len(log), zlib.crc32(log))
+    (tiny / "ledger/snapshot.jsonl").write_bytes(snapshot)
+    digests = json.loads((tiny / store.DIGESTS).read_bytes()) | {store.SNAPSHOT: digest_bytes(snapshot)}
+    (tiny / store.DIGESTS).write_text(json.dumps(digests))
+    assert list(verify(tiny).damaged) == ["sample_id", "label", "group"]
+
+
+def test_while_the_index_may_lag_behind_the_ledger_it_is_not_compared(tiny):
+    (tiny / "ledger/unpublished").touch()
+    shutil.rmtree(tiny / "label")
+    assert verify(tiny).sound
+
+
+def test_other_bytes_of_another_version_of_zarr_are_no_damage(tmp_path, monkeypatch):
+    ours = store.documents_of
+
+    def theirs(*arguments):
+        return {key: data + b" " * key.endswith("json") for key, data in ours(*arguments).items()}
+
+    monkeypatch.setattr(store, "documents_of", theirs)
+    root = make_cache(tmp_path / "c")
+    monkeypatch.undo()
+    assert verify(root).sound
+
+
+def test_a_junk_line_is_named_even_beside_a_damaged_sample(tiny):
+    with store.ledger_path(tiny).open("ab") as file:
+        file.write(b"junk\n")
+    store.chunk_path(tiny, 0).write_bytes(b"")
+    assert verify(tiny).damaged.keys() == {"s0", "ledger line 4"}
+
+
+def test_quarantined_and_excluded_inputs_are_no_faults(tiny):
+    with store.writing(tiny, store.read_attributes(tiny), store.read_entries(tiny)) as writer:
+        writer.commit([Entry("bad", "quarantined", row=3, reason="r"), Entry("x.txt", "excluded")])
+    assert verify(tiny).sound
+
+
+def test_an_entry_takes_less_than_3_kilobytes(tmp_path):
+    details = {"shape": [512, 512, 130], "spacing": [0.7, 0.7, 2.0], "software": "0.1.0"}
+    entries = [
+        Entry(
+            f"TRN_{row:05d}", "complete", row=row, group=f"p{row}", recipe="6" * 32, nbytes=row, digest=f"{row:032x}",
+            source=Source("/data", (f"TRN_{row:05d}.nii.gz",), row, row, "a" * 32), details=details,
+        )
+        for row in range(5000)
+    ]  # fmt: skip
+    root = make_cache(tmp_path / "c", 0)
+    store.ledger_path(root).write_bytes(dump(entries))
+    assert len(store.read_entries(root)) == 5000
+    tracemalloc.start()
+    cache = open_cache(root)
+    assert tracemalloc.get_traced_memory()[1] < 5000 * 3e3
+    tracemalloc.stop()
+    assert cache.ids[-1] == "TRN_04999"

@@ -1,0 +1,318 @@
+"""What a user of `features` meets: what it leaves and says, errors word for word, and a CACHE that is left alone."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_cli import ROOT, cli, error, facts, tree, usage
+from test_train_cli import SHAPE, make_clips, make_scans, refused, trained
+
+from cache import open_cache
+from tests.helpers.caches import make_cache, tiny_attributes, volume
+from trainer.runs.folder import OWN
+
+SMALL = ("--backbone", "small", "--weights", "none")
+TRAIN = ("--epochs", 1, "--batch-size", 4, "--quiet")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The shared caches and runs, features of the clips, and a run on these alone, for all who only read them."""
+    folder, *_ = trained(tmp_path_factory.getbasetemp())
+    assert cli("features", folder / "clips.zarr", folder / "features.zarr", *SMALL, "--quiet").exit_code == 0
+    split = ("--split", folder / "by_hand.json")
+    assert cli("train", "pretrain", folder / "features.zarr", folder / "alone", *split, *TRAIN).exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def clips(made):
+    return made / "clips.zarr"
+
+
+@pytest.fixture
+def features(made):
+    return made / "features.zarr"
+
+
+@pytest.fixture
+def into(tmp_path):
+    return tmp_path / "into.zarr"
+
+
+@pytest.fixture
+def own(features, tmp_path):
+    """Features of our own, to be written."""
+    return shutil.copytree(features, tmp_path / "own.zarr")
+
+
+# What it leaves, and says
+
+
+def test_a_run_says_what_it_made_and_touches_nothing_of_the_cache(clips, into):
+    before = tree(clips)
+    result = cli("features", clips, into, *SMALL)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"{into}: 12 made, 0 already there, ")
+    assert result.stdout.endswith(" frames/s\n")
+    assert tree(clips) == before
+
+
+def test_a_second_run_makes_nothing_and_touches_no_array(clips, own):
+    def arrays():
+        files = [path for path in (own / "features/c").rglob("*") if path.is_file()]
+        return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+    before = arrays()
+    assert len(before) == 12
+    result = cli("features", clips, own, *SMALL)
+    assert result.stdout == f"{own}: 0 made, 12 already there\n"
+    assert arrays() == before
+
+
+def test_with_json_stdout_is_the_result_alone_and_quiet_says_nothing(clips, own, into):
+    result = cli("features", clips, own, *SMALL, "--json")
+    assert json.loads(result.stdout) == {"made": 0, "kept": 12, "vanished": [], "rate": 0.0, "stalled": 0.0}
+    quiet = cli("features", clips, into, *SMALL, "--quiet")
+    assert (quiet.exit_code, quiet.output) == (0, "")
+    assert len(open_cache(into)) == 12
+
+
+def test_new_samples_are_added_and_those_that_are_gone_are_named_and_kept(tmp_path, into):
+    root = make_clips(tmp_path / "clips.zarr", 2)
+    assert "2 made, 0 already there" in cli("features", root, into, *SMALL).stdout
+    make_clips(root, [volume(2, SHAPE)])
+    assert "1 made, 2 already there" in cli("features", root, into, *SMALL).stdout
+    shutil.rmtree(root)
+    make_clips(root, 2)
+    assert cli("features", root, into, *SMALL).stdout == (
+        f"{into}: 0 made, 2 already there; 1 kept that are no more in {root}\n"
+    )
+    assert open_cache(into).ids == ["s0", "s1", "s2"]
+
+
+def test_info_and_verify_know_what_features_are(clips, features):
+    about = facts(features)
+    assert (about["kind"], about["shape"]) == ("features", [4, 128])
+    assert about["recipe"]["source"] == open_cache(clips).recipe
+    assert about["recipe"]["extractor"]["name"] == "small"
+    assert (about["labels"]["one"], about["labels"]["two"], about["complete"]) == (6, 6, 12)
+    found = cli("verify", features)
+    assert (found.exit_code, found.stdout) == (0, "12 sound, 0 damaged, 0 missing, 0 stale\n")
+
+
+def test_damaged_features_are_made_again_by_the_command_that_repair_names(clips, own):
+    assert cli("features", clips, own, *SMALL, "--quiet").exit_code == 0  # they were copied: their clips are elsewhere
+    path = own / "features/c/5/0/0"
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    assert cli("verify", own, "--quiet").exit_code == 1
+    assert error(cli("repair", own, "--quiet")) == (
+        f"Error: {own} is a feature cache, which `repair` cannot rebuild; run `features {clips} {own}` again\n"
+    )
+    assert cli("features", clips, own, *SMALL).stdout.startswith(f"{own}: 1 made, 11 already there, ")
+    assert cli("verify", own, "--quiet").exit_code == 0
+    assert path.read_bytes() == sound
+
+
+def test_features_of_a_trained_run_are_those_of_its_backbone(made, clips, features, into):
+    result = cli("features", clips, into, "--from", made / "pretrained")
+    assert result.exit_code == 0
+    assert facts(into)["recipe"]["extractor"]["weights"] != facts(features)["recipe"]["extractor"]["weights"]
+    whole = json.loads(cli("evaluate", made / "pretrained", clips, "--json").stdout)
+    behind = json.loads(cli("evaluate", made / "pretrained", clips, "--features", into, "--json").stdout)
+    assert behind["confusion"] == whole["confusion"]
+    assert behind["loss"] == pytest.approx(whole["loss"], abs=1e-3)
+
+
+def test_the_backbone_of_a_run_on_clips_sees_scans(made, into):
+    assert cli("features", made / "ct.zarr", into, "--from", made / "pretrained", "--augment", "--quiet").exit_code == 0
+    assert open_cache(into).shape == (7, *SHAPE[:1], 128)
+
+
+def test_a_killed_run_is_gone_on_with_by_the_same_command(tmp_path, into):
+    root = make_clips(tmp_path / "clips.zarr", 40)
+    kill = (
+        "import os, cli; cli.Progress.at = lambda self, done, total: done == 35 and os.kill(os.getpid(), 9); cli.main()"
+    )
+    command = [sys.executable, "-c", kill, "features", root, into, *SMALL]
+    killed = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, timeout=250)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    kept = len(open_cache(into))
+    assert 0 < kept < 40
+    result = cli("features", root, into, *SMALL, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert (json.loads(result.stdout)["made"], json.loads(result.stdout)["kept"]) == (40 - kept, kept)
+    assert cli("verify", into, "--quiet").exit_code == 0
+    assert cli("features", root, tmp_path / "at_once.zarr", *SMALL, "--quiet").exit_code == 0
+    parts, whole = open_cache(into), open_cache(tmp_path / "at_once.zarr")
+    for name in whole.ids:
+        np.testing.assert_allclose(parts[name], whole[name], rtol=2e-3, atol=1e-5)
+
+
+def test_ctrl_c_keeps_what_was_made_and_says_how_to_go_on(clips, into, monkeypatch):
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr("cli.Progress.at", lambda self, done, _: done == 7 and os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(sys, "argv", ["cli.py", "features"])
+    result = cli("features", clips, into, *SMALL)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "Stopped. What was committed is kept: run the same command again to go on.\n"
+    monkeypatch.undo()
+    assert cli("features", clips, into, *SMALL).stdout.startswith(f"{into}: 5 made, 7 already there, ")
+
+
+# What is refused, and how
+
+
+def test_a_cache_that_is_none_or_holds_features_already(tmp_path, features, into):
+    assert refused(cli("features", tmp_path / "no.zarr", into, *SMALL), into) == (
+        f"Error: {tmp_path}/no.zarr is not a cache: it has no readable zarr.json; build one with `preprocess`\n"
+    )
+    assert refused(cli("features", features, into, *SMALL), into) == (
+        f"Error: {features} holds features; expected a cache of scans or clips\n"
+    )
+
+
+def test_a_place_that_is_something_else_is_left_alone(tmp_path, made, clips):
+    file, folder, scans = tmp_path / "file", tmp_path / "folder", made / "ct.zarr"
+    file.write_text("mine")
+    folder.mkdir()
+    (folder / "mine").write_text("mine")
+    before = tree(tmp_path), tree(scans), tree(clips)
+    for path in (file, folder):
+        assert error(cli("features", clips, path, *SMALL)) == (
+            f"Error: {path} exists and is not a cache; choose a path that is not there yet\n"
+        )
+    for path, kind in ((scans, "ct"), (clips, "video")):
+        assert error(cli("features", clips, path, *SMALL)) == (
+            f"Error: {path} is a cache of kind {kind}, not features; give another path\n"
+        )
+    for path in (clips / "inside.zarr", clips / "volume/inside.zarr"):
+        assert error(cli("features", clips, path, *SMALL)) == (
+            f"Error: {path} is inside the cache {clips}; choose FEATURES elsewhere\n"
+        )
+    assert (tree(tmp_path), tree(scans), tree(clips)) == before
+
+
+@pytest.mark.parametrize(
+    ("cache", "options", "difference"),
+    [
+        ("clips.zarr", ("--seed", 1), "extractor.weights "),
+        ("clips.zarr", ("--input-map", "glorot"), "extractor.weights "),
+        ("clips.zarr", ("--augment",), "angles None → [-20.0, -10.0, -5.0, 0.0, 5.0, 10.0, 20.0]"),
+        ("ct.zarr", (), "source.kind video → ct, "),
+    ],
+)
+def test_features_of_something_else_are_not_mixed_in(made, own, cache, options, difference):
+    before = tree(own)
+    message = error(cli("features", made / cache, own, *SMALL, *options))
+    assert message.startswith(f"Error: {own} was built by another recipe ({difference}")
+    assert message.endswith("); give the same options, or another path\n")
+    assert tree(own) == before
+
+
+def test_weights_that_are_not_there_or_not_for_this_backbone(tmp_path, clips, into):
+    large = make_clips(tmp_path / "large.zarr", 2, shape=(4, 32, 32))
+    lost = tmp_path / "lost.weights.h5"
+    assert refused(cli("features", large, into, "--weights", lost), into) == (
+        f"Error: weights {lost}: no such file; "
+        "give a file of VGG-16's convolutions, --weights PATH, or --weights none\n"
+    )
+    assert refused(cli("features", clips, into, "--backbone", "small", "--weights", "imagenet"), into) == (
+        "Error: weights 'imagenet' for backbone small; there are some for vgg16 only, use --weights none\n"
+    )
+    assert "seed -1; expected" in refused(cli("features", clips, into, *SMALL, "--seed", -1), into)
+
+
+def test_weights_that_cannot_be_fetched_name_the_way_out(tmp_path, into, monkeypatch):
+    import keras
+
+    sound = keras.applications.VGG16
+
+    def offline(*args, weights, **options):
+        if weights is None:
+            return sound(*args, weights=None, **options)
+        raise Exception("URL fetch failure on https://example.org/vgg16.h5: Name or service not known")
+
+    monkeypatch.setattr(keras.applications, "VGG16", offline)
+    large = make_clips(tmp_path / "large.zarr", 2, shape=(4, 32, 32))
+    assert refused(cli("features", large, into), into) == (
+        "Error: cannot fetch the ImageNet weights (URL fetch failure on https://example.org/vgg16.h5: Name or service "
+        "not known); give a file of VGG-16's convolutions, --weights PATH, or --weights none\n"
+    )
+
+
+def test_slices_too_small_for_the_backbone(clips, into):
+    assert refused(cli("features", clips, into, "--weights", "none"), into) == (
+        f"Error: {clips} has slices of 16×16 px, backbone vgg16 takes 32×32 or more; "
+        "preprocess to a larger --height --width\n"
+    )
+
+
+def test_a_run_that_has_no_backbone_for_this_cache(tmp_path, made, clips, into):
+    assert refused(cli("features", clips, into, "--from", tmp_path / "no"), into) == (
+        f"Error: {tmp_path}/no/config.json: No such file or directory; "
+        "expected the config.json of a run, as `train` writes it\n"
+    )
+    deeper = make_scans(tmp_path / "ct.zarr", 2, shape=(5, 16, 16))
+    assert refused(cli("features", deeper, into, "--from", made / "pretrained"), into) == (
+        f"Error: {deeper} has shape (5, 16, 16), the run of --from was trained on (4, 16, 16); "
+        "preprocess both to the same --depth --height --width\n"
+    )
+    assert refused(cli("features", clips, into, "--from", made / "alone"), into) == (
+        f"Error: {made}/alone was trained on features alone and has no backbone; give a run on volumes\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("backbone", "small"), ("weights", "none"), ("input-map", "glorot"), ("seed", 0), ("precision", "float32")],
+)
+def test_what_a_run_has_is_not_given_beside_it(made, clips, into, option, value):
+    assert refused(cli("features", clips, into, "--from", made / "pretrained", f"--{option}", value), into) == (
+        f"Error: {option.replace('-', '_')} {value} with --from, whose run has its own; leave one of them out\n"
+    )
+
+
+def test_options_that_are_none_are_usage(clips, into):
+    assert "Invalid value for '--backbone'" in usage(cli("features", clips, into, "--backbone", "resnet"))
+    assert "it is empty; expected a path" in usage(cli("features", clips, ""))
+
+
+# Training on them
+
+
+def test_features_alone_give_a_whole_run_on_the_split_that_is_given(made):
+    assert (
+        {"metrics.json", "model.keras", "split.json"} <= {path.name for path in (made / "alone").iterdir()} <= set(OWN)
+    )
+    assert json.loads((made / "alone/split.json").read_text()) == json.loads((made / "by_hand.json").read_text())
+
+
+def test_features_that_are_not_of_this_cache_are_refused(tmp_path, made, clips, features):
+    run = tmp_path / "run"
+    scans = made / "ct.zarr"
+    frozen = ("--freeze-backbone", *TRAIN)
+    assert refused(cli("train", "finetune", scans, run, "--features", features, *frozen), run) == (
+        f"Error: {features} holds features of another cache than {scans}; "
+        f"run `features {scans} {features}` again, or into another folder\n"
+    )
+    assert refused(cli("train", "finetune", scans, run, "--features", features, *TRAIN), run) == (
+        f"Error: {features} holds features of a backbone that cannot be trained on them; add --freeze-backbone, or "
+        "leave the features out to train all layers on volumes\n"
+    )
+    assert refused(cli("train", "pretrain", clips, run, "--features", scans, *TRAIN), run) == (
+        f"Error: --features {scans} for {clips}; expected a cache of features for a cache of volumes\n"
+    )
+    more = make_cache(tmp_path / "more.zarr", 13, tiny_attributes("uint8", SHAPE, "video"))
+    assert refused(cli("train", "pretrain", more, run, "--features", features, *TRAIN), run) == (
+        f"Error: {features} lacks features of {more}, or has them of volumes that were replaced since: 1 of 13, "
+        f"the first is 's12'; run `features {more} {features}` again, or into another folder\n"
+    )

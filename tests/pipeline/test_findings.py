@@ -1,0 +1,132 @@
+"""Flags and notes reach the user: by id for programs, and each text once, however many samples have it."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+from click.testing import CliRunner
+
+from cache import open_cache
+from cache.schema import Attributes, Entry, Source
+from cli import main
+from pipeline.jobs.build import summarise
+from pipeline.jobs.report import cache_json, cache_lines, finding_lines, ledger_line
+
+ATTRIBUTES = Attributes("ct", {"kind": "ct", "depth": 2, "height": 2, "width": 2, "dtype": "uint8"}, ("one", "two"))
+
+
+def entry(name, *, state="complete", label=0, digest=None, **details):
+    source = Source("/scans", (f"{name}.nii",))
+    return Entry(name, state, row=0, label=label, source=source, nbytes=9, digest=digest or name, details=details)
+
+
+def summary(*entries):
+    return summarise(ATTRIBUTES, {item.id: item for item in entries})
+
+
+def test_only_samples_that_have_some_are_listed():
+    found = summary(
+        entry("a", flags=["no air: 0 %"], notes=[]), entry("b", flags=[], notes=["odd"]), entry("c"),
+        entry("d", state="quarantined", flags=["x"], notes=["y"]),
+    )  # fmt: skip
+    assert (found.flags, found.notes) == ({"a": ["no air: 0 %"]}, {"b": ["odd"]})
+    data = cache_json(found, ATTRIBUTES)
+    assert (data["flags"], data["notes"]) == (found.flags, found.notes)
+
+
+def test_records_of_other_versions_or_other_makers_do_no_harm():
+    found = summary(entry("a", flags="text", notes=None), entry("b", flags={"x": 1}), entry("c", notes=[3]))
+    assert (found.flags, found.notes) == ({}, {"c": ["3"]})
+
+
+def test_the_ledgers_line_counts_flagged_samples_and_still_adds_up():
+    found = summary(entry("a", flags=["x"]), entry("b"), entry("c", state="quarantined"))
+    line = "3 discovered = 2 complete + 1 quarantined + 0 excluded"
+    assert ledger_line(found) == f"{line}; 1 of the complete flagged"
+    assert ledger_line(summary(entry("a"), entry("b"), entry("c", state="quarantined"))) == line
+
+
+def test_texts_that_differ_in_figures_only_are_told_once_with_ten_ids():
+    found = summary(*(entry(f"s{n:03}", notes=[f"{n} bytes were ignored"], flags=["no air: 0 %"]) for n in range(900)))
+    ten = ", ".join(f"s{n:03}" for n in range(10))
+    assert list(finding_lines(found.findings)) == [
+        "Flagged (cached all the same; check their sources):",
+        "  no air: 0 %",
+        f"    900 samples: {ten} and 890 more",
+        "Noted:",
+        "  0 bytes were ignored",
+        f"    900 samples, figures of the first: {ten} and 890 more",
+    ]
+
+
+def test_a_cache_without_findings_says_nothing_of_them():
+    found = summary(entry("a", flags=[], notes=[]), entry("b"))
+    assert list(finding_lines(found.findings)) == []
+    assert not any("flag" in line.lower() for line in cache_lines("c", found, ATTRIBUTES, unpublished=False))
+
+
+def test_the_same_array_in_any_number_of_samples_takes_no_time_for_each_pair():
+    labels = [-1, 0, 0, 1, 2] * 4000
+    found = summary(*(entry(f"{number:05}", label=label, digest="x") for number, label in enumerate(labels)))
+    assert len(found.flags) == 16_000
+    assert "'00003', which is labelled two, not one" in found.flags["00002"][0]
+    assert "'00001', which is labelled one, not two" in found.flags["00003"][0]
+    assert found.notes["00000"] == ["same array: '00001' and 19998 more in this cache"]
+
+
+def test_one_array_under_two_labels_is_flagged_at_both_samples():
+    found = summary(entry("a", digest="x"), entry("b", label=1, digest="x"), entry("c"))
+    assert found.flags == {
+        "a": ["two labels: the same array as 'b', which is labelled two, not one; correct the labels"],
+        "b": ["two labels: the same array as 'a', which is labelled one, not two; correct the labels"],
+    }
+    assert list(finding_lines(found.findings)) == [
+        "1 pair of samples holds the same array under two labels, correct the labels: a = b",
+        "2 samples hold the same array as another; a split keeps them together: a, b",
+    ]
+
+
+def test_ten_pairs_under_two_labels_are_named():
+    entries = [entry(f"{half}{n:02}", label="ab".index(half), digest=f"x{n}") for n in range(12) for half in "ab"]
+    first = next(finding_lines(summary(*entries).findings))
+    assert first.startswith("12 pairs of samples hold the same array under two labels, correct the labels: a00 = b00, ")
+    assert first.endswith("a09 = b09 and 2 more")
+
+
+def test_one_array_twice_under_one_label_is_noted():
+    found = summary(*(entry(name, digest="x") for name in "abc"), entry("d", label=-1, digest="x"))
+    assert found.flags == {}
+    assert found.notes["a"] == ["same array: 'b' and 2 more in this cache"]
+    assert found.notes["d"] == ["same array: 'a' and 2 more in this cache"]
+    assert list(finding_lines(found.findings)) == [
+        "4 samples hold the same array as another; a split keeps them together: a, b, c, d"
+    ]
+
+
+def test_an_unlabelled_copy_contradicts_nobody():
+    found = summary(entry("a", label=-1, digest="x"), entry("b", label=1, digest="x"))
+    assert (found.flags, list(found.notes)) == ({}, ["a", "b"])
+
+
+def test_a_flag_refuses_nothing_and_shows_in_every_place_that_tells_of_a_sample(tmp_path):
+    (tmp_path / "scans").mkdir()
+    hu = np.random.default_rng(0).integers(-1000, 400, (6, 7, 20), np.int16)
+    for name, shift in (("right", 0), ("shifted", 1024)):
+        image = nib.Nifti1Image(hu + np.int16(shift), np.diag([-40.0, -40.0, 5.0, 1.0]))
+        nib.save(image, tmp_path / "scans" / f"{name}.nii")
+    cache = tmp_path / "ct.zarr"
+    size = ("--depth", "8", "--height", "8", "--width", "8", "--workers", "0")
+    run = CliRunner().invoke(main, ["preprocess", "ct", str(tmp_path / "scans"), str(cache), *size])
+    assert run.exit_code == 0
+    assert "2 discovered = 2 complete + 0 quarantined + 0 excluded; 1 of the complete flagged\n" in run.stdout
+    told = run.stdout.partition("Flagged")[2]
+    assert "  no air: 0.0 % of voxels" in told
+    assert "    1 sample: shifted\n" in told
+    assert told in CliRunner().invoke(main, ["info", str(cache)]).stdout
+    texts = json.loads(CliRunner().invoke(main, ["info", str(cache), "--json"]).stdout)["flags"]["shifted"]
+    record = open_cache(cache).record("shifted")
+    assert record["flags"] == texts
+    assert record["measured"]["least"] == 24
+    assert open_cache(cache).record("right")["flags"] == []
+    again = CliRunner().invoke(main, ["preprocess", "ct", str(tmp_path / "scans"), str(cache), *size, "--json"])
+    assert json.loads(again.stdout)["flags"] == {"shifted": texts}

@@ -1,0 +1,279 @@
+"""Sources and label sheets that were made to harm: each ends in one short line, in bounded time and memory."""
+
+import gzip
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from test_cli import SMALL, cli, facts, write
+
+from pipeline.errors import PipelineError
+from pipeline.labels.apply import apply_labels
+from pipeline.labels.sheet import MAX_ROW, MAX_ROWS, read_sheet
+from pipeline.sources.records import Record, Source
+from tests.helpers.caches import without_progress
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS, KIBIBYTES = 10, 500 * 1024  # of processor time and of memory, for a whole command
+DIM, DATATYPE, VOX_OFFSET = 40, 70, 108  # where a NIfTI-1 header has them
+
+MEASURE = """
+import os, pathlib, subprocess, sys
+process = subprocess.Popen(sys.argv[2:])
+_, status, used = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+pathlib.Path(sys.argv[1]).write_text(f"{used.ru_utime + used.ru_stime} {used.ru_maxrss}")
+sys.exit(process.returncode)
+"""
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "wait4"), reason="what a command took is asked of Unix")
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+    kibibytes: int
+
+    @property
+    def is_bounded(self):
+        return self.seconds < SECONDS and self.kibibytes < KIBIBYTES
+
+
+def measured(folder, *arguments):
+    """Run the command line as a process of its own, and ask the system what that took.
+
+    A small process starts it: to the memory of one that forks, Linux adds what its parent had.
+    """
+    line = [sys.executable, ROOT / "cli.py", *map(str, arguments)]
+    command = [sys.executable, "-c", MEASURE, folder / "took", *line]
+    done = subprocess.run(command, capture_output=True, text=True)
+    seconds, memory = (folder / "took").read_text().split()
+    unit = 1024 if sys.platform == "darwin" else 1
+    return Ended(done.returncode, done.stdout, without_progress(done.stderr), float(seconds), int(memory) // unit)
+
+
+def sparse(path, size=8 << 30, start=b""):
+    path.write_bytes(start)
+    os.truncate(path, size)
+    return path
+
+
+# -- scans -------------------------------------------------------------------------------------------------------------
+
+
+def header_of(path, place, layout, *values):
+    raw = bytearray(path.read_bytes())
+    struct.pack_into(layout, raw, place, *values)
+    path.write_bytes(raw)
+    return path
+
+
+def with_offset(folder, number):
+    return header_of(write(folder / "bad.nii"), VOX_OFFSET, "<f", number)
+
+
+def zipped(folder, tail):
+    path = folder / "bad.nii.gz"
+    path.write_bytes(gzip.compress(write(folder / "bad.nii").read_bytes()) + tail)
+    (folder / "bad.nii").unlink()
+    return path
+
+
+def zeros(mebibytes):
+    """Gzip members of so many MiB of zeros in all."""
+    packer = zlib.compressobj(9, wbits=31)
+    member = packer.compress(bytes(16 << 20)) + packer.flush()
+    return member * (mebibytes // 16)
+
+
+def endless(folder):
+    """8 GB of voxels in 8 MB, as deflate allows."""
+    path = header_of(write(folder / "bad.nii"), DIM, "<4h", 3, 1024, 1024, 4096)
+    start = path.read_bytes()[:352]
+    path.unlink()
+    bomb = folder / "bad.nii.gz"
+    bomb.write_bytes(gzip.compress(start) + zeros(8192))
+    return bomb
+
+
+SCANS = {
+    "voxels at 512 GB": (lambda folder: with_offset(folder, 512e9), "voxels said to start at byte 512000000000"),
+    "voxels beyond the end": (lambda folder: with_offset(folder, 1e6), "a header that claims 1001680 bytes"),
+    "a bomb behind the voxels": (
+        lambda folder: zipped(folder, zeros(8192)),
+        "more than 1048576 bytes after the voxels",
+    ),
+    "empty members behind them": (
+        lambda folder: zipped(folder, gzip.compress(b"") * (1 << 20)),
+        "more than 4194304 bytes in which nothing is stored",
+    ),
+    "padding behind them": (
+        lambda folder: os.truncate(zipped(folder, b""), 8 << 30),
+        "more than 4194304 bytes in which nothing is stored",
+    ),
+    "a sparse file": (lambda folder: sparse(folder / "bad.nii"), "no NIfTI header (it starts with zeros)"),
+    "a sparse gzip": (lambda folder: sparse(folder / "bad.nii.gz"), "no gzip data, though named .gz"),
+    "sparse behind the voxels": (
+        lambda folder: os.truncate(write(folder / "bad.nii"), 8 << 30),
+        "more than 1048576 bytes after the voxels",
+    ),
+    "a pipe": (lambda folder: os.mkfifo(folder / "bad.nii"), "'bad.nii' is not a regular file"),
+    "a device": (lambda folder: (folder / "bad.nii").symlink_to("/dev/zero"), "'bad.nii' is not a regular file"),
+    "a pipe as half of a pair": (
+        lambda folder: [os.mkfifo(folder / "bad.hdr"), (folder / "bad.img").touch()],
+        "'bad.hdr' is not a regular file",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_a_scan_made_to_harm_is_quarantined_in_bounded_time_and_memory(name, tmp_path):
+    make, reason = SCANS[name]
+    (tmp_path / "scans").mkdir()
+    make(tmp_path / "scans")
+    write(tmp_path / "scans/good.nii")
+    ended = measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL)
+    assert (ended.code, ended.stderr) == (3, "")
+    assert ended.is_bounded, ended
+    (told,) = facts(tmp_path / "c")["reasons"]["quarantined"].values()
+    assert told.startswith(reason)
+    assert facts(tmp_path / "c")["complete"] == 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_scan_that_does_not_end_is_quarantined_after_the_time_limit(tmp_path, workers):
+    (tmp_path / "scans").mkdir()
+    endless(tmp_path / "scans")
+    write(tmp_path / "scans/good.nii")
+    size = ("--depth", "8", "--height", "16", "--width", "16")
+    options = (*size, "--workers", workers, "--scan-timeout", "4")
+    ended = measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *options)
+    assert (ended.code, ended.stderr) == (3, "")
+    assert facts(tmp_path / "c")["complete"] == 1
+    assert facts(tmp_path / "c")["reasons"]["quarantined"] == {
+        "bad.nii.gz": "it was not done after 4 s; expected it to end; check the file, or allow more time "
+        "(--scan-timeout, --clip-timeout)"
+    }
+    if workers:
+        return
+    plan = measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *options, "--dry-run")
+    assert plan.code == 0
+    assert plan.is_bounded, plan
+
+
+def test_slices_of_the_largest_size_take_bounded_memory(tmp_path):
+    path = header_of(write(tmp_path / "s/large.nii"), DIM, "<4h", 3, 4096, 4096, 4)
+    start = header_of(path, DATATYPE, "<2h", 64, 64).read_bytes()[:352]  # float64
+    path.unlink()
+    (tmp_path / "s/large.nii.gz").write_bytes(gzip.compress(start) + zeros(512))
+    ended = measured(tmp_path, "preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
+    assert (ended.code, facts(tmp_path / "c")["complete"]) == (0, 1)
+    assert ended.is_bounded, ended
+
+
+# -- label sheets ------------------------------------------------------------------------------------------------------
+
+
+def text(path, content):
+    path.write_text(content)
+    return path
+
+
+SHEETS = {
+    "a pipe": (lambda path: os.mkfifo(path), "it is a pipe or a device"),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "it is a pipe or a device"),
+    "a sparse file": (sparse, f"has {8 << 30} bytes"),
+    "a sparse table": (lambda path: sparse(path, start=b"FileName,TypeOfTB\na,1\n"), f"has {8 << 30} bytes"),
+    "zeros": (lambda path: sparse(path, 60 << 20), "cannot be read"),
+    "a cell of 5 MB": (
+        lambda path: text(path, f"FileName,TypeOfTB\na,{'x' * 5_000_000}\n"),
+        "cannot be read after line 1",
+    ),
+    "a header of 5 MB": (lambda path: text(path, f"{'x' * 5_000_000},TypeOfTB\na,1\n"), "cannot be read after line 0"),
+    "a row of 60 MB": (lambda path: text(path, "FileName,TypeOfTB\n" + "," * (60 << 20)), "a row of more than"),
+    "a row of many lines": (
+        lambda path: text(path, "FileName,TypeOfTB\n" + '"a\n",' * (10 << 20)),
+        "a row of more than",
+    ),
+    "too many rows": (
+        lambda path: text(path, "FileName,TypeOfTB\n" + "a,1\n" * (15 << 20)),
+        "have more than 250000 rows",
+    ),
+    "cells of 100 kB": (
+        lambda path: text(path, "FileName,TypeOfTB\n" + f"{'x' * 100_000},{'y' * 100_000}\n" * 300),
+        "names a scan",
+    ),
+    "paths of 50,000 folders": (
+        lambda path: text(path, "FileName,TypeOfTB\n" + f"{'b/' * 50_000},1\n" * 300),
+        "names a scan",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [*(("label", name) for name in SHEETS), ("preprocess", "a pipe"), ("preprocess", "a device")]
+)
+def test_a_sheet_made_to_harm_is_one_short_line_in_bounded_time_and_memory(name, command, tmp_path):
+    make, problem = SHEETS[name]
+    write(tmp_path / "scans/a.nii")
+    cli("preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL)
+    make(tmp_path / "s.csv")
+    label = ("label", tmp_path / "c", tmp_path / "s.csv")
+    preprocess = ("preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL, "--labels", tmp_path / "s.csv")
+    ended = measured(tmp_path, *(label if command == "label" else preprocess))
+    assert (ended.code, ended.stdout) == (1, "")
+    assert ended.stderr.count("\n") == 1
+    assert len(ended.stderr) < 4000
+    assert problem in ended.stderr
+    assert ended.is_bounded, ended
+    assert facts(tmp_path / "c")["labels"]["null"] == 1
+
+
+def test_as_many_rows_as_a_sheet_may_have_are_read_and_their_problems_told(tmp_path):
+    write(tmp_path / "scans/a.nii")
+    cli("preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL)
+    rows = "".join(f"{number},1\n" for number in range(MAX_ROWS - 1))
+    sheet = text(tmp_path / "s.csv", f"FileName,TypeOfTB\na,2\n{rows}")
+    ended = measured(tmp_path, "label", tmp_path / "c", sheet)
+    assert (ended.code, ended.stderr) == (3, "")
+    assert ended.kibibytes < KIBIBYTES, ended
+    assert len(ended.stdout) < 2000
+    assert facts(tmp_path / "c")["labels"]["Focal"] == 1
+
+
+@pytest.mark.parametrize("cell", ["x" * 1000, "é" * 1000, "\\" * 1000])
+def test_what_a_sheet_says_is_cut_in_every_message(cell, tmp_path):
+    rows = {
+        "label": f"FileName,TypeOfTB\na,{cell}\n",
+        "name": f"FileName,TypeOfTB\na,1\n{cell},1\n",
+        "patient": f"FileName,TypeOfTB,Patient\na,1,{cell * 5}\n",
+        "zero": f"FileName,TypeOfTB\n{cell},0\n",
+        "unused": f"FileName,TypeOfTB,{cell}\n{cell},0\n",
+        "header": f"{cell},{cell}1,{cell}2\na,1,\n",
+        "alike": f"File{'!' * 1000},File{'?' * 1000},TypeOfTB\na,1\n",
+        "no scan": f"FileName,TypeOfTB\n{cell},1\n",
+    }
+    for number, content in enumerate(rows.values()):
+        sheet = text(tmp_path / f"{number}.csv", content)
+        try:
+            _, report = apply_labels([Record("a", Source("/s", ("a.nii",)))], sheet, ["one"])
+            message = "; ".join(map(str, report.wrong))
+        except PipelineError as error:
+            message = str(error)
+        assert 0 < len(message) < 1000 + len(str(tmp_path)), message
+
+
+def test_a_row_may_have_several_lines_as_long_as_it_is_short(tmp_path):
+    content = "FileName,TypeOfTB,Remark\n" + 'a,1,"one\ntwo"\n' * 50
+    assert len(read_sheet(text(tmp_path / "s.csv", content)).rows) == 50
+    long = text(tmp_path / "l.csv", "FileName,TypeOfTB\n" + '"a\n",' * (MAX_ROW // 4))
+    with pytest.raises(PipelineError, match=f"a row of more than {MAX_ROW} characters"):
+        read_sheet(long)

@@ -1,0 +1,221 @@
+"""What looks like an input but is not read is excluded with a reason and a remedy; other files stay silent."""
+
+import bz2
+import gzip
+import os
+import socket
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from pipeline.sources import lookalikes
+from pipeline.sources.records import CLIP_ENDINGS, find_clips, find_scans
+
+NIFTI = nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4)).to_bytes()
+DICOM = bytes(128) + b"DICM" + bytes(400)
+AVI = b"RIFF\1\2\3\4AVI LIST" + bytes(400)
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    return folder
+
+
+def put(root, **files):
+    for name, data in files.items():
+        (root / name).write_bytes(data)
+
+
+def excluded(root, name, data=b"", find=find_scans):
+    """Why `name` is excluded from `root`, "" where it is not; nothing else is found there."""
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    inputs = find(root)
+    assert inputs.records == []
+    return inputs.excluded.get(name, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("x.nii.bz2", "decompress it"),
+        ("x.NII.XZ", "decompress it"),
+        ("x.nii.zst", "decompress it"),
+        ("x.hdr.bz2", "decompress it"),
+        ("x.nii.zip", "unpack it"),
+        ("scans.zip", "unpack it"),
+        ("scans.tar", "unpack it"),
+        ("scans.tar.gz", "unpack it"),
+        ("scans.tar.zst", "unpack it"),
+        ("scans.tgz", "unpack it"),
+        ("scans.7z", "unpack it"),
+        ("scans.rar", "unpack it"),
+        ("x.nii (1).gz", "ends in .nii.gz"),
+        ("x.nii(2).gz", "ends in .nii.gz"),
+        ("x.nii - Copy.gz", "ends in .nii.gz"),
+        ("x.nii.gz.1", "ends in .nii.gz"),
+        ("x.nii.1", "ends in .nii,"),
+        ("x.img.gz.2", "ends in .img.gz"),
+        ("x.nii.gz~", "ends in .nii.gz"),
+        ("x.nii.bak", "ends in .nii,"),
+        ("x.nii.gzip", "ends in .nii.gz"),
+        ("x.nii.gz ", "ends in .nii.gz"),
+        ("x.nii.gz.part", "download it to its end"),
+        ("Unconfirmed 4.crdownload", "download it to its end"),
+        ("x.nii.gz.download", "download it to its end"),
+        ("x.nii.gz.tmp", "download it to its end"),
+        ("x.nii.gz.aria2", "download it to its end"),
+        ("x.nii.gz.gpg", "decrypt it"),
+        ("x.nii.enc", "decrypt it"),
+        ("x.nii_gz", "ends in .nii.gz"),
+        ("x.mgz", "convert it to NIfTI"),
+        ("x.mha", "convert it to NIfTI"),
+        ("x.MHD", "convert it to NIfTI"),
+        ("x.nrrd", "convert it to NIfTI"),
+        ("x.gipl", "convert it to NIfTI"),
+        ("new\nline.nii.bz2", "decompress it"),
+        ("not UTF-8 \udcff.nii.xz", "decompress it"),
+    ],
+)
+def test_a_name_like_a_scans_is_excluded_with_what_to_do(root, name, remedy):
+    reason = excluded(root, name)
+    assert remedy in reason
+    assert "; " in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("A/x.gif", "convert it to a video"),
+        ("A/x.avi.part", "download it to its end"),
+        ("A/x.mp4.crdownload", "download it to its end"),
+        ("A/x.avi.1", "ends in .avi"),
+        ("A/x.m2ts~", "ends in .m2ts"),
+        ("A/x.vob", "convert it to MP4"),
+        ("A.zip", "unpack it"),
+    ],
+)
+def test_a_name_like_a_clips_is_excluded_with_what_to_do(root, name, remedy):
+    assert remedy in excluded(root, name, find=find_clips)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "labels.csv",
+        "README",
+        "x.json",
+        "x.nii.json",
+        "x.nii.gz.md5",
+        "x.tar.gz.md5",
+        "x.bval",
+        "run.tmp",
+        "y.csv.part",
+        "z.mp4.part",
+    ],
+)
+def test_what_stands_beside_scans_is_not_mentioned(root, name):
+    assert excluded(root, name, b"text") == ""
+
+
+def test_images_are_no_business_of_scans_nor_scans_of_clips(root):
+    put(root, **{"x.jpg": b"", "x.avi": b"", "y.vob": b"", "z.gif": b""})
+    assert (find_scans(root).records, find_scans(root).excluded) == ([], {})
+    for path in root.iterdir():
+        path.unlink()
+    put(root, **{"x.nii": b"", "y.dcm": b"", "z.mha": b""})
+    assert (find_clips(root).records, find_clips(root).excluded) == ([], {})
+
+
+@pytest.mark.parametrize("name", [f"x{ending}" for ending in CLIP_ENDINGS] + ["x.M4V", "x.MpG"])
+def test_every_ending_of_a_video_container_is_a_clip(root, name):
+    path = root / "A" / name
+    path.parent.mkdir()
+    path.touch()
+    assert [record.id for record in find_clips(root).records] == ["A/x"]
+
+
+def test_a_name_with_a_number_before_its_ending_is_an_ordinary_input(root):
+    put(root, **{"x (1).nii.gz": b""})
+    assert [record.id for record in find_scans(root).records] == ["x (1)"]
+
+
+@pytest.mark.parametrize("name", ["IM{:04}", "1.2.840.113619.2.{}", "slice{}.dcm", "slice{}.IMA", "x.{}.dicom"])
+def test_the_dicom_files_of_a_folder_are_one_exclusion_with_their_number(root, name):
+    folder = root / "patient" / "series"
+    folder.mkdir(parents=True)
+    for number in range(500):
+        (folder / name.format(number)).write_bytes(DICOM)
+    (root / name.format(7)).write_bytes(DICOM)
+    (root / "DICOMDIR").write_bytes(DICOM)
+    remedy = "not read; convert each series to NIfTI, e.g. with dcm2niix"
+    assert find_scans(root).excluded == {
+        "patient/series": f"DICOM files (500), {remedy}",
+        ".": f"DICOM files (1), {remedy}",
+    }
+
+
+def test_the_images_of_a_folder_of_frames_are_one_exclusion(root):
+    (root / "A" / "frames").mkdir(parents=True)
+    for number in range(30):
+        (root / "A" / "frames" / f"{number}.jpg").touch()
+    remedy = "not read as clips; convert the frames of each clip to a video, e.g. with FFmpeg"
+    assert find_clips(root).excluded == {"A/frames": f"image files (30), {remedy}"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "remedy"),
+    [
+        ("TRN_0001", NIFTI, "so that it ends in .nii"),
+        ("TRN_0001.ct", NIFTI, "so that it ends in .nii"),
+        ("TRN_0001.gz", gzip.compress(NIFTI, mtime=0), "so that it ends in .nii.gz"),
+        ("x", b"NRRD0004\n", "convert it"),
+    ],
+)
+def test_a_scan_whose_name_does_not_tell_is_known_by_its_first_bytes(root, name, data, remedy):
+    reason = excluded(root, name, data)
+    assert "by its first bytes, but not by its name" in reason
+    assert remedy in reason
+
+
+def test_a_clip_whose_name_does_not_tell_is_known_by_its_first_bytes(root):
+    assert "give it the ending of its format" in excluded(root, "A/x", AVI, find_clips)
+    assert excluded(root, "A/x", bz2.compress(AVI), find_clips) == ""
+
+
+def test_only_regular_files_of_unknown_name_are_opened(root, monkeypatch):
+    os.mkfifo(root / "pipe")
+    os.mkfifo(root / "pipe.nii.gz.1")
+    (root / "broken").symlink_to("nowhere")
+    (root / "loop").symlink_to("loop")
+    with socket.socket(socket.AF_UNIX) as there:
+        monkeypatch.chdir(root)  # the path of a socket must be short
+        there.bind("socket")
+    (root / "device").symlink_to("/dev/zero")
+    put(root, **{"a.csv": DICOM, "b.json": NIFTI, "c.nii": NIFTI, "d.dcm": DICOM, "e.mp4": AVI, "plain": b"text"})
+    opened = []
+    really = os.open
+    monkeypatch.setattr(os, "open", lambda path, *flags: opened.append(os.path.basename(path)) or really(path, *flags))  # noqa: PTH119
+    inputs = find_scans(root)
+    assert opened == ["plain"]
+    assert [record.id for record in inputs.records] == ["c"]
+    assert sorted(inputs.excluded) == [".", "pipe.nii.gz.1"]
+
+
+def test_a_file_that_may_not_be_read_does_not_end_the_search(root, monkeypatch):
+    def closed(*_):
+        raise PermissionError(13, "Permission denied")
+
+    put(root, **{"closed": DICOM, "x.nii": b""})
+    monkeypatch.setattr(lookalikes.os, "open", closed)
+    assert [record.id for record in find_scans(root).records] == ["x"]
+
+
+def test_a_link_to_a_file_of_unknown_name_is_followed(root):
+    (root.parent / "far").write_bytes(DICOM)
+    (root / "near").symlink_to(root.parent / "far")
+    assert list(find_scans(root).excluded) == ["."]

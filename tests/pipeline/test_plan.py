@@ -1,0 +1,155 @@
+"""The plan redoes what is missing or stale, keeps the rest, and accounts for every input."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache.schema import Entry, Source
+from pipeline.jobs.plan import Task, make_plan, same_files
+from pipeline.sources.records import Record, path_id
+
+ROOT = "/scans"
+
+
+def record(name, size=10, mtime_ns=1, root=ROOT, label=-1, group=""):
+    return Record(name, Source(root, (f"{name}.nii",), size, mtime_ns), label, group or name)
+
+
+def entry(record, row, state="complete", **fields):
+    source = replace(record.source, digest="d" if state == "complete" else "")
+    details = {} if state == "complete" else {"software": "1"}
+    fields = {"recipe": "r", "source": source, "label": record.label, "group": record.group} | fields
+    return Entry(record.id, state, row=row, details=details, **fields)
+
+
+def plan(records, entries=(), excluded=(), rows=None, relabel=False, software="1"):
+    by_id = {item.id: item for item in entries}
+    present = {item.row for item in entries} if rows is None else rows
+    return make_plan(
+        records,
+        dict(excluded),
+        by_id,
+        root=ROOT,
+        recipe="r",
+        software=software,
+        rows_present=present,
+        relabel=relabel,
+    )
+
+
+def test_new_inputs_take_the_rows_that_are_free_in_order():
+    a, b, c, d = map(record, "abcd")
+    made = plan([a, b, c, d], [entry(b, 1), entry(d, 3)])
+    assert made.tasks == [Task(a, 0), Task(c, 2)]
+    assert made.kept == 2
+
+
+def test_an_unchanged_input_costs_nothing_complete_or_quarantined():
+    a, b = map(record, "ab")
+    made = plan([a, b], [entry(a, 0), entry(b, 1, "quarantined")])
+    assert made.tasks == made.commits == made.vanished == made.forget == []
+    assert made.kept == 2
+
+
+@pytest.mark.parametrize("change", [{"size": 11}, {"mtime_ns": 2}, {"root": "/moved"}])
+def test_a_complete_sample_whose_files_look_changed_is_checked_by_its_bytes(change):
+    old = entry(record("a"), 7)
+    assert plan([record("a", **change)], [old]).tasks == [Task(record("a", **change), 7, known=old)]
+
+
+def test_a_changed_quarantined_input_is_tried_again_in_its_row():
+    old = entry(record("a"), 7, "quarantined")
+    assert plan([record("a", size=11)], [old]).tasks == [Task(record("a", size=11), 7)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "options"),
+    [({"retry": True}, {}), ({}, {"software": "2"}), ({"recipe": "old"}, {})],
+    ids=["may pass by itself", "another version refused it", "another recipe"],
+)
+def test_a_quarantine_that_counts_no_more_is_tried_again(fields, options):
+    old = entry(record("a"), 0, "quarantined", **fields)
+    assert plan([record("a")], [old], **options).tasks == [Task(record("a"), 0)]
+
+
+@pytest.mark.parametrize(("fields", "rows"), [({"recipe": "old"}, {0}), ({}, set())], ids=["recipe", "no chunk"])
+def test_a_complete_sample_that_cannot_be_used_is_made_again_without_looking_at_its_bytes(fields, rows):
+    old = entry(record("a"), 0, **fields)
+    assert plan([record("a")], [old], rows=rows).tasks == [Task(record("a"), 0)]
+
+
+def test_new_labels_are_commits_and_no_tasks():
+    old = entry(record("a", label=1), 0)
+    made = plan([record("a", label=2, group="P1")], [old], relabel=True)
+    assert made.commits == [replace(old, label=2, group="P1")]
+    assert made.tasks == []
+
+
+def test_labels_stay_where_a_run_brings_none():
+    old = entry(record("a", label=1, group="P1"), 0)
+    assert plan([record("a")], [old]).commits == []
+    (task,) = plan([record("a", size=11)], [old]).tasks
+    assert (task.record.label, task.record.group) == (1, "P1")
+
+
+def test_a_vanished_sample_is_kept_and_reported_and_a_vanished_fault_is_forgotten():
+    gone = entry(record("a"), 0), entry(record("b"), 1, "quarantined")
+    made = plan([], gone)
+    assert (made.vanished, made.forget, made.tasks) == (["a"], ["b"], [])
+
+
+def test_what_another_source_gave_is_left_alone():
+    other = record("a", root="/elsewhere")
+    assert plan([record("b")], [entry(other, 0), entry(record("c", root="/elsewhere"), 1, "quarantined")]) == plan(
+        [record("b")], [entry(record("x", root="/elsewhere"), 0), entry(record("y", root="/elsewhere"), 1)]
+    )
+
+
+def test_an_exclusion_is_committed_once_and_forgotten_with_its_file():
+    (first,) = plan([], excluded={".h": "hidden"}).commits
+    assert (first.state, first.reason, first.source) == ("excluded", "hidden", Source(ROOT, (".h",)))
+    assert plan([], [first], {".h": "hidden"}).commits == []
+    assert plan([], [first], {".h": "hidden"}).forget == []
+    assert plan([], [first]).forget == [first.id]
+
+
+def test_an_exclusion_never_takes_the_place_of_a_sample_of_its_name():
+    made = plan([record("x")], excluded={"x": "link to a folder"})
+    assert [task.record.id for task in made.tasks] == ["x"]
+    assert [item.id for item in made.commits] == [path_id(ROOT, "x")] == ["/scans/x"]
+
+
+def test_exclusions_of_two_sources_do_not_meet():
+    assert path_id("/a", ".h") != path_id("/b", ".h")
+
+
+def test_files_are_the_same_whether_or_not_their_bytes_were_read():
+    source = record("a").source
+    assert same_files(replace(source, digest="d"), source)
+    assert not same_files(source, replace(source, files=("a.nii.gz",)))
+
+
+names = st.sets(st.sampled_from("abcdefgh"))
+
+
+@given(found=names, complete=names, refused=names)
+def test_every_input_ends_in_exactly_one_place_and_no_row_is_given_twice(found, complete, refused):
+    refused = refused - complete
+    known = [entry(record(name), row) for row, name in enumerate(sorted(complete))]
+    known += [entry(record(name), row, "quarantined") for row, name in enumerate(sorted(refused), len(known))]
+    made = plan([record(name) for name in sorted(found)], known)
+    assert made.kept + len(made.tasks) == len(found)
+    assert {task.record.id for task in made.tasks} == found - complete - refused
+    assert set(made.vanished) == complete - found
+    assert set(made.forget) == refused - found
+    rows = [item.row for item in known] + [task.row for task in made.tasks]
+    assert len(set(rows)) == len(rows)
+
+
+@pytest.mark.parametrize(("size", "vanished"), [(-1, True), (0, False), (1, False)])
+def test_a_source_without_a_byte_is_still_there(size, vanished):
+    made = plan([record("a", size=size)], [entry(record("a", size=size), 0)])
+    assert bool(made.vanished) == vanished
+    assert bool(made.kept) == (not vanished)

@@ -1,0 +1,178 @@
+"""`remove`: nothing of a withdrawn sample is left below CACHE, and all others stay as they are."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from test_cli import SMALL, arrays, cli, error, facts, tree, usage, write
+from test_nothing_lost import killed_at_each_call, traces
+
+from cache import UnknownSample, open_cache, write_features
+from cache.removal import remove
+from cache.verify import verify
+from cli import main
+from tests.helpers.caches import make_cache
+
+NAMES = ("alpha", "withdrawn_person", "omega")
+ELSEWHERE = (
+    "Not touched: caches of features (run `remove` on them, too), runs with their splits and predictions, label "
+    "sheets, and sources\n"
+)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """A CT cache of three scans with labels and patients, and one that was refused; `withdrawn_person` is to go."""
+    for number, name in enumerate(NAMES):
+        write(tmp_path / f"s/{name}.nii", number)
+    (tmp_path / "s/broken_secret.nii").write_bytes(b"nothing")
+    rows = [f"{name},{number + 1},patient of {name}" for number, name in enumerate(NAMES)]
+    (tmp_path / "l.csv").write_text("\n".join(("FileName,TypeOfTB,Patient", *rows)))
+    cli("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL, "--labels", tmp_path / "l.csv")
+    assert traces(tmp_path / "c", "patient of withdrawn")
+    return tmp_path / "c"
+
+
+def test_nothing_of_what_was_removed_is_left_and_the_rest_is_as_it_was(cache, tmp_path):
+    kept = {path: kept for path, kept in arrays(cache).items() if "/c/3/" not in path}
+    result = cli("remove", cache, "withdrawn_person", "broken_secret", "--yes")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        f"2 inputs removed from {cache}: withdrawn_person, broken_secret\n{ELSEWHERE}"
+        "The source of withdrawn_person, broken_secret is still there: take it out of SOURCE, or the next `preprocess` "
+        "makes a sample of it again\n"
+    )
+    for text in ("withdrawn_person", "broken_secret"):
+        assert traces(cache, text) == []
+        assert not [path for path in cache.rglob("*") if text in path.name]
+    assert arrays(cache) == kept
+    assert verify(cache).sound
+    assert open_cache(cache).ids == ["alpha", "omega"]
+    assert open_cache(cache).labels.tolist() == [0, 2]
+    assert facts(cache)["discovered"] == 2
+
+
+def test_a_source_that_is_still_there_is_a_new_sample_for_the_next_run(cache, tmp_path):
+    before = open_cache(cache)["withdrawn_person"]
+    cli("remove", cache, "withdrawn_person", "--yes")
+    assert "1 made, 3 already there" in cli("preprocess", "ct", tmp_path / "s", cache, *SMALL).stdout
+    np.testing.assert_array_equal(open_cache(cache)["withdrawn_person"], before)
+    assert open_cache(cache).record("withdrawn_person")["label"] == -1
+    (tmp_path / "s/withdrawn_person.nii").unlink()
+    assert "is still there" not in cli("remove", cache, "withdrawn_person", "--yes").stdout
+    assert "0 made, 3 already there" in cli("preprocess", "ct", tmp_path / "s", cache, *SMALL).stdout
+    assert traces(cache, "withdrawn_person") == []
+
+
+def test_killed_at_any_moment_the_same_command_finishes(cache, tmp_path):
+    for root in killed_at_each_call(cache, lambda root: remove(root, ["withdrawn_person"]), tmp_path):
+        result = cli("remove", root, "withdrawn_person", "--yes")
+        if result.exit_code:  # there was nothing left to do
+            assert "no input withdrawn_person" in error(result)
+        assert traces(root, "withdrawn_person") == []
+        assert open_cache(root).ids == ["alpha", "omega"]
+        assert verify(root).sound
+        assert "no input withdrawn_person" in error(cli("remove", root, "withdrawn_person", "--yes"))
+
+
+def test_an_unknown_id_removes_nothing_and_the_nearest_is_named(cache):
+    before = tree(cache)
+    line = error(cli("remove", cache, "alpha", "withdrawn-person", "--yes"))
+    assert line == (
+        f"Error: no input withdrawn-person in {cache}; the nearest is 'withdrawn_person'; `info` lists what there is\n"
+    )
+    assert len(error(cli("remove", cache, "x" * 5_000_000, "--yes"))) < 500 + len(str(cache))
+    assert tree(cache) == before
+
+
+def test_it_asks_first(cache):
+    before = tree(cache)
+    question = f"Forget 1 input of {cache} for good: alpha? [y/N]: "
+    for answer in ("n\n", ""):
+        result = CliRunner().invoke(main, ["remove", str(cache), "alpha"], input=answer)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith(question)
+        assert result.stderr.endswith("Nothing was removed; --yes removes without asking.\n")
+        assert tree(cache) == before
+    result = CliRunner().invoke(main, ["remove", str(cache), "alpha", "--quiet"], input="y\n")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert traces(cache, "alpha") == []
+
+
+def test_a_dry_run_writes_nothing(cache):
+    before = tree(cache)
+    assert cli("remove", cache, "alpha", "broken_secret", "--dry-run").stdout == (
+        "2 inputs to forget for good; nothing is written\n  alpha: complete\n  broken_secret: quarantined\n"
+    )
+    told = json.loads(cli("remove", cache, "alpha", "--dry-run", "--json").stdout)
+    assert told == {"removed": [], "to_remove": ["alpha"]}
+    assert tree(cache) == before
+    told = json.loads(cli("remove", cache, "alpha", "--yes", "--json").stdout)
+    assert told == {"removed": ["alpha"], "to_remove": []}
+
+
+def test_ids_come_from_a_file_too(cache, tmp_path):
+    file = tmp_path / "ids.txt"
+    file.write_text("\ufeffalpha\r\n\r\n omega \n", encoding="utf-8")
+    cli("remove", cache, "broken_secret", "--from", file, "--yes")
+    assert open_cache(cache).ids == ["withdrawn_person"]
+    assert facts(cache)["discovered"] == 1
+    assert "expected the ids of what to forget, or --from FILE" in usage(cli("remove", cache))
+
+
+FILES = {
+    "empty": (lambda path: path.touch(), "holds no id; expected one a line"),
+    "no text": (lambda path: path.write_bytes(b"\xff\xfe\0"), "is not text in UTF-8; expected one id a line"),
+    "a pipe": (lambda path: os.mkfifo(path), "it is a pipe or a device, not a file"),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "it is a pipe or a device, not a file"),
+    "too large": (lambda path: [path.touch(), os.truncate(path, 8 << 30)], "expected at most 67,108,864"),
+    "missing": (lambda path: None, "No such file or directory"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_ids_that_cannot_be_read_is_one_line(cache, tmp_path, name):
+    make, problem = FILES[name]
+    make(tmp_path / "ids")
+    assert problem in error(cli("remove", cache, "--from", tmp_path / "ids", "--yes"))
+    assert facts(cache)["complete"] == 3
+
+
+def test_inputs_that_share_the_name_are_told(tmp_path):
+    shutil.copy(write(tmp_path / "s/twin.nii"), tmp_path / "twin.nii")
+    cli("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
+    write(tmp_path / "s/twin.nii.gz")
+    cli("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
+    other = f"{tmp_path}/s/twin.nii.gz"
+    result = cli("remove", tmp_path / "c", "twin", "--yes")
+    assert f"Still named by inputs of the same name, remove them too: {other}\n" in result.stdout
+    cli("remove", tmp_path / "c", other, "--yes")
+    assert traces(tmp_path / "c", "twin") == []
+
+
+def test_what_was_moved_aside_is_told(cache):
+    (cache / "ledger/aside").mkdir()
+    (cache / "ledger/aside/0").write_text("withdrawn_person")
+    told = cli("remove", cache, "withdrawn_person", "--yes").stdout
+    assert f"{cache}/ledger/aside keeps 1 file or folder that stood in the cache's way: look through it" in told
+
+
+def test_features_are_removed_from_their_own_cache(tmp_path):
+    root = tmp_path / "f"
+    write_features(root, ["a", "secret"], [0, 0], ["p", "secret"], np.ones((2, 2, 3), np.float32), ["one"], "mean")
+    cli("remove", root, "secret", "--yes")
+    assert traces(root, "secret") == []
+    assert open_cache(root).ids == ["a"]
+    assert verify(root).sound
+
+
+def test_a_cache_that_was_being_written_is_finished_before_ids_are_judged(tmp_path):
+    root = make_cache(tmp_path / "c")
+    (root / "ledger/unpublished").touch()
+    remove(root, ["gone already", "s1"])
+    assert open_cache(root).ids == ["s0", "s2"]
+    with pytest.raises(UnknownSample, match="no input gone already"):
+        remove(root, ["gone already"])

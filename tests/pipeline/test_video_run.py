@@ -1,0 +1,210 @@
+"""Clips into a cache: sources, labels and groups, and decoders that hang or crash."""
+
+import ctypes
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import cli
+from cache import open_cache
+from cache.verify import verify
+from pipeline.jobs import build
+from pipeline.sources.records import PAPER_CLASSES, find_clips
+from pipeline.transforms.recipes import VideoRecipe
+from pipeline.workers import dispatch, execute
+
+cv2 = pytest.importorskip("cv2")
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SMALL = ["--depth", "8", "--height", "16", "--width", "16", "--workers", "0"]
+
+
+def write_clip(path, frames=10, value=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"XVID"), 25, (64, 48))
+    for number in range(frames):
+        frame = np.full((48, 64, 3), value, np.uint8)
+        frame[:, number * 4 : number * 4 + 8] = 255 - value
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Two classes, three groups; one clip too short, one named otherwise, one of another class's name."""
+    root = tmp_path / "UCF"
+    write_clip(root / "Rowing" / "v_Rowing_g01_c01.avi")
+    write_clip(root / "Rowing" / "v_Rowing_g01_c02.avi", value=20)
+    write_clip(root / "Rowing" / "v_Rowing_g02_c01.avi", frames=5)
+    write_clip(root / "deep" / "er" / "Mixing" / "v_Mixing_g03_c01.AVI".replace("AVI", "avi"), value=40)
+    write_clip(root / "deep" / "er" / "Mixing" / "holiday.avi", value=60)
+    write_clip(root / "Mixing" / "v_Rowing_g07_c01.avi", value=80)
+    return root
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.main, [*map(str, arguments)])
+
+
+def info(cache):
+    return json.loads(run("info", cache, "--json").stdout)
+
+
+def test_labels_are_folders_and_groups_are_scenes(tree, tmp_path):
+    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", *SMALL)
+    assert ended.exit_code == 0, ended.output
+    clips = open_cache(tmp_path / "v.zarr")
+    assert clips.class_names == ["Mixing", "Rowing"]
+    assert dict(zip(clips.ids, zip(clips.labels, clips.groups, strict=True), strict=True)) == {
+        "Mixing/holiday": (0, "Mixing/holiday"),
+        "Mixing/v_Mixing_g03_c01": (0, "Mixing/g03"),
+        "Mixing/v_Rowing_g07_c01": (0, "Mixing/g07"),
+        "Rowing/v_Rowing_g01_c01": (1, "Rowing/g01"),
+        "Rowing/v_Rowing_g01_c02": (1, "Rowing/g01"),
+    }
+    assert clips.entry("Mixing/holiday").details["notes"] == ["its name has no _gNN_cMM: it is a group of its own"]
+    found = info(tmp_path / "v.zarr")
+    assert found["kind"] == "video"
+    assert (found["discovered"], found["complete"], found["quarantined"], found["excluded"]) == (6, 5, 0, 1)
+    assert found["reasons"]["excluded"] == {"Rowing/v_Rowing_g02_c01.avi": "too short: 5 frames, 8 wanted"}
+
+
+def test_classes_are_taken_in_the_order_given_and_others_are_excluded(tree, tmp_path):
+    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Rowing", *SMALL)
+    assert ended.exit_code == 0, ended.output
+    assert open_cache(tmp_path / "v.zarr").class_names == ["Rowing"]
+    found = info(tmp_path / "v.zarr")
+    assert (found["discovered"], found["complete"], found["excluded"]) == (6, 2, 4)
+    assert found["reasons"]["excluded"]["Mixing/v_Rowing_g07_c01.avi"] == "class Mixing is not asked for"
+    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Rowing,Mixing", *SMALL)
+    assert ended.exit_code == 0, ended.output
+    clips = open_cache(tmp_path / "v.zarr")
+    assert clips.class_names == ["Rowing", "Mixing"]
+    assert sorted(clips.labels) == [0, 0, 1, 1, 1]
+    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Mixing", *SMALL)
+    assert ended.exit_code == 1
+    assert ended.stderr == (
+        "Error: Rowing/v_Rowing_g01_c01.avi is in the cache, but now it would be excluded (class Rowing is not asked "
+        "for); give the same options as before, or another CACHE\n"
+    )
+
+
+def test_an_order_given_later_changes_labels_and_touches_no_array(tree, tmp_path):
+    run("preprocess", "video", tree, tmp_path / "v.zarr", *SMALL)
+    before = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "v.zarr" / "volume" / "c").rglob("0") if path.is_file()
+    }
+    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Rowing,Mixing", *SMALL)
+    assert "0 made, 6 already there" in ended.output
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert "Class names changed from Mixing, Rowing to Rowing, Mixing: " in ended.output
+    assert open_cache(tmp_path / "v.zarr").labels.tolist() == [1, 1, 1, 0, 0]
+
+
+def test_an_unknown_class_lists_those_there_are(tree, tmp_path):
+    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "paper", *SMALL)
+    assert ended.exit_code == 1
+    missing = ", ".join(name for name in PAPER_CLASSES if name not in ("Mixing", "Rowing"))
+    assert ended.stderr == f"Error: no clips of class {missing} below {tree}; expected classes among Mixing, Rowing\n"
+    assert not (tmp_path / "v.zarr").exists()
+
+
+def test_the_papers_classes_are_its_ten_in_label_order(tmp_path):
+    for number, name in enumerate(PAPER_CLASSES):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"v_{name}_g01_c01.avi").write_bytes(b"")
+        assert find_clips(tmp_path, None, PAPER_CLASSES[: number + 1]).records[-1].label <= number
+    assert len(set(PAPER_CLASSES)) == 10
+
+
+def test_a_clip_outside_any_class_folder_is_quarantined_and_so_are_two_of_one_id(tree, tmp_path):
+    write_clip(tree / "v_Lost_g01_c01.avi")
+    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", *SMALL)
+    assert ended.exit_code == 3
+    assert info(tmp_path / "v.zarr")["reasons"]["quarantined"] == {
+        "v_Lost_g01_c01.avi": "it lies in no class folder; expected SOURCE/Class/v_Class_gNN_cMM.avi; "
+        "put it into the folder of its class"
+    }
+    shutil.copy(tree / "Rowing" / "v_Rowing_g01_c02.avi", tree / "Rowing" / "v_Rowing_g01_c02.mp4")
+    ended = run("preprocess", "video", tree, tmp_path / "new.zarr", *SMALL)
+    assert ended.exit_code == 3
+    assert info(tmp_path / "new.zarr")["complete"] == 4
+    reasons = info(tmp_path / "new.zarr")["reasons"]["quarantined"]
+    for ending in (".avi", ".mp4"):
+        assert "two files would get the id 'Rowing/v_Rowing_g01_c02'" in reasons[f"Rowing/v_Rowing_g01_c02{ending}"]
+
+
+@pytest.mark.parametrize("short", ["loop", "stretch"])
+def test_short_clips_can_be_filled_up(short, tree, tmp_path):
+    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--short", short, *SMALL)
+    assert ended.exit_code == 0, ended.output
+    filled = open_cache(tmp_path / "v.zarr")["Rowing/v_Rowing_g02_c01"]
+    assert filled.shape == (8, 16, 16)
+    if short == "loop":
+        assert np.array_equal(filled[5:], filled[:3])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
+def test_gray_levels_survive_every_dtype(dtype, tree, tmp_path):
+    run("preprocess", "video", tree, tmp_path / "v.zarr", "--dtype", dtype, *SMALL)
+    run("preprocess", "video", tree, tmp_path / "8.zarr", *SMALL)
+    levels = np.rint(open_cache(tmp_path / "v.zarr")[0] * 255)
+    assert np.array_equal(levels, open_cache(tmp_path / "8.zarr").stored(0))
+
+
+def test_the_real_clips_end_with_every_damaged_one_named(tmp_path):
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not there")
+    source = tmp_path / "source"
+    shutil.copytree(SHARED / "clips", source)
+    shutil.copytree(SHARED / "video_odd", source / "Odd")
+    (source / "Damaged").mkdir()
+    shutil.copy(SHARED / "damaged" / "nasa_13013_truncated.mp4", source / "Damaged")
+    ended = run("preprocess", "video", source, tmp_path / "v.zarr", "--height", "64", "--width", "64", "--workers", "2")
+    assert ended.exit_code == 3, ended.output
+    found = info(tmp_path / "v.zarr")
+    quarantined = {Path(name).name for name in found["reasons"]["quarantined"]}
+    assert {"corrupted.mp4", "result.webm", "nasa_13013_truncated.mp4"} <= quarantined
+    assert found["discovered"] == found["complete"] + found["quarantined"] + found["excluded"] == 25
+    for reason in found["reasons"]["quarantined"].values():
+        assert reason.count(";") >= 2, reason  # given; expected; remedy
+    assert verify(tmp_path / "v.zarr").sound
+
+
+@dataclass(frozen=True)
+class Troubled(VideoRecipe):
+    """A recipe whose decoder hangs, holding the interpreter, or crashes on clips named so."""
+
+    def make(self, paths):
+        if "hang" in paths[0].name:
+            paths[0].with_suffix(".begun").touch()
+            ctypes.PyDLL(None).sleep(600)
+        if "crash" in paths[0].name:
+            ctypes.string_at(0)
+        return super().make(paths)
+
+
+def test_a_decoder_that_hangs_or_crashes_costs_one_clip(tree, tmp_path, monkeypatch):
+    for name in ("hang", "crash"):
+        shutil.copy(tree / "Mixing" / "v_Rowing_g07_c01.avi", tree / "Mixing" / f"{name}.avi")
+
+    def overdue(trial, now, timeout):  # as soon as it hangs, however slow this machine is with the others
+        hangs = any(task.record.id == "Mixing/hang" for task in trial.tasks)
+        return hangs and (tree / "Mixing" / "hang.begun").exists()
+
+    monkeypatch.setattr(dispatch, "overdue", overdue)
+    recipe = Troubled(depth=8, height=16, width=16)
+    summary = build.run(
+        build.prepare(tree, tmp_path / "v.zarr", recipe), execute.local_cluster(2, timeout=300), lambda entry: None
+    )
+    assert summary.complete == 5
+    assert summary.quarantined == {
+        "Mixing/hang.avi": execute.timed_out(300).reason,
+        "Mixing/crash.avi": execute.died(3).reason,
+    }
+    assert verify(tmp_path / "v.zarr").sound

@@ -1,0 +1,199 @@
+"""Augmentation does to slices what SciPy does on float64, draws what it promises, and leaves its input alone."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from trainer.data.augment import ANGLES, KINDS, MOST_SHIFT, augment, blur, rotate, shift
+
+DTYPES = ("uint8", "uint16", "float16", "float32")
+SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 70))
+SUBSETS = st.sets(st.sampled_from(KINDS)).map(sorted)
+
+
+def noise(shape, dtype="float32", seed=0):
+    """Values over the whole range of `dtype`, [0, 1] where it is a float; both ends are among them."""
+    values = np.random.default_rng(seed).random(shape)
+    values.flat[0], values.flat[-1] = 0, 1
+    return np.rint(values * top(dtype)).astype(dtype) if dtype.startswith("u") else values.astype(dtype)
+
+
+def top(dtype):
+    return np.iinfo(dtype).max if dtype.startswith("u") else 1
+
+
+def rounding(dtype):
+    """By how much, at most, storing in `dtype` moves a value of its range; 1e-6 for what float32 sums leave."""
+    return {"float16": 2**-12, "float32": 0}.get(dtype, 0.5 / top(dtype)) + 1e-6
+
+
+def scipy_rotate(volume, angle, mode="grid-constant"):
+    return ndimage.rotate(np.float64(volume), angle, axes=(1, 2), reshape=False, order=1, mode=mode)
+
+
+def error(got, wanted):
+    """The largest difference, as part of the dtype's range."""
+    return np.abs(np.float64(got) - wanted).max() / top(got.dtype.name)
+
+
+@settings(max_examples=300)
+@given(SHAPES, st.sampled_from(DTYPES), st.sampled_from(ANGLES) | st.floats(-360, 360), st.integers(0, 99))
+def test_a_rotation_is_scipys_on_float64_for_any_size_angle_and_dtype(shape, dtype, angle, seed):
+    volume = noise(shape, dtype, seed)
+    turned = rotate(volume, angle)
+    assert (turned.shape, turned.dtype) == (shape, dtype)
+    assert error(turned, scipy_rotate(volume, angle)) <= sum(shape[1:]) * 1e-7 + rounding(dtype)
+
+
+@settings(max_examples=100)
+@given(SHAPES, st.sampled_from(ANGLES), st.integers(0, 99))
+def test_it_is_scipys_default_mode_too_wherever_that_is_not_blank(shape, angle, seed):
+    volume = noise(shape, seed=seed)
+    inside = scipy_rotate(np.ones(shape), angle, "constant") > 0.5
+    wanted = scipy_rotate(volume, angle, "constant")
+    np.testing.assert_allclose(rotate(volume, angle)[inside], wanted[inside], rtol=0, atol=2e-5)
+
+
+def test_angles_and_shifts_are_the_paper_s():
+    assert ANGLES == (-20, -10, -5, 0, 5, 10, 20)
+    assert MOST_SHIFT == 0.1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("angle", ANGLES)
+def test_on_average_a_full_slice_differs_from_scipy_by_less_than_1e_4_beside_rounding(angle, dtype):
+    volume = noise((1, 224, 224), dtype)
+    wanted = scipy_rotate(volume, angle)
+    if dtype != "float32":
+        wanted = np.float64((np.rint(wanted) if dtype.startswith("u") else wanted).astype(dtype))
+    assert np.abs(rotate(volume, angle) - wanted).mean() / top(dtype) < 1e-4
+
+
+def test_the_originals_rotation_of_height_width_depth_is_this_one():
+    volume = noise((3, 20, 31))
+    original = ndimage.rotate(np.moveaxis(np.float64(volume), 0, -1), 10, reshape=False, order=1, mode="grid-constant")
+    np.testing.assert_allclose(rotate(volume, 10), np.moveaxis(original, -1, 0), rtol=0, atol=1e-5)
+
+
+def test_a_positive_angle_turns_anticlockwise_as_shown():
+    volume = noise((2, 9, 9))
+    np.testing.assert_allclose(rotate(volume, 90), np.rot90(volume, axes=(1, 2)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_rotation_fills_corners_with_0_and_keeps_a_constant_within(dtype):
+    full = np.full((2, 60, 50), top(dtype), dtype)
+    for angle in set(ANGLES) - {0}:
+        turned = rotate(full, angle)
+        assert (turned[:, [0, 0, -1, -1], [0, -1, 0, -1]] == 0).all()
+        assert (turned[:, 15:-15, 12:-12] == top(dtype)).all()
+
+
+@settings(max_examples=100)
+@given(SHAPES, st.sampled_from(DTYPES), st.integers(-80, 80), st.integers(-80, 80))
+def test_a_shift_moves_whole_pixels_down_and_right_and_fills_with_0(shape, dtype, rows, columns):
+    volume = noise(shape, dtype)
+    wanted = ndimage.shift(np.float64(volume), (0, rows, columns), order=0)
+    moved = shift(volume, rows, columns)
+    assert moved.dtype == dtype
+    np.testing.assert_array_equal(moved, wanted)
+
+
+@settings(max_examples=200)
+@given(SHAPES, st.sampled_from(DTYPES), st.floats(0, 3), st.integers(0, 99))
+def test_a_blur_is_scipys_gaussian_on_float64(shape, dtype, sigma, seed):
+    volume = noise(shape, dtype, seed)
+    smooth = blur(volume, sigma)
+    assert (smooth.shape, smooth.dtype) == (shape, dtype)
+    wanted = ndimage.gaussian_filter(np.float64(volume), (0, sigma, sigma))
+    assert error(smooth, wanted) <= rounding(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("unchanged", [lambda v: rotate(v, 0), lambda v: shift(v, 0, 0), lambda v: blur(v, 0)])
+def test_nothing_to_do_gives_the_very_values_in_a_new_array(unchanged, dtype):
+    volume = noise((2, 5, 6), dtype)
+    same = unchanged(volume)
+    np.testing.assert_array_equal(same, volume)
+    assert not np.shares_memory(same, volume)
+
+
+@settings(max_examples=100)
+@given(SHAPES, st.sampled_from(DTYPES), SUBSETS, st.integers(0, 999))
+def test_augmented_values_stay_in_range_and_the_input_as_it_was(shape, dtype, kinds, seed):
+    volume = noise(shape, dtype)
+    volume.flags.writeable = False
+    before = volume.copy()
+    changed = augment(volume, kinds, np.random.default_rng(seed))
+    assert (changed.shape, changed.dtype) == (shape, dtype)
+    assert changed.min() >= 0
+    assert changed.max() <= top(dtype) * (1 + (1e-6 if dtype == "float32" else 0))
+    np.testing.assert_array_equal(volume, before)
+    assert not np.shares_memory(changed, volume)
+
+
+@settings(max_examples=50)
+@given(st.permutations(KINDS), st.integers(0, 3), st.integers(0, 999))
+def test_equal_seeds_give_equal_bits_whatever_order_kinds_are_named_in(order, count, seed):
+    volume, kinds = noise((2, 30, 40), "uint16"), order[:count]
+    one, other = np.random.default_rng(seed), np.random.default_rng(seed)
+    np.testing.assert_array_equal(augment(volume, kinds, one), augment(volume, sorted(kinds), other))
+    assert one.bit_generator.state == other.bit_generator.state
+
+
+def test_rotations_are_by_all_angles_and_no_other():
+    volume = noise((1, 16, 16), "uint8")
+    possible = {rotate(volume, angle).tobytes() for angle in ANGLES}
+    generator = np.random.default_rng(0)
+    assert {augment(volume, ["rotation"], generator).tobytes() for _ in range(200)} == possible
+    assert len(possible) == len(ANGLES)
+
+
+def test_shifts_reach_a_tenth_of_each_side_and_no_further():
+    volume = np.zeros((1, 40, 60), "uint8")
+    volume[0, 20, 30] = 1
+    generator = np.random.default_rng(0)
+    spots = [np.argwhere(augment(volume, {"shift"}, generator)[0])[0] - (20, 30) for _ in range(500)]
+    np.testing.assert_array_equal(np.min(spots, axis=0), (-4, -6))
+    np.testing.assert_array_equal(np.max(spots, axis=0), (4, 6))
+
+
+def test_changes_follow_one_another_in_the_order_of_kinds():
+    volume, generator = noise((2, 40, 30)), np.random.default_rng(5)
+    changed = augment(volume, KINDS, np.random.default_rng(5))
+    turned = rotate(volume, ANGLES[generator.integers(7)])
+    moved = shift(turned, generator.integers(-4, 5), generator.integers(-3, 4))
+    np.testing.assert_array_equal(changed, blur(moved, generator.uniform(0, 1.5)))
+
+
+def test_views_of_any_strides_are_taken_as_the_arrays_they_show():
+    volume = noise((4, 30, 20), "uint16")[::-2, ::-1, ::3]
+    np.testing.assert_array_equal(rotate(volume, 20), rotate(volume.copy(), 20))
+    np.testing.assert_array_equal(blur(volume.T, 1), blur(volume.T.copy(), 1))
+
+
+def test_opencv_starts_no_threads():
+    assert cv2.getNumThreads() == 1
+
+
+def test_what_cannot_be_augmented_is_refused_with_what_to_do():
+    volume, generator = noise((2, 5, 6)), np.random.default_rng(0)
+    wrong = {
+        "augmentation 'flip' was given; expected some of rotation, shift, blur; name only these": (
+            lambda: augment(volume, ["blur", "flip"], generator)
+        ),
+        "an array of shape (5, 6) and dtype float32 was given; expected (depth, height, width), none of them 0, "
+        "of uint8, uint16, float16, float32; convert it": lambda: rotate(volume[0], 5),
+        "an array of shape (2, 5, 6) and dtype float64 was given; expected (depth, height, width), none of them 0, "
+        "of uint8, uint16, float16, float32; convert it": lambda: augment(np.float64(volume), [], generator),
+        "an array of shape (2, 0, 6) and dtype float32 was given; expected (depth, height, width), none of them 0, "
+        "of uint8, uint16, float16, float32; convert it": lambda: shift(volume[:, :0], 1, 1),
+        "a blur of sigma -1 was given; expected pixels, 0 or more; give 0 for none": lambda: blur(volume, -1),
+    }
+    for message, act in wrong.items():
+        with pytest.raises(ValueError, match="given") as caught:
+            act()
+        assert str(caught.value) == message

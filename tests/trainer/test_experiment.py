@@ -1,0 +1,452 @@
+"""Table 1 as one command: the same split and parents for all, nothing done twice, nothing begun that cannot end."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
+from test_cli import cli, error, tree, usage
+from test_table import cells
+from test_train_cli import contents, make_clips, make_scans, refused, shown
+
+from cache import open_cache
+from tests.helpers.caches import volume
+from trainer.evaluation.metrics import paired_bootstrap
+from trainer.evaluation.report import kappa_text
+from trainer.experiments.experiment import BEGUN, PRETRAINED, STRATEGIES, Experiment, _stage
+from trainer.experiments.table import PAPER_TYPES
+from trainer.runs.folder import OWN, read_predictions
+
+SMALL = (
+    "--backbone",
+    "small",
+    "--weights",
+    "none",
+    "--epochs",
+    1,
+    "--batch-size",
+    10,
+)  # batches of one size alone: traced once
+FOLDERS = [strategy.folder for strategy in STRATEGIES]
+RUNS = ["pretrained", *FOLDERS]
+REPORT = {"report.md", "table.csv", "kappa.png", *(f"confusion_{folder}.png" for folder in FOLDERS)}
+COUNTS = (9, 6, 4, 4, 3)  # of each class: unlike, so that class weights count
+STOPPED = "Stopped. What was committed is kept: run the same command again to go on.\n"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Caches, an experiment on volumes, and one behind the backbone: stopped, gone on with, with one seed more.
+
+    `states` are the files of the latter's runs after each of its commands, `results` what the commands said.
+    """
+    folder = tmp_path_factory.mktemp("experiment")
+    clips = make_clips(folder / "clips.zarr")
+    labels = [number for number, count in enumerate(COUNTS) for _ in range(count)]
+    scans = make_scans(folder / "ct.zarr", len(labels), class_names=PAPER_TYPES, labels=labels)
+    before = tree(clips), tree(scans)
+    streamed = cli("experiment", clips, scans, folder / "streamed", *SMALL, "--seed", 3, "--pretrain-epochs", 2)
+    assert streamed.exit_code == 0, streamed.output
+    frozen = folder / "frozen"
+    command = ("experiment", clips, scans, frozen, *SMALL, "--features", "--input-map", "glorot")
+    results, states = [stopped_at("seed 0: PT+CW", *command)], [runs_of(frozen)]
+    for more in ((), ("--seeds", 2)):
+        results.append(cli(*command, *more))
+        assert results[-1].exit_code == 0, results[-1].output
+        states.append(runs_of(frozen))
+    assert (tree(clips), tree(scans)) == before
+    paths = {"folder": folder, "clips": clips, "scans": scans, "streamed": folder / "streamed", "frozen": frozen}
+    return SimpleNamespace(**paths, said=streamed, results=results, states=states, command=command)
+
+
+def stopped_at(part, *command):
+    """Run a command that gets Ctrl-C when `part` begins."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cli.Training.part", lambda self, name: name == part and os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(sys, "argv", ["cli.py", command[0]])
+        result = cli(*command, "--quiet")
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    return result
+
+
+def runs_of(folder):
+    """Time and size of every file of the runs in `folder`, but for their locks."""
+    return {name: about for run in folder.glob("seed*/*") for name, about in tree(run).items() if Path(name).is_file()}
+
+
+@pytest.fixture
+def into(tmp_path):
+    return tmp_path / "into"
+
+
+def experiment(made, into, *options, clips=None, scans=None):
+    return cli("experiment", clips or made.clips, scans or made.scans, into, *SMALL, "--quiet", *options)
+
+
+def config(run):
+    return shown(run / "config.json")
+
+
+# What it leaves
+
+
+def test_the_folder_holds_runs_splits_and_the_report(made):
+    assert {path.name for path in made.streamed.iterdir()} == {*BEGUN, *REPORT, "seed0"}
+    assert {path.name for path in made.frozen.iterdir()} == {*BEGUN, *REPORT, "seed0", "seed1", "features"}
+    for run in (*made.streamed.glob("seed*/*"), *made.frozen.glob("seed*/*")):
+        assert run.name in RUNS
+        assert {"metrics.json", "model.keras", "validation.csv"} <= {path.name for path in run.iterdir()} <= set(OWN)
+
+
+def test_all_strategies_of_all_seeds_have_one_split_and_a_seeds_have_one_parent(made):
+    for root in (made.streamed, made.frozen):
+        for seed in root.glob("seed*"):
+            assert shown(seed / "pretrained/split.json") == shown(root / "clips.json")
+            for folder in FOLDERS:
+                assert shown(seed / folder / "split.json") == shown(root / "scans.json")
+                expected = "" if folder == "no_pt" else str((seed / "pretrained").resolve())
+                assert config(seed / folder)["from"] == expected
+    split = shown(made.streamed / "scans.json")
+    assert sorted([*split["train"], *split["validation"]]) == sorted(open_cache(made.scans).ids)
+
+
+@pytest.mark.parametrize("root", ["streamed", "frozen"])
+def test_strategies_differ_in_what_their_names_say_and_in_nothing_else(made, root):
+    for seed in getattr(made, root).glob("seed*"):
+        configs = {folder: config(seed / folder) for folder in FOLDERS}
+        assert [configs[folder]["class_weights"] for folder in FOLDERS] == [False, False, True, True]
+        assert [configs[folder]["augmentation"] for folder in FOLDERS] == [[], [], [], ["rotation"]]
+        assert [configs[folder]["freeze_backbone"] for folder in FOLDERS] == [root == "frozen"] * 4
+        assert [configs[folder]["cached_features"] for folder in FOLDERS] == [root == "frozen"] * 4
+        for about in configs.values():
+            for key in ("class_weights", "augmentation", "from"):
+                del about[key]
+        assert configs["pt"] == configs["pt_cw"] == configs["pt_cw_aug"]
+        assert {key for key, value in configs["pt"].items() if configs["no_pt"][key] != value} <= {"weights"}
+
+
+def test_class_weights_and_angles_change_what_is_learned(made):
+    losses = [(made.streamed / "seed0" / folder / "history.csv").read_text() for folder in FOLDERS]
+    assert len(set(losses)) == 4
+
+
+def test_seeds_and_epochs_are_those_that_were_given(made):
+    assert (config(made.streamed / "seed0/pretrained")["epochs"], config(made.streamed / "seed0/pt")["epochs"]) == (
+        2,
+        1,
+    )
+    assert {config(run)["seed"] for run in made.streamed.glob("seed0/*")} == {3}
+    for number in (0, 1):
+        assert {config(run)["seed"] for run in made.frozen.glob(f"seed{number}/*")} == {number}
+
+
+def test_behind_the_backbone_features_are_made_once_scans_for_every_angle(made):
+    clips, scans = (open_cache(made.frozen / "features" / f"{name}.zarr") for name in ("clips", "scans"))
+    assert (clips.shape, scans.shape) == ((4, 128), (7, 4, 128))
+    assert clips.recipe["extractor"] == scans.recipe["extractor"]
+    assert (len(clips), len(scans)) == (12, sum(COUNTS))
+
+
+# What the report says
+
+
+@pytest.mark.parametrize(("root", "seeds"), [("streamed", 1), ("frozen", 2)])
+def test_the_report_has_scikit_learns_figures(made, root, seeds):
+    folder = getattr(made, root)
+    tables = cells((folder / "report.md").read_text().splitlines())
+    with (folder / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for strategy, shown_row, row in zip(STRATEGIES, tables[0][2::2], rows, strict=True):
+        found = [read_predictions(folder / f"seed{number}" / strategy.folder) for number in range(seeds)]
+        pairs = [(one.labels, one.probabilities.argmax(1)) for one in found]
+        values = [np.mean([cohen_kappa_score(*pair) for pair in pairs])]
+        scores = [f1_score(*pair, labels=range(5), average=None, zero_division=0) for pair in pairs]
+        values += list(np.mean(scores, axis=0))
+        values.append(np.mean([accuracy_score(*pair) for pair in pairs]))
+        assert shown_row[0] == strategy.name == row["strategy"]
+        # kappa that is undefined, where all is one class, is 0 here and nan there
+        values = np.nan_to_num(values)
+        assert [float(cell.split()[0]) for cell in shown_row[1:8]] == pytest.approx(values, abs=0.0051)
+        in_csv = [row["kappa"], *(row[f"f1 {name}"] for name in PAPER_TYPES), row["accuracy"]]
+        assert [float(value) for value in in_csv] == pytest.approx(values)
+        mean = np.mean([one.probabilities for one in found], axis=0).argmax(1)
+        assert float(row["ensemble_kappa"]) == pytest.approx(np.nan_to_num(cohen_kappa_score(found[0].labels, mean)))
+
+
+def test_only_the_report_of_the_frozen_variant_says_that_it_is_one(made):
+    said = [
+        "stayed frozen throughout" in (made.folder / root / "report.md").read_text() for root in ("streamed", "frozen")
+    ]
+    assert said == [False, True]
+
+
+def test_with_one_seed_the_report_and_the_runs_own_metrics_agree(made):
+    with (made.streamed / "table.csv").open(newline="") as file:
+        for row, folder in zip(csv.DictReader(file), FOLDERS, strict=True):
+            metrics = shown(made.streamed / "seed0" / folder / "metrics.json")
+            assert (float(row["kappa"]), float(row["accuracy"])) == (metrics["kappa"], metrics["accuracy"])
+            assert {name: float(row[f"f1 {name}"]) for name in PAPER_TYPES} == metrics["f1"]
+
+
+def test_the_differences_are_those_of_the_paired_bootstrap(made):
+    pairs = cells((made.streamed / "report.md").read_text().splitlines())[1][2:]
+    found = {one.name: read_predictions(made.streamed / "seed0" / one.folder) for one in STRATEGIES}
+    for before, after, difference, *_ in pairs:
+        guesses = [found[name].probabilities.argmax(1) for name in (before, after)]
+        expected, *_ = paired_bootstrap(found[before].labels, *guesses, 5)
+        assert float(difference) == pytest.approx(expected, abs=0.00051)
+
+
+def test_the_report_is_printed_and_says_how_pretraining_went(made):
+    text = (made.streamed / "report.md").read_text()
+    assert text in made.said.stdout
+    assert made.said.stdout.endswith(f"\n{made.streamed / 'report.md'} has this with pictures\n")
+    parts = [line for line in made.said.stderr.splitlines() if line.startswith("-- ")]
+    assert parts == ["-- seed 0: pretraining", *(f"-- seed 0: {strategy.name}" for strategy in STRATEGIES)]
+    metrics = shown(made.streamed / "seed0/pretrained/metrics.json")
+    assert f"| 0 | {kappa_text(metrics)} | " in text
+
+
+# Going on
+
+
+def test_ctrl_c_says_to_run_the_same_command_again(made):
+    stopped = made.results[0]
+    assert (stopped.exit_code, stopped.stdout, stopped.stderr) == (130, "", STOPPED)
+
+
+def test_finished_runs_are_not_run_again_and_more_seeds_add_to_them(made):
+    stopped, one, two = made.states
+    assert {Path(name).parent.name for name in stopped if name.endswith("metrics.json")} == {
+        "pretrained",
+        "no_pt",
+        "pt",
+    }
+    assert stopped.items() <= one.items() <= two.items()
+    parts = [[line for line in result.stderr.splitlines() if line.startswith("-- seed")] for result in made.results]
+    assert parts[1] == ["-- seed 0: PT+CW", "-- seed 0: PT+CW+AUG"]
+    assert parts[2] == [f"-- seed 1: {name}" for name in ("pretraining", *(one.name for one in STRATEGIES))]
+
+
+def test_a_finished_experiment_only_reports_again(made, tmp_path):
+    root = shutil.copytree(made.streamed, tmp_path / "own")
+    before, report = contents(root), (root / "report.md").read_text()
+    (root / "report.md").unlink()
+    result = cli("experiment", made.clips, made.scans, root, *SMALL, "--seed", 3, "--pretrain-epochs", 2)
+    assert (result.exit_code, "-- " in result.stderr) == (0, False)
+    assert (root / "report.md").read_text() == report
+    assert contents(root) == before
+
+
+def test_scans_that_were_made_again_do_not_mix_with_what_was_trained_on_others(made, tmp_path):
+    folder, scans = tmp_path / "own", tmp_path / "ct.zarr"
+    shutil.copytree(made.streamed, folder)
+    labels = open_cache(made.scans).labels.tolist()
+    make_scans(scans, [1 - values for values in open_cache(made.scans)], class_names=PAPER_TYPES, labels=labels)
+    begun = folder / "experiment.json"
+    begun.write_text(begun.read_text().replace(str(made.scans), str(scans)))
+    (folder / "manifest.json").unlink()
+    shutil.rmtree(folder / "seed0" / "pt_cw")
+    before = contents(folder)
+    command = ("experiment", made.clips, scans, folder, *SMALL, "--seed", 3, "--pretrain-epochs", 2, "--quiet")
+    message = error(cli(*command))
+    assert message.startswith("Error: sample 's")
+    assert f"is not the one {folder / 'seed0' / 'no_pt'} began with" in message
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("left", [(), ("clips.json",), BEGUN])
+def test_what_was_killed_before_its_first_part_begins_anew_even_with_other_options(made, into, left):
+    result = stopped_at("seed 0: pretraining", "experiment", made.clips, made.scans, into, *SMALL)
+    assert result.exit_code == 130
+    for name in {*BEGUN} - {*left}:
+        (into / name).unlink()
+    (into / "partial-scans.json").write_text("{")
+    result = stopped_at("seed 0: pretraining", "experiment", made.clips, made.scans, into, *SMALL, "--rnn", "gru")
+    assert result.exit_code == 130
+    assert shown(into / "experiment.json")["given"]["rnn"] == "gru"
+    assert {path.name for path in into.iterdir()} == {*BEGUN}
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (("--seed", 4), "given.seed 3 → 4"),
+        (("--rnn", "gru"), "given.rnn None → gru"),
+        (("--pretrain-epochs", 3), "pretraining.epochs 2 → 3"),
+        (("--features",), "frozen False → True"),
+    ],
+)
+def test_a_folder_that_was_begun_otherwise_is_left_alone(made, options, difference):
+    before = contents(made.streamed)
+    same = ("--seed", 3, "--pretrain-epochs", 2)
+    assert error(experiment(made, made.streamed, *same, *options)) == (
+        f"Error: {made.streamed} holds an experiment that was begun otherwise ({difference}); "
+        "give the same, or choose another DIR\n"
+    )
+    assert contents(made.streamed) == before
+
+
+def test_a_folder_that_was_begun_on_other_caches_or_another_split_is_left_alone(made, tmp_path):
+    before = contents(made.streamed)
+    same = ("--seed", 3, "--pretrain-epochs", 2)
+    message = error(experiment(made, made.streamed, *same, clips=make_clips(tmp_path / "other.zarr")))
+    assert f"begun otherwise (clips {made.clips} → {tmp_path}/other.zarr)" in message
+    split = by_hand(tmp_path, "s0", "s1")
+    assert error(experiment(made, made.streamed, *same, "--split", split)) == (
+        f"Error: --split {split}, but {made.streamed} was begun with another split; leave it out, "
+        "or choose another DIR\n"
+    )
+    assert contents(made.streamed) == before
+
+
+def test_a_split_that_is_given_is_that_of_the_scans(made, tmp_path, into):
+    given = shutil.copy(made.frozen / "scans.json", tmp_path / "given.json")
+    command = ("experiment", made.clips, made.scans, into, *SMALL, "--seed", 7, "--split", given)
+    assert stopped_at("seed 0: pretraining", *command).exit_code == 130
+    assert shown(into / "scans.json") == shown(given)
+    assert shown(into / "clips.json").keys() == {"train", "validation"}
+
+
+def test_a_split_that_is_given_can_be_had_without_what_it_shares(made, tmp_path, into):
+    values = [volume(number, (4, 16, 16)) for number in (*range(11), 0)]
+    scans, clips = make_scans(tmp_path / "twins.zarr", values), made.clips
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps({"train": [f"s{n}" for n in range(8)], "validation": ["s8", "s9", "s10", "s11"]}))
+    command = ("experiment", clips, scans, into, *SMALL, "--batch-size", 5, "--split", given)
+    assert "'s0' in 'train' and 's11' in 'validation', which hold the same array" in (
+        refused(cli(*command, "--quiet"), into)
+    )
+    for _ in range(2):  # the second is resumed
+        assert stopped_at("seed 0: pretraining", *command, "--drop-shared").exit_code == 130
+        assert shown(into / "scans.json")["train"] == [f"s{n}" for n in range(1, 8)]
+
+
+def by_hand(folder, *validation):
+    path = folder / "by_hand.json"
+    path.write_text(json.dumps({"train": ["s10", "s20"], "validation": validation}))
+    return path
+
+
+# What is refused before anything is written
+
+
+def test_caches_of_the_wrong_kind(made, into):
+    for clips, scans, wrong, kind, expected in (
+        (made.scans, made.clips, made.scans, "ct", "video"),
+        (made.clips, made.clips, made.clips, "video", "ct"),
+        (made.frozen / "features/clips.zarr", made.scans, made.frozen / "features/clips.zarr", "features", "video"),
+    ):
+        assert refused(experiment(made, into, clips=clips, scans=scans), into) == (
+            f"Error: {wrong} holds {kind} samples, where {expected} was expected; build a cache by "
+            f"`preprocess {expected}`, and give VIDEO_CACHE before CT_CACHE\n"
+        )
+
+
+def test_caches_of_two_shapes(made, tmp_path, into):
+    deeper = make_scans(tmp_path / "ct.zarr", 3, shape=(5, 16, 16))
+    assert refused(experiment(made, into, scans=deeper), into) == (
+        f"Error: {made.clips} has shape (4, 16, 16), {deeper} has (5, 16, 16); "
+        "preprocess both to the same --depth --height --width\n"
+    )
+
+
+def test_caches_that_cannot_be_split(made, tmp_path, into):
+    unlabelled = make_scans(tmp_path / "ct.zarr", 3, labels=[-1] * 3)
+    assert refused(experiment(made, into, scans=unlabelled), into) == (
+        f"Error: {unlabelled}: none of the 3 samples has a label; expected two classes or more; "
+        "label them in the cache\n"
+    )
+    single = make_clips(tmp_path / "clips.zarr", 3, labels=[0, 0, 1])
+    assert f"Error: {single}: class 'two' has 1 sample" in refused(experiment(made, into, clips=single), into)
+    lost = tmp_path / "lost.zarr"
+    assert f"{lost} is not a cache" in refused(experiment(made, into, scans=lost), into)
+
+
+def test_splits_that_are_none(made, tmp_path, into):
+    split = by_hand(tmp_path, "s99")
+    assert refused(experiment(made, into, "--split", split), into) == (
+        f"Error: {made.scans}: split names 1 id not in the cache ('s99'); "
+        "remove them, or give the cache that the split was made for\n"
+    )
+    lost = tmp_path / "lost.json"
+    assert refused(experiment(made, into, "--split", lost), into).startswith(f"Error: {lost}: No such file")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--pretrain-epochs", 0), "epochs 0; expected a whole number, at least 1"),
+        (("--epochs", 0, "--pretrain-epochs", 1), "epochs 0; expected a whole number, at least 1"),
+        (("--learning-rate", -1), "learning_rate -1.0; expected a number above 0"),
+        (("--batch-size", 11), "batch_size 11, but there are 10 clips to train on; lower it"),
+        (("--seed", -1), "seed -1; expected a whole number, at least 0"),
+    ],
+)
+def test_values_out_of_range_in_either_stage(made, into, options, message):
+    assert refused(experiment(made, into, *options), into) == f"Error: {message}\n"
+
+
+def test_slices_too_small_for_the_backbone(made, into):
+    message = refused(experiment(made, into, "--backbone", "vgg16"), into)
+    assert "has slices of 16×16 px, backbone vgg16 takes 32×32 or more" in message
+
+
+def test_weights_that_are_not_there_do_not_bind_the_folder(tmp_path, into):
+    clips, scans = make_clips(tmp_path / "c.zarr", 6, (4, 32, 32)), make_scans(tmp_path / "s.zarr", 6, (4, 32, 32))
+    for options in ((), ("--features",)):
+        for name in ("lost.h5", "gone.h5"):
+            weights = tmp_path / name
+            result = cli("experiment", clips, scans, into, "--weights", weights, "--quiet", *options)
+            assert error(result).startswith(f"Error: weights {weights}: no such file; ")
+            assert {path.name for path in into.iterdir()} == {*BEGUN}
+
+
+def test_a_place_that_is_something_else_is_left_alone(made, tmp_path, into):
+    file, foreign = tmp_path / "file", tmp_path / "foreign"
+    file.write_text("mine")
+    foreign.mkdir()
+    (foreign / "mine").write_text("mine")
+    before = contents(tmp_path), contents(made.folder)
+    expected = {
+        file: f"{file} is a file; expected a folder that is new or empty, or an experiment to go on with",
+        foreign: f"{foreign} holds 'mine' and no experiment; expected a folder that is new or empty",
+        made.scans / "in": f"{made.scans}/in is inside the cache {made.scans}, which holds samples only; "
+        "choose another DIR",
+        made.scans: f"{made.scans} is inside the cache {made.scans}, which holds samples only; choose another DIR",
+    }
+    for path, message in expected.items():
+        assert error(experiment(made, path)) == f"Error: {message}\n"
+    assert (contents(tmp_path), contents(made.folder)) == before
+
+
+def test_what_contradicts_the_experiment_is_usage(made, into):
+    for option in ("--class-weights", "--no-class-weights"):
+        assert usage(experiment(made, into, option)) == (
+            "Error: --class-weights is one of the strategies compared; leave it out"
+        )
+    assert usage(experiment(made, into, "--features", "--train-backbone")) == (
+        "Error: --features keeps the backbone frozen, --train-backbone does not; leave one of them out"
+    )
+    assert "Invalid value for '--seeds'" in usage(experiment(made, into, "--seeds", 0))
+    assert not into.exists()
+
+
+def test_behind_the_backbone_no_stage_names_weights_that_the_features_bring(tmp_path):
+    """Else a second seed would begin with another random input map than the features were made with, and be refused."""
+    given = {"weights": "vgg16.h5", "input_map": "glorot", "precision": "mixed_bfloat16", "epochs": 3}
+    asked = Experiment(tmp_path, tmp_path, tmp_path, given, {}, seeds=2, frozen=True)
+    for strategy in (PRETRAINED, *STRATEGIES):
+        stage, chosen = _stage(asked, 1, strategy)
+        assert stage == ("pretrain" if strategy is PRETRAINED else "finetune")
+        assert not {"weights", "precision"} & chosen.keys()
+        assert (chosen["seed"], chosen["epochs"]) == (1, 3)

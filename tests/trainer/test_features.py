@@ -1,0 +1,308 @@
+"""Features equal what the network makes of the volumes, whatever is batched with what."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cache import DamagedSample, InvalidFeatures, open_cache, store, write_features
+from cache.features import extractor_path
+from cache.verify import verify
+from tests.helpers.caches import make_cache, tiny_attributes, volume
+from trainer.config import PRETRAIN
+from trainer.data.augment import ANGLES, rotate
+from trainer.errors import TrainerError
+from trainer.evaluation.evaluate import evaluate
+from trainer.features.extract import Extraction, FrameFeatures, extract
+from trainer.model.networks import first_model, trained_model
+from trainer.runs.folder import read_run
+from trainer.runs.plan import Request, new_run
+from trainer.training.train import train
+
+SHAPE = (5, 16, 16)
+WEIGHTS = {"weights": "none", "backbone": "small"}
+CHANNELS = 128
+
+
+class Silent:
+    def note(self, text): ...
+
+    def at_step(self, epoch, done, total, loss): ...
+
+    def after_epoch(self, row, timing, epochs): ...
+
+
+def nothing(done, total):
+    """No progress is shown."""
+
+
+def clips(root, count=12, dtype="uint8", kind="video"):
+    attributes = tiny_attributes(dtype, SHAPE, kind, order=3)
+    values = [volume(number, SHAPE) for number in range(count)]
+    values[1][1] = values[1][2] = values[2][0] = 0  # empty slices, twice in one sample
+    return make_cache(root, values, attributes)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A cache of clips, and its features."""
+    folder = tmp_path_factory.mktemp("features")
+    clips(folder / "clips.zarr")
+    extract(Extraction(folder / "clips.zarr", folder / "features.zarr", WEIGHTS), nothing)
+    return folder
+
+
+@pytest.fixture
+def folder(shared, tmp_path):
+    shutil.copytree(shared, tmp_path / "own")
+    return tmp_path / "own"
+
+
+def expected(volumes, values):
+    """What the network's own layers make of `values` (depth, height, width) in [0, 1]."""
+    model = first_model(new_run(volumes, PRETRAIN.__class__.from_json(PRETRAIN.to_json() | WEIGHTS)))
+    return np.asarray(model.get_layer("frames")(values[None]))[0]
+
+
+def test_each_sample_has_the_features_of_its_own_volume(shared):
+    volumes, features = open_cache(shared / "clips.zarr"), open_cache(shared / "features.zarr")
+    assert features.shape == (5, CHANNELS)
+    assert features.attributes.dtype == "float16"
+    assert (features.ids, features.labels.tolist(), features.groups) == (
+        volumes.ids,
+        volumes.labels.tolist(),
+        volumes.groups,
+    )
+    for name in volumes.ids:
+        np.testing.assert_allclose(features[name], expected(volumes, volumes[name]), rtol=2e-3, atol=1e-5)
+
+
+def test_with_augment_there_is_one_set_for_each_of_the_papers_angles(tmp_path):
+    root = clips(tmp_path / "ct.zarr", 3, "uint16", "ct")
+    extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS, augment=True), nothing)
+    volumes, features = open_cache(root), open_cache(tmp_path / "features.zarr")
+    assert features.shape == (7, 5, CHANNELS)
+    assert features.angles == ANGLES
+    for number, angle in enumerate(ANGLES):
+        turned = rotate(volumes.stored("s2"), angle).astype(np.float32) / 65535
+        np.testing.assert_allclose(features["s2"][number], expected(volumes, turned), rtol=2e-3, atol=1e-5)
+
+
+def test_features_that_float16_cannot_hold_are_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(FrameFeatures, "__init__", lambda self, model, volumes: None)
+    monkeypatch.setattr(FrameFeatures, "block", 4, raising=False)
+    monkeypatch.setattr(FrameFeatures, "channels", CHANNELS, raising=False)
+    huge = SimpleNamespace(predict_on_batch=lambda block: np.full((1, 4, CHANNELS), 1e6, np.float32))
+    monkeypatch.setattr(FrameFeatures, "model", huge, raising=False)
+    with pytest.raises(InvalidFeatures, match=r"^s0: inf at .*, expected finite numbers that float16 can hold"):
+        extract(Extraction(clips(tmp_path / "clips.zarr"), tmp_path / "features.zarr", WEIGHTS), nothing)
+
+
+def test_features_that_are_there_and_fresh_are_not_made_again(folder):
+    done = extract(Extraction(folder / "clips.zarr", folder / "features.zarr", WEIGHTS), nothing)
+    assert (done.made, done.kept, done.vanished) == (0, 12, [])
+
+
+def test_only_what_changed_or_is_new_is_made(folder):
+    root, attributes = folder / "clips.zarr", open_cache(folder / "clips.zarr").attributes
+    extract(Extraction(root, folder / "features.zarr", WEIGHTS), nothing)  # they were moved: sources follow
+    entries = store.read_entries(root)
+    with store.writing(root, attributes, entries) as writer:
+        nbytes, digest = store.write_chunk(root, 4, volume(99, SHAPE), "uint8")
+        changed = entries["s4"].__class__(**{**_fields(entries["s4"]), "nbytes": nbytes, "digest": digest})
+        nbytes, digest = store.write_chunk(root, 12, volume(12, SHAPE), "uint8")
+        writer.commit([changed, changed.__class__("new", "complete", row=12, nbytes=nbytes, digest=digest)])
+    assert verify(folder / "features.zarr").stale.keys() == {"s4"}
+    done = extract(Extraction(root, folder / "features.zarr", WEIGHTS), nothing)
+    assert (done.made, done.kept) == (2, 11)
+    volumes, features = open_cache(root), open_cache(folder / "features.zarr")
+    for name in ("s4", "new", "s5"):
+        np.testing.assert_allclose(features[name], expected(volumes, volumes[name]), rtol=2e-3, atol=1e-5)
+
+
+def _fields(entry):
+    return {name: getattr(entry, name) for name in entry.__slots__}
+
+
+def test_an_extraction_that_was_stopped_goes_on(tmp_path):
+    root = clips(tmp_path / "clips.zarr", 40)
+
+    def stop(done, total):
+        if done == 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS), stop)
+    done = extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS), nothing)
+    assert (done.made, done.kept) == (10, 30)
+    assert verify(tmp_path / "features.zarr").sound
+
+
+def test_a_damaged_volume_is_named_and_gives_no_features(folder):
+    root = folder / "clips.zarr"
+    store.chunk_path(root, 7).write_bytes(b"x")
+    with pytest.raises(DamagedSample, match="s7"):
+        extract(Extraction(root, folder / "again.zarr", WEIGHTS), nothing)
+    assert "s7" not in open_cache(folder / "again.zarr")
+
+
+def test_features_of_other_weights_do_not_go_into_the_same_cache(folder):
+    with pytest.raises(ValueError, match=r"extractor\.weights"):
+        extract(Extraction(folder / "clips.zarr", folder / "features.zarr", {**WEIGHTS, "seed": 1}), nothing)
+
+
+def test_features_are_not_made_of_features(folder):
+    with pytest.raises(TrainerError, match="holds features; expected a cache of scans or clips"):
+        extract(Extraction(folder / "features.zarr", folder / "again.zarr", WEIGHTS), nothing)
+
+
+def test_a_run_on_features_saves_the_whole_network(folder):
+    request = Request(
+        "pretrain", folder / "clips.zarr", folder / "run", {"epochs": 2}, features=folder / "features.zarr"
+    )
+    metrics = train(request, Silent())
+    run = read_run(folder / "run")
+    assert (run.kind, run.shape) == ("video", SHAPE)
+    volumes, features = open_cache(folder / "clips.zarr"), open_cache(folder / "features.zarr")
+    model = trained_model(folder / "run", run)
+    from_volumes = evaluate(folder / "run", folder / "clips.zarr")
+    from_features = evaluate(folder / "run", folder / "clips.zarr", features=folder / "features.zarr")
+    assert from_volumes["confusion"] == from_features["confusion"] == metrics["confusion"]
+    assert abs(from_volumes["loss"] - from_features["loss"]) < 1e-3
+    np.testing.assert_allclose(
+        np.asarray(model.get_layer("frames")(volumes["s1"][None]))[0], features["s1"], rtol=2e-3, atol=1e-5
+    )
+
+
+def test_a_run_on_features_resumes_to_the_same_weights(folder):
+    def request(name, epochs, resume=False):
+        given = {"epochs": epochs}
+        return Request(
+            "pretrain", folder / "clips.zarr", folder / name, given, resume=resume, features=folder / "features.zarr"
+        )
+
+    train(request("whole", 3), Silent())
+    train(request("parts", 1), Silent())
+    train(request("parts", 3, resume=True), Silent())
+    assert (folder / "whole/history.csv").read_bytes() == (folder / "parts/history.csv").read_bytes()
+    weights = [trained_model(folder / name, read_run(folder / name)).get_weights() for name in ("whole", "parts")]
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param(True, id="with a checkpoint"),
+        pytest.param(False, id="killed before the first", marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_is_resumed_on_what_it_began_with_features_or_volumes(kept, folder):
+    given, ours = {"backbone": "small", "epochs": 1}, folder / "features.zarr"
+    for name, cache, features, wrong, reason in (
+        ("cached", "clips.zarr", ours, None, "was begun with --features; give them again beside --resume"),
+        ("streamed", "clips.zarr", None, ours, f"--features {ours} with --resume, but {folder}/streamed began without"),
+        ("alone", "features.zarr", None, ours, f"--features {ours} with --resume, but {folder}/alone began without"),
+    ):
+        train(Request("pretrain", folder / cache, folder / name, given, features=features), Silent())
+        if not kept:
+            (folder / name / "checkpoint.npz").unlink()
+        before = (folder / name / "model.keras").read_bytes()
+        with pytest.raises(TrainerError, match=reason):
+            train(Request("pretrain", folder / cache, folder / name, {}, resume=True, features=wrong), Silent())
+        assert (folder / name / "model.keras").read_bytes() == before
+
+
+def test_a_feature_cache_trains_alone(folder):
+    train(Request("pretrain", folder / "features.zarr", folder / "run", {"epochs": 1}), Silent())
+    run = read_run(folder / "run")
+    assert (run.kind, run.shape) == ("features", (5, CHANNELS))
+    assert evaluate(folder / "run", folder / "features.zarr")["part"] == "validation"
+
+
+def test_a_run_goes_on_from_one_of_its_own_kind_volumes_or_features(folder):
+    train(Request("pretrain", folder / "features.zarr", folder / "alone", {"epochs": 1}), Silent())
+    scans = clips(folder / "ct.zarr", kind="ct")
+    given = {"epochs": 1, "freeze_backbone": True}
+    with pytest.raises(TrainerError, match="has kind ct, the run of --from was trained on kind features; after a run"):
+        train(Request("finetune", scans, folder / "run", given, parent=folder / "alone"), Silent())
+    assert not (folder / "run").exists()
+
+
+def test_features_from_anywhere_train_the_same_way(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    array = rng.normal(size=(40, 6, 9)).astype(np.float32) + labels[:, None, None]
+    path = tmp_path / "features.zarr"
+    names = [f"clip {number}" for number in range(40)]
+    write_features(path, names, labels, [f"g{n // 4}" for n in range(40)], array, ["a", "b"], "by hand")
+    given = {"epochs": 8, "learning_rate": 0.1}
+    metrics = train(Request("pretrain", path, tmp_path / "run", given), Silent())
+    assert metrics["kappa"] > 0.8
+    split = json.loads((tmp_path / "run/split.json").read_text())
+    group = {name: n // 4 for n, name in enumerate(names)}
+    assert not {group[name] for name in split["train"]} & {group[name] for name in split["validation"]}
+
+
+def test_chance_picks_the_angle_that_it_would_turn_a_volume_by(tmp_path):
+    root = clips(tmp_path / "ct.zarr", 12, "uint16", "ct")
+    extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS, augment=True), nothing)
+    given = {"epochs": 2, "augmentation": ("rotation",), "freeze_backbone": True, "input_map": "imagenet", **WEIGHTS}
+    cached = Request("finetune", root, tmp_path / "cached", given, features=tmp_path / "features.zarr")
+    train(cached, Silent())
+    # With all learning rates alike the two differ by float16, and by the six weights of the map, which streams train.
+    train(Request("finetune", root, tmp_path / "streamed", given), Silent())
+    one, other = (
+        np.genfromtxt(tmp_path / name / "history.csv", delimiter=",", names=True) for name in ("cached", "streamed")
+    )
+    np.testing.assert_allclose(one["loss"], other["loss"], rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: clips_changed(folder), "volumes that were replaced since: 12 of 12, the first is 's0'"),
+        (lambda folder: extractor_path(folder / "features.zarr").unlink(), "does not hold the weights that made"),
+        (lambda folder: extractor_path(folder / "features.zarr").write_bytes(b"PK"), "does not hold the weights that"),
+    ],
+    ids=["other volumes", "no extractor", "broken extractor"],
+)
+def test_features_that_do_not_fit_are_refused(spoil, message, folder):
+    spoil(folder)
+    request = Request("pretrain", folder / "clips.zarr", folder / "run", {}, features=folder / "features.zarr")
+    with pytest.raises(TrainerError, match=message):
+        train(request, Silent())
+    assert not (folder / "run").exists()
+
+
+def clips_changed(folder):
+    """Replace the clips by others of the same ids."""
+    shutil.rmtree(folder / "clips.zarr")
+    attributes = tiny_attributes("uint8", SHAPE, "video", order=3)
+    make_cache(folder / "clips.zarr", [volume(100 + number, SHAPE) for number in range(12)], attributes)
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "message"),
+    [
+        ("pretrain", {"freeze_backbone": False}, "a backbone that cannot be trained on them"),
+        ("pretrain", {"backbone": "vgg16"}, "has features of small"),
+        ("pretrain", {"weights": "nowhere.h5"}, "there are some for vgg16 only"),
+        ("finetune", {}, "cannot be trained on them; add --freeze-backbone"),
+    ],
+)
+def test_what_features_cannot_give_is_refused(stage, given, message, folder):
+    request = Request(stage, folder / "clips.zarr", folder / "run", given, features=folder / "features.zarr")
+    with pytest.raises(TrainerError, match=message):
+        train(request, Silent())
+    assert not (folder / "run").exists()
+
+
+def test_augmentation_needs_a_set_for_each_angle(tmp_path):
+    root = clips(tmp_path / "ct.zarr", 12, "uint16", "ct")
+    extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS), nothing)
+    given = {"augmentation": ("rotation",), "freeze_backbone": True}
+    with pytest.raises(TrainerError, match="make them with `features --augment`"):
+        train(Request("finetune", root, tmp_path / "run", given, features=tmp_path / "features.zarr"), Silent())

@@ -1,0 +1,193 @@
+"""A file of a run is the one before or the new one, whatever stops the writing; and reads back as it was written."""
+
+import csv
+import errno
+import os
+import resource
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache.oserrors import REMEDIES
+from tests.helpers.networks import small
+from trainer.errors import TrainerError
+from trainer.runs.files import PARTIAL, read_json, replace, replace_by, write_csv, write_json
+
+KEPT = "what was saved before is kept"
+
+
+@contextmanager
+def room_for(size):
+    """No file may grow beyond `size` bytes, as on a disk that is nearly full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A file written before; what fails later must leave it, and nothing beside it."""
+    path = tmp_path / "model.keras"
+    replace(path, b"before")
+    return path
+
+
+def is_kept(path):
+    return path.read_bytes() == b"before" and list(path.parent.iterdir()) == [path]
+
+
+# -- as a whole or not at all ------------------------------------------------------------------------------------------
+
+
+@given(first=st.binary(max_size=99), second=st.binary(max_size=99))
+def test_a_file_is_what_it_was_last_replaced_by(tmp_path, first, second):
+    path = tmp_path / "file"
+    for data in (first, second):
+        replace(path, data)
+        assert path.read_bytes() == data
+        assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_fills_up_leaves_the_file_before(kept):
+    with room_for(1000), pytest.raises(TrainerError) as refused:
+        replace(kept, bytes(5000))
+    assert str(refused.value) == f"cannot write {kept}: {os.strerror(errno.EFBIG)}; {KEPT}; {REMEDIES[errno.EFBIG]}"
+    assert is_kept(kept)
+
+
+def test_a_disk_that_fills_up_while_keras_writes_a_model_leaves_the_one_before(kept):
+    _, whole = small()
+    with room_for(100_000), pytest.raises(TrainerError) as refused:
+        replace_by(kept, whole.save)
+    assert str(refused.value) == f"cannot write {kept}: {os.strerror(errno.EFBIG)}; {KEPT}; {REMEDIES[errno.EFBIG]}"
+    assert is_kept(kept)
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "rename"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EDQUOT])
+def test_whatever_the_system_refuses_is_said_and_leaves_the_file_before(call, number, kept, monkeypatch):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    def write(partial):
+        partial.write_bytes(b"half")
+        if call == "write":
+            fail()
+
+    if call == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    if call == "rename":
+        monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(TrainerError) as refused:
+        replace_by(kept, write)
+    assert str(refused.value) == f"cannot write {kept}: {os.strerror(number)}; {KEPT}; {REMEDIES[number]}"
+    assert is_kept(kept)
+
+
+def test_an_error_without_a_number_is_said_too(kept):
+    def write(partial):
+        raise OSError("Can't write data (no space)")
+
+    with pytest.raises(TrainerError, match=r"Can't write data \(no space\); what was saved before is kept"):
+        replace_by(kept, write)
+    assert is_kept(kept)
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path):
+    with pytest.raises(TrainerError) as refused:
+        replace(tmp_path / "gone" / "file", b"")
+    assert (
+        str(refused.value)
+        == f"cannot write {tmp_path}/gone/file: No such file or directory; {KEPT}; check the path and its permissions"
+    )
+
+
+def test_a_process_that_dies_while_writing_leaves_the_file_before(kept):
+    def write(partial):
+        partial.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_by(kept, write)
+    assert kept.read_bytes() == b"before"
+    assert {path.name for path in kept.parent.iterdir()} == {kept.name, PARTIAL + kept.name}
+
+
+def test_the_bytes_are_on_disk_before_the_name_and_the_name_before_it_returns(kept, monkeypatch):
+    calls = []
+    rename = Path.replace
+    monkeypatch.setattr(os, "fsync", lambda number: calls.append(Path(f"/proc/self/fd/{number}").resolve().name))
+    monkeypatch.setattr(Path, "replace", lambda path, to: calls.append("rename") or rename(path, to))
+    replace(kept, b"after")
+    assert calls == [PARTIAL + kept.name, "rename", kept.parent.name]
+
+
+# -- JSON and tables ---------------------------------------------------------------------------------------------------
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=4))
+def test_json_reads_back_as_written(tmp_path, data):
+    write_json(tmp_path / "a.json", data)
+    assert read_json(tmp_path / "a.json", "anything") == data
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_json_that_others_could_not_read_is_not_written(number, tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"loss": number})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"", "is not readable as JSON (Expecting value"),
+        (b'{"a": 1', "is not readable as JSON (Expecting"),
+        (b"\xff\xfe\x00", "is not readable as JSON ("),
+        (b"[" * 10**5, "is not readable as JSON (maximum recursion depth"),
+        (b"9" * 5000, "is not readable as JSON (Exceeds the limit"),
+        (b"[1]", "holds a list"),
+        (b"null", "holds a NoneType"),
+    ],
+)
+def test_what_is_no_json_object_is_said_in_one_line(raw, said, tmp_path):
+    (tmp_path / "a.json").write_bytes(raw)
+    with pytest.raises(TrainerError) as refused:
+        read_json(tmp_path / "a.json", "a split")
+    assert f"{tmp_path}/a.json {said}" in str(refused.value)
+    assert str(refused.value).endswith("; expected a split")
+    assert "\n" not in str(refused.value)
+
+
+def test_json_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(TrainerError) as refused:
+        read_json(tmp_path / "a.json", "a split")
+    assert str(refused.value) == f"{tmp_path}/a.json: No such file or directory; expected a split"
+    with pytest.raises(TrainerError, match=r"it is a folder, not a file; expected a split$"):
+        read_json(tmp_path, "a split")
+
+
+@given(st.lists(st.fixed_dictionaries({"epoch": st.integers(), "loss": st.floats(allow_nan=False)}), min_size=1))
+def test_a_table_reads_back_to_the_last_digit(tmp_path, rows):
+    write_csv(tmp_path / "a.csv", rows)
+    with (tmp_path / "a.csv").open(newline="") as file:
+        found = [{"epoch": int(row["epoch"]), "loss": float(row["loss"])} for row in csv.DictReader(file)]
+    assert found == rows
+
+
+def test_a_table_is_plain_text_below_a_line_of_names(tmp_path):
+    write_csv(tmp_path / "a.csv", [{"epoch": 1, "loss": 0.1}, {"epoch": 2, "loss": 1e-9}])
+    assert (tmp_path / "a.csv").read_bytes() == b"epoch,loss\n1,0.1\n2,1e-09\n"

@@ -1,0 +1,347 @@
+"""The loop does what Keras' own does, with the paper's schedule; what it writes down is what happened."""
+
+import csv
+import gc
+import threading
+from dataclasses import replace
+
+import keras
+import numpy as np
+import psutil
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.helpers.networks import (
+    SMALL,
+    TRAINED,
+    Killed,
+    Listener,
+    arrays_of,
+    assign,
+    data_of,
+    make_clips,
+    plain,
+    small,
+    variables,
+)
+from trainer.data.batches import epoch_order
+from trainer.data.splits import class_weights
+from trainer.errors import TrainerError
+from trainer.training import checkpoint
+from trainer.training.fit import fit, predict
+
+ROW = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_kappa", "learning_rate"]
+STEPS = 5  # of an epoch: 9 samples, two at a time
+ONE = replace(SMALL, epochs=1)
+PATIENT = {"plateau_patience": 10**6, "stop_patience": 10**6}
+CALMER = "lower --learning-rate, or check the input"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return make_clips(tmp_path_factory.mktemp("fit") / "clips.zarr")
+
+
+def arrays(part):
+    """The stored samples of a part, and their labels."""
+    return np.stack([part.cache.stored(name) for name in part.ids]), part.labels.astype(np.int32)
+
+
+def in_order(part, config, epoch=0):
+    order = epoch_order(len(part), config.seed, epoch)
+    return part, [order[start : start + config.batch_size] for start in range(0, len(part), config.batch_size)]
+
+
+def read_table(path):
+    with path.open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+# -- as Keras does -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network", [plain, pytest.param(small, marks=pytest.mark.slow)])
+def test_an_epoch_is_keras_fit_on_the_same_order(network, clips, tmp_path):
+    data = data_of(clips)
+    (values, labels), held_out = arrays(data.training), arrays(data.validation)
+    order = epoch_order(TRAINED, ONE.seed, 0)
+    model, whole = network()
+    options = {"batch_size": 2, "shuffle": False, "validation_data": held_out, "verbose": 0}
+    expected = model.fit(values[order], labels[order], **options).history
+    weights = variables(model)
+    model, whole = network()
+    (row,) = fit(model, whole, ONE, data, tmp_path, Listener()).history
+    assert all(np.array_equal(a, b) for a, b in zip(variables(model), weights, strict=True))
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        assert row[name] == pytest.approx(expected[name][0], abs=1e-6)
+
+
+def test_no_metrics_outlive_the_weights_that_they_are_of(clips, tmp_path):
+    (tmp_path / "metrics.json").write_text("of an earlier epoch")
+    fit(*plain(), ONE, data_of(clips), tmp_path, Listener())
+    assert (tmp_path / "model.keras").exists()
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_the_validation_loss_is_what_keras_evaluates(clips, tmp_path):
+    data = data_of(clips)
+    model, whole = small()
+    (row,) = fit(model, whole, ONE, data, tmp_path, Listener()).history
+    loss, accuracy = model.evaluate(*arrays(data.validation), batch_size=2, verbose=0)
+    assert row["val_loss"] == pytest.approx(loss, abs=1e-6)
+    assert row["val_accuracy"] == pytest.approx(accuracy, abs=1e-6)
+
+
+def test_class_weights_are_keras_class_weight(clips, tmp_path):
+    weights = class_weights(np.array([0] * 7 + [1] * 2), 2)
+    data = data_of(clips, class_weights=weights)
+    model, whole = plain()
+    part, batches = in_order(data.training, ONE)
+    values, labels = arrays(part)
+    losses = [
+        len(some) * model.train_on_batch(values[some], labels[some], class_weight=dict(enumerate(weights)))[0]
+        for some in batches
+    ]
+    expected = variables(model)
+    model, whole = plain()
+    (row,) = fit(model, whole, ONE, data, tmp_path, Listener()).history
+    assert all(np.array_equal(a, b) for a, b in zip(variables(model), expected, strict=True))
+    assert row["loss"] == pytest.approx(sum(losses) / TRAINED, abs=1e-6)
+
+
+# -- the schedule ------------------------------------------------------------------------------------------------------
+
+
+class Saying(keras.callbacks.Callback):
+    """Says that the validation losses are these."""
+
+    def __init__(self, losses):
+        super().__init__()
+        self.losses = losses
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["val_loss"] = self.losses[epoch]
+
+
+def keras_schedule(losses):
+    """What Keras' own loop and callbacks do with these validation losses: (rates, why it ended, best epoch from 0)."""
+    model, _ = plain()
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=8, restore_best_weights=True)
+    plateau = keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.1, patience=5)
+    values, labels = np.zeros((1, *model.input_shape[1:]), np.uint8), np.zeros(1, np.int32)
+    history = model.fit(values, labels, epochs=len(losses), verbose=0, callbacks=[Saying(losses), plateau, stop])
+    return (
+        history.history["learning_rate"],
+        "no lower validation loss" if stop.stopped_epoch else "epochs",
+        stop.best_epoch,
+    )
+
+
+close = st.sampled_from([0.5, 0.50005, 0.49995, 0.4999, 0.6])
+falling_or_not = st.lists(close | st.floats(0, 3), min_size=1, max_size=30)
+
+
+@settings(max_examples=10)
+@given(losses=falling_or_not, stops=st.sets(st.integers(1, 30)))
+@example(losses=[0.5] * 30, stops=set())
+@example(losses=[0.5 - 1e-6 * epoch for epoch in range(30)], stops={3, 4, 11})
+@example(losses=[1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 0.9, *[2.0] * 20], stops={6, 7, 13})
+def test_rate_end_and_best_weights_are_those_of_keras_callbacks_however_often_it_stops(
+    clips, tmp_path_factory, losses, stops
+):
+    folder, left, after = tmp_path_factory.mktemp("run"), iter(losses), {}
+    config = replace(SMALL, batch_size=TRAINED, epochs=len(losses))
+
+    def stop(row):
+        after[row["epoch"]] = model.get_weights()
+        if row["epoch"] in stops:
+            raise Killed
+
+    state = None
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("trainer.training.fit.cross_entropy", lambda *_: next(left))
+        while state is None:
+            model, whole = plain()
+            try:
+                state = fit(model, whole, config, data_of(clips), folder, Listener(epoch=stop))
+            except Killed:
+                continue
+    rates, stopped, best = keras_schedule(losses)
+    assert [row["learning_rate"] for row in state.history] == pytest.approx(rates, rel=1e-6)
+    assert [row["val_loss"] for row in state.history] == losses[: len(rates)]
+    assert state.stopped == stopped
+    kept = sorted(array.tobytes() for array in arrays_of(folder / "model.keras").values())
+    assert kept == sorted(array.tobytes() for array in after[best + 1])
+
+
+def test_the_rate_falls_after_5_epochs_and_training_ends_after_8(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.training.fit.cross_entropy", lambda *_: 0.5)
+    model, whole = plain()
+    state = fit(model, whole, replace(SMALL, epochs=50), data_of(clips), tmp_path, Listener())
+    assert [row["learning_rate"] for row in state.history] == pytest.approx([1e-3] * 6 + [1e-4] * 3)
+    assert state.stopped == "no lower validation loss"
+
+
+# -- what is written down ----------------------------------------------------------------------------------------------
+
+
+def test_the_tables_say_what_happened(clips, tmp_path):
+    model, whole = plain()
+    listener = Listener()
+    state = fit(model, whole, replace(SMALL, epochs=3), data_of(clips), tmp_path, listener)
+    assert [list(row) for row in state.history] == [ROW] * 3
+    assert [row["epoch"] for row in state.history] == [1, 2, 3]
+    assert read_table(tmp_path / "history.csv") == state.history == listener.rows
+    assert read_table(tmp_path / "timings.csv") == state.timings
+    assert [row["epoch"] for row in state.timings] == [1, 2, 3]
+    assert all(row["seconds"] > 0 and 0 <= row["stalled"] <= 1 for row in listener.timings)
+    assert state.stopped == "epochs"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "history.csv",
+        "timings.csv",
+        "model.keras",
+        "checkpoint.npz",
+    }
+
+
+def test_each_step_is_told_with_the_epochs_loss_so_far(clips, tmp_path):
+    model, whole = plain()
+    listener = Listener()
+    fit(model, whole, replace(SMALL, epochs=2), data_of(clips), tmp_path, listener)
+    assert [step[:3] for step in listener.steps] == [(e, n, STEPS) for e in (0, 1) for n in range(1, STEPS + 1)]
+    assert [listener.steps[STEPS - 1][3], listener.steps[-1][3]] == [row["loss"] for row in listener.rows]
+
+
+@pytest.mark.parametrize(("seconds", "saves"), [(0.0, 2 * (STEPS + 1)), (3600.0, 2)])
+def test_a_checkpoint_is_written_after_each_epoch_and_as_often_as_asked_for(
+    seconds, saves, clips, tmp_path, monkeypatch
+):
+    written, save = [], checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda *given: written.append(0) or save(*given))
+    model, whole = plain()
+    fit(model, whole, replace(SMALL, epochs=2), data_of(clips), tmp_path, Listener(), seconds)
+    assert len(written) == saves
+
+
+def test_training_samples_are_transformed_with_their_epoch_and_validation_samples_are_not(clips, tmp_path):
+    seen = []
+
+    def transform(epoch, stored, name):
+        seen.append((epoch, name))
+        return stored
+
+    data = data_of(clips, transform=transform)
+    model, whole = plain()
+    fit(model, whole, replace(SMALL, epochs=2), data, tmp_path, Listener())
+    assert sorted(seen) == sorted((epoch, name) for epoch in (0, 1) for name in data.training.ids)
+
+
+def test_predictions_come_in_the_order_of_the_part_and_say_how_far_they_are(clips):
+    part = data_of(clips).training
+    model, _ = plain()
+    heard = []
+    found = predict(model, part, 4, progress=lambda *at: heard.append(at))
+    assert (found.shape, found.dtype) == ((TRAINED, 2), np.float32)
+    np.testing.assert_allclose(found, model.predict_on_batch(arrays(part)[0]), atol=1e-6)
+    assert heard == [(4, 9), (8, 9), (9, 9)]
+
+
+# -- how many epochs ---------------------------------------------------------------------------------------------------
+
+
+def test_more_epochs_go_on_where_fewer_ended(clips, tmp_path):
+    model, whole = plain()
+    (tmp_path / "straight").mkdir()
+    expected = fit(model, whole, replace(SMALL, epochs=3), data_of(clips), tmp_path / "straight", Listener())
+    weights = variables(model)
+    for epochs in (1, 3):
+        model, whole = plain()
+        found = fit(model, whole, replace(SMALL, epochs=epochs), data_of(clips), tmp_path, Listener())
+    assert found.history == expected.history
+    assert all(np.array_equal(a, b) for a, b in zip(variables(model), weights, strict=True))
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_no_epoch_follows_where_as_many_are_done_as_are_asked_for_now(epochs, clips, tmp_path):
+    def stop(row):
+        if row["epoch"] == 2:
+            raise Killed
+
+    model, whole = plain()
+    with pytest.raises(Killed):
+        fit(model, whole, replace(SMALL, epochs=9), data_of(clips), tmp_path, Listener(epoch=stop))
+    listener = Listener()
+    state = fit(model, whole, replace(SMALL, epochs=epochs), data_of(clips), tmp_path, listener)
+    assert (listener.steps, state.epoch, state.stopped) == ([], 2, "epochs")
+
+
+def test_a_run_that_no_longer_improved_stays_ended(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.training.fit.cross_entropy", lambda *_: 0.5)
+    config = replace(SMALL, epochs=50, stop_patience=1)
+    model, whole = plain()
+    fit(model, whole, config, data_of(clips), tmp_path, Listener())
+    listener = Listener()
+    fit(model, whole, replace(config, epochs=60), data_of(clips), tmp_path, listener)
+    assert listener.steps == []
+
+
+# -- numbers that are none ---------------------------------------------------------------------------------------------
+
+
+def broken():
+    """A network one of whose weights is not a number."""
+    model, whole = plain()
+    values = variables(model)
+    values[0][5, 0] = np.nan
+    assign(model, values)
+    return model, whole
+
+
+def test_a_loss_that_is_not_a_number_ends_training_in_one_line_and_saves_nothing(clips, tmp_path):
+    model, whole = broken()
+    with pytest.raises(TrainerError) as refused:
+        fit(model, whole, ONE, data_of(clips), tmp_path, Listener(), 0)
+    assert str(refused.value) == f"the loss became nan in epoch 1, step 1; {CALMER}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_prediction_that_is_not_a_number_names_its_sample(clips):
+    model, _ = broken()
+    with pytest.raises(TrainerError) as refused:
+        predict(model, data_of(clips).validation, 2)
+    assert str(refused.value) == f"the prediction for 's{TRAINED}' is not a number; {CALMER}"
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+
+def soak(clips, folder, epochs, at):
+    """Train `epochs` epochs; return what `measure` says after those in `at`."""
+    measured = {}
+
+    def measure(row):
+        if row["epoch"] in at:
+            gc.collect()
+            memory = psutil.Process().memory_info().rss / 2**20
+            measured[row["epoch"]] = (memory, len(gc.get_objects()), threading.active_count())
+
+    model, whole = plain()
+    fit(model, whole, replace(SMALL, epochs=epochs, **PATIENT), data_of(clips), folder, Listener(epoch=measure))
+    return measured
+
+
+def test_neither_objects_nor_threads_pile_up_over_the_epochs(clips, tmp_path):
+    measured = soak(clips, tmp_path, 60, (20, 60))
+    (_, objects, threads), (_, more_objects, more_threads) = measured.values()
+    assert more_threads == threads
+    assert more_objects - objects < 40 * 10  # a row of history and of timings an epoch
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_a_thousand_epochs(clips, tmp_path):
+    measured = soak(clips, tmp_path, 1000, (10, 200, 600, 1000))
+    for epoch, (memory, objects, threads) in measured.items():
+        print(f"epoch {epoch:4}: {memory:.1f} MiB, {objects} objects, {threads} threads")
+    assert measured[1000][0] - measured[200][0] < 10
+    assert measured[1000][2] == measured[200][2]

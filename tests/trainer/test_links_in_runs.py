@@ -1,0 +1,122 @@
+"""Nothing is written or removed through a link inside RUN or the folder of an experiment."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from test_manifest import trained
+from test_run import RUN, SPLIT
+
+from cache import CacheError
+from cache.lock import LOCK_FILES
+from tests.helpers.networks import GIVEN, Listener, make_clips
+from trainer.errors import TrainerError
+from trainer.runs import files
+from trainer.runs.files import PARTIAL
+from trainer.runs.folder import OWN, begin, end, writing
+from trainer.runs.plan import Request
+from trainer.training.logs import Logged
+from trainer.training.train import train
+
+TARGETS = ("file", "folder", "nothing")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return make_clips(tmp_path_factory.mktemp("links") / "clips.zarr")
+
+
+@pytest.fixture(scope="module")
+def made(clips, tmp_path_factory):
+    return trained(clips, tmp_path_factory.mktemp("made") / "run", epochs=1)
+
+
+@pytest.fixture
+def victim(tmp_path):
+    """A folder of somebody else, with files that are called like those of a run."""
+    folder = tmp_path / "victim"
+    (folder / "folder").mkdir(parents=True)
+    for place in (folder, folder / "folder"):
+        for name in ("file", *OWN):
+            (place / f"mine-{name}").write_text("mine")
+    (folder / "file").write_text("mine")
+    for name in OWN:
+        (folder / "folder" / name).write_text("mine")
+    return folder
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.is_file() and path.read_bytes())
+        for path in folder.rglob("*")
+    }
+
+
+def link(path, victim, target):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.symlink_to(victim / target)
+
+
+def write_everything(root):
+    """Every way in which training writes into RUN."""
+    with writing(root, resume=True):
+        begin(root, RUN, SPLIT, {"s0": ("d0", "", 0), "s1": ("d1", "", 1)})
+        for name in OWN:
+            if name not in ("logs", *LOCK_FILES):
+                files.replace(root / name, b"new")
+        with Logged(Listener(), root / "logs") as logged:
+            logged.after_epoch({"epoch": 1, "loss": 1.0}, {"seconds": 1.0}, 1)
+        end(root)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", [*OWN, *(f"{PARTIAL}{name}" for name in OWN if name != "logs")])
+def test_no_way_of_writing_into_a_run_follows_a_link(victim, tmp_path, name, target):
+    run = tmp_path / "run"
+    run.mkdir()
+    write_everything(run)
+    link(run / name, victim, target)
+    before = contents(victim)
+    try:
+        write_everything(run)
+    except (TrainerError, CacheError) as error:
+        assert "\n" not in str(error)  # noqa: PT017 - or it succeeds
+    assert contents(victim) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", [*OWN, *(f"{PARTIAL}{name}" for name in OWN if name != "logs")])
+def test_a_run_with_a_link_in_it_writes_nothing_outside(clips, made, victim, tmp_path, name, target):
+    run = Path(shutil.copytree(made, tmp_path / "run"))
+    link(run / name, victim, target)
+    before = contents(victim)
+    try:
+        trained(clips, run, epochs=2, resume=True)
+    except (TrainerError, CacheError) as error:
+        assert "\n" not in str(error)  # noqa: PT017 - or it succeeds
+    assert contents(victim) == before
+
+
+@pytest.mark.parametrize("name", ["lock", "logs", "partial-config.json"])
+def test_a_new_run_in_a_folder_with_a_link_writes_nothing_outside(clips, victim, tmp_path, name):
+    run = tmp_path / "run"
+    run.mkdir()
+    link(run / name, victim, "folder" if name == "logs" else "file")
+    before = contents(victim)
+    for resume in (False, True):
+        try:
+            train(Request("pretrain", clips, run, {**GIVEN, "epochs": 1}, readers=1, resume=resume), Listener())
+        except (TrainerError, CacheError) as error:
+            assert "\n" not in str(error)  # noqa: PT017 - or it succeeds
+    assert contents(victim) == before
+
+
+def test_run_itself_may_be_a_link(clips, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
+    trained(clips, tmp_path / "run", epochs=1)
+    assert (tmp_path / "elsewhere" / "config.json").is_file()
+    assert (tmp_path / "run").is_symlink()

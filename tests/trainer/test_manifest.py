@@ -1,0 +1,175 @@
+"""A file of a run that is not what was written is never believed, whenever the run was killed."""
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from test_first_moments import Calls, Killed, watched
+from test_run import RUN, SPLIT
+
+from tests.helpers.networks import GIVEN, Listener, make_clips, outcome, small
+from trainer.errors import TrainerError
+from trainer.evaluation.evaluate import evaluate
+from trainer.experiments.table import read_result
+from trainer.runs import manifest
+from trainer.runs.folder import (
+    READ_AGAIN,
+    begin,
+    check_files,
+    is_finished,
+    read_predictions,
+    read_run,
+    read_samples,
+    split_of,
+)
+from trainer.runs.plan import Request
+from trainer.training.checkpoint import restore
+from trainer.training.train import train
+
+SAMPLES = {"s0": ("d0", "", 0), "s1": ("d1", "", 1)}
+LISTED = {name: b'{"now": "%s"}\n' % name.encode() for name in ("samples.json", "split.json", "config.json")}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return make_clips(tmp_path_factory.mktemp("manifest") / "clips.zarr")
+
+
+def trained(clips, run, epochs=2, **more):
+    given = {**GIVEN, "epochs": epochs}
+    train(Request("pretrain", clips, run, given, readers=1, **more), Listener())
+    return run
+
+
+@pytest.fixture(scope="module")
+def made(clips, tmp_path_factory):
+    return trained(clips, tmp_path_factory.mktemp("made") / "run")
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    return Path(shutil.copytree(made, tmp_path / "run"))
+
+
+def read_everything(clips, run):
+    """Whatever is read of a run again, after the check that `experiment` makes."""
+    check_files(run)
+    about = read_run(run), split_of(run), read_samples(run), is_finished(run)
+    table = read_result("PT", 0, run)
+    return about, table.predicted.probabilities.tobytes(), table.predicted.ids, table.seconds
+
+
+def test_what_is_read_again_is_listed_once_the_run_has_ended(made):
+    listed = json.loads((made / "manifest.json").read_text())["files"]
+    assert listed.keys() == {*READ_AGAIN}
+    assert all(len(digests) == 1 for digests in listed.values())
+
+
+@pytest.mark.parametrize("name", [*READ_AGAIN, "manifest.json"])
+def test_a_bit_flipped_in_any_file_is_found(clips, run, name):
+    path, chance = run / name, random.Random(name)
+    before = path.read_bytes()
+    whole = read_everything(clips, run)
+    for _ in range(60):
+        flipped = bytearray(before)
+        flipped[chance.randrange(len(before))] ^= 1 << chance.randrange(8)
+        path.write_bytes(flipped)
+        with pytest.raises(TrainerError) as found:
+            read_everything(clips, run)
+        assert "\n" not in str(found.value)
+    path.write_bytes(before)
+    assert read_everything(clips, run) == whole
+
+
+@pytest.mark.parametrize("name", ["config.json", "split.json", "samples.json", "model.keras", "checkpoint.npz"])
+def test_a_file_of_another_run_is_not_believed_when_a_run_goes_on(clips, run, tmp_path, name):
+    other = trained(clips, tmp_path / "other", epochs=1)
+    shutil.copy(other / name, run / name)
+    if (other / name).read_bytes() == (run / name).read_bytes() and name in ("split.json", "samples.json"):
+        (run / name).write_bytes((run / name).read_bytes().replace(b"s1", b"s9"))
+    with pytest.raises(TrainerError, match=rf"{name} is not what was written, its digest is not that"):
+        trained(clips, run, epochs=3, resume=True)
+
+
+def test_a_run_of_an_earlier_version_goes_on_and_has_a_list_then(clips, run):
+    (run / "manifest.json").unlink()
+    trained(clips, run, epochs=3, resume=True)
+    assert json.loads((run / "manifest.json").read_text())["files"].keys() == {*READ_AGAIN}
+
+
+def test_a_run_that_goes_on_is_not_finished_until_it_has_ended_again(clips, run):
+    assert is_finished(run)
+    begin(run, read_run(run), split_of(run), read_samples(run))
+    assert not is_finished(run)
+    whole = outcome(run)
+    trained(clips, run, resume=True)
+    assert is_finished(run)
+    assert outcome(run) == whole
+
+
+def test_killed_at_any_call_the_files_are_those_of_the_list(tmp_path):
+    before = {name: b'{"before": "%s"}\n' % name.encode() for name in LISTED}
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    manifest.begin(whole, before)
+    with watched(Calls(whole)) as calls:
+        manifest.begin(whole, LISTED)
+    assert calls.count > 12
+    for number in range(calls.count):
+        root = tmp_path / str(number)
+        root.mkdir()
+        manifest.begin(root, before)
+        with watched(Calls(root, number)), pytest.raises(Killed):
+            manifest.begin(root, LISTED)
+        for name in LISTED:
+            assert manifest.read(root / name, "a file") in (before[name], LISTED[name])
+        manifest.begin(root, LISTED)
+        assert [manifest.read(root / name, "a file") for name in LISTED] == list(LISTED.values())
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"files": {}, "digest": "0"}', '{"files": [], "digest": 1}'])
+def test_a_list_that_is_none_is_said(tmp_path, text):
+    begin(tmp_path, RUN, SPLIT, SAMPLES)
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(TrainerError, match=r"manifest\.json "):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("reader", [read_run, split_of, read_samples, read_predictions])
+@pytest.mark.parametrize("number", [5, 13, 24])
+def test_an_error_of_the_system_is_said_and_nothing_else(run, monkeypatch, reader, number):
+    def failing(path, *arguments):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("trainer.runs.files.read_regular", failing)
+    with pytest.raises(TrainerError, match=rf"^cannot read {run}/.*: {os.strerror(number)}; "):
+        reader(run)
+
+
+@pytest.mark.parametrize("number", [5, 13, 24])
+def test_weights_that_cannot_be_read_are_not_called_another_run_s(clips, run, monkeypatch, number):
+    def failing(path, *arguments):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("trainer.model.weights.open_regular", failing)
+    monkeypatch.setattr("trainer.data.arrays.open_regular", failing)
+    with pytest.raises(TrainerError, match=rf"^cannot read {run}/model.keras: {os.strerror(number)}; "):
+        evaluate(run, clips)
+    with pytest.raises(TrainerError, match=rf"^cannot read {run}/checkpoint.npz: {os.strerror(number)}; "):
+        restore(run / "checkpoint.npz", small()[0])
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_file_is_listed_before_it_is_written_where_there_is_a_list(tmp_path, monkeypatch, listed):
+    """Or a kill in between would leave a file that the list says is another."""
+    if listed:
+        begin(tmp_path, RUN, SPLIT, SAMPLES)
+        for name in ("samples.json", "split.json", "config.json"):
+            (tmp_path / name).unlink()
+    order, replace = [], manifest.files.replace
+    monkeypatch.setattr(manifest.files, "replace", lambda path, data: order.append(path.name) or replace(path, data))
+    manifest.begin(tmp_path, LISTED)
+    assert order == [*["manifest.json"] * listed, *LISTED, *["manifest.json"] * (not listed)]

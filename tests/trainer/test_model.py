@@ -1,0 +1,217 @@
+"""The network is the paper's, to the parameter; it is one function however its slices go through the backbone."""
+
+import json
+import zipfile
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from cache.schema import scale_factor
+from tests.helpers.networks import CLIP, SMALL, Listener, data_of, make_clips, plain, small
+from trainer.config import FINETUNE, PRETRAIN
+from trainer.model.viptt_net import build_head, build_model, for_stored, input_map_layer
+from trainer.training.fit import compile_for, fit
+
+PAPER_SHAPE = (70, 224, 224)
+INPUT_MAP, BACKBONE, LSTM, DENSE = 6, 14_714_688, 787_456, 263_168
+GRU = 591_360
+CLASSES = {10: 10_250, 5: 5_125}
+TOTAL = {10: 15_775_568, 5: 15_770_443}
+TINY = (4, 32, 32)  # the least that VGG-16 takes
+
+
+def count(weights):
+    return sum(int(np.prod(weight.shape)) for weight in weights)
+
+
+def values_of(weights):
+    return [keras.ops.convert_to_numpy(weight).copy() for weight in weights]
+
+
+def volumes(n, shape=TINY):
+    return np.random.default_rng(0).random((n, *shape), dtype=np.float32)
+
+
+def rgb_to_vgg(gray):
+    """What Keras' own preprocessing makes of gray pictures (n, height, width) in [0, 1]."""
+    picture = np.repeat(gray[..., None] * np.float32(255), 3, axis=-1)
+    return keras.applications.vgg16.preprocess_input(picture.copy())
+
+
+# -- counts ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", TOTAL)
+def test_the_parameters_at_full_size_are_the_papers(classes):
+    model = build_model(PRETRAIN, PAPER_SHAPE, classes)
+    frames = model.get_layer("frames")
+    assert model.count_params() == TOTAL[classes]
+    assert (frames.input_map.count_params(), frames.backbone.count_params()) == (INPUT_MAP, BACKBONE)
+    assert [model.get_layer(name).count_params() for name in ("rnn", "dense")] == [LSTM, DENSE]
+    assert model.get_layer("classes").count_params() == CLASSES[classes]
+    assert (model.input_shape, model.output_shape) == ((None, *PAPER_SHAPE), (None, classes))
+    assert frames.output.shape == (None, 70, 512)
+
+
+def test_frozen_pretraining_trains_the_input_map_and_what_is_behind_the_backbone():
+    pretrained, finetuned = (build_model(config, TINY, 10) for config in (PRETRAIN, FINETUNE))
+    assert count(pretrained.trainable_weights) == INPUT_MAP + LSTM + DENSE + CLASSES[10]
+    assert count(finetuned.trainable_weights) == TOTAL[10]
+
+
+def test_a_gru_can_take_the_lstms_place():
+    model = build_model(replace(PRETRAIN, rnn="gru"), TINY, 10)
+    assert model.get_layer("rnn").count_params() == GRU
+    assert model.count_params() == TOTAL[10] - LSTM + GRU
+
+
+def test_the_head_alone_is_what_is_behind_the_frames():
+    head = build_head(PRETRAIN, (70, 512), 10)
+    assert head.count_params() == LSTM + DENSE + CLASSES[10]
+    assert (head.input_shape, head.output_shape) == ((None, 70, 512), (None, 10))
+
+
+# -- the input map -----------------------------------------------------------------------------------------------------
+
+
+def test_the_input_map_starts_as_what_the_backbone_was_trained_on():
+    gray = np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 16, 16)
+    found = keras.ops.convert_to_numpy(input_map_layer("vgg16", "imagenet")(gray[..., None]))
+    blue_green_red = 255 * gray[..., None] - np.float32([103.939, 116.779, 123.68])
+    np.testing.assert_allclose(found, blue_green_red, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(found, rgb_to_vgg(gray), rtol=0, atol=2e-5)
+
+
+def test_the_input_map_of_an_untrained_backbone_is_centred():
+    found = keras.ops.convert_to_numpy(input_map_layer("small", "imagenet")(np.float32([[[[0.0]], [[1.0]]]])))
+    np.testing.assert_array_equal(found, [[[[-0.5] * 3], [[0.5] * 3]]])
+
+
+@pytest.mark.parametrize("backbone", ["vgg16", "small"])
+def test_a_random_input_map_follows_from_the_seed(backbone):
+    config = replace(SMALL, backbone=backbone, input_map="glorot")
+    first, again, other = (
+        build_model(replace(config, seed=seed), TINY, 2).get_layer("frames").input_map.get_weights()[0]
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.01
+
+
+def test_first_weights_follow_from_the_seed():
+    first, again, other = (build_model(replace(SMALL, seed=seed), CLIP, 2).get_weights() for seed in (3, 3, 4))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+# -- slices ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def at_once():
+    """VGG-16, all four slices at once."""
+    return build_model(replace(FINETUNE, frame_block=4, seed=5), TINY, 3)
+
+
+@pytest.fixture(scope="module")
+def in_blocks(at_once):
+    """The same network, of which three slices and then the fourth go through the backbone."""
+    model = build_model(replace(FINETUNE, frame_block=3, seed=6), TINY, 3)
+    model.set_weights(at_once.get_weights())
+    return model
+
+
+def test_blocks_of_slices_give_what_all_at_once_give(at_once, in_blocks):
+    found, expected = (model.predict_on_batch(volumes(2)) for model in (in_blocks, at_once))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_the_network_is_what_time_distributed_says(at_once):
+    frames = at_once.get_layer("frames")
+    volume = keras.Input(TINY)
+    found = keras.layers.Reshape((*TINY, 1))(volume)
+    for layer in (frames.input_map, frames.backbone):
+        found = keras.layers.TimeDistributed(layer)(found)
+    for name in ("rnn", "dense", "classes"):
+        found = at_once.get_layer(name)(found)
+    oracle = keras.Model(volume, found)
+    assert oracle.count_params() == at_once.count_params()
+    np.testing.assert_allclose(
+        at_once.predict_on_batch(volumes(2)), oracle.predict_on_batch(volumes(2)), rtol=0, atol=1e-4
+    )
+
+
+def test_a_step_in_blocks_changes_every_weight_as_one_step_at_once(at_once, in_blocks):
+    first = at_once.get_weights()
+    changes = []
+    for model in (at_once, in_blocks):
+        compile_for(model, replace(FINETUNE, learning_rate=1.0))
+        model.train_on_batch(volumes(2), np.array([0, 2]))
+        changes.append([after - before for after, before in zip(model.get_weights(), first, strict=True)])
+        model.set_weights(first)
+    assert all(np.abs(change).max() > 0 for change in changes[0])
+    for found, expected in zip(*changes, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * max(1, np.abs(expected).max()))
+
+
+def test_a_step_of_frozen_pretraining_leaves_the_backbone_as_it_is():
+    model = build_model(PRETRAIN, TINY, 3)
+    frames = model.get_layer("frames")
+    kept, first = values_of(frames.backbone.weights), values_of(model.trainable_weights)
+    compile_for(model, replace(PRETRAIN, learning_rate=1.0))
+    model.train_on_batch(volumes(2), np.array([0, 2]))
+    assert all(np.array_equal(a, b) for a, b in zip(kept, values_of(frames.backbone.weights), strict=True))
+    assert all(np.abs(a - b).max() > 0 for a, b in zip(first, values_of(model.trainable_weights), strict=True))
+
+
+# -- as stored, and in files -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
+def test_stored_values_are_scaled_as_a_cache_scales_them(dtype):
+    _, whole = plain()
+    values = volumes(2, CLIP)
+    scale = scale_factor(dtype)
+    stored = values.astype(dtype) if scale is None else np.rint(values / scale).astype(dtype)
+    decoded = stored.astype(np.float32) * np.float32(scale or 1)
+    found = for_stored(whole, dtype).predict_on_batch(stored)
+    np.testing.assert_allclose(found, whole.predict_on_batch(decoded), rtol=0, atol=1e-6)
+
+
+def test_bfloat16_computes_nearly_the_same_and_leaves_other_networks_alone():
+    exact, rough = (build_model(replace(SMALL, precision=name), CLIP, 2) for name in ("float32", "mixed_bfloat16"))
+    found, expected = rough.predict_on_batch(volumes(2, CLIP)), exact.predict_on_batch(volumes(2, CLIP))
+    assert found.dtype == np.float32
+    assert 0 < np.abs(found - expected).max() < 0.02
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The file that training writes, and the network it was written from."""
+    folder = tmp_path_factory.mktemp("saved")
+    model, whole = small()
+    fit(model, whole, replace(SMALL, epochs=1), data_of(make_clips(folder / "c.zarr")), folder, Listener())
+    return folder / "model.keras", whole.predict_on_batch(volumes(3, CLIP))
+
+
+def test_model_keras_loads_by_keras_alone_in_safe_mode_and_computes_the_same(saved):
+    path, expected = saved
+    loaded = keras.saving.load_model(path, safe_mode=True)
+    np.testing.assert_array_equal(loaded.predict_on_batch(volumes(3, CLIP)), expected)
+
+
+def test_model_keras_holds_no_code_and_no_optimizer(saved):
+    with zipfile.ZipFile(saved[0]) as archive:
+        config = archive.read("config.json").decode()
+    assert "Lambda" not in config
+    assert not json.loads(config)["compile_config"]
+
+
+def test_a_network_in_blocks_loads_in_safe_mode_and_computes_the_same(in_blocks, tmp_path):
+    in_blocks.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert loaded.get_layer("frames").block == 3
+    np.testing.assert_array_equal(loaded.predict_on_batch(volumes(2)), in_blocks.predict_on_batch(volumes(2)))

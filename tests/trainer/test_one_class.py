@@ -1,0 +1,92 @@
+"""Splits that lack a class: what is refused, what is told, and that an undefined kappa stops nothing."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+
+from tests.helpers.networks import Listener, make_clips
+from trainer.errors import TrainerError
+from trainer.runs.plan import Request
+from trainer.training.logs import Logged
+from trainer.training.train import train
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Twelve clips, of class "one" where their number is even, "two" where it is odd; none of "three"."""
+    return make_clips(tmp_path_factory.mktemp("one_class") / "clips.zarr", class_names=("one", "two", "three"))
+
+
+@pytest.fixture
+def ask(tmp_path, clips):
+    """A request to train with these numbers of clips in each part."""
+
+    def request(train_on, validate_on, **options):
+        split = tmp_path / "split.json"
+        parts = {"train": train_on, "validation": validate_on}
+        split.write_text(json.dumps({part: [f"s{number}" for number in some] for part, some in parts.items()}))
+        given = {"backbone": "small", "epochs": options.pop("epochs", 1)}
+        return Request("pretrain", clips, tmp_path / "run", given, split=split, **options)
+
+    return request
+
+
+@pytest.fixture
+def always_one(monkeypatch):
+    """Every prediction is class "one"."""
+    for place in ("trainer.training.fit.predict", "trainer.training.train.predict"):
+        monkeypatch.setattr(place, lambda model, part, *rest: np.tile(np.float32([0.8, 0.1, 0.1]), (len(part), 1)))
+
+
+def test_training_on_one_class_is_refused_before_anything_is_written(ask):
+    with pytest.raises(TrainerError) as refused:
+        train(ask([0, 2, 4], [1, 3]), Listener())
+    assert str(refused.value) == (
+        "split has only class 'one' in 'train' (3 samples); expected two classes or more; add samples of another"
+    )
+    assert not ask([0], [1]).run.exists()
+
+
+def test_a_class_that_cannot_be_learned_is_told(ask):
+    listener = Listener()
+    train(ask([0, 1, 2, 3], [4, 5]), listener)
+    assert listener.notes[1:] == ["no samples to train on of 'three': the network cannot learn to predict this class"]
+
+
+def test_validating_on_one_class_is_told_and_an_undefined_kappa_is_null_and_no_number(ask, always_one):
+    listener = Listener()
+    metrics = train(ask([0, 1, 2, 3], [4, 6, 8]), listener)
+    assert listener.notes[2] == (
+        "all 3 samples to validate on are of class 'one': their kappa is 0 or undefined; compare accuracy and loss"
+    )
+    run = ask([0, 1], [4]).run
+    assert json.loads((run / "metrics.json").read_text()) == metrics
+    assert (metrics["kappa"], metrics["ci95"]["kappa"], metrics["accuracy"]) == (None, [None, None], 1)
+    with (run / "history.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert math.isnan(float(row["val_kappa"]))
+    assert math.isnan(listener.rows[0]["val_kappa"])
+    assert (run / "curves.png").stat().st_size > 1000
+
+
+def test_a_run_with_an_undefined_kappa_is_resumed(ask, always_one):
+    train(ask([0, 1, 2, 3], [4, 6, 8]), Listener())
+    listener = Listener()
+    request = ask([0, 1, 2, 3], [4, 6, 8], epochs=3, resume=True)
+    train(request, listener)
+    assert [row["epoch"] for row in listener.rows] == [2, 3]
+    with (request.run / "history.csv").open() as file:
+        assert [math.isnan(float(row["val_kappa"])) for row in csv.DictReader(file)] == [True] * 3
+
+
+def test_tensorboard_gets_no_undefined_figure(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with Logged(Listener(), tmp_path) as logged:
+        logged.after_epoch({"epoch": 3, "val_loss": 0.5, "val_kappa": math.nan}, {"seconds": 1.0}, 5)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert {*events.Tags()["tensors"]} == {"val_loss", "seconds"}

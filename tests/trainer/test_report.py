@@ -1,0 +1,217 @@
+"""Pictures and lines for people: of any history and any classes, whatever these are called."""
+
+import json
+import warnings
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from trainer.errors import TrainerError
+from trainer.evaluation.metrics import score
+from trainer.evaluation.report import (
+    confusion_picture,
+    curves_picture,
+    epoch_line,
+    kappa_text,
+    metrics_lines,
+    stall_advice,
+    write_picture,
+)
+
+TYPES = ("Infiltrative", "Focal", "Tuberculoma", "Miliary", "Fibro-cavernous")
+LONG = tuple(f"a class whose name goes on and on, far beyond what a picture has room for, number {n}" for n in "12")
+ODD = ("$\\frac{", "two\nlines", "日本", "\ud800", "\x1b[31m", "a,b")
+
+
+def metrics(names, n=300):
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, len(names), n)
+    probabilities = generator.random((n, len(names)))
+    probabilities[np.arange(n), truth] += 0.6
+    return score(truth, probabilities / probabilities.sum(1, keepdims=True), names)
+
+
+def history(epochs):
+    losses = 1 + np.cos(np.arange(epochs))
+    columns = {"loss": losses, "accuracy": 1 - losses / 2, "val_loss": losses + 0.1, "val_accuracy": 1 - losses / 2}
+    rows = [{"epoch": n + 1} | {name: float(values[n]) for name, values in columns.items()} for n in range(epochs)]
+    return [row | {"val_kappa": 2 * row["val_accuracy"] - 1} for row in rows]
+
+
+def pixels(path, figure):
+    """What `figure` looks like, written without a warning, as (rows, columns, 4)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_picture(path, figure)
+    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    return matplotlib.image.imread(path)
+
+
+def inside(figure):
+    """Every text of `figure` that shows is within it: nothing is cut off at a margin."""
+    figure.canvas.draw()
+    width, height = figure.get_size_inches() * figure.dpi
+    texts = [text for axes in figure.axes for text in (*axes.get_xticklabels(), *axes.get_yticklabels(), axes.title)]
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    return all(box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1 for box in boxes)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 7, 100])
+def test_curves_of_any_length_are_one_picture(tmp_path, epochs):
+    figure = curves_picture(history(epochs))
+    rows, columns, _ = pixels(tmp_path / "curves.png", figure).shape
+    assert (rows, columns) == (380, 900)
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        assert all(tick == int(tick) for tick in axes.get_xticks() if low <= tick <= high)
+        assert (low, high) == (0.5, epochs + 0.5)
+
+
+def test_curves_show_every_value_and_mark_the_best_epoch():
+    figure = curves_picture(history(7))
+    loss, agreement = figure.axes
+    assert {line.get_label() for line in loss.lines} == {"loss", "val_loss", "lowest val_loss, epoch 4"}
+    low, high = agreement.get_ylim()
+    assert all(low <= value <= high for line in agreement.lines[:3] for value in line.get_ydata())
+
+
+@pytest.mark.parametrize("values", [(np.nan, np.nan), (np.nan, -0.5), (0.5, np.nan)])
+def test_an_undefined_kappa_is_a_gap_in_the_curves(tmp_path, values):
+    rows = [row | {"val_kappa": value} for row, value in zip(history(2), values, strict=True)]
+    figure = curves_picture(rows)
+    pixels(tmp_path / "curves.png", figure)
+    assert figure.axes[1].get_ylim()[0] == pytest.approx(np.nanmin([0, *values]) - 0.04)
+    assert "val_kappa undefined  " in epoch_line(rows[int(np.isnan(values[1]))], {"seconds": 1, "stalled": 0}, 2)
+
+
+@pytest.mark.parametrize("names", [("a", "b"), TYPES, LONG, ODD, tuple(f"class {n}" for n in range(60))])
+def test_a_confusion_matrix_of_any_classes_is_a_picture_of_a_sane_size(tmp_path, names):
+    figure = confusion_picture(metrics(names))
+    rows, columns, _ = pixels(tmp_path / "confusion.png", figure).shape
+    assert 250 <= rows <= 1500
+    assert 250 <= columns <= 1500
+    assert columns < 2 * rows
+    assert inside(figure)
+
+
+def test_cells_hold_the_counts_and_names_stay_apart(tmp_path):
+    found = metrics(LONG)
+    figure = confusion_picture(found)
+    axes = figure.axes[0]
+    assert [int(text.get_text()) for text in axes.texts] == np.ravel(found["confusion"]).tolist()
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(set(shown)) == 2
+    assert all(len(name) <= 24 for name in shown)
+
+
+def test_a_class_that_no_sample_has_is_an_empty_row(tmp_path):
+    found = score(np.array([0, 0, 1]), np.eye(3)[[0, 1, 1]], ("a", "b", "c"))
+    pixels(tmp_path / "confusion.png", confusion_picture(found))
+    assert list(metrics_lines(found))[-1].split() == ["c", "0.00", "0", "0", "0"]
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    path = tmp_path / "curves.png"
+    path.write_bytes(b"before")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(TrainerError, match=r"cannot write .*curves\.png: No space left on device; .* free some space"):
+        write_picture(path, curves_picture(history(2)))
+    assert path.read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+
+def said(confusion, names=("one", "two")):
+    """(first line, title of the picture, short text) for a network with this confusion matrix."""
+    truth, predicted = (np.repeat(some.ravel(), np.ravel(confusion)) for some in np.indices(np.shape(confusion)))
+    found = json.loads(json.dumps(score(truth, np.eye(len(names))[predicted], names)))
+    title = confusion_picture(found).axes[0].get_title()
+    return next(metrics_lines(found)), title, kappa_text(found)
+
+
+def test_a_constant_prediction_is_named_where_its_interval_would_be():
+    assert said([[5, 0], [3, 0]]) == (
+        "kappa      0.000   predicts one for every case",
+        "kappa 0.00, n = 8\npredicts one for every case",
+        "0.00 (predicts one for every case)",
+    )
+    assert said([[5, 3], [0, 0]]) == (
+        "kappa      0.000   every case is labelled one",
+        "kappa 0.00, n = 8\nevery case is labelled one",
+        "0.00 (every case is labelled one)",
+    )
+
+
+def test_an_undefined_kappa_is_called_so_with_the_reason():
+    assert said([[0, 0], [0, 4]]) == (
+        "kappa     undefined   every case is labelled two, and predicted so",
+        "kappa undefined, n = 4\nevery case is labelled two, and predicted so",
+        "undefined (every case is labelled two, and predicted so)",
+    )
+
+
+def test_without_an_error_or_without_a_hit_there_is_no_interval_of_no_width():
+    assert said([[3, 0], [0, 2]]) == (
+        "kappa      1.000   every case is right",
+        "kappa 1.00, n = 5\nevery case is right",
+        "1.00 (every case is right)",
+    )
+    for confusion in ([[0, 3], [2, 0]], [[0, 3], [0, 0]]):
+        truth, predicted = (np.repeat(some.ravel(), np.ravel(confusion)) for some in np.indices((2, 2)))
+        lines = list(metrics_lines(score(truth, np.eye(2)[predicted], ("one", "two"))))
+        assert lines[1] == "accuracy   0.000   no case is right"
+        assert not any("0.000 to 0.000" in line for line in lines)
+
+
+def test_a_kappa_that_can_vary_has_its_interval():
+    line, title, text = said([[5, 1], [1, 5]])
+    assert line.startswith("kappa      0.667   95 % interval 0.")
+    assert title == f"kappa {text}, n = 12"
+    assert text.startswith("0.67 [0.")
+
+
+@pytest.mark.parametrize("names", [("a", "b"), LONG, ODD])
+@pytest.mark.parametrize("confusion", [[[5, 0], [3, 0]], [[4, 0], [0, 0]]])
+def test_the_reason_for_no_interval_fits_into_the_picture(tmp_path, names, confusion):
+    counts = np.zeros((len(names), len(names)), int)
+    counts[:2, :2] = confusion
+    truth, predicted = (np.repeat(some.ravel(), counts.ravel()) for some in np.indices(counts.shape))
+    figure = confusion_picture(score(truth, np.eye(len(names))[predicted], names))
+    pixels(tmp_path / "confusion.png", figure)
+    assert inside(figure)
+
+
+def test_lines_say_what_the_metrics_hold():
+    found = score(np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]]), ("one", "two"))
+    assert list(metrics_lines(json.loads(json.dumps(found)))) == [
+        "kappa      0.500   95 % interval {:.3f} to {:.3f}".format(*found["ci95"]["kappa"]),
+        "accuracy   0.750   95 % interval {:.3f} to {:.3f}".format(*found["ci95"]["accuracy"]),
+        "AUC        0.750",
+        "n              4",
+        "",
+        "labelled     F1   predicted one, two",
+        "one        0.80      2    0",
+        "two        0.67      1    1",
+    ]
+
+
+def test_without_a_second_class_there_is_no_auc_to_say():
+    found = score(np.array([0, 0]), np.eye(2)[[0, 0]], ("one", "two"))
+    assert not any(line.startswith("AUC") for line in metrics_lines(found))
+
+
+def test_an_epoch_is_one_line():
+    timing = {"seconds": 12.34, "stalled": 0.256}
+    assert epoch_line(history(1)[0], timing, 100) == (
+        "epoch 1/100  loss 2.0000  accuracy 0.000  val_loss 2.1000  val_accuracy 0.000  val_kappa -1.000  "
+        "12.3 s, 26% waiting for data"
+    )
+
+
+def test_advice_comes_where_an_epoch_waited_for_data_and_only_there():
+    assert stall_advice({"stalled": 0.05}) == ""
+    assert "raise --readers" in stall_advice({"stalled": 0.06})

@@ -1,0 +1,494 @@
+"""A split divides classes in proportion, and nothing that belongs together."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_class_weight
+
+from trainer.data.splits import (
+    SHOWN_PAIRS,
+    Split,
+    _approach,
+    _check_labels,
+    _wanted,
+    bound_groups,
+    check,
+    check_classes,
+    class_notes,
+    class_weights,
+    stratified,
+    without_shared,
+)
+from trainer.errors import TrainerError
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ("Infiltrative", "Focal", "Tuberculoma", "Miliary", "Fibro-cavernous")
+
+
+def ids_of(labels):
+    return [f"TRN_{number:04}" for number in range(1, len(labels) + 1)]
+
+
+def split_of(labels, groups=None, digests=None, seed=0, **options):
+    """A split of samples of these labels, each a group of its own where none are given."""
+    none = [""] * len(labels)
+    return stratified(ids_of(labels), np.array(labels), groups or none, digests or none, NAMES, seed, **options)
+
+
+def per_class(part, labels):
+    """How many samples of each class `part` has."""
+    label_of = dict(zip(ids_of(labels), labels, strict=True))
+    return np.bincount([label_of[sample] for sample in part], minlength=len(NAMES))
+
+
+def refusal(function, *arguments, **options):
+    with pytest.raises(TrainerError) as refused:
+        function(*arguments, **options)
+    return str(refused.value)
+
+
+@st.composite
+def grouped(draw, unlabelled=True):
+    """(labels, groups, digests) of which at least two classes have two groups."""
+    names = st.sampled_from(["", *"abcdefghij"])
+    least = -1 if unlabelled else 0
+    samples = draw(st.lists(st.tuples(st.integers(least, 3), names, names), max_size=60))
+    samples += [(label, "", "") for label in range(4) for _ in range(2)]
+    return tuple(map(list, zip(*draw(st.permutations(samples)), strict=True)))
+
+
+SINGLES = (
+    st.lists(st.integers(-1, 4), max_size=80)
+    .map(lambda labels: [*labels, 0, 0, 1, 1])
+    .filter(lambda labels: 1 not in Counter(label for label in labels if label >= 0).values())
+)
+
+
+@given(SINGLES, st.integers(0, 9), st.floats(0.01, 0.99))
+def test_single_samples_are_divided_in_exact_proportion(labels, seed, fraction):
+    split = split_of(labels, seed=seed, fraction=fraction)
+    total = np.bincount([label for label in labels if label >= 0], minlength=len(NAMES))
+    found = per_class(split.validation, labels)
+    np.testing.assert_array_equal(found + per_class(split.train, labels), total)
+    for n, got in zip(total, found, strict=True):
+        assert got == (min(n - 1, max(1, round(fraction * n))) if n else 0)
+
+
+def test_the_papers_scans_give_183_to_validation():
+    labels = np.random.default_rng(0).permutation(np.repeat(range(5), [419, 225, 101, 100, 71]))
+    split = split_of(list(labels))
+    assert (len(split.train), len(split.validation)) == (733, 183)
+    assert per_class(split.validation, labels).tolist() == [84, 45, 20, 20, 14]
+
+
+@given(grouped(), st.integers(0, 9))
+def test_a_split_is_a_partition_of_the_labelled_in_their_order(samples, seed):
+    labels, groups, digests = samples
+    split = split_of(labels, groups, digests, seed)
+    labelled = [name for name, label in zip(ids_of(labels), labels, strict=True) if label >= 0]
+    for part in (split.train, split.validation):
+        assert list(part) == [name for name in labelled if name in part]
+    assert sorted(split.train + split.validation) == labelled
+    assert split.test == ()
+
+
+@given(grouped(), st.integers(0, 9))
+def test_no_group_and_no_array_is_on_both_sides_and_every_class_is(samples, seed):
+    labels, groups, digests = samples
+    split = split_of(labels, groups, digests, seed)
+    check(split, ids_of(labels), labels, groups, digests)
+    for part in (split.train, split.validation):
+        np.testing.assert_array_equal(per_class(part, labels) > 0, [label in labels for label in range(5)])
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(2, 6)), min_size=20, max_size=60), st.integers(0, 9))
+def test_small_groups_of_one_class_come_within_half_a_group_of_the_proportion(scenes, seed):
+    scenes = [*scenes, *((label, 2) for label in range(5) for _ in range(4))]
+    labels = [label for label, size in scenes for _ in range(size)]
+    groups = [f"g{number}" for number, (_, size) in enumerate(scenes) for _ in range(size)]
+    off = np.abs(per_class(split_of(labels, groups, seed=seed).validation, labels) - 0.2 * np.bincount(labels))
+    assert (off <= 6 / 2 + 0.5).all()
+
+
+def test_clips_of_ucf50_divide_by_scenes_and_near_a_fifth():
+    labels = [label for label in range(5) for scene in range(25) for _ in range(4 + scene % 4)]
+    groups = [f"{label}/g{scene}" for label in range(5) for scene in range(25) for _ in range(4 + scene % 4)]
+    shares = per_class(split_of(labels, groups).validation, labels) / np.bincount(labels)
+    assert ((shares > 0.17) & (shares < 0.23)).all()
+
+
+def test_what_is_linked_by_a_third_stays_together_even_where_the_third_has_no_label():
+    groups = ["a", "b", "a", "", "c", ""]
+    digests = ["", "x", "x", "y", "y", ""]
+    assert bound_groups(groups, digests).tolist() == [0, 0, 0, 3, 3, 5]
+    labels = [0, 0, -1, 1, 1, 0, 1, 0]
+    for seed in range(20):
+        split = split_of(labels, [*groups, "", ""], [*digests, "", ""], seed)
+        sides = [name in split.train for name in ids_of(labels)]
+        assert (sides[0], sides[3]) == (sides[1], sides[4])
+
+
+def test_a_group_named_as_a_digest_is_binds_nothing():
+    assert bound_groups(["x", "b"], ["y", "x"]).tolist() == [0, 1]
+
+
+@given(grouped(), st.permutations("abcdefghij"))
+def test_names_of_groups_and_digests_do_not_matter(samples, names):
+    labels, groups, digests = samples
+    other = dict(zip(["", *"abcdefghij"], ["", *names], strict=True))
+    renamed = split_of(labels, [other[name] for name in groups], [other[name] for name in digests])
+    assert renamed == split_of(labels, groups, digests)
+
+
+def test_seeds_give_different_splits():
+    assert len({split_of([0] * 20 + [1] * 20, seed=seed).validation for seed in range(10)}) == 10
+
+
+GOLDEN = """
+from trainer.data.splits import stratified
+ids = [f"s{number}" for number in range(24)]
+groups = [f"g{number // 2}" for number in range(24)]
+split = stratified(ids, [number // 2 % 3 for number in range(24)], groups, [""] * 24, "abc", 3)
+print(*split.validation)
+"""
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "1"])
+def test_the_split_is_that_of_earlier_versions_whatever_pythons_hash_seed(hash_seed):
+    environment = {"PYTHONHASHSEED": hash_seed}
+    made = subprocess.run(
+        [sys.executable, "-c", GOLDEN], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert made.stdout == "s0 s1 s14 s15 s22 s23\n"
+
+
+def test_one_large_group_does_not_take_a_class_from_training():
+    labels = [0] * 8 + [0] + [1] * 4
+    groups = ["big"] * 8 + [""] * 5
+    for seed in range(20):
+        split = split_of(labels, groups, seed=seed)
+        assert (per_class(split.validation, labels)[:2] >= 1).all()
+        assert (per_class(split.train, labels)[:2] >= 1).all()
+
+
+def test_groups_of_several_classes_do_not_take_a_class_from_training():
+    labels = [0] + [1] * 5 + [0] + [1] * 4 + [1] * 40
+    groups = ["p"] * 6 + ["q"] * 5 + ["r"] * 40  # p and q together are nearest to the wanted 10 of class 1
+    for seed in range(10):
+        assert per_class(split_of(labels, groups, seed=seed).train, labels)[0] == 1
+
+
+def test_an_order_that_leads_nowhere_is_not_the_last():
+    labels, groups = [0, 1, 1, 2, 0, 2], ["p", "p", "q", "q", "r", "s"]  # r and s alone would leave no class 1
+    for seed in range(20):
+        split = split_of(labels, groups, seed=seed)
+        assert {split.validation[0], split.train[0]} == {"TRN_0001", "TRN_0003"}
+
+
+@pytest.mark.parametrize(
+    ("counts", "wanted", "spare", "taken", "chosen"),
+    [
+        ([[1, 0], [0, 1]], [1, 1], [5, 5], [1, 1], [True, True]),
+        ([[1, 0], [1, 0]], [1, 0], [5, 5], [1, 0], [True, False]),  # the second leads away from what is wanted
+        ([[1, 1]], [1, 0], [5, 5], [0, 0], [False]),  # neither nearer nor further
+        ([[3, 0]], [2, 0], [5, 5], [3, 0], [True]),  # over it, but nearer
+        ([[4, 0]], [2, 0], [5, 5], [0, 0], [False]),
+        ([[2, 0]], [2, 0], [2, 5], [2, 0], [True]),  # just what training can spare
+        ([[3, 0]], [3, 0], [2, 5], [0, 0], [False]),
+        ([[1, 3]], [1, 3], [9, 2], [0, 0], [False]),  # of one class more than that
+    ],
+)
+def test_a_group_is_chosen_where_it_brings_the_counts_nearer_and_training_can_spare_it(
+    counts, wanted, spare, taken, chosen
+):
+    marks = np.zeros(len(counts), bool)
+    found = _approach(np.array(counts), np.array(wanted), np.array(spare), range(len(counts)), marks)
+    assert (found.tolist(), marks.tolist()) == (taken, chosen)
+
+
+@pytest.mark.parametrize(
+    ("total", "fraction", "wanted"),
+    [(0, 0.2, 0), (1, 0.2, 0), (2, 0.2, 1), (2, 0.9, 1), (10, 0.2, 2), (10, 0.26, 3), (10, 0.99, 9), (3, 0.01, 1)],
+)
+def test_validation_gets_its_share_of_a_class_and_leaves_one(total, fraction, wanted):
+    assert _wanted(np.array([total]), fraction).tolist() == [wanted]
+
+
+def test_a_class_without_a_validation_sample_gets_its_smallest_group():
+    labels = [0] * 40 + [1] * 20
+    groups = ["p1"] * 20 + ["p2"] * 12 + ["p3"] * 8 + [""] * 20  # each further from the wanted 8 than none, but p3
+    for seed in range(10):
+        validation = split_of(labels, groups, seed=seed, fraction=0.1).validation
+        assert set(ids_of(labels)[32:40]) <= set(validation)
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "message"),
+    [
+        ([], None, "none of the 0 samples has a label; expected two classes or more; label them in the cache"),
+        ([-1] * 3, None, "none of the 3 samples has a label; expected two classes or more; label them in the cache"),
+        (
+            [1, 1, 1, -1],
+            None,
+            "all 3 labelled samples are of class 'Focal'; expected two classes or more; add samples of another",
+        ),
+        (
+            [0, 0, 3],
+            None,
+            "class 'Miliary' has 1 sample in 1 group; a split needs at least two groups of each class; "
+            "add samples, or leave the class out",
+        ),
+        (
+            [0, 0, 3, 3],
+            ["", "", "p", "p"],
+            "class 'Miliary' has 2 samples in 1 group; a split needs at least two groups of each class; "
+            "add samples, or leave the class out",
+        ),
+        (
+            [0, 1, 0, 2, 1, 2],
+            ["p", "p", "q", "q", "r", "r"],
+            "found no way to have every class in train and in validation with the 3 groups undivided; "
+            "add samples in other groups, or give a split of your own",
+        ),
+        (
+            [0, 0, 7],
+            None,
+            "sample 'TRN_0003' has label 7, but there are 5 class names; expected 0 to 4; label it anew in the cache",
+        ),
+    ],
+)
+def test_samples_that_cannot_be_divided_are_refused(labels, groups, message):
+    assert refusal(split_of, labels, groups) == message
+
+
+@pytest.mark.parametrize("fraction", [0, 1, float("nan")])
+def test_the_validation_share_leaves_something_on_both_sides(fraction):
+    message = f"validation share {fraction}; expected more than 0 and less than 1"
+    assert refusal(split_of, [0, 0, 1, 1], fraction=fraction) == message
+
+
+IDS = st.lists(st.text(max_size=5), min_size=2, unique=True)
+
+
+@given(IDS, st.data())
+def test_a_split_comes_back_from_json(ids, data):
+    ends = sorted(data.draw(st.lists(st.integers(1, len(ids)), min_size=2, max_size=2, unique=True)))
+    split = Split(tuple(ids[: ends[0]]), tuple(ids[ends[0] : ends[1]]), tuple(ids[ends[1] :]))
+    written = json.loads(json.dumps(split.to_json()))
+    assert Split.from_json(written) == split
+    assert ("test" in written) == bool(split.test)
+
+
+EXPECTED = 'expected {"train": [ids], "validation": [ids]}, optionally with "test"'
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([1, 2], f"split is [1, 2]; {EXPECTED}"),
+        (None, f"split is None; {EXPECTED}"),
+        ({}, f"split has no ids in 'train'; {EXPECTED}"),
+        ({"train": ["a"]}, f"split has no ids in 'validation'; {EXPECTED}"),
+        ({"train": [], "validation": ["a"]}, f"split has no ids in 'train'; {EXPECTED}"),
+        ({"train": ["a"], "validation": ["b"], "val": []}, f"split has a part 'val'; {EXPECTED}"),
+        ({"train": "abc", "validation": ["b"]}, "split has 'abc' as 'train'; expected a list of ids"),
+        ({"train": {"a": 1}, "validation": ["b"]}, "split has {'a': 1} as 'train'; expected a list of ids"),
+        ({"train": [1], "validation": ["b"]}, "split has 1 in 'train'; expected ids, as text in quotes"),
+        ({"train": [["a"]], "validation": ["b"]}, "split has ['a'] in 'train'; expected ids, as text in quotes"),
+        (
+            {"train": ["a", "b", "a"], "validation": ["c"]},
+            "split has 'a' in 'train' and in 'train'; expected each id once",
+        ),
+        (
+            {"train": ["a"], "validation": ["b"], "test": ["a"]},
+            "split has 'a' in 'train' and in 'test'; expected each id once",
+        ),
+        ({"train": ["a\ud800\n"], "validation": [0]}, "split has 0 in 'validation'; expected ids, as text in quotes"),
+        ([[[[[[[[]]]]]]], *range(99)], f"split is [[[[[[[...]]]]]], 0, 1, 2, 3, 4, ...]; {EXPECTED}"),
+        ("x" * 999, f"split is '{'x' * 79}…; {EXPECTED}"),
+    ],
+)
+def test_a_file_that_is_no_split_is_refused(data, message):
+    assert refusal(Split.from_json, data) == message
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.sampled_from(["train", "validation", "test"]) | st.text(), inner)
+    ),
+)
+
+
+@given(JSON)
+def test_whatever_json_gives_is_a_split_or_one_line(data):
+    message = ""
+    try:
+        Split.from_json(data)
+    except TrainerError as error:
+        message = str(error)
+    assert len(message.splitlines()) <= 1
+
+
+CACHE = {
+    "ids": list("abcdef"),
+    "labels": np.array([0, 1, 0, 1, -1, 0]),
+    "groups": ["p1", "p1", "p2", "", "", ""],
+    "digests": ["", "x", "y", "", "", "y"],
+}
+
+
+def test_a_split_that_leaks_nothing_passes():
+    check(Split(("a", "b"), ("c", "f"), ("d",)), **CACHE)
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (
+            Split(("a",), ("g",)),
+            "split names 1 id not in the cache ('g'); remove them, or give the cache that the split was made for",
+        ),
+        (
+            Split(("a", "v", "w"), ("x",), ("y",)),
+            "split names 4 ids not in the cache ('v', 'w', 'x', …); "
+            "remove them, or give the cache that the split was made for",
+        ),
+        (
+            Split(("a",), ("d",), ("e",)),
+            "split has 'e' in 'test', which has no label in the cache; remove it, or label it",
+        ),
+        (
+            Split(("a", "c"), ("b",)),
+            "split has 'a' in 'train' and 'b' in 'validation', which are of one group, 'p1'; "
+            "put both in one part, or remove one",
+        ),
+        (
+            Split(("d",), ("c",), ("f",)),
+            "split has 'c' in 'validation' and 'f' in 'test', which hold the same array; "
+            "put both in one part, or remove one",
+        ),
+    ],
+)
+def test_a_split_that_leaks_or_does_not_fit_the_cache_is_refused(split, message):
+    assert refusal(check, split, **CACHE) == message
+
+
+def classes(train, validation):
+    """Arguments for a split of samples that are called by their classes."""
+    ids = [
+        f"{part}{number} {label}"
+        for part, some in (("t", train), ("v", validation))
+        for number, label in enumerate(some)
+    ]
+    split = Split(tuple(ids[: len(train)]), tuple(ids[len(train) :]))
+    return split, ids, np.array(["abc".index(name[-1]) for name in ids]), ("a", "b", "c")
+
+
+def test_a_split_that_trains_on_one_class_is_refused():
+    assert refusal(check_classes, *classes("b", "ab")) == (
+        "split has only class 'b' in 'train' (1 sample); expected two classes or more; add samples of another"
+    )
+    check_classes(*classes("ab", "a"))
+
+
+def test_classes_that_a_split_lacks_are_told():
+    assert list(class_notes(*classes("abc", "ab"))) == []
+    assert list(class_notes(*classes("ab", "abc"))) == [
+        "no samples to train on of 'c': the network cannot learn to predict this class"
+    ]
+    assert list(class_notes(*classes("a", "bb"))) == [
+        "no samples to train on of 'b', 'c': the network cannot learn to predict these classes",
+        "all 2 samples to validate on are of class 'b': their kappa is 0 or undefined; compare accuracy and loss",
+    ]
+
+
+def of(count, digests):
+    """What `check` and `without_shared` take of a cache of samples "0", "1", … with these digests."""
+    return {"ids": [str(n) for n in range(count)], "labels": np.arange(count) % 2, "digests": digests}
+
+
+def test_the_first_pairs_with_one_array_are_named_and_the_others_counted():
+    split = Split(tuple("0123"), tuple("456"), tuple("789"))
+    digests = ["x", "x", "y", "", "x", "y", "", "y", "", ""]
+    assert refusal(check, split, **of(10, digests), groups=[""] * 10) == (
+        "split has 5 pairs of samples in different parts that hold the same array: '0' in 'train' and '4' in "
+        "'validation', '1' in 'train' and '4' in 'validation', '2' in 'train' and '5' in 'validation', '2' in 'train' "
+        "and '7' in 'test', '5' in 'validation' and '7' in 'test'; put both in one part, remove one, or add "
+        "--drop-shared, which leaves those of 'train' out"
+    )
+    message = refusal(check, split, **of(10, ["x"] * 10), groups=[""] * 10)
+    assert message.startswith("split has 33 pairs of samples in different parts that hold the same array: ")
+    assert message.count(" and ") == SHOWN_PAIRS
+    assert ", …; put both" in message
+
+
+def test_the_first_pairs_of_one_group_are_named_with_it():
+    split = Split(tuple("01"), tuple("23"))
+    about = of(4, [""] * 4) | {"groups": ["a", "b", "b", "a"]}
+    assert refusal(check, split, **about) == (
+        "split has 2 pairs of samples in different parts that are of one group: '0' in 'train' and '3' in "
+        "'validation' ('a'), '1' in 'train' and '2' in 'validation' ('b'); put both in one part, or remove one"
+    )
+
+
+def test_training_samples_whose_array_others_hold_are_left_out_and_no_other():
+    names = {"class_names": ("one", "two")}
+    split = Split(tuple("01234"), tuple("56"), tuple("78"))
+    about = of(9, ["x", "y", "z", "", "z", "x", "", "y", ""])
+    kept, dropped = without_shared(split, **about, **names)
+    assert (kept, dropped) == (Split(tuple("234"), split.validation, split.test), ("0", "1"))
+    check(kept, **about, groups=[""] * 9)
+    assert without_shared(kept, **about, **names) == (kept, ())
+
+
+def test_what_else_is_wrong_with_a_split_is_left_to_its_check():
+    split = Split(("0", "1", "2", "lost"), ("3", "gone"))
+    about = of(4, ["x", "", "", "x"]) | {"labels": np.array([-1, 0, 1, 0])}
+    kept, dropped = without_shared(split, **about, class_names=("one", "two"))
+    assert (kept.train, dropped) == (("1", "2", "lost"), ("0",))
+
+
+@pytest.mark.parametrize(("train", "what"), [("0234", "of class 'one' "), ("013", "of class 'one' "), ("01", "")])
+def test_what_leaves_a_class_without_a_sample_to_train_on_is_not_left_out(train, what):
+    about = of(8, ["x", "y", "x", "", "x", "", "x", "y"])
+    split = Split(tuple(train), ("5", "6", "7"))
+    assert refusal(without_shared, split, **about, class_names=("one", "two")) == (
+        f"--drop-shared leaves no sample {what}to train on, because 'validation' or 'test' hold the same arrays; "
+        "move some samples of the split to 'train', or remove the others"
+    )
+
+
+def test_the_class_weights_are_the_papers():
+    weights = class_weights(np.repeat(range(5), [335, 180, 81, 80, 56]), 5)
+    assert weights.round(4).tolist() == [0.4370, 0.8133, 1.8074, 1.8300, 2.6143]
+
+
+@given(st.lists(st.integers(-1, 5), max_size=50))
+def test_the_class_weights_are_scikit_learns_and_0_for_a_class_without_samples(labels):
+    labels = np.array(labels, int)
+    known = labels[labels >= 0]
+    present = np.unique(known)
+    weights = class_weights(labels, 6)
+    assert weights.dtype == np.float64
+    if present.size:
+        wanted = compute_class_weight("balanced", classes=present, y=known)
+        np.testing.assert_allclose(weights[present], wanted, rtol=1e-12)
+    assert np.flatnonzero(weights).tolist() == present.tolist()
+
+
+def test_a_label_beyond_the_classes_has_no_weight():
+    assert refusal(class_weights, [0, 5], 5) == "label 5 among 5 classes; expected 0 to 4"
+
+
+def test_the_highest_label_is_that_of_the_last_class():
+    _check_labels(["a", "b"], np.array([0, 1]), ("one", "two"))
+    with pytest.raises(TrainerError, match="sample 'b' has label 2, but there are 2 class names; expected 0 to 1"):
+        _check_labels(["a", "b"], np.array([0, 2]), ("one", "two"))

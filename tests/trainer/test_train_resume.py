@@ -1,0 +1,294 @@
+"""A run stopped at any moment goes on to the very bits of one that never was; and on another backend to its numbers."""
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.networks import GIVEN, SMALL, Killed, Listener, data_of, make_clips, outcome, plain
+from trainer.errors import TrainerError
+from trainer.runs.files import PARTIAL
+from trainer.runs.plan import Request
+from trainer.training import checkpoint
+from trainer.training.fit import fit
+from trainer.training.train import train
+
+ROOT = Path(__file__).resolve().parents[2]
+EPOCHS, STEPS = 2, 5
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return make_clips(tmp_path_factory.mktemp("resume") / "clips.zarr")
+
+
+def make(path):
+    path.mkdir()
+    return path
+
+
+# -- the loop, with a network of which a run takes a tenth of a second -------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(clips):
+    return data_of(clips)
+
+
+def loop(data, folder, listener=None):
+    """Train as a new process would: of earlier ones only the files in `folder` are left."""
+    model, whole = plain()
+    fit(model, whole, replace(SMALL, epochs=EPOCHS), data, folder, listener or Listener(), 0)
+
+
+@pytest.fixture(scope="module")
+def straight(data, tmp_path_factory):
+    """What a run gives that is not stopped."""
+    folder = tmp_path_factory.mktemp("straight")
+    loop(data, folder)
+    return outcome(folder)
+
+
+@pytest.mark.parametrize("epoch", range(EPOCHS))
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+def test_a_run_stopped_at_any_step_ends_with_the_same_bits(epoch, step, data, straight, tmp_path):
+    def stop(at, done):
+        if (at, done) == (epoch, step):
+            raise Killed
+
+    with pytest.raises(Killed):
+        loop(data, tmp_path, Listener(stop))
+    going_on = Listener()
+    loop(data, tmp_path, going_on)
+    assert outcome(tmp_path) == straight
+    assert going_on.steps[0][:2] == (epoch, step)  # the one step that no checkpoint has yet
+
+
+def test_a_run_stopped_after_each_step_in_turn_ends_with_the_same_bits(data, straight, tmp_path):
+    def stop(at, done):
+        if (at, done) not in reached:
+            reached.append((at, done))
+            raise Killed
+
+    reached = []
+    for _ in range(EPOCHS * STEPS):
+        with pytest.raises(Killed):
+            loop(data, tmp_path, Listener(stop))
+    loop(data, tmp_path)
+    assert outcome(tmp_path) == straight
+    assert reached == [(epoch, step) for epoch in range(EPOCHS) for step in range(1, STEPS + 1)]
+
+
+def flushes(monkeypatch, dies_at=None):
+    """Count the flushes of files and folders, two for each file written, and die before that of number `dies_at`."""
+    seen = []
+
+    def flush(_):
+        if len(seen) == dies_at:
+            raise Killed
+        seen.append(None)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    return seen
+
+
+def test_a_run_killed_before_or_after_any_file_gets_its_name_ends_with_the_same_bits(
+    data, straight, tmp_path, monkeypatch
+):
+    seen = flushes(monkeypatch)
+    loop(data, make(tmp_path / "whole"))
+    writes = len(seen)
+    assert writes >= 2 * (EPOCHS * (STEPS + 3) + 1)  # a checkpoint a step and an epoch, two tables, a best model
+    for number in range(writes):
+        flushes(monkeypatch, number)
+        folder = make(tmp_path / str(number))
+        with pytest.raises(Killed):
+            loop(data, folder)
+        flushes(monkeypatch)
+        loop(data, folder)
+        assert outcome(folder) == straight, f"killed at flush {number} of {writes}"
+
+
+# -- the whole of `train` ----------------------------------------------------------------------------------------------
+
+
+def trained(clips, run, resume=False, listener=None, **given):
+    return train(Request("pretrain", clips, run, GIVEN | given, resume=resume, save_seconds=0), listener or Listener())
+
+
+@pytest.fixture(scope="module")
+def whole(clips, tmp_path_factory):
+    """A run that nothing stopped; "first" beside it is as it was after its first epoch."""
+
+    def keep(row):
+        if row["epoch"] == 1:
+            shutil.copytree(run, run.with_name("first"))
+
+    run = tmp_path_factory.mktemp("whole") / "run"
+    metrics = trained(clips, run, listener=Listener(epoch=keep))
+    assert json.loads((run / "metrics.json").read_text()) == metrics
+    return run
+
+
+def test_a_run_stopped_in_a_step_and_then_before_its_checkpoint_ends_with_the_same_files(
+    clips, whole, tmp_path, monkeypatch
+):
+    def stop(epoch, done):
+        if (epoch, done) == (1, len(json.loads((run / "split.json").read_text())["train"]) // 2):
+            raise KeyboardInterrupt
+
+    def dies(path, state, model):
+        if state.epoch == 2:
+            raise Killed
+        save(path, state, model)
+
+    run, save = tmp_path / "run", checkpoint.save
+    with pytest.raises(KeyboardInterrupt):
+        trained(clips, run, listener=Listener(stop))
+    monkeypatch.setattr(checkpoint, "save", dies)
+    with pytest.raises(Killed):
+        trained(clips, run, resume=True)
+    assert not (run / "metrics.json").exists()
+    monkeypatch.undo()
+    (run / f"{PARTIAL}model.keras").write_bytes(b"half")  # as a process killed while it wrote leaves it
+    trained(clips, run, resume=True)
+    assert outcome(run) == outcome(whole)
+    assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_a_run_that_has_ended_gives_its_metrics_again(clips, whole, tmp_path):
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    listener = Listener()
+    (run / "metrics.json").unlink()
+    trained(clips, run, resume=True, listener=listener)
+    assert listener.steps == []
+    assert outcome(run) == outcome(whole)
+
+
+def test_a_broken_checkpoint_is_said_in_one_line(clips, whole, tmp_path):
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    (run / "checkpoint.npz").write_bytes(b"broken")
+    with pytest.raises(TrainerError, match=r"checkpoint.npz is not what was written, its digest is not that in"):
+        trained(clips, run, resume=True)
+    (run / "manifest.json").unlink()
+    with pytest.raises(TrainerError, match=r"checkpoint.npz is no checkpoint of this run .*; restore it, or start"):
+        trained(clips, run, resume=True)
+
+
+# -- the command line, killed ------------------------------------------------------------------------------------------
+
+
+def start(clips, run, *options, **environment):
+    command = [sys.executable, "cli.py", "train", "pretrain", clips, run, "--backbone", "small", "--epochs", "4"]
+    return subprocess.Popen(
+        [*map(str, command), "--save-every", "0", "--quiet", *options],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=240)
+    return process.returncode, output
+
+
+def saves(run):
+    """Which checkpoint is there: none, or the time it was written at."""
+    try:
+        return (run / "checkpoint.npz").stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+KILLED = (-signal.SIGKILL, "")
+
+
+def kill_after(clips, run, checkpoints, pause):
+    """Kill a process that trains, `pause` seconds after it has written so many checkpoints; return how it ended."""
+    process = start(clips, run, "--resume")
+    last, left = saves(run), checkpoints
+    while left and process.poll() is None:
+        if saves(run) != last:
+            last, left = saves(run), left - 1
+        time.sleep(0.001)
+    time.sleep(pause)
+    process.send_signal(signal.SIGKILL)
+    return finish(process)
+
+
+def test_a_killed_process_leaves_a_run_that_ends_with_the_same_files(clips, whole, tmp_path):
+    run = tmp_path / "run"
+    assert kill_after(clips, run, checkpoints=5, pause=0.0) == KILLED
+    trained(clips, run, resume=True)
+    assert outcome(run) == outcome(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_twenty_kills_at_random_moments_lose_nothing(clips, whole, tmp_path):
+    moments, killed, done = random.Random(), 0, 0
+    while killed < 20:
+        run = tmp_path / str(done)
+        while killed < 20 and kill_after(clips, run, moments.randrange(5), moments.uniform(0, 0.1)) == KILLED:
+            killed += 1
+        assert finish(start(clips, run, "--resume")) == (0, "")
+        assert outcome(run) == outcome(whole)
+        done += 1
+    print(f"{killed} kills in {done} runs")
+
+
+# -- another backend ---------------------------------------------------------------------------------------------------
+
+ON_JAX = """
+import json, sys
+import cli
+
+clips, run, other = sys.argv[1:]
+options = ["--backbone", "small", "--quiet"]
+for arguments in (
+    ["train", "pretrain", clips, run, "--epochs", "1", *options],
+    ["evaluate", run, clips, "--quiet"],
+    ["train", "pretrain", clips, other, "--resume", *options],
+):
+    assert cli.main.main(arguments, standalone_mode=False) in (None, 0)
+import keras
+print(keras.backend.backend())
+"""
+
+
+def history(run):
+    with (run / "history.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+def test_jax_trains_evaluates_and_goes_on_with_a_run_of_tensorflow_to_the_same_losses(clips, whole, tmp_path):
+    pytest.importorskip("jax")
+    pytest.importorskip("tensorflow")
+    shutil.copytree(whole.with_name("first"), tmp_path / "other")
+    command = [sys.executable, "-c", ON_JAX, clips, tmp_path / "run", tmp_path / "other"]
+    ended = subprocess.run(
+        [*map(str, command)],
+        cwd=ROOT,
+        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert (ended.stderr, ended.stdout, ended.returncode) == ("", "jax\n", 0)
+    (own,), gone_on, expected = history(tmp_path / "run"), history(tmp_path / "other"), history(whole)
+    assert 0 < own["loss"] < 2
+    assert gone_on[0] == expected[0]
+    assert gone_on[1] == pytest.approx(expected[1], abs=1e-4)

@@ -1,0 +1,111 @@
+"""What a training run is about to do is decided, checked and said before it begins."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from test_run import RUN, SPLIT
+
+from cache import open_cache
+from tests.helpers.caches import make_cache
+from tests.helpers.networks import SMALL, Listener
+from trainer.errors import TrainerError
+from trainer.features import extract as features
+from trainer.runs import plan
+from trainer.runs.folder import begin
+from trainer.runs.plan import Request
+
+LABELS = [0, 1] * 6
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    root = tmp_path_factory.mktemp("plan") / "c.zarr"
+    return open_cache(make_cache(root, 14, labels=[*LABELS, -1, -1], group=""))
+
+
+def request(cache, run, **more):
+    return Request("finetune", cache.path, run, {}, **more)
+
+
+def said(cache, tmp_path, split=None):
+    """The first note on a split."""
+    listener = Listener()
+    path = None
+    if split:
+        path = tmp_path / "split.json"
+        path.write_text(str(split).replace("'", '"'))
+    plan.split_for(request(cache, tmp_path / "run", split=path), cache, SMALL, False, listener)
+    return listener.notes[0]
+
+
+def ids(*numbers):
+    return [f"s{number}" for number in numbers]
+
+
+def test_how_many_samples_are_in_which_part_is_said(cache, tmp_path):
+    whole = re.fullmatch(r"(\d+) samples to train on, (\d+) to validate on, 2 in no part \(2 without a label\)",
+                         said(cache, tmp_path))  # fmt: skip
+    assert sum(map(int, whole.groups())) == len(LABELS)
+    three = {"train": ids(0, 1, 2, 3), "validation": ids(4, 5), "test": ids(6, 7, 8, 9, 10)}
+    assert said(cache, tmp_path, three) == (
+        "4 samples to train on, 2 to validate on, 5 for testing, 3 in no part (2 without a label)"
+    )
+
+
+def test_a_cache_all_of_which_is_used_says_no_more(tmp_path):
+    labelled = open_cache(make_cache(tmp_path / "c.zarr", 4, labels=[0, 1, 0, 1], group=""))
+    assert said(labelled, tmp_path, {"train": ids(0, 1), "validation": ids(2, 3)}) == (
+        "2 samples to train on, 2 to validate on"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "cached", "given", "problem"),
+    [
+        ("ct", True, True, ""),
+        ("ct", False, False, ""),
+        ("features", True, False, ""),
+        ("features", False, False, ""),
+        ("ct", True, False, "was begun with --features; give them again beside --resume"),
+        ("ct", False, True, "began without; leave it out"),
+        ("features", True, True, "began without; leave it out"),
+    ],
+)
+def test_a_run_goes_on_with_features_only_where_it_began_with_them(cache, tmp_path, kind, cached, given, problem):
+    run = replace(RUN, kind=kind, config=replace(RUN.config, cached_features=cached))
+    asked = request(cache, tmp_path, features=tmp_path / "f.zarr" if given else None)
+    if not problem:
+        plan._check_features_again(asked, run)
+        return
+    with pytest.raises(TrainerError) as caught:
+        plan._check_features_again(asked, run)
+    assert str(caught.value).endswith(problem)
+
+
+def test_samples_are_left_out_only_where_it_is_asked(cache, tmp_path):
+    assert not request(cache, tmp_path).drop_shared
+
+
+@pytest.mark.parametrize(("kind", "stage"), [("ct", "finetune"), ("video", "pretrain")])
+def test_without_a_run_features_are_of_the_network_that_each_kind_begins_with(monkeypatch, kind, stage):
+    class Stop(Exception):
+        pass
+
+    def configured(stage, given):
+        raise Stop(stage)
+
+    monkeypatch.setattr(features, "configure", configured)
+    volumes = type("Volumes", (), {"kind": kind})
+    asked = type("Asked", (), {"run": None, "given": {}})
+    with pytest.raises(Stop, match=stage):
+        features._network(asked, volumes)
+
+
+def test_the_split_of_another_run_is_refused(cache, tmp_path):
+    (tmp_path / "run").mkdir()
+    begin(tmp_path / "run", RUN, SPLIT, {"s0": ("d0", "", 0), "s1": ("d1", "", 1)})
+    path = tmp_path / "split.json"
+    path.write_text('{"train": ["s1"], "validation": ["s0"]}')
+    with pytest.raises(TrainerError, match="has another split; leave it out"):
+        plan.split_for(request(cache, tmp_path / "run", split=path), cache, SMALL, True, Listener())

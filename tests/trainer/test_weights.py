@@ -1,0 +1,251 @@
+"""First weights come from where they were asked for, or one line names the way out; no file's code is ever run."""
+
+import zipfile
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from tests.helpers.networks import CLIP, SMALL, plain, small
+from trainer.config import FINETUNE, PRETRAIN
+from trainer.errors import TrainerError
+from trainer.model.viptt_net import build_model
+from trainer.model.weights import load_backbone, load_model, take_over
+
+SIDE = (32, 32, 3)
+WAY_OUT = "give a file of VGG-16's convolutions, --weights PATH, or --weights none"
+
+
+def same(found, expected):
+    return all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    """VGG-16 as the network has it; each test gives it other weights."""
+    return build_model(PRETRAIN, (1, 32, 32), 2).get_layer("frames").backbone
+
+
+@pytest.fixture(scope="module")
+def vgg16():
+    """Keras' own VGG-16 without its top, of random weights."""
+    keras.utils.set_random_seed(11)
+    return keras.applications.VGG16(include_top=False, weights=None, input_shape=SIDE)
+
+
+@pytest.fixture(scope="module")
+def files(vgg16, tmp_path_factory):
+    """Files of weights by name: those that fit, and all sorts that don't."""
+    folder = tmp_path_factory.mktemp("weights")
+    vgg16.save_weights(folder / "vgg16.weights.h5")
+    vgg16.save(folder / "whole.keras")
+    vgg16.save(folder / "legacy.h5")
+    _, other = small()
+    other.save_weights(folder / "small.weights.h5")
+    other.save(folder / "small.keras")
+    sound = (folder / "vgg16.weights.h5").read_bytes()
+    (folder / "half.weights.h5").write_bytes(sound[: len(sound) // 2])
+    for name in ("text.weights.h5", "text.h5", "text.keras", "text.txt"):
+        (folder / name).write_text("not weights")
+    (folder / "empty.h5").touch()
+    (folder / "folder.h5").mkdir()
+    return folder
+
+
+# -- the backbone's ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["vgg16.weights.h5", "whole.keras", "legacy.h5"])
+def test_weights_that_keras_wrote_load_to_the_bit(name, backbone, vgg16, files):
+    backbone.set_weights([np.zeros_like(array) for array in backbone.get_weights()])
+    load_backbone(backbone, "vgg16", str(files / name))
+    assert same(backbone.get_weights(), vgg16.get_weights())
+
+
+def test_weights_with_keras_dense_layers_give_their_convolutions(backbone, tmp_path):
+    whole = keras.applications.VGG16(weights=None, classes=2, input_shape=SIDE)
+    whole.save_weights(tmp_path / "top.weights.h5")
+    load_backbone(backbone, "vgg16", str(tmp_path / "top.weights.h5"))
+    assert same(backbone.get_weights(), whole.get_weights()[:26])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["small.weights.h5", "small.keras", "half.weights.h5", "text.weights.h5", "text.h5", "text.keras", "empty.h5"],
+)
+def test_a_file_of_something_else_is_refused_in_one_line(name, backbone, files):
+    with pytest.raises(TrainerError) as refused:
+        load_backbone(backbone, "vgg16", str(files / name))
+    assert str(refused.value).startswith(f"weights {files / name} are not VGG-16's convolutions (")
+    assert str(refused.value).endswith(f"); {WAY_OUT}")
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 300 + len(str(files / name))
+
+
+@pytest.mark.parametrize("name", ["gone.h5", "folder.h5", ""])
+def test_weights_that_are_not_there_are_named(name, backbone, files):
+    with pytest.raises(TrainerError) as refused:
+        load_backbone(backbone, "vgg16", str(files / name))
+    assert str(refused.value) == f"weights {files / name}: no such file; {WAY_OUT}"
+
+
+def test_a_file_of_another_kind_is_refused(backbone, files):
+    with pytest.raises(TrainerError) as refused:
+        load_backbone(backbone, "vgg16", str(files / "text.txt"))
+    expected = f"weights {files}/text.txt: expected a Keras weights file, .weights.h5 or .h5; {WAY_OUT}"
+    assert str(refused.value) == expected
+
+
+def test_imagenet_without_a_network_names_the_way_out_and_prints_nothing(backbone, monkeypatch, capsys):
+    def fails(*_, **__):
+        print("Downloading data from https://host/vgg16.h5")
+        raise Exception("URL fetch failure on https://host/vgg16.h5: None -- [Errno -2] Name or\nservice not known")
+
+    monkeypatch.setattr(keras.applications, "VGG16", fails)
+    with pytest.raises(TrainerError) as refused:
+        load_backbone(backbone, "vgg16", "imagenet")
+    reason = "URL fetch failure on https://host/vgg16.h5: None -- [Errno -2] Name or service not known"
+    assert str(refused.value) == f"cannot fetch the ImageNet weights ({reason}); {WAY_OUT}"
+    assert capsys.readouterr().out == ""
+
+
+def test_imagenet_is_what_keras_has_for_vgg16_without_its_top(backbone, vgg16, monkeypatch):
+    asked = []
+    monkeypatch.setattr(keras.applications, "VGG16", lambda **options: asked.append(options) or vgg16)
+    load_backbone(backbone, "vgg16", "imagenet")
+    assert same(backbone.get_weights(), vgg16.get_weights())
+    assert asked == [{"include_top": False, "weights": "imagenet", "input_shape": SIDE}]
+
+
+def test_none_leaves_the_weights_that_follow_from_the_seed(backbone):
+    before = backbone.get_weights()
+    load_backbone(backbone, "vgg16", "none")
+    assert same(backbone.get_weights(), before)
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "some.h5"])
+def test_the_small_backbone_has_no_weights_to_load(weights):
+    _, whole = small()
+    with pytest.raises(TrainerError) as refused:
+        load_backbone(whole.get_layer("frames").backbone, "small", weights)
+    expected = f"weights {weights!r} for backbone small; there are some for vgg16 only, use --weights none"
+    assert str(refused.value) == expected
+
+
+# -- a run's -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    _, whole = small()
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    whole.save(path)
+    return path
+
+
+def other_weights():
+    return build_model(replace(SMALL, seed=9), CLIP, 2)
+
+
+def test_a_runs_weights_load_to_the_bit(model_file):
+    model = other_weights()
+    load_model(model, model_file)
+    assert same(model.get_weights(), small()[1].get_weights())
+
+
+def refused_in_one_line(model, path):
+    with pytest.raises(TrainerError) as refused:
+        load_model(model, path)
+    assert str(refused.value).startswith(f"{path} does not hold this run's weights (")
+    assert str(refused.value).endswith("); restore it from a copy, or train again")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("left", [0, 1, 100, 0.5, 0.999, -1])
+def test_a_truncated_file_is_refused(left, model_file, tmp_path):
+    raw = model_file.read_bytes()
+    path = tmp_path / "model.keras"
+    path.write_bytes(raw[: int(left * len(raw)) if isinstance(left, float) else left])
+    refused_in_one_line(other_weights(), path)
+
+
+def test_no_flipped_bit_becomes_a_wrong_weight(model_file, tmp_path):
+    raw, path = model_file.read_bytes(), tmp_path / "model.keras"
+    model, generator = other_weights(), np.random.default_rng(0)
+    for place in (*generator.integers(len(raw), size=30), *range(len(raw) - 20, len(raw))):
+        broken = bytearray(raw)
+        broken[place] ^= 1 << generator.integers(8)
+        path.write_bytes(broken)
+        try:
+            load_model(model, path)
+        except TrainerError:
+            continue
+        assert same(model.get_weights(), small()[1].get_weights())
+
+
+def test_the_file_of_another_model_is_refused(model_file, tmp_path):
+    _, whole = plain()
+    whole.save(tmp_path / "model.keras")
+    refused_in_one_line(other_weights(), tmp_path / "model.keras")
+    refused_in_one_line(build_model(SMALL, CLIP, 3), model_file)
+    refused_in_one_line(build_model(replace(SMALL, rnn="gru"), CLIP, 2), model_file)
+    refused_in_one_line(build_model(replace(FINETUNE, weights="none"), (4, 32, 32), 2), model_file)
+
+
+def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path):
+    refused_in_one_line(other_weights(), tmp_path / "gone.keras")
+    (tmp_path / "model.keras").mkdir()
+    refused_in_one_line(other_weights(), tmp_path / "model.keras")
+
+
+# -- code in files -----------------------------------------------------------------------------------------------------
+
+
+def with_config(model_file, path, config):
+    """The file of a run's weights, as if it were that of the network in `config`."""
+    with zipfile.ZipFile(model_file) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, config if name == "config.json" else source.read(name))
+
+
+def test_code_in_a_model_file_is_not_run(model_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the trap can name no other place: only its code is in the file
+    trap = tmp_path / "sprung"
+    spring = keras.layers.Lambda(lambda x: (open("sprung", "w").close(), x)[1])  # noqa: PTH123
+    bait = keras.Sequential([keras.Input((2,)), spring])
+    bait.save(tmp_path / "bait.keras")
+    trap.unlink()
+    keras.saving.load_model(tmp_path / "bait.keras", safe_mode=False)
+    assert trap.exists()  # it does spring, where Keras is told to trust
+    trap.unlink()
+    with zipfile.ZipFile(tmp_path / "bait.keras") as archive:
+        config = archive.read("config.json")
+    with_config(model_file, tmp_path / "model.keras", config)
+    model = other_weights()
+    load_model(model, tmp_path / "model.keras")
+    refused_in_one_line(model, tmp_path / "bait.keras")
+    assert same(model.get_weights(), small()[1].get_weights())
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    "config", ["", "{", "[]", '{"module": "os", "class_name": "system", "config": {"command": "false"}}']
+)
+def test_what_a_model_file_says_of_its_network_is_not_read(config, model_file, tmp_path):
+    with_config(model_file, tmp_path / "model.keras", config)
+    model = other_weights()
+    load_model(model, tmp_path / "model.keras")
+    assert same(model.get_weights(), small()[1].get_weights())
+
+
+# -- from one run to the next ------------------------------------------------------------------------------------------
+
+
+def test_all_layers_but_the_last_are_taken_over_from_another_run():
+    parent, child = other_weights(), build_model(SMALL, CLIP, 5)
+    own = child.get_layer("classes").get_weights()
+    take_over(child, parent)
+    assert same(child.get_weights()[:-2], parent.get_weights()[:-2])
+    assert same(child.get_layer("classes").get_weights(), own)
+    assert len(child.get_weights()) == len(parent.get_weights())

@@ -1,0 +1,60 @@
+"""How a file that `predict` or `evaluate` wrote is told from any other, which must not be replaced.
+
+A submission looks exactly like a label sheet without a header, and may hold nothing but its lines. So a mark lies next
+to it: `.NAME.viptt-net` has the digest of what was written, and a file that was edited since is the user's own. The
+mark is written first, with the digest of the earlier prediction as well: a process killed at any moment leaves a file
+that its mark knows. A picture says itself that it is ours.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cache.fingerprint import digest_bytes, digest_files
+from trainer.errors import TrainerError
+from trainer.runs import files
+
+SOFTWARE = "viptt-net"
+PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_TEXT = b"tEXtSoftware\0" + SOFTWARE.encode()
+PNG_HEAD_BYTES = 4096  # its texts come before its pixels
+PARTIAL = ".viptt-net-partial-"  # begins the name of an output that is being written: no user's file is called so
+
+
+def check_replaceable(path: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Raise TrainerError where there is a file in `path`, or in what it links to, that is neither empty nor ours."""
+    if path.exists() and path.stat().st_size and not is_ours(path):
+        raise TrainerError(
+            f"{path} exists and was not written by this command, or was changed since; delete it yourself, or choose "
+            "another name"
+        )
+
+
+def is_prediction(path: Path) -> bool:
+    """True for a file just as `write_marked` left it."""
+    path = path.resolve()
+    try:
+        written = _mark(path).read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return bool(written) and digest_files([path]) in written
+
+
+def is_picture(path: Path) -> bool:
+    """True for a PNG that this program made."""
+    with path.open("rb") as file:
+        head = file.read(PNG_HEAD_BYTES)
+    return head.startswith(PNG_START) and PNG_TEXT in head
+
+
+def write_marked(path: Path, data: bytes) -> None:
+    """Make `path` a file of `data` that `is_prediction`. Raises TrainerError as `check_replaceable` does."""
+    check_replaceable(path, is_prediction)
+    path = path.resolve()  # through a link, to the file that it names
+    known = {digest_bytes(data)} | ({digest_files([path])} if path.exists() else set())
+    mark = "".join(f"{digest}\n" for digest in sorted(known)).encode()
+    files.replace(_mark(path), mark, PARTIAL)
+    files.replace(path, data, PARTIAL)
+
+
+def _mark(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{SOFTWARE}")

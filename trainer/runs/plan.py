@@ -1,0 +1,220 @@
+"""What a run is to be: its configuration and its split, decided and checked before anything is written."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cache import Cache
+from cache.paths import make_absolute
+from trainer.config import FINETUNE, KIND_OF, PRETRAIN, Config
+from trainer.data import splits
+from trainer.data.inputs import check_side
+from trainer.data.stream import READERS
+from trainer.errors import TrainerError
+from trainer.features.extractor import extractor_of
+from trainer.runs.folder import Run, behind, check_cache, read_run, read_split, sample_shape, split_of
+from trainer.training.fit import SAVE_SECONDS, Listener
+
+STAGES = {"pretrain": PRETRAIN, "finetune": FINETUNE}
+# `small` starts untrained: it is trained in both stages, at once, and by an optimizer that needs no patience.
+SMALL = {"freeze_backbone": False, "weights": "none", "optimizer": "adam"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for. `given` are the fields of Config set by hand; `parent` is the run of --from; `features` a
+    cache of the features of `cache`, to train behind the backbone; `drop_shared` is for `split` (see `given_split`)."""
+
+    stage: str
+    cache: Path
+    run: Path
+    given: Mapping[str, Any]
+    parent: Path | None = None
+    split: Path | None = None
+    resume: bool = False
+    features: Path | None = None
+    readers: int = READERS
+    save_seconds: float = SAVE_SECONDS
+    drop_shared: bool = False
+
+    def __post_init__(self) -> None:
+        make_absolute(self, "cache", "run", "parent", "split", "features")
+
+
+def configure(
+    stage: str, given: Mapping[str, Any], parent: Config | None = None, features: Cache | None = None
+) -> Config:
+    """The configuration of `stage` with what the user gave, and what must be as in its parent and its features."""
+    inherited: dict[str, Any] = {}
+    if parent is not None:
+        inherited = {name: getattr(parent, name) for name in ("backbone", "rnn", "input_map")} | {"weights": "none"}
+        for name in ("backbone", "rnn", "input_map"):
+            if given.get(name, inherited[name]) != inherited[name]:
+                raise TrainerError(
+                    f"{name} {given[name]} with a run of --from that has {inherited[name]}; expected the same in both"
+                )
+        if given.get("weights", "none") != "none":
+            raise TrainerError(f"weights {given['weights']} with --from, whose run has its own; leave one of them out")
+    cached = _behind_the_backbone(stage, given, features) if features else {}
+    chosen = cached | inherited | dict(given)
+    defaults: dict[str, Any] = SMALL if chosen.get("backbone") == "small" else {}
+    return replace(STAGES[stage], **(defaults | chosen))
+
+
+def _behind_the_backbone(stage: str, given: Mapping[str, Any], features: Cache) -> dict[str, Any]:
+    """What training on `features` decides. Raises TrainerError where the user gave something else."""
+    frozen = given.get("freeze_backbone")
+    if frozen is False or (stage == "finetune" and extractor_of(features) and not frozen):
+        raise TrainerError(
+            f"{features.path} holds features of a backbone that cannot be trained on them; add --freeze-backbone, or "
+            "leave the features out to train all layers on volumes"
+        )
+    backbone = extractor_of(features).get("name", given.get("backbone", STAGES[stage].backbone))
+    if given.get("backbone", backbone) != backbone:
+        raise TrainerError(
+            f"backbone {given['backbone']}, but {features.path} has features of {backbone}; leave it out"
+        )
+    return {"backbone": backbone, "weights": "none", "freeze_backbone": True, "cached_features": True}
+
+
+def new(request: Request, cache: Cache, features: Cache | None) -> Run:
+    """The run that is asked for, after checking that its cache, parent and features fit together."""
+    if features and (cache.kind == "features" or features.kind != "features"):
+        raise TrainerError(
+            f"--features {features.path} for {cache.path}; expected a cache of features for a cache of volumes"
+        )
+    parent = read_run(request.parent) if request.parent else None
+    stored = features or (cache if cache.kind == "features" else None)
+    config = configure(request.stage, request.given, parent.config if parent else None, stored)
+    _check_kind(cache, config)
+    if parent:
+        check_parent(parent, cache)
+    return new_run(cache, config, str(request.parent.resolve()) if request.parent else "")
+
+
+def new_run(cache: Cache, config: Config, parent: str = "") -> Run:
+    """A run by `config` on `cache`."""
+    return Run(config, cache.kind, sample_shape(cache), tuple(cache.class_names), cache.recipe, parent)
+
+
+def _check_kind(cache: Cache, config: Config) -> None:
+    if cache.kind == "features":
+        made_of = behind(cache.recipe).get("kind")
+        if made_of in KIND_OF.values() and made_of != config.kind:
+            raise TrainerError(
+                f"{cache.path} holds features of {made_of} samples, `train {config.stage}` takes those of {config.kind}"
+            )
+        return
+    if cache.kind != config.kind:
+        raise TrainerError(
+            f"{cache.path} holds {cache.kind} samples, `train {config.stage}` takes {config.kind}; "
+            f"build a cache by `preprocess {config.kind}`"
+        )
+    check_side(cache, config.backbone)
+
+
+def check_parent(parent: Run, cache: Cache) -> None:
+    """Raises TrainerError where a run on `cache` cannot begin from `parent`."""
+    if parent.kind == cache.kind:
+        check_cache(parent, cache, "the run of --from")
+    elif "features" in (parent.kind, cache.kind):
+        raise TrainerError(
+            f"{cache.path} has kind {cache.kind}, the run of --from was trained on kind {parent.kind}; after a run on "
+            "volumes give volumes, and their features by --features; after one on features alone give features"
+        )
+    elif parent.shape != cache.shape:
+        raise TrainerError(
+            f"{cache.path} has shape {cache.shape}, the run of --from was trained on {parent.shape}; "
+            "preprocess both to the same --depth --height --width"
+        )
+
+
+def resumed(request: Request, cache: Cache) -> Run:
+    """The run in RUN, after checking that what the user gave this time does not contradict it."""
+    run = read_run(request.run)
+    if run.config.stage != request.stage:
+        raise TrainerError(f"{request.run} is a run of `train {run.config.stage}`; resume it by that command")
+    more = {"epochs": request.given.get("epochs", run.config.epochs)}
+    if more["epochs"] < run.config.epochs:
+        raise TrainerError(
+            f"epochs {more['epochs']} with --resume, but {request.run} has {run.config.epochs}; only more can be given"
+        )
+    for name, value in request.given.items():
+        if name not in more and getattr(run.config, name) != value:
+            raise TrainerError(
+                f"{name} {value} with --resume, but {request.run} has {getattr(run.config, name)}; leave it out, "
+                "or train into another RUN"
+            )
+    if request.parent and str(request.parent.resolve()) != run.parent:
+        raise TrainerError(
+            f"--from {request.parent} with --resume, but {request.run} began from {run.parent or 'none'}"
+        )
+    _check_features_again(request, run)
+    check_cache(run, cache)
+    if list(run.class_names) != cache.class_names:
+        raise TrainerError(
+            f"{cache.path} has classes {cache.class_names}, {request.run} {list(run.class_names)}; give its own cache"
+        )
+    return replace(run, config=replace(run.config, **more))
+
+
+def _check_features_again(request: Request, run: Run) -> None:
+    """Raises TrainerError unless --features is there again where the run began with it, and only there."""
+    if request.features and (run.kind == "features" or not run.config.cached_features):
+        raise TrainerError(
+            f"--features {request.features} with --resume, but {request.run} began without; leave it out"
+        )
+    if not request.features and run.kind != "features" and run.config.cached_features:
+        raise TrainerError(f"{request.run} was begun with --features; give them again beside --resume")
+
+
+def split_for(request: Request, cache: Cache, config: Config, begun: bool, listener: Listener) -> splits.Split:
+    """The split of the run in RUN or that the user gives, checked for leaks; or a stratified one by whole groups."""
+    given = given_split(request.split, request.drop_shared, cache, listener.note) if request.split else None
+    split = split_of(request.run) if begun else given
+    if given and given != split:
+        raise TrainerError(f"--split {request.split} with --resume, but {request.run} has another split; leave it out")
+    split = checked_split(cache, split, config.seed, config.validation_fraction)
+    unused = len(cache) - len(split.train) - len(split.validation) - len(split.test)
+    unlabelled = int((cache.labels < 0).sum())
+    listener.note(
+        f"{len(split.train)} samples to train on, {len(split.validation)} to validate on"
+        + (f", {len(split.test)} for testing" if split.test else "")
+        + (f", {unused} in no part" if unused else "")
+        + (f" ({unlabelled} without a label)" if unlabelled else "")
+    )
+    for note in splits.class_notes(split, cache.ids, cache.labels, cache.class_names):
+        listener.note(note)
+    return split
+
+
+def given_split(path: Path, drop_shared: bool, cache: Cache, note: Callable[[str], None]) -> splits.Split:
+    """The split in `path`; with `drop_shared` without the training samples that other parts hold too, as is noted."""
+    split = read_split(path)
+    if not drop_shared:
+        return split
+    digests = [entry.digest for entry in cache.samples]
+    split, dropped = splits.without_shared(split, cache.ids, cache.labels, digests, cache.class_names)
+    if dropped:
+        note(f"--drop-shared leaves {splits.some_of(dropped)} out of training: validation or test hold the same arrays")
+    return split
+
+
+def checked_split(
+    cache: Cache, split: splits.Split | None, seed: int, fraction: float = splits.VALIDATION_SHARE
+) -> splits.Split:
+    """`split` after the check for leaks, or where there is none a stratified one by whole groups."""
+    about = (cache.ids, cache.labels, cache.groups, [entry.digest for entry in cache.samples])
+    if split is None:
+        return splits.stratified(*about, cache.class_names, seed, fraction)
+    splits.check(split, *about)
+    splits.check_classes(split, cache.ids, cache.labels, cache.class_names)
+    return split
+
+
+def check_batch(config: Config, split: splits.Split, by_hand: bool) -> None:
+    if config.batch_size > len(split.train) and by_hand:
+        raise TrainerError(
+            f"batch_size {config.batch_size}, but there are {len(split.train)} samples to train on; lower it"
+        )

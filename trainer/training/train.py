@@ -1,0 +1,97 @@
+"""The story of a run: cache → split → network → epochs → how good the best weights are."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from cache import Cache, open_cache
+from trainer.config import Config
+from trainer.data import splits
+from trainer.data.inputs import as_they_are, by_chance, prediction_batch
+from trainer.data.stream import part_of
+from trainer.errors import TrainerError
+from trainer.evaluation.metrics import score
+from trainer.evaluation.report import add_picture, confusion_picture, curves_picture
+from trainer.features.extractor import check_features
+from trainer.model.networks import starting_model, trained_on
+from trainer.model.weights import load_model
+from trainer.runs import files, manifest
+from trainer.runs.folder import (
+    Predicted,
+    Run,
+    begin,
+    check_folder,
+    check_samples,
+    end,
+    known,
+    write_predictions,
+    writing,
+)
+from trainer.runs.plan import Request, check_batch, new, resumed, split_for
+from trainer.training.checkpoint import State
+from trainer.training.fit import Data, Listener, compile_for, fit, predict
+from trainer.training.logs import Logged
+
+
+def train(request: Request, listener: Listener) -> dict[str, Any]:
+    """Train as asked and return the metrics of the best weights on the validation ids, as metrics.json has them.
+
+    Everything that can be wrong is found before RUN is touched. Raises TrainerError, CacheError.
+    """
+    begun = check_folder(request.run, request.resume)
+    cache = open_cache(request.cache)
+    features = open_cache(request.features) if request.features else None
+    run = resumed(request, cache) if begun else new(request, cache, features)
+    split = split_for(request, cache, run.config, begun, listener)
+    check_batch(run.config, split, "batch_size" in request.given)
+    whole = starting_model(run, features, begun and (request.run / "checkpoint.npz").is_file())
+    if features:
+        check_features(features, cache, whole, (*split.train, *split.validation))
+    data = _data(run.config, cache, features or cache, split, request.readers)
+    with writing(request.run, request.resume) as going_on:
+        if going_on != begun:
+            raise TrainerError(f"another process has trained into {request.run} meanwhile; run the same command again")
+        samples = known(cache, (*split.train, *split.validation))
+        if going_on:
+            check_samples(request.run, cache)
+            for name in ("checkpoint.npz", "model.keras"):
+                manifest.check(request.run / name)
+        begin(request.run, run, split, samples)
+        return _train_and_score(request, run, whole, data, listener)
+
+
+def _train_and_score(request: Request, run: Run, whole: keras.Model, data: Data, listener: Listener) -> dict[str, Any]:
+    model = trained_on(whole, data.training.cache)
+    compile_for(model, run.config)
+    with Logged(listener, request.run / "logs") as logged:
+        state = fit(model, whole, run.config, data, request.run, logged, request.save_seconds)
+    load_model(whole, request.run / "model.keras")
+    found = predict(model, data.validation, data.validation_batch, data.validation_transform, request.readers)
+    metrics = score(data.validation.labels, found, run.class_names)
+    write_predictions(request.run, Predicted(data.validation.ids, data.validation.labels, found, run.class_names))
+    files.write_json(request.run / "metrics.json", metrics)
+    end(request.run)
+    _draw(request.run, state, metrics, listener)
+    return metrics
+
+
+def _draw(root: Path, state: State, metrics: dict[str, Any], listener: Listener) -> None:
+    add_picture(root / "curves.png", partial(curves_picture, state.history), listener.note)
+    add_picture(root / "confusion.png", partial(confusion_picture, metrics), listener.note)
+
+
+def _data(config: Config, cache: Cache, stored: Cache, split: splits.Split, readers: int) -> Data:
+    """The two sides of the split, with labels from `cache` and samples from `stored`, which may be its features."""
+    training, validation = (replace(part_of(cache, ids), cache=stored) for ids in (split.train, split.validation))
+    return Data(
+        training,
+        validation,
+        splits.class_weights(training.labels, len(cache.class_names)) if config.class_weights else None,
+        by_chance(config, stored),
+        as_they_are(stored),
+        prediction_batch(config, stored),
+        readers,
+    )

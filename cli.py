@@ -13,14 +13,15 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from cache.schema import Entry
-    from pipeline.jobs.build import Job, RepairJob
+    from cache.progress import Callback
+    from pipeline.jobs.preprocess import PreprocessJob
+    from pipeline.jobs.repair import RepairJob
     from pipeline.transforms.recipes import Recipe
     from pipeline.workers.execute import Executor
 
@@ -274,7 +275,7 @@ def ct(
     Example:
       python cli.py preprocess ct TrainSet ct.zarr --labels train.csv --workers 4
     """
-    from pipeline.jobs import build
+    from pipeline.jobs import preprocess
     from pipeline.labels.columns import ColumnChoice
     from pipeline.transforms.recipes import CtRecipe
 
@@ -282,7 +283,7 @@ def ct(
     if labels is None and columns != ColumnChoice():
         raise click.UsageError("--file-column, --label-column and --patient-column are about --labels CSV; give it too")
     wanted = _recipe(CtRecipe, cache, recipe)
-    job = build.prepare(source, cache, wanted, _names("--class-names", class_names), labels, columns)
+    job = preprocess.prepare(source, cache, wanted, _names("--class-names", class_names), labels, columns)
     _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet, timeout, linked_volume)
 
 
@@ -330,13 +331,13 @@ def video(
     Example:
       python cli.py preprocess video UCF50 clips.zarr --classes paper --workers 4
     """
-    from pipeline.jobs import build
+    from pipeline.jobs import preprocess
     from pipeline.sources.records import PAPER_CLASSES
     from pipeline.transforms.recipes import VideoRecipe
 
     wanted = _recipe(VideoRecipe, cache, recipe)
     names = PAPER_CLASSES if classes == "paper" else _names("--classes", classes)
-    job = build.prepare(source, cache, wanted, names)
+    job = preprocess.prepare(source, cache, wanted, names)
     _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet, timeout, linked_volume)
 
 
@@ -356,7 +357,7 @@ def _recipe(kind: Any, cache: Path, parameters: Mapping[str, Any]) -> "Recipe":
 
 
 def _preprocess(
-    job: "Job",
+    job: "PreprocessJob",
     workers: int | None,
     scheduler: str | None,
     dry_run: bool,
@@ -384,7 +385,7 @@ def _linked(root: Path, array: str, folder: Path | None) -> str:
     return linked_folder(cache_root(root), array, absolute(folder)) if folder else ""
 
 
-def _refuse_nothing(job: "Job") -> None:
+def _refuse_nothing(job: "PreprocessJob") -> None:
     """Stop where SOURCE is most likely the wrong folder."""
     from pipeline.errors import PipelineError
     from pipeline.jobs import report
@@ -415,14 +416,15 @@ def _names(option: str, text: str | None) -> tuple[str, ...] | None:
     return names
 
 
-def _dry_run(job: "Job", workers: int | None, as_json: bool, quiet: bool, timeout: float) -> None:
+def _dry_run(job: "PreprocessJob", workers: int | None, as_json: bool, quiet: bool, timeout: float) -> None:
     """Say what a prepared job would do; wrong labels show in the exit code as after the run itself."""
-    from pipeline.jobs import build, report
+    from pipeline.jobs import report
+    from pipeline.jobs.estimate import estimate
     from pipeline.workers import execute
 
     count = execute.usable_workers(workers, _nothing if quiet else _note)
     count = max(1, min(count, len(job.plan.tasks)))
-    sample = build.estimate(job, timeout)
+    sample = estimate(job, timeout)
     if as_json:
         _say_json(report.plan_json(job, count, sample))
     elif not quiet:
@@ -432,13 +434,13 @@ def _dry_run(job: "Job", workers: int | None, as_json: bool, quiet: bool, timeou
         click.get_current_context().exit(QUARANTINED)
 
 
-def _run(job: "Job", executor: Any, stop_on_error: bool, as_json: bool, quiet: bool, linked: str) -> None:
+def _run(job: "PreprocessJob", executor: Any, stop_on_error: bool, as_json: bool, quiet: bool, linked: str) -> None:
     """Run a prepared job with a progress bar, print how it ended, and exit accordingly."""
-    from pipeline.jobs import build, report
+    from pipeline.jobs import preprocess, report
     from pipeline.labels import report as label_report
 
     with Progress(len(job.plan.tasks), quiet) as progress:
-        summary = build.run(job, executor, progress.ended, stop_on_error, linked)
+        summary = preprocess.run(job, executor, cast("Callback", progress), stop_on_error, linked)
     if as_json:
         _say_json(report.run_json(summary, job.attributes) | label_report.labels_json(job))
     elif not quiet:
@@ -494,10 +496,11 @@ def info(cache: Path, as_json: bool) -> None:
       python cli.py info ct.zarr
     """
     from cache import store
-    from pipeline.jobs import build, report
+    from pipeline.jobs import report
+    from pipeline.jobs.summary import summarise
 
     attributes = store.read_attributes(cache)
-    summary = build.summarise(attributes, store.read_entries(cache))
+    summary = summarise(attributes, store.read_entries(cache))
     if as_json:
         _say_json(report.cache_json(summary, attributes))
     else:
@@ -533,8 +536,8 @@ def label(
     from pipeline.labels.columns import ColumnChoice
 
     columns = ColumnChoice(file_column, label_column, patient_column)
-    job = relabel.prepare_relabel(cache, labels, _names("--class-names", class_names), columns)
-    summary = relabel.relabel(job, _linked(job.root, "volume", linked_volume))
+    job = relabel.prepare(cache, labels, _names("--class-names", class_names), columns)
+    summary = relabel.run(job, _linked(job.root, "volume", linked_volume))
     if as_json:
         _say_json(report.relabel_json(job, summary))
     elif not quiet:
@@ -576,7 +579,7 @@ def remove(
     wanted = [*ids, *(removing.read_ids(file) if file else ())]
     if not wanted:
         raise click.UsageError("expected the ids of what to forget, or --from FILE")
-    job = removing.prepare_removal(cache, wanted)
+    job = removing.prepare(cache, wanted)
     if not dry_run:
         linked = _linked(job.root, store.read_attributes(job.root).layout.array, linked_volume)
         if not yes and not _agreed(removing.question(job)):
@@ -650,12 +653,12 @@ def repair(
       python cli.py repair ct.zarr
     """
     from cache.verify import verify as check
-    from pipeline.jobs import build, report
+    from pipeline.jobs import repair, report
     from pipeline.sources.walk import is_folder
 
     with Progress(0, quiet, "checked") as progress:
         found = check(cache, progress=progress.at)
-    job = build.prepare_repair(cache, found)
+    job = repair.prepare(cache, found)
     if dry_run:
         _dry_repair(job, as_json, quiet)
         return
@@ -663,12 +666,12 @@ def repair(
     folders = (job.root, *(source for source in map(Path, job.attributes.sources) if is_folder(source)))
     executor = _executor(workers, scheduler, len(job.tasks), folders, TASK_SECONDS, quiet)
     with Progress(len(job.tasks), quiet) as progress:
-        healing = build.repair(job, executor, progress.ended, linked)
+        result = repair.run(job, executor, cast("Callback", progress), linked)
     if as_json:
-        _say_json({"healed": healing.healed, "failed": healing.failed})
-    elif not quiet or healing.failed:
-        _say(report.healing_lines(healing))
-    if healing.failed:
+        _say_json(report.repair_json(result))
+    elif not quiet or result.failed:
+        _say(report.repair_lines(result))
+    if result.failed:
         click.get_current_context().exit(FAILED)
 
 
@@ -677,10 +680,10 @@ def _dry_repair(job: "RepairJob", as_json: bool, quiet: bool) -> None:
     from pipeline.jobs import report
 
     if as_json:
-        _say_json(report.repair_json(job))
-    elif not quiet or job.healing.failed:
-        _say(report.repair_lines(job))
-    if job.healing.failed:
+        _say_json(report.repair_plan_json(job))
+    elif not quiet or job.result.failed:
+        _say(report.repair_plan_lines(job))
+    if job.result.failed:
         click.get_current_context().exit(FAILED)
 
 
@@ -1208,10 +1211,11 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
 
-    def ended(self, entry: "Entry") -> None:
-        """One input has ended as `entry` says."""
-        self.quarantined += entry.state == "quarantined"
-        self.at(self.done + 1, self.total)
+    def on_progress(
+        self, done: int, total: int, unit: str = "samples", figures: Mapping[str, float] | None = None
+    ) -> None:
+        self.quarantined = int((figures or {}).get("quarantined", 0))
+        self.at(done, total)
 
     def at(self, done: int, total: int) -> None:
         """`done` of `total` samples are through."""

@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from pipeline.jobs import build
+from pipeline.jobs import preprocess
 from pipeline.workers import execute
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +57,7 @@ def seconds(action: Callable[[], object], repeats: int = 5) -> float:
     return sorted(times[1:])[repeats // 2]
 
 
-def steady_seconds(job: "build.Job", workers: int) -> float:
+def steady_seconds(job: "preprocess.PreprocessJob", workers: int) -> float:
     """Seconds that all tasks of `job` take, scaled up from those after each worker has made its first sample."""
     started: list[float] = []
     with execute.local_cluster(workers) as run_all:
@@ -67,7 +67,7 @@ def steady_seconds(job: "build.Job", workers: int) -> float:
             started.append(time.perf_counter())
             yield from run_all(work, tasks[workers:])
 
-        build.run(job, nullcontext(warm), lambda entry: None)
+        preprocess.run(job, nullcontext(warm))
         took = time.perf_counter() - started[0]
     count = len(job.plan.tasks)
     return took * count / (count - workers)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common import ROOT, a_scan, original_steps, steady_seconds, verdict
 
-from pipeline.jobs import build
+from pipeline.jobs import preprocess
 from pipeline.transforms.recipes import CtRecipe
 
 
@@ -50,7 +50,7 @@ def main(quick: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = copies(folder / "source", a_scan(folder / "scans", quick), count)
-        jobs = [build.prepare(source, folder / f"{workers}.zarr", CtRecipe()) for workers in (1, 2)]
+        jobs = [preprocess.prepare(source, folder / f"{workers}.zarr", CtRecipe()) for workers in (1, 2)]
         one, two = (steady_seconds(job, workers) for workers, job in enumerate(jobs, 1))
         print(f"{count} scans without start-up: 1 worker {one:.2f} s, 2 workers {two:.2f} s")
         verdict("two workers against one", one / two, 1.7)

@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from cache import store
 from cache.schema import Attributes
-from pipeline.jobs.build import make_sample
 from pipeline.jobs.plan import Task
+from pipeline.jobs.sample import make_sample
 from pipeline.sources.records import record
 from pipeline.transforms.recipes import CtRecipe
 

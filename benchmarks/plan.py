@@ -14,7 +14,7 @@ from common import verdict
 from cache import store
 from cache.fingerprint import digest_recipe
 from cache.schema import Attributes, Entry
-from pipeline.jobs import build
+from pipeline.jobs import preprocess
 from pipeline.sources.records import find_scans
 from pipeline.transforms.recipes import CtRecipe
 from pipeline.workers import execute
@@ -42,7 +42,7 @@ def main(quick: bool) -> None:
 
 def plan(paths: tuple[Path, Path]) -> tuple[float, int, int]:
     start = time.perf_counter()
-    job = build.prepare(*paths, CtRecipe())
+    job = preprocess.prepare(*paths, CtRecipe())
     return time.perf_counter() - start, execute.peak_memory(), len(job.plan.tasks)
 
 

@@ -12,7 +12,7 @@ from common import ROOT, seconds, steady_seconds, verdict
 
 from cache import open_cache
 from pipeline.demo import phantom_clips
-from pipeline.jobs import build
+from pipeline.jobs import preprocess
 from pipeline.transforms.recipes import VideoRecipe
 
 CLIPS = ROOT.parent / "shared" / "data" / "clips"
@@ -43,7 +43,7 @@ def main(quick: bool) -> None:
         source = tree(folder / "source", sound_clips(folder / "phantoms", quick), count)
         times = []
         for workers in (1, 2):
-            job = build.prepare(source, folder / f"{workers}.zarr", VideoRecipe(**small))
+            job = preprocess.prepare(source, folder / f"{workers}.zarr", VideoRecipe(**small))
             times.append(steady_seconds(job, workers))
         one, two = times
         rates = f"{count / one:.0f} and {count / two:.0f} a second"

@@ -8,7 +8,7 @@ import pytest
 
 from cache import open_cache
 from pipeline.demo import phantom_clips, phantoms
-from pipeline.jobs import build
+from pipeline.jobs import preprocess
 from pipeline.transforms.recipes import CtRecipe, VideoRecipe
 from pipeline.workers import execute
 
@@ -28,8 +28,8 @@ def caches(tmp_path_factory):
         ("scans", "ct.zarr", CtRecipe(**small), labels),
         ("clips", "clips.zarr", VideoRecipe(**small | {"depth": 70}), None),
     ):
-        job = build.prepare(folder / source, folder / name, recipe, labels=csv)
-        build.run(job, nullcontext(execute.serial), lambda entry: None)
+        job = preprocess.prepare(folder / source, folder / name, recipe, labels=csv)
+        preprocess.run(job, nullcontext(execute.serial))
     return folder
 
 

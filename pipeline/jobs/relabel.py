@@ -1,4 +1,4 @@
-"""New labels for the samples that a cache has: no recipe, no source file and no array is needed."""
+"""The `label` job: give the scans of a cache new labels and patients; it needs neither recipe nor source files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,21 +8,21 @@ from cache import store
 from cache.paths import cache_root
 from cache.schema import Attributes, Entry, composed
 from pipeline.errors import PipelineError
-from pipeline.jobs.build import Summary, summarise
+from pipeline.jobs.summary import Summary, summarise
 from pipeline.labels.apply import LabelReport, apply_labels, refuse_wiping
 from pipeline.labels.classes import Relabelling, relabelling
 from pipeline.labels.columns import ColumnChoice
 from pipeline.sources.records import Record
 
 OTHER_KINDS = {
-    "video": "clips, whose labels are their class folders; give an order of classes by `preprocess video --classes`",
+    "video": "clips, whose labels are their class folders; order the classes with `preprocess video --classes`",
     "features": "features, whose labels are those of their volumes; label that cache and run `features` again",
 }
 
 
 @dataclass(frozen=True)
 class RelabelJob:
-    """What a labels CSV changes in a cache: its new `attributes`, and the entries of `changed` samples."""
+    """The new `attributes` of a cache, and the new entries of the samples that a labels CSV changes."""
 
     root: Path
     attributes: Attributes
@@ -32,11 +32,14 @@ class RelabelJob:
     relabelling: Relabelling | None
 
 
-def prepare_relabel(
+def prepare(
     root: Path, path: Path, class_names: Sequence[str] | None = None, columns: ColumnChoice | None = None
 ) -> RelabelJob:
-    """What the labels CSV in `path` changes in the CT cache in `root`, read as `preprocess` reads it. Nothing is
-    written. `class_names` of None are those of the cache. Raises PipelineError, CacheError."""
+    """Decide what the labels CSV in `path` changes in the CT cache in `root`. Nothing is written.
+
+    The CSV is read as by `preprocess`. `class_names` None means those of the cache. Raises PipelineError where the CSV
+    cannot be read or the cache has another kind, CacheError where the cache cannot be read.
+    """
     root = cache_root(root)
     old = store.read_attributes(root)
     if old.kind in OTHER_KINDS:
@@ -53,8 +56,8 @@ def prepare_relabel(
     return RelabelJob(root, attributes, entries, [e for e in new if e != entries[e.id]], report, change)
 
 
-def relabel(job: RelabelJob, linked: str = "") -> Summary:
-    """Commit the new labels and groups and publish them. Raises CacheError where the cache cannot be written."""
+def run(job: RelabelJob, linked: str = "") -> Summary:
+    """Commit and publish the new labels and groups. Raises CacheError where the cache cannot be written."""
     with store.writing(job.root, job.attributes, job.entries, linked) as writer:
         writer.commit(job.changed)
         summary = summarise(job.attributes, writer.entries)

@@ -34,8 +34,11 @@ class Removal:
         return [entry.id for entry in self.entries]
 
 
-def prepare_removal(root: Path, ids: Sequence[str]) -> Removal:
-    """What to forget: the inputs `ids` of the cache in `root`. Nothing is written. Raises UnknownSample, CacheError."""
+def prepare(root: Path, ids: Sequence[str]) -> Removal:
+    """Decide what to forget: the inputs `ids` of the cache in `root`. Nothing is written.
+
+    Raises UnknownSample where an id is not in the cache, CacheError where the cache cannot be read.
+    """
     root = cache_root(root)
     known = store.read_entries(root)
     entries = inputs_named(root, ids, known)

@@ -10,8 +10,11 @@ from cache.text import MAX_NAMES, MAX_REASON, cut, listed, shown
 from cache.verify import Report
 from pipeline.checks.findings import SAME_ARRAY, TWO_LABELS, Findings
 from pipeline.errors import Refused
-from pipeline.jobs.build import Estimate, Healing, Job, RepairJob, Summary
+from pipeline.jobs.estimate import Estimate
+from pipeline.jobs.preprocess import PreprocessJob
 from pipeline.jobs.relabel import RelabelJob
+from pipeline.jobs.repair import RepairJob, RepairResult
+from pipeline.jobs.summary import Summary
 from pipeline.labels.report import label_lines, labels_json, no_labels_line
 from pipeline.sources.records import NO_SCENE, Inputs
 
@@ -77,7 +80,7 @@ def run_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
     }
 
 
-def run_lines(job: Job, summary: Summary) -> Iterator[str]:
+def run_lines(job: PreprocessJob, summary: Summary) -> Iterator[str]:
     yield f"{summary.made} made, {summary.kept} already there, in {job.root}"
     if relabelled := _samples(job.plan.commits):
         yield f"{_labels(relabelled)} updated"
@@ -94,7 +97,7 @@ def run_lines(job: Job, summary: Summary) -> Iterator[str]:
     yield from finding_lines(summary.findings)
 
 
-def plan_json(job: Job, workers: int, sample: Estimate | None) -> dict[str, Any]:
+def plan_json(job: PreprocessJob, workers: int, sample: Estimate | None) -> dict[str, Any]:
     count = len(job.plan.tasks)
     return {
         "to_make": count,
@@ -114,7 +117,7 @@ def plan_json(job: Job, workers: int, sample: Estimate | None) -> dict[str, Any]
     } | labels_json(job)
 
 
-def plan_lines(job: Job, workers: int, sample: Estimate | None) -> Iterator[str]:
+def plan_lines(job: PreprocessJob, workers: int, sample: Estimate | None) -> Iterator[str]:
     count = len(job.plan.tasks)
     yield f"{count} to make, {job.plan.kept} already there, {len(job.inputs.excluded)} excluded; nothing is written"
     if sample:
@@ -136,7 +139,7 @@ def plan_lines(job: Job, workers: int, sample: Estimate | None) -> Iterator[str]
     yield from reason_lines("To be quarantined, by their names alone", _refused(job))
 
 
-def _refused(job: Job) -> dict[str, str]:
+def _refused(job: PreprocessJob) -> dict[str, str]:
     """The inputs that are known to be refused before any is opened: path → reason."""
     records = [item for item in job.inputs.records if item.id not in job.plan.vanished]
     return {item.source.files[0]: str(Refused(*item.refusal)) for item in records if item.refusal}
@@ -176,23 +179,27 @@ def verify_lines(report: Report) -> Iterator[str]:
     yield f"{report.ok} sound, {counts}{f', {len(report.unreadable)} unreadable' * bool(report.unreadable)}"
 
 
-def healing_lines(healing: Healing) -> Iterator[str]:
-    yield from reason_lines("Not healed", healing.failed)
-    yield f"{len(healing.healed)} healed, {len(healing.failed)} not healed"
+def repair_json(result: RepairResult) -> dict[str, Any]:
+    return {"healed": result.repaired, "failed": result.failed}
 
 
-def repair_json(job: RepairJob) -> dict[str, Any]:
-    again = [task.record.id for task in job.tasks]
-    return {"to_make": again, "to_restore": job.healing.healed, "failed": job.healing.failed}
+def repair_lines(result: RepairResult) -> Iterator[str]:
+    yield from reason_lines("Not repaired", result.failed)
+    yield f"{len(result.repaired)} repaired, {len(result.failed)} not repaired"
 
 
-def repair_lines(job: RepairJob) -> Iterator[str]:
-    """What a repair would do."""
-    yield from reason_lines("Not to be healed", job.healing.failed)
+def repair_plan_json(job: RepairJob) -> dict[str, Any]:
+    ids = [task.record.id for task in job.tasks]
+    return {"to_make": ids, "to_restore": job.result.repaired, "failed": job.result.failed}
+
+
+def repair_plan_lines(job: RepairJob) -> Iterator[str]:
+    """The result of `repair --dry-run`."""
+    yield from reason_lines("Cannot be repaired", job.result.failed)
     yield from _some("to make again from their sources", [task.record.id for task in job.tasks])
-    yield from _some("to restore from what the cache says elsewhere", job.healing.healed)
-    counts = f"{len(job.tasks)} to make again, {len(job.healing.healed)} to restore"
-    yield f"{counts}, {len(job.healing.failed)} not to be healed; nothing is written"
+    yield from _some("to restore from other parts of the cache", job.result.repaired)
+    counts = f"{len(job.tasks)} to make again, {len(job.result.repaired)} to restore"
+    yield f"{counts}, {len(job.result.failed)} cannot be repaired; nothing is written"
 
 
 def ledger_line(summary: Summary) -> str:

@@ -6,13 +6,13 @@ from typing import Any
 
 from cache.schema import Attributes
 from cache.text import MAX_NAMES, cut, listed
-from pipeline.jobs.build import Job
+from pipeline.jobs.preprocess import PreprocessJob
 from pipeline.jobs.relabel import RelabelJob
 from pipeline.labels.apply import NO_SCAN, LabelReport
 from pipeline.labels.classes import Relabelling
 
 
-def labels_json(job: Job | RelabelJob) -> dict[str, Any]:
+def labels_json(job: PreprocessJob | RelabelJob) -> dict[str, Any]:
     """How the labels CSV was understood, and a change of class names with the numbers of samples before and after."""
     columns, change = job.labels.columns, job.relabelling
     return {
@@ -29,7 +29,7 @@ def labels_json(job: Job | RelabelJob) -> dict[str, Any]:
     }
 
 
-def label_lines(job: Job | RelabelJob) -> Iterator[str]:
+def label_lines(job: PreprocessJob | RelabelJob) -> Iterator[str]:
     """How the labels CSV was understood, a change of class names, and rows that were not followed."""
     if job.labels.columns:
         yield columns_line(job.labels, job.attributes)
@@ -75,7 +75,7 @@ def relabelling_line(change: Relabelling) -> str:
     )
 
 
-def no_labels_line(job: Job) -> Iterator[str]:
+def no_labels_line(job: PreprocessJob) -> Iterator[str]:
     if job.recipe.kind == "ct" and job.labels.columns is None:
         root = quote(str(job.root))
         yield f"No labels: add them by `label {root} LABELS.csv`, or by --labels LABELS.csv with the same command"

@@ -170,7 +170,10 @@ def continued(kind: type[CtRecipe] | type[VideoRecipe], root: Path, given: Mappi
         known = recipe_from_json(store.read_attributes(cache_root(root)).recipe)
         if isinstance(known, kind):
             return replace(known, **given)
-    except (CacheError, PipelineError):  # no cache, or `given` does not go with its recipe: `build.prepare` says so
+    except (
+        CacheError,
+        PipelineError,
+    ):  # no cache, or `given` does not go with its recipe: `preprocess.prepare` says so
         pass
     return kind(**given)
 

@@ -170,7 +170,7 @@ def _local_client(distributed: Any, workers: int) -> Iterator[Any]:
                 silence_logs=logging.CRITICAL,
                 memory_limit=None,
                 death_timeout=START_SECONDS,
-                preload=["pipeline.jobs.build"],  # so that what cannot be imported shows now, and takes no task's time
+                preload=["pipeline.jobs.sample"],  # so that what cannot be imported shows now, and takes no task's time
             )
         stack.push(partial(_close, cluster))
         client = distributed.Client(cluster)
@@ -334,7 +334,7 @@ def check_workers(client: Any, folders: list[str]) -> None:
 
         try:
             version = str(importlib.import_module("cache").__version__)
-            importlib.import_module("pipeline.jobs.build")
+            importlib.import_module("pipeline.jobs.sample")
         except (ImportError, AttributeError) as error:
             version = f"missing ({error})"
         return version, [folder for folder in folders if not pathlib.Path(folder).is_dir()]

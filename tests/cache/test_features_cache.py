@@ -21,8 +21,9 @@ from cache.fingerprint import digest_bytes, digest_files
 from cache.removal import remove
 from cache.schema import AUGMENTED, FEATURES, MAX_ID_BYTES, VOLUME, Attributes
 from cache.verify import verify
-from pipeline.jobs.build import prepare_repair, summarise
+from pipeline.jobs import repair
 from pipeline.jobs.report import cache_json, cache_lines
+from pipeline.jobs.summary import summarise
 from tests.helpers.caches import make_cache, tiny_attributes, volume, write_sample
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -579,13 +580,13 @@ def test_info_tells_what_the_features_are_and_how_they_were_made(both):
 
 def test_repair_says_what_to_do_instead(both, tmp_path):
     with pytest.raises(CacheError) as ours:
-        prepare_repair(both[1])
+        repair.prepare(both[1])
     assert str(ours.value) == (
         f"{both[1]} is a feature cache, which `repair` cannot rebuild; run `features {both[0]} {both[1]}` again"
     )
     write(tmp_path / "c")
     with pytest.raises(CacheError, match=r"write it again with `write_features`$"):
-        prepare_repair(tmp_path / "c")
+        repair.prepare(tmp_path / "c")
 
 
 def test_a_sample_of_full_size_takes_at_most_a_thirtieth_of_its_volume(tmp_path):

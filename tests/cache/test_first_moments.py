@@ -11,7 +11,7 @@ from test_second_runs import CLIPS, SMALL, clip, scan
 from cache import CacheError, store, write_features
 from cache.oserrors import REMEDIES
 from cache.verify import verify
-from pipeline.jobs import build
+from pipeline.jobs import preprocess
 from pipeline.transforms.recipes import CtRecipe
 from pipeline.workers import execute
 from tests.faults.calls import Calls, Killed, watched
@@ -21,11 +21,11 @@ ERRORS = (errno.ENOSPC, errno.EIO, errno.EMFILE)
 
 def scans(source, root):
     recipe = CtRecipe(**SMALL)
-    build.run(build.prepare(source, root, recipe), nullcontext(execute.serial), lambda entry: None)
+    preprocess.run(preprocess.prepare(source, root, recipe), nullcontext(execute.serial))
 
 
 def clips(source, root):
-    build.run(build.prepare(source, root, CLIPS), nullcontext(execute.serial), lambda entry: None)
+    preprocess.run(preprocess.prepare(source, root, CLIPS), nullcontext(execute.serial))
 
 
 def features(source, root):

@@ -60,7 +60,7 @@ def test_every_command_writes_to_the_disk_that_was_named(cache, tmp_path):
     assert "1 made, 2 already there" in cli(*commands(tmp_path)["preprocess"], *there).stdout
     (tmp_path / "disk/c/0/0/0/0").write_bytes(b"damaged")
     (tmp_path / "disk/zarr.json").write_bytes(b"damaged")
-    assert "2 healed, 0 not healed" in cli(*commands(tmp_path)["repair"], *there).stdout
+    assert "2 repaired, 0 not repaired" in cli(*commands(tmp_path)["repair"], *there).stdout
     assert cli(*commands(tmp_path)["remove"], *there).exit_code == 0
     assert cli(*commands(tmp_path)["label"], *there).exit_code == 0
     assert (cache / "volume").is_symlink()

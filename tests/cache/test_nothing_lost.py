@@ -14,7 +14,7 @@ from cache import UnknownSample, ledger, open_cache, store
 from cache.errors import MissingSample
 from cache.removal import remove
 from cache.verify import verify
-from pipeline.jobs import build
+from pipeline import jobs
 from pipeline.workers import execute
 from tests.helpers.caches import make_cache, tiny_attributes, volume, write_sample
 
@@ -27,7 +27,7 @@ __all__ = ["documents_built_once"]  # a fixture
 @pytest.fixture(autouse=True)
 def clips_are_texts(monkeypatch):
     """`repair` reads the clips of these tests as `run` does, too."""
-    monkeypatch.setattr(build, "recipe_from_json", lambda recipe: CLIPS)
+    monkeypatch.setattr(jobs.repair, "recipe_from_json", lambda recipe: CLIPS)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def grays(cache):
 
 
 def repair(root):
-    return build.repair(build.prepare_repair(root), nullcontext(execute.serial), lambda entry: None)
+    return jobs.repair.run(jobs.repair.prepare(root), nullcontext(execute.serial))
 
 
 def copied(folder, target):
@@ -107,9 +107,9 @@ def test_a_lost_sample_that_cannot_be_made_again_stays_named_with_its_label_and_
 def test_a_source_is_not_looked_for_among_any_number_of_files(clips, monkeypatch):
     for file in LEDGER:
         (clips / "c" / file).unlink()
-    monkeypatch.setattr(build, "MOST_FILES", 3)  # the class folder and three clips are four
+    monkeypatch.setattr(jobs.repair, "MAX_FILES", 3)  # the class folder and three clips are four
     assert repair(clips / "c").failed.keys() == {name_of(number) for number in (1, 2, 3)}
-    monkeypatch.setattr(build, "MOST_FILES", 4)
+    monkeypatch.setattr(jobs.repair, "MAX_FILES", 4)
     assert not repair(clips / "c").failed
 
 
@@ -203,7 +203,7 @@ def test_a_source_that_cannot_be_read_keeps_its_sample(clips, monkeypatch):
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(build, "digest_files", failing)
+        patch.setattr(jobs.sample, "digest_files", failing)
         summary = run(clips / "s", clips / "c", CLIPS)
     assert (summary.complete, summary.unreadable) == (3, {name_of(2): "Input/output error"})
     assert grays(open_cache(clips / "c"))[name_of(2)] == 2
@@ -228,7 +228,7 @@ def test_a_changed_source_that_cannot_be_read_keeps_the_sample_of_before(clips, 
 @pytest.mark.parametrize("text", ["xx", "xxxxx"])
 def test_the_size_and_time_of_a_source_are_never_recorded_as_unknown(clips, monkeypatch, text):
     os.utime(clip(clips / "s", "A/2", text), (1, 1))
-    job = build.prepare(clips / "s", clips / "c", CLIPS)
+    job = jobs.preprocess.prepare(clips / "s", clips / "c", CLIPS)
     whole = os.stat
 
     def failing_once(path, *more, **options):
@@ -238,7 +238,7 @@ def test_the_size_and_time_of_a_source_are_never_recorded_as_unknown(clips, monk
         return whole(path, *more, **options)
 
     monkeypatch.setattr(os, "stat", failing_once)
-    summary = build.run(job, nullcontext(execute.serial), lambda entry: None)
+    summary = jobs.preprocess.run(job, nullcontext(execute.serial))
     assert os.stat is whole, "the failing call was never made"
     assert list(summary.unreadable) == [name_of(2)]
     assert all(entry.source.size > 0 for entry in store.read_entries(clips / "c").values())

@@ -17,7 +17,7 @@ from cache.oserrors import REMEDIES
 from cache.verify import verify
 from cli import main
 from pipeline.errors import PipelineError
-from pipeline.jobs import build
+from pipeline.jobs import preprocess, repair
 from pipeline.labels.sheet import read_sheet
 from pipeline.transforms.recipes import CtRecipe
 from pipeline.workers import execute
@@ -83,7 +83,7 @@ def test_cache_run_and_command_line_give_the_same_remedy(tmp_path, monkeypatch, 
         make_cache(tmp_path / "new")
     with pytest.raises(TrainerError) as trained:
         files.replace(tmp_path / "new", b"")
-    failing(monkeypatch, build, "prepare", number, "new")
+    failing(monkeypatch, preprocess, "prepare", number, "new")
     told = CliRunner().invoke(main, ["preprocess", "ct", str(tmp_path / "new"), str(tmp_path / "c")])
     assert told.exit_code == 1
     for message in (str(cache.value), str(trained.value), told.stderr.removesuffix("\n")):
@@ -155,8 +155,8 @@ def test_verify_and_repair_name_what_they_could_not_read_and_leave_it(tmp_path, 
         1,
         ["Unreadable, perhaps sound:", f"  a: {reason}", "1 sound, 0 damaged, 0 missing, 0 stale, 1 unreadable"],
     )
-    healing = build.repair(build.prepare_repair(root), nullcontext(execute.serial), lambda entry: None)
-    assert (healing.healed, healing.failed) == ([], {"a": reason})
+    result = repair.run(repair.prepare(root), nullcontext(execute.serial))
+    assert (result.repaired, result.failed) == ([], {"a": reason})
     assert store.chunk_path(root, 0).stat() == before
 
 
@@ -167,7 +167,7 @@ def test_repair_says_why_it_cannot_reach_a_source(tmp_path, monkeypatch, number)
     run(tmp_path / "s", root, CtRecipe(**SMALL))
     store.chunk_path(root, 0).unlink()
     failing(monkeypatch, os, "stat", number, "a.nii")
-    failed = build.repair(build.prepare_repair(root), nullcontext(execute.serial), lambda entry: None).failed
+    failed = repair.run(repair.prepare(root), nullcontext(execute.serial)).failed
     reached = f"cannot be reached: {os.strerror(number)}; {REMEDIES[number]}"
     assert failed["a"].endswith(f"; but its source {tmp_path}/s/a.nii {reached}")
 
@@ -180,7 +180,7 @@ def test_repair_says_why_it_cannot_look_for_a_source(tmp_path, monkeypatch, numb
     for name in ("entries.jsonl", "snapshot.jsonl"):
         (root / "ledger" / name).unlink()
     failing(monkeypatch, os, "scandir", number, f"{tmp_path}/s")
-    failed = build.repair(build.prepare_repair(root), nullcontext(execute.serial), lambda entry: None).failed
+    failed = repair.run(repair.prepare(root), nullcontext(execute.serial)).failed
     assert f"; but cannot list {tmp_path}/s: {os.strerror(number)}; " in failed["a"]
 
 
@@ -192,7 +192,7 @@ def test_a_cache_whose_chunks_cannot_be_listed_is_not_made_again(tmp_path, monke
         with monkeypatch.context() as patch:
             failing(patch, os, call, number, "volume/c")
             with pytest.raises(CacheError, match=f"^cannot read .*/volume/c: {os.strerror(number)}; "):
-                build.prepare(tmp_path / "s", tmp_path / "c", CtRecipe(**SMALL))
+                preprocess.prepare(tmp_path / "s", tmp_path / "c", CtRecipe(**SMALL))
 
 
 def test_features_that_cannot_be_read_are_not_made_again(tiny, monkeypatch):

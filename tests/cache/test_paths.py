@@ -11,7 +11,7 @@ from test_second_runs import SMALL, scan
 from cache import CacheError, NotACache, open_cache, write_features
 from cache.paths import absolute
 from cli import main
-from pipeline.jobs import build
+from pipeline.jobs import preprocess
 from pipeline.transforms.recipes import CtRecipe
 from tests.helpers.caches import make_cache
 from trainer.experiments.experiment import Experiment
@@ -111,7 +111,7 @@ def test_a_cache_without_inputs_has_none(tmp_path):
 def starts(source, root):
     """What each command that makes a cache says of `root`."""
     said = [error("preprocess", "ct", source, root, "--workers", 0)]
-    for call in (lambda: build.prepare(source, root, CtRecipe()), lambda: features(root)):
+    for call in (lambda: preprocess.prepare(source, root, CtRecipe()), lambda: features(root)):
         with pytest.raises(CacheError) as caught:
             call()
         said.append(str(caught.value))
@@ -164,7 +164,7 @@ def test_a_cache_may_be_a_link(tiny, tmp_path):
 def test_a_folder_that_holds_no_file_is_new(tmp_path, source, folders):
     (tmp_path / "c" / folders).mkdir(parents=True)
     (tmp_path / "f" / folders).mkdir(parents=True)
-    assert build.prepare(source, tmp_path / "c", CtRecipe(**SMALL)).plan.tasks
+    assert preprocess.prepare(source, tmp_path / "c", CtRecipe(**SMALL)).plan.tasks
     assert len(features(tmp_path / "f")) == 1
 
 

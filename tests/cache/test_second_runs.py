@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from cache import NotACache, open_cache
+from cache.fingerprint import digest_files
 from cache.store import chunk_path
 from cache.verify import verify
 from pipeline.errors import PipelineError, Refused
-from pipeline.jobs import build
+from pipeline.jobs import preprocess, repair
+from pipeline.jobs.estimate import estimate
 from pipeline.transforms.recipes import CtRecipe, Made, VideoRecipe
 from pipeline.workers import execute
 
@@ -26,7 +28,7 @@ class Clips(VideoRecipe):
         if (text := paths[0].read_text()) == "bad":
             raise Refused("bad", "good", "mend it")
         values = np.full((self.depth, self.height, self.width), len(text), np.uint8)
-        return Made(values, build.digest_files(paths), {"notes": []})
+        return Made(values, digest_files(paths), {"notes": []})
 
 
 def clip(root, name, text="clip"):
@@ -37,7 +39,7 @@ def clip(root, name, text="clip"):
 
 
 def run(source, cache, recipe, **options):
-    return build.run(build.prepare(source, cache, recipe, **options), nullcontext(execute.serial), lambda entry: None)
+    return preprocess.run(preprocess.prepare(source, cache, recipe, **options), nullcontext(execute.serial))
 
 
 def labels(cache):
@@ -122,7 +124,7 @@ def test_a_moved_source_is_known_by_its_bytes_and_another_of_the_same_names_is_r
     assert labels(scans / "c") == {"a": "X", "b": "Y"}
     shutil.rmtree(scans / "t")
     scan(scans / "u" / "a.nii", value=300)
-    with pytest.raises(PipelineError, match=r"would replace the sample 'a', made of .*other bytes"):
+    with pytest.raises(PipelineError, match=r"would replace the sample 'a', made from .*other bytes"):
         run(scans / "u", scans / "c", CtRecipe(**SMALL))
     scan(scans / "u" / "a.nii", shape=(7, 7, 7))
     with pytest.raises(PipelineError, match="would replace the sample 'a'"):
@@ -153,16 +155,16 @@ def test_a_repair_that_fails_keeps_saying_so(scans):
     chunk.write_bytes(chunk.read_bytes()[:-1])
     (scans / "s" / "a.nii").write_bytes(b"junk")
     for _ in range(2):
-        healing = build.repair(build.prepare_repair(scans / "c"), nullcontext(execute.serial), lambda entry: None)
-        assert list(healing.failed) == ["a"]
+        result = repair.run(repair.prepare(scans / "c"), nullcontext(execute.serial))
+        assert list(result.failed) == ["a"]
         assert "a" in verify(scans / "c").damaged
 
 
 def test_lost_ledger_lines_are_repaired_by_the_index_even_without_its_labels(scans):
     shutil.rmtree(scans / "c" / "ledger")
     shutil.rmtree(scans / "c" / "label")
-    healing = build.repair(build.prepare_repair(scans / "c"), nullcontext(execute.serial), lambda entry: None)
-    assert not healing.failed
+    result = repair.run(repair.prepare(scans / "c"), nullcontext(execute.serial))
+    assert not result.failed
     assert open_cache(scans / "c").ids == ["a", "b"]
     assert verify(scans / "c").sound
 
@@ -178,4 +180,4 @@ def test_preprocess_makes_again_what_lost_its_ledger_line(scans):
 def test_an_estimate_passes_over_what_cannot_be_made(tmp_path):
     clip(tmp_path / "s", "A/1", "bad")
     clip(tmp_path / "s", "A/2", "good")
-    assert build.estimate(build.prepare(tmp_path / "s", tmp_path / "c", CLIPS), timeout=60).id == "A/v_A_2_g01_c01"
+    assert estimate(preprocess.prepare(tmp_path / "s", tmp_path / "c", CLIPS), timeout=60).id == "A/v_A_2_g01_c01"

@@ -213,8 +213,8 @@ def test_what_cannot_be_healed_is_named_and_fails(scans, cache):
     result = cli("repair", cache, "--workers", "0", "--quiet")
     assert result.exit_code == 1
     assert result.stdout == (
-        f"Not healed:\n  a: its chunk {chunk} is gone; run `repair`; "
-        f"but its source {scans / 'a.nii'} is gone: put it back\n0 healed, 1 not healed\n"
+        f"Not repaired:\n  a: its chunk {chunk} is gone; run `repair`; "
+        f"but its source {scans / 'a.nii'} is gone: put it back\n0 repaired, 1 not repaired\n"
     )
 
 
@@ -555,7 +555,7 @@ def test_another_recipe_is_refused_with_the_difference_and_the_way_out(scans, ca
 def test_a_dry_repair_says_what_a_repair_would_do_and_writes_nothing(scans, cache):
     ct(scans, cache)
     assert cli("repair", cache, "--dry-run").stdout == (
-        "0 to make again, 0 to restore, 0 not to be healed; nothing is written\n"
+        "0 to make again, 0 to restore, 0 cannot be repaired; nothing is written\n"
     )
     chunk_of_a, chunk_of_b = (cache / f"volume/c/{row}/0/0/0" for row in (0, 1))
     chunk_of_a.unlink()
@@ -566,12 +566,12 @@ def test_a_dry_repair_says_what_a_repair_would_do_and_writes_nothing(scans, cach
     dry = cli("repair", cache, "--dry-run")
     assert dry.exit_code == 1
     assert dry.stdout == (
-        "Not to be healed:\n"
+        "Cannot be repaired:\n"
         f"  b: chunk {chunk_of_b} has 7 bytes, recorded {store.read_entries(cache)['b'].nbytes}; run `repair` to "
         f"rebuild it from its source; but its source {scans / 'b.nii.gz'} is gone: put it back\n"
         "1 to make again from their sources: a\n"
         "1 to restore from what the cache says elsewhere: label/c/0\n"
-        "1 to make again, 1 to restore, 1 not to be healed; nothing is written\n"
+        "1 to make again, 1 to restore, 1 cannot be repaired; nothing is written\n"
     )
     told = json.loads(cli("repair", cache, "--dry-run", "--json").stdout)
     assert (told["to_make"], told["to_restore"], list(told["failed"])) == (["a"], ["label/c/0"], ["b"])
@@ -719,7 +719,7 @@ def test_an_error_nobody_foresaw_is_one_line_that_asks_for_a_report(scans, cache
     def broken(*_):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("pipeline.jobs.build.prepare", broken)
+    monkeypatch.setattr("pipeline.jobs.preprocess.prepare", broken)
     assert error(ct(scans, cache)) == (
         "Error: RuntimeError: two\\nlines; this is not expected, please report it with the command you ran\n"
     )
@@ -729,7 +729,7 @@ def test_an_error_of_the_system_names_the_path(scans, cache, monkeypatch):
     def broken(*_):
         raise PermissionError(13, "Permission denied", str(cache))
 
-    monkeypatch.setattr("pipeline.jobs.build.prepare", broken)
+    monkeypatch.setattr("pipeline.jobs.preprocess.prepare", broken)
     assert error(ct(scans, cache)) == (f"Error: {cache}: Permission denied; change the permissions\n")
 
 

@@ -348,7 +348,7 @@ def test_label_killed_at_any_moment_is_finished_by_the_same_command(source, cach
     before = classes(cache)
 
     def relabel_it(root):
-        relabel.relabel(relabel.prepare_relabel(root, path))
+        relabel.run(relabel.prepare(root, path))
 
     for root in killed_at_each_call(cache, relabel_it, tmp_path):
         assert all(now in ("B", before[name]) for name, now in classes(root).items())

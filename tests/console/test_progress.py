@@ -6,7 +6,6 @@ import sys
 import pytest
 
 import cli
-from cache.schema import Entry
 
 
 class Terminal(io.StringIO):
@@ -39,8 +38,8 @@ def test_a_terminal_shows_a_bar_with_how_many_were_quarantined(monkeypatch):
     terminal = terminal_of(monkeypatch)
     with cli.Progress(10, quiet=False) as progress:
         assert progress.bar.total == 10
-        for state in ("complete", "quarantined", "excluded"):
-            progress.ended(Entry("a", state, row=0))
+        for done, quarantined in enumerate((0, 1, 1), start=1):
+            progress.on_progress(done, 10, "samples", {"quarantined": quarantined})
         assert progress.bar.n == 3
         progress.at(7, 20)
         assert (progress.bar.n, progress.bar.total) == (7, 20)

@@ -425,7 +425,8 @@ def look_after(root: Path) -> None:
     from cache import open_cache, store
     from cache.errors import CacheError
     from cache.verify import verify
-    from pipeline.jobs import build, report
+    from pipeline.jobs import repair, report
+    from pipeline.jobs.summary import summarise
 
     with suppress(CacheError):
         cache = open_cache(root)
@@ -436,11 +437,11 @@ def look_after(root: Path) -> None:
     with suppress(CacheError):
         list(report.verify_lines(verify(root)))
     known = store.read_attributes(root)
-    summary = build.summarise(known, store.read_entries(root))
+    summary = summarise(known, store.read_entries(root))
     json.dumps(report.cache_json(summary, known))
     list(report.cache_lines("cache", summary, known, False))
     if known.kind != "features":
-        build.prepare_repair(root)
+        repair.prepare(root)
 
 
 def config(folder: Path) -> Target:

@@ -31,8 +31,9 @@ from cache.fingerprint import digest_files
 from cache.removal import remove
 from cache.verify import verify
 from pipeline.errors import PipelineError, Refused
-from pipeline.jobs import build
-from pipeline.jobs.relabel import prepare_relabel, relabel
+from pipeline.jobs import preprocess, relabel, repair
+from pipeline.jobs.repair import RepairResult
+from pipeline.jobs.summary import Summary
 from pipeline.transforms.recipes import CtRecipe, Made
 from pipeline.workers import execute
 from tests.faults.calls import Calls, Killed, watched
@@ -141,11 +142,11 @@ class Life(RuleBasedStateMachine):
         path.write_text("\n".join(["FileName,TypeOfTB", *rows, ""]))
         return path
 
-    def preprocess(self, folder: str) -> build.Summary:
+    def preprocess(self, folder: str) -> Summary:
         named = {path.stem for path in (self.folder / folder).iterdir()} & self.labels.keys()
         labels = self.sheet() if folder == "s" and named else None
-        job = build.prepare(self.folder / folder, self.root, RECIPE, CLASSES, labels)
-        return build.run(job, nullcontext(execute.serial), lambda entry: None)
+        job = preprocess.prepare(self.folder / folder, self.root, RECIPE, CLASSES, labels)
+        return preprocess.run(job, nullcontext(execute.serial))
 
     def expected(self, folder: str) -> dict[str, tuple[str, int | None]]:
         """id → (text, label that the run gives, None for the one there is)."""
@@ -221,20 +222,20 @@ class Life(RuleBasedStateMachine):
     def repair(self) -> None:
         """What is not healed is named, and the rest is sound."""
         try:
-            healing = self.heal()
+            result = self.heal()
         except LinkInside as error:
             self.unlink(error)
-            healing = self.heal()
+            result = self.heal()
         self.after_repair()
         left = verify(self.root)
         faults = left.damaged | left.missing | left.stale | left.unreadable
-        assert faults.keys() <= healing.failed.keys(), (faults, healing)
+        assert faults.keys() <= result.failed.keys(), (faults, result)
         self.damaged = bool(faults.keys() - self.known.keys())
         for name in faults.keys() & self.known.keys():
             self.known[name].values = self.known[name].values | {-1}  # unreadable until its source is good again
 
-    def heal(self) -> build.Healing:
-        return build.repair(build.prepare_repair(self.root), nullcontext(execute.serial), lambda entry: None)
+    def heal(self) -> RepairResult:
+        return repair.run(repair.prepare(self.root), nullcontext(execute.serial))
 
     def unlink(self, told: LinkInside) -> None:
         """Do what the error says: delete the link."""
@@ -261,7 +262,7 @@ class Life(RuleBasedStateMachine):
         entries = store.read_entries(self.root)
         named = {name for name in self.labels if name in entries and entries[name].state != "excluded"}
         if named:
-            relabel(prepare_relabel(self.root, self.sheet()))
+            relabel.run(relabel.prepare(self.root, self.sheet()))
             for name, known in self.known.items():
                 if name in entries:
                     known.labels = {self.labels.get(name, -1)}
@@ -364,7 +365,7 @@ def run(trials: int, chosen: int, only: str) -> Outcome:
         print_blob=False,
     )  # fmt: skip
     machine = seed(chosen)(Life)
-    with patch.object(os, "fsync", lambda descriptor: None), patch.object(build, "recipe_from_json", lambda _: RECIPE):
+    with patch.object(os, "fsync", lambda descriptor: None), patch.object(repair, "recipe_from_json", lambda _: RECIPE):
         try:
             run_state_machine_as_test(machine, settings=how)
         except Exception as error:  # noqa: BLE001 - whatever fails is what was looked for

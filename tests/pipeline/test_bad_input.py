@@ -21,7 +21,7 @@ import pytest
 from cache import open_cache
 from cache.schema import Entry, Source
 from cache.store import chunk_path, read_entries, writing
-from pipeline.jobs import build
+from pipeline.jobs import preprocess
 from pipeline.transforms.recipes import CtRecipe
 from pipeline.workers.execute import serial
 
@@ -308,26 +308,26 @@ def test_it_makes_no_difference_where_the_work_is_done(caches):
 def test_bad_neighbours_do_no_harm(tmp_path, ends, caches):
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans/good.nii.gz").write_bytes(ZIPPED)
-    run(build.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE))
+    run(preprocess.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE))
     alone = chunk_path(tmp_path / "ct.zarr", 0).read_bytes()
     row = ends["sound", "good.nii.gz"].row
     assert chunk_path(caches[0], row).read_bytes() == alone
 
 
 def run(job):
-    return build.run(job, nullcontext(serial), lambda entry: None)
+    return preprocess.run(job, nullcontext(serial))
 
 
 def test_a_file_that_vanishes_before_its_turn_is_quarantined_and_forgotten_by_the_next_run(tmp_path):
     place(tmp_path / "scans", {"x.nii": GOOD, "y.nii": GOOD})
-    job = build.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE)
+    job = preprocess.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE)
     (tmp_path / "scans/0/x.nii").unlink()
     summary = run(job)
     assert summary.complete == 1
     assert summary.quarantined == {
         "0/x.nii": "it cannot be read (No such file or directory); expected a readable file; check it and run again"
     }
-    summary = run(build.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE))
+    summary = run(preprocess.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE))
     assert (summary.complete, summary.quarantined, summary.vanished) == (1, {}, [])
 
 
@@ -335,12 +335,12 @@ def test_a_file_that_vanishes_before_its_turn_is_quarantined_and_forgotten_by_th
 def test_a_file_that_may_not_be_read_is_quarantined_and_tried_again(tmp_path):
     place(tmp_path / "scans", {"x.nii": GOOD})
     (tmp_path / "scans/0/x.nii").chmod(0)
-    summary = run(build.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE))
+    summary = run(preprocess.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE))
     assert summary.quarantined == {
         "0/x.nii": "it cannot be read (Permission denied); expected a readable file; change the permissions"
     }
     (tmp_path / "scans/0/x.nii").chmod(0o600)
-    assert run(build.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE)).complete == 1
+    assert run(preprocess.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE)).complete == 1
 
 
 @pytest.mark.parametrize(("first", "second"), [("x.nii.gz", "x.nii"), ("x.nii", "x.nii.gz")])
@@ -350,17 +350,17 @@ def test_a_second_file_of_one_id_is_refused_and_the_sample_of_the_first_stays(tm
     scans.mkdir()
     (scans / first).write_bytes(data[first])
     (scans / "y.nii").write_bytes(GOOD)
-    run(build.prepare(scans, cache, RECIPE))
+    run(preprocess.prepare(scans, cache, RECIPE))
     before = read_entries(cache)
     (scans / second).write_bytes(data[second])
     for _ in range(2):
-        summary = run(build.prepare(scans, cache, RECIPE))
+        summary = run(preprocess.prepare(scans, cache, RECIPE))
         assert (summary.discovered, summary.complete, summary.made) == (3, 2, 0)
         assert list(summary.quarantined) == [second]
         assert re.match("two files would get the id 'x'.*; keep one of them", summary.quarantined[second])
         assert read_entries(cache).items() >= before.items()
     (scans / second).unlink()
-    assert run(build.prepare(scans, cache, RECIPE)).quarantined == {}
+    assert run(preprocess.prepare(scans, cache, RECIPE)).quarantined == {}
     assert read_entries(cache) == before
 
 
@@ -370,11 +370,11 @@ def test_two_files_of_one_id_are_both_refused_until_one_is_gone(tmp_path):
     for name, data in {"x.nii": GOOD, "x.nii.gz": ZIPPED, "y.nii": GOOD}.items():
         (scans / name).write_bytes(data)
     for made in (1, 0):
-        summary = run(build.prepare(scans, cache, RECIPE))
+        summary = run(preprocess.prepare(scans, cache, RECIPE))
         assert (summary.discovered, summary.complete, summary.made) == (3, 1, made)
         assert set(summary.quarantined) == {"x.nii", "x.nii.gz"}
     (scans / "x.nii").unlink()
-    summary = run(build.prepare(scans, cache, RECIPE))
+    summary = run(preprocess.prepare(scans, cache, RECIPE))
     assert (summary.discovered, summary.complete, summary.made, summary.quarantined) == (2, 2, 1, {})
     assert sorted(open_cache(cache).ids) == ["x", "y"]
 
@@ -385,7 +385,7 @@ def test_exclusions_that_an_earlier_version_made_are_dropped(tmp_path):
     (scans / "x.nii").write_bytes(GOOD)
     for number in range(5):
         (scans / ".git" / str(number)).touch()
-    job = build.prepare(scans, cache, RECIPE)
+    job = preprocess.prepare(scans, cache, RECIPE)
     run(job)
     root = str(scans)
     old = [
@@ -400,7 +400,7 @@ def test_exclusions_that_an_earlier_version_made_are_dropped(tmp_path):
     with writing(cache, job.attributes, read_entries(cache)) as writer:
         writer.forget([f"{root}/.git"])
         writer.commit(old)
-    summary = run(build.prepare(scans, cache, RECIPE))
+    summary = run(preprocess.prepare(scans, cache, RECIPE))
     assert summary.excluded == {".git": "hidden or system folder, not searched"}
     assert (summary.discovered, summary.complete, summary.made) == (2, 1, 0)
 
@@ -408,8 +408,8 @@ def test_exclusions_that_an_earlier_version_made_are_dropped(tmp_path):
 def test_what_looks_like_a_scan_is_in_the_ledger_until_it_is_gone(tmp_path):
     scans, cache = tmp_path / "scans", tmp_path / "ct.zarr"
     place(scans, {"x.nii": GOOD, "x.nii.bz2": b"", "x.nii.gz.part": b"", "x.mha": b"", "IM0001": bytes(128) + b"DICM"})
-    summary = run(build.prepare(scans, cache, RECIPE))
+    summary = run(preprocess.prepare(scans, cache, RECIPE))
     assert summary.excluded.keys() == {"1/x.nii.bz2", "2/x.nii.gz.part", "3/x.mha", "4"}
     assert summary.discovered == 5
     (scans / "4/IM0001").unlink()
-    assert run(build.prepare(scans, cache, RECIPE)).discovered == 4
+    assert run(preprocess.prepare(scans, cache, RECIPE)).discovered == 4

@@ -102,7 +102,8 @@ def fake_project(folder, version):
     text = f"__version__ = {version!r}\n" if version else "raise ImportError('not installed')\n"
     (folder / "cache" / "__init__.py").write_text(text)
     (folder / "pipeline" / "__init__.py").write_text("")
-    (folder / "pipeline" / "build.py").write_text("")
+    (folder / "pipeline" / "jobs").mkdir()
+    (folder / "pipeline" / "jobs" / "sample.py").write_text("")
     return folder
 
 

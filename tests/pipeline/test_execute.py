@@ -194,7 +194,7 @@ def test_serial_stops_a_task_that_runs_on_in_python():
 def test_a_process_that_left_a_decoder_behind_ends_as_if_it_had_not(tmp_path):
     pytest.importorskip("cv2")
     script = (
-        "import cv2, numpy, sys\nfrom pipeline import execute\n"
+        "import cv2, numpy, sys\nfrom pipeline.workers import execute\n"
         "writer = cv2.VideoWriter(sys.argv[1], cv2.VideoWriter.fourcc(*'XVID'), 25, (320, 240))\n"
         "for _ in range(50): writer.write(numpy.zeros((240, 320, 3), numpy.uint8))\n"
         "writer.release()\n"
@@ -303,7 +303,7 @@ def test_local_workers_ignore_dask_settings_made_for_another_cluster():
 
 def start_failure(prepare="", **environment):
     """What `local_cluster(2)` raises in a process of its own, and what that process prints besides."""
-    script = f"{prepare}\nfrom pipeline import execute\nwith execute.local_cluster(2): pass"
+    script = f"{prepare}\nfrom pipeline.workers import execute\nwith execute.local_cluster(2): pass"
     wrapped = (
         f"if __name__ == '__main__':\n    from pipeline.errors import PipelineError\n    try: exec({script!r})\n"
         "    except PipelineError as error: print(error)\n"
@@ -377,7 +377,7 @@ if "spawn_main" in " ".join(sys.orig_argv):
             f"a worker process died while it started (killed by signal 9); {LESS}",
         ),
         (
-            "pipeline.jobs.build",
+            "pipeline.jobs.sample",
             "os.kill(os.getpid(), 9)",
             f"a worker process died while it started (killed by signal 9); {LESS}",
         ),

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from cache import open_cache
 from cache.schema import Attributes, Entry, Source
 from cli import main
-from pipeline.jobs.build import summarise
 from pipeline.jobs.report import cache_json, cache_lines, finding_lines, ledger_line
+from pipeline.jobs.summary import summarise
 
 ATTRIBUTES = Attributes("ct", {"kind": "ct", "depth": 2, "height": 2, "width": 2, "dtype": "uint8"}, ("one", "two"))
 

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 
 from cache.schema import Attributes, Entry, Source
-from pipeline.jobs import build, report
+from pipeline.jobs import report
+from pipeline.jobs.summary import summarise
 from pipeline.sources.records import Inputs, find_clips, find_scans
 
 
@@ -77,7 +78,7 @@ def test_whatever_an_untrusted_ledger_says_is_cut(tmp_path):
         Entry(long, "quarantined", reason=long, source=Source(long, (long,))),
         Entry(f"{long}/", "excluded", reason=long, source=Source(f"{long}/", (long,))),
     ]
-    summary = build.summarise(attributes, {entry.id: entry for entry in entries})
+    summary = summarise(attributes, {entry.id: entry for entry in entries})
     lines = list(report.cache_lines("c", summary, attributes, False))
     assert any("flag x" in line for line in lines)
     assert max(map(len, lines)) < 1300

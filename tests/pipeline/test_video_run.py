@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import cli
 from cache import open_cache
 from cache.verify import verify
-from pipeline.jobs import build
+from pipeline.jobs import preprocess
 from pipeline.sources.records import PAPER_CLASSES, find_clips
 from pipeline.transforms.recipes import VideoRecipe
 from pipeline.workers import dispatch, execute
@@ -199,8 +199,8 @@ def test_a_decoder_that_hangs_or_crashes_costs_one_clip(tree, tmp_path, monkeypa
 
     monkeypatch.setattr(dispatch, "overdue", overdue)
     recipe = Troubled(depth=8, height=16, width=16)
-    summary = build.run(
-        build.prepare(tree, tmp_path / "v.zarr", recipe), execute.local_cluster(2, timeout=300), lambda entry: None
+    summary = preprocess.run(
+        preprocess.prepare(tree, tmp_path / "v.zarr", recipe), execute.local_cluster(2, timeout=300), lambda entry: None
     )
     assert summary.complete == 5
     assert summary.quarantined == {

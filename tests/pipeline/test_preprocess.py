@@ -11,7 +11,10 @@ from test_plan import record
 from cache import CacheError, schema, store
 from cache.schema import Entry
 from pipeline.errors import PipelineError, Refused
-from pipeline.jobs import build, report
+from pipeline.jobs import preprocess, report
+from pipeline.jobs.estimate import Estimate
+from pipeline.jobs.repair import check_kind
+from pipeline.jobs.sample import current_source, quarantine_reason
 from pipeline.labels.apply import LabelReport, WrongRow, refuse_wiping
 from pipeline.readers.container import OpenVideo, _shown_entries
 from pipeline.readers.decode import Clip
@@ -24,7 +27,7 @@ from pipeline.workers import execute
 def test_what_is_no_file_is_called_what_it_is(tmp_path, make, kind):
     make(tmp_path / "a.nii")
     with pytest.raises(Refused) as caught:
-        build._check_files(record("a", root=str(tmp_path)))
+        current_source(record("a", root=str(tmp_path)))
     assert caught.value.given == f"'a.nii' is {kind}"
 
 
@@ -38,7 +41,7 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path, make, kind):
     ],
 )
 def test_why_an_input_is_quarantined(error, begins, may_pass):
-    reason, passes = build._reason(error)
+    reason, passes = quarantine_reason(error)
     assert reason.startswith(begins)
     assert passes == may_pass
 
@@ -54,7 +57,7 @@ def test_a_feature_cache_is_made_again_from_its_volumes(sources, again):
     recipe = {"depth": 1, "channels": 2, "dtype": "float32"}
     attributes = schema.Attributes("features", recipe, ("a",), sources)
     with pytest.raises(CacheError, match="cannot rebuild") as caught:
-        build._refuse_features(Path("/f.zarr"), attributes)
+        check_kind(Path("/f.zarr"), attributes)
     assert str(caught.value).endswith(again)
 
 
@@ -93,8 +96,8 @@ def test_frames_that_the_index_of_an_mp4_shows_and_how_long_they_are(entries, sh
 def test_a_plan_says_how_long_the_workers_will_take(tmp_path):
     for name in "abcdef":
         (tmp_path / f"{name}.nii").write_bytes(b"0123456789")
-    job = build.prepare(tmp_path, tmp_path.with_name("none.zarr"), CtRecipe())
-    planned = report.plan_json(job, 4, build.Estimate("a", 2.0, 100, 7))
+    job = preprocess.prepare(tmp_path, tmp_path.with_name("none.zarr"), CtRecipe())
+    planned = report.plan_json(job, 4, Estimate("a", 2.0, 100, 7))
     assert (planned["to_make"], planned["already_there"], planned["source_bytes"]) == (6, 0, 60)
     assert (planned["seconds"], planned["cache_bytes"], planned["workers"]) == (3.0, 600, 4)
 
@@ -107,7 +110,7 @@ def test_a_cache_keeps_the_name_of_the_patient_column_until_a_sheet_names_anothe
     def column(header):
         if header:
             sheet.write_text(f"{header}\na.nii,1,x\n")
-        attributes = build.prepare(source, root, CtRecipe(), labels=sheet if header else None).attributes
+        attributes = preprocess.prepare(source, root, CtRecipe(), labels=sheet if header else None).attributes
         with store.writing(root, attributes, store.read_entries(root)):
             pass
         return attributes.patient_column

@@ -1,0 +1,96 @@
+"""Run tasks on an executor and commit their results to the ledger, one batch at a time.
+
+A kill at any moment loses only results that were not yet committed.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+
+from cache import store
+from cache.fingerprint import digest_recipe
+from cache.resume import free_rows
+from cache.schema import Entry
+from pipeline.jobs.plan import Task
+from pipeline.jobs.sample import SourceCheck, check_source, make_sample
+from pipeline.transforms.recipes import Recipe
+from pipeline.workers import execute
+
+Executors = AbstractContextManager[execute.Executor]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one task ended: its committed `entry`.
+
+    `kept` is True where an existing sample stays. `unreadable` says why its source could not be read, "" where it
+    could.
+    """
+
+    entry: Entry
+    kept: bool = False
+    unreadable: str = ""
+
+
+def make_samples(
+    writer: store.CacheWriter, recipe: Recipe, tasks: Sequence[Task], executor: Executors, only_complete: bool = False
+) -> Iterator[Outcome]:
+    """Run `tasks` and commit their entries, yielding each outcome once it is durable.
+
+    Samples whose files only look different are compared by their bytes first. A sample whose changed source cannot be
+    read now is kept. With `only_complete`, a task that makes no sample leaves its entry in the ledger unchanged.
+    """
+    if not tasks:
+        return
+    with executor as run_tasks:
+        changed: set[str] = set()
+        for outcomes, changed_ids in _check_sources(writer, tasks, run_tasks):
+            yield from outcomes
+            changed |= changed_ids
+        remaining = [task for task in tasks if not task.known or task.record.id in changed]
+        rows = free_rows(writer.entries.values(), {*writer.kept, *(task.row for task in tasks)})
+        placed = [task if task.row >= 0 else replace(task, row=next(rows), known=None) for task in remaining]
+        replaced = {task.record.id for task in remaining if task.row < 0 and not only_complete}
+        existing = {name: writer.entries[name] for name in replaced}
+        make = partial(make_sample, writer.root, recipe, linked=writer.linked)
+        for batch in run_tasks(make, placed) if placed else ():
+            ends = [_failed(task, recipe, end) if isinstance(end, execute.Lost) else end for task, end in batch]
+            outcomes = [_keep_existing(entry, existing.get(entry.id)) for entry in ends]
+            entries = [outcome.entry for outcome in outcomes]
+            writer.commit(entry for entry in entries if entry.state == "complete" or not only_complete)
+            yield from outcomes
+
+
+def _check_sources(
+    writer: store.CacheWriter, tasks: Sequence[Task], run_tasks: execute.Executor
+) -> Iterator[tuple[list[Outcome], set[str]]]:
+    """Compare files that only look different by their bytes: committed outcomes, and the ids whose bytes changed."""
+    doubtful = [task for task in tasks if task.known]
+    for batch in run_tasks(check_source, doubtful) if doubtful else ():
+        checks = {task.record.id: end if isinstance(end, SourceCheck) else SourceCheck(None) for task, end in batch}
+        outcomes = [Outcome(check.entry, True, check.unreadable) for check in checks.values() if check.entry]
+        writer.commit([outcome.entry for outcome in outcomes])
+        yield outcomes, {name for name, check in checks.items() if not check.entry}
+
+
+def _keep_existing(entry: Entry, existing: Entry | None) -> Outcome:
+    """The outcome for `entry`, or for the `existing` sample where the failure may pass and a later run can retry."""
+    if existing is None or not entry.retry:
+        return Outcome(entry)
+    return Outcome(replace(existing, label=entry.label, group=entry.group), True, entry.reason)
+
+
+def _failed(task: Task, recipe: Recipe, failure: execute.Lost) -> Entry:
+    record = task.record
+    return Entry(
+        record.id,
+        "quarantined",
+        row=task.row,
+        label=record.label,
+        group=record.group,
+        recipe=digest_recipe(recipe.to_json()),
+        source=record.source,
+        reason=failure.reason,
+        retry=True,
+    )

@@ -5,7 +5,7 @@ class PipelineError(Exception):
     """A run cannot start or go on; the message is one line for the user."""
 
 
-class Refused(PipelineError, ValueError):
+class InvalidInput(PipelineError, ValueError):
     """One input cannot become a sample. It is quarantined with this reason, and the run goes on.
 
     The three parts answer what was given, what was expected instead and what the user can do.

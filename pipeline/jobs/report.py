@@ -9,7 +9,7 @@ from cache.schema import UNLABELLED, Attributes, Entry
 from cache.text import MAX_NAMES, MAX_REASON, cut, listed, shown
 from cache.verify import Report
 from pipeline.checks.findings import SAME_ARRAY, TWO_LABELS, Findings
-from pipeline.errors import Refused
+from pipeline.errors import InvalidInput
 from pipeline.jobs.estimate import Estimate
 from pipeline.jobs.preprocess import PreprocessJob
 from pipeline.jobs.relabel import RelabelJob
@@ -142,7 +142,7 @@ def plan_lines(job: PreprocessJob, workers: int, sample: Estimate | None) -> Ite
 def _refused(job: PreprocessJob) -> dict[str, str]:
     """The inputs that are known to be refused before any is opened: path → reason."""
     records = [item for item in job.inputs.records if item.id not in job.plan.vanished]
-    return {item.source.files[0]: str(Refused(*item.refusal)) for item in records if item.refusal}
+    return {item.source.files[0]: str(InvalidInput(*item.refusal)) for item in records if item.refusal}
 
 
 def _labels(count: int) -> str:

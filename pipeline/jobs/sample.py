@@ -14,7 +14,7 @@ from cache.fingerprint import digest_files, digest_recipe
 from cache.oserrors import reason, remedy
 from cache.schema import Entry, Source
 from cache.text import cut
-from pipeline.errors import Excluded, PipelineError, Refused
+from pipeline.errors import Excluded, InvalidInput, PipelineError
 from pipeline.jobs.conflicts import different_source
 from pipeline.jobs.plan import Task
 from pipeline.sources.records import Record, observe_readable
@@ -44,7 +44,7 @@ def make_sample(root: Path, recipe: Recipe, task: Task, linked: str = "") -> Ent
             f"a library is missing or broken: {cut(error)}; install this project's set again"
         ) from error
     except Exception as error:
-        if isinstance(error, PipelineError) and not isinstance(error, Refused):
+        if isinstance(error, PipelineError) and not isinstance(error, InvalidInput):
             raise
         why, retry = quarantine_reason(error)
         return rejected("quarantined", reason=why, retry=retry)
@@ -80,7 +80,7 @@ def check_source(task: Task) -> SourceCheck:
         digest = digest_files(source.paths)
     except OSError as error:
         return SourceCheck(kept, reason(error))
-    except Refused:
+    except InvalidInput:
         return SourceCheck(None)
     if digest == known.source.digest:
         return SourceCheck(replace(kept, source=replace(source, digest=digest)))
@@ -91,7 +91,7 @@ def check_source(task: Task) -> SourceCheck:
 
 def quarantine_reason(error: Exception) -> tuple[str, bool]:
     """Why `error` quarantines an input, and whether a later run should try it again. One bad file never ends a run."""
-    if isinstance(error, Refused):
+    if isinstance(error, InvalidInput):
         return str(error), False
     if isinstance(error, OSError):
         advice = remedy(error, "check it and run again")
@@ -104,17 +104,17 @@ def quarantine_reason(error: Exception) -> tuple[str, bool]:
 def current_source(record: Record) -> Source:
     """The source of `record` with its present size and time.
 
-    Raises Refused where it cannot become a sample, OSError where it cannot be reached.
+    Raises InvalidInput where it cannot become a sample, OSError where it cannot be reached.
     """
     if record.refusal:
-        raise Refused(*record.refusal)
+        raise InvalidInput(*record.refusal)
     try:
         record.id.encode()
     except UnicodeEncodeError as error:
-        raise Refused("its name is not valid UTF-8", "a name that every system can read", "rename it") from error
+        raise InvalidInput("its name is not valid UTF-8", "a name that every system can read", "rename it") from error
     for path in record.source.paths:
         path.stat()
         if not path.is_file():  # opening a pipe or a device could block for ever
             kind = "a folder" if path.is_dir() else "not a regular file"
-            raise Refused(f"{path.name!r} is {kind}", "a file", "rename it, or move it out of SOURCE")
+            raise InvalidInput(f"{path.name!r} is {kind}", "a file", "rename it, or move it out of SOURCE")
     return observe_readable(record.source)

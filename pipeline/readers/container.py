@@ -15,7 +15,7 @@ from typing import Any
 
 import av
 
-from pipeline.errors import Refused
+from pipeline.errors import InvalidInput
 from pipeline.readers.bitstream import ends_inside_box, has_gap
 
 TOLERANCE = 2  # frames by which an honest header may be off
@@ -81,7 +81,7 @@ class OpenVideo:
 
 @contextmanager
 def open_video(path: Path, demuxer: str) -> Iterator[OpenVideo]:
-    """The video in `path`. Raises Refused where it has none that can be decoded, OSError.
+    """The video in `path`. Raises InvalidInput where it has none that can be decoded, OSError.
 
     What FFmpeg logs in this thread is kept as `reports`; PyAV passes on no other thread's.
     """
@@ -94,9 +94,9 @@ def open_video(path: Path, demuxer: str) -> Iterator[OpenVideo]:
             container = _opened(path, demuxer, OPTIONS | BRIEF, reports)
         with container:
             if _of_demuxer(reports, demuxer):
-                raise Refused(f"a damaged header: {message(None, reports)}", SOUND, FETCH_AGAIN)
+                raise InvalidInput(f"a damaged header: {message(None, reports)}", SOUND, FETCH_AGAIN)
             if demuxer == "mov" and has_gap(path):
-                raise Refused("an edit list that leaves a gap within the video", "a video without gaps", NO_GAP)
+                raise InvalidInput("an edit list that leaves a gap within the video", "a video without gaps", NO_GAP)
             stream = _video_stream(container, is_cut=demuxer == "mov" and ends_inside_box(path))
             ignored = _ignore_others(container, stream)
             reports.clear()
@@ -125,7 +125,7 @@ def _opened(path: Path, demuxer: str, options: dict[str, str], reports: list[Rep
     except av.FFmpegError as error:
         check_readable(path, error)
         given = f"no video stream that can be opened ({message(error, reports)})"
-        raise Refused(given, SOUND, FETCH_AGAIN) from error
+        raise InvalidInput(given, SOUND, FETCH_AGAIN) from error
 
 
 def _of_demuxer(reports: list[Report], demuxer: str) -> bool:
@@ -133,7 +133,7 @@ def _of_demuxer(reports: list[Report], demuxer: str) -> bool:
 
 
 def _video_stream(container: Any, is_cut: bool) -> Any:
-    """The first video stream that is not a picture. Raises Refused where there is none, or no decoder for it.
+    """The first video stream that is not a picture. Raises InvalidInput where there is none, or no decoder for it.
 
     Either can be all that damage has left of a header: of one that `is_cut` short, or that has no stream to play.
     """
@@ -142,10 +142,10 @@ def _video_stream(container: Any, is_cut: bool) -> Any:
     if not streams:
         given = "no video stream" + (", only a picture" if pictures else "")
         playable = pictures or container.streams.audio or container.streams.subtitles
-        raise Refused(given, "a clip", TAKE_OUT if playable and not is_cut else FETCH_AGAIN)
+        raise InvalidInput(given, "a clip", TAKE_OUT if playable and not is_cut else FETCH_AGAIN)
     if streams[0].codec_context is None:
         given, remedy = "a video in a codec that FFmpeg cannot decode", FETCH_AGAIN if is_cut else CONVERT_CODEC
-        raise Refused(given, "H.264, MPEG-4 or the like", remedy)
+        raise InvalidInput(given, "H.264, MPEG-4 or the like", remedy)
     return streams[0]
 
 

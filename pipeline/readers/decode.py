@@ -21,7 +21,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from pipeline.errors import Refused
+from pipeline.errors import InvalidInput
 from pipeline.readers.bitstream import (
     NAL_CODECS,
     SEARCHED,
@@ -41,7 +41,7 @@ DECODER = f"PyAV {av.__version__} / libavcodec {'.'.join(map(str, av.library_ver
 
 @contextmanager
 def open_clip(path: Path, demuxer: str) -> Iterator[Clip]:
-    """The clip in `path` before its first frame. Raises Refused where it has no video that can be decoded, OSError.
+    """Open the clip in `path`, before its first frame. Raises InvalidInput where it has no readable video, OSError.
 
     Everything runs in the calling thread, so that what FFmpeg reports there is about this clip.
     """
@@ -116,7 +116,7 @@ class Clip:
     # -- frames --------------------------------------------------------------------------------------------------------
 
     def frames(self) -> Iterator[Any]:
-        """Every frame that is shown, in order. Raises Refused at the first sign of damage; then no frame follows."""
+        """Every displayed frame, in order. Raises InvalidInput at the first sign of damage; no frame follows it."""
         try:
             for packet in self._packets_with_data():
                 self._check_packet(packet)
@@ -154,7 +154,9 @@ class Clip:
         if self.codec in SEARCHED and has_hole(bytes(packet), self.codec, self.width * self.height):
             raise self._damage("a hole of zeros")
         if self._packets == 1 and packet.has_sidedata("encryption_info"):
-            raise Refused("an encrypted video (DRM)", "one without protection", "export it without, or take it out")
+            raise InvalidInput(
+                "an encrypted video (DRM)", "one without protection", "export it without, or take it out"
+            )
         if not self._shown and not packet.is_discard:
             self._before.append(packet.pts)
 
@@ -165,8 +167,8 @@ class Clip:
             if self._decoder is not self._own and not self._shown:
                 self._note_orientation(self._own.decode(packet))
             self._check_reports()
-        except (av.FFmpegError, Refused) as error:
-            refusal = error if isinstance(error, Refused) else self._damage(message(error, self._video.errors))
+        except (av.FFmpegError, InvalidInput) as error:
+            refusal = error if isinstance(error, InvalidInput) else self._damage(message(error, self._video.errors))
             if not cut_off:
                 raise refusal from error
             self._start.excused, frames = refusal, []
@@ -186,7 +188,7 @@ class Clip:
             raise self._damage(message(None, errors))
 
     def _noted(self, frame: Any) -> Any:
-        """`frame`, once what it says of the clip is noted. Raises Refused where it is too large."""
+        """`frame`, once what it says of the clip is noted. Raises InvalidInput where it is too large."""
         if self._start.excused and not self._start.key_seen:
             raise self._start.excused
         size = frame.width, frame.height
@@ -209,7 +211,7 @@ class Clip:
     def picture(self, frame: Any) -> np.ndarray:
         """`frame` in colour as it is stored: BGR, uint8 (height, width, 3), its rows maybe apart in memory.
 
-        Raises Refused rather than to return anything that was not converted. Of interlaced 4:2:0 the two fields'
+        Raises InvalidInput rather than to return anything that was not converted. Of interlaced 4:2:0 the two fields'
         chroma is converted apart, as swscale does where both frames are flagged alike.
         """
         try:
@@ -225,16 +227,16 @@ class Clip:
             (picture.height, picture.width, 3), np.uint8, memoryview(plane), strides=(plane.line_size, 3, 1)
         )
 
-    def _not_converted(self, frame: Any, said: str) -> Refused:
+    def _not_converted(self, frame: Any, said: str) -> InvalidInput:
         kind = "interlaced frame" if frame.interlaced_frame else "frame"
         given = f"{kind} {self._shown} of {frame.width} x {frame.height} ({frame.format.name}), not converted: {said}"
         remedy = DEINTERLACE if frame.interlaced_frame else CONVERT_CODEC
-        return Refused(given, "frames that can be converted to gray", remedy)
+        return InvalidInput(given, "frames that can be converted to gray", remedy)
 
-    def _damage(self, said: str) -> Refused:
+    def _damage(self, said: str) -> InvalidInput:
         given = f"damage after {self._shown} frames that decode (codec {self.codec}): {said}"
         expected = f"the {self.promised} that its header promises" if self.promised else "a clip without damage"
-        return Refused(given, expected, FETCH_AGAIN)
+        return InvalidInput(given, expected, FETCH_AGAIN)
 
 
 class _Start:
@@ -247,7 +249,7 @@ class _Start:
     def __init__(self) -> None:
         self.key_seen = False
         self.missed: set[int | None] = set()
-        self.excused: Refused | None = None
+        self.excused: InvalidInput | None = None
         self._key: int | None = None
         self._over = False
 
@@ -280,4 +282,4 @@ def _stricter_decoder(own: Any) -> Any:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
-        raise Refused(f"frames of {width} x {height}", f"at most {MOST_PIXELS} pixels", "scale it down")
+        raise InvalidInput(f"frames of {width} x {height}", f"at most {MOST_PIXELS} pixels", "scale it down")

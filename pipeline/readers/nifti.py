@@ -3,7 +3,7 @@
 No header is believed before it is checked against the file: what it claims must fit in the file's own size
 (for gzip, in the most that deflate can hold) before anything is allocated. The file is then read once,
 front to back, every byte of it hashed, and to its very end, so that a gzip's checksum and length are checked.
-Whatever cannot become a sample is `Refused`; only the system's own OSErrors (permission, vanished file) pass.
+Whatever cannot become a sample is `InvalidInput`; only the system's own OSErrors (permission, vanished file) pass.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nibabel.orientations import aff2axcodes, io_orientation
 from xxhash import xxh3_128
 
 from cache.confined import UnexpectedFile, open_regular
-from pipeline.errors import Refused
+from pipeline.errors import InvalidInput
 from pipeline.sources.contents import GZIP, HEAD, NIFTI, describe
 
 MAX_INFLATION = 1032  # deflate's limit: output bytes per input byte
@@ -53,7 +53,7 @@ WRONG_HEADER = "its header is wrong: correct it, or export the scan again with a
 class _HashingFile(io.RawIOBase):
     """A regular file that hashes every byte read from it. The hasher continues from file to file.
 
-    `allowed` is how many more bytes it gives. Raises Refused where more are asked for: a gzip file may be padded
+    `allowed` is how many more bytes it gives. Raises InvalidInput where more are asked for: a gzip file may be padded
     without end, and its reader would go through all of that in a single call.
     """
 
@@ -66,7 +66,7 @@ class _HashingFile(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         if self.allowed <= 0:
-            raise Refused(
+            raise InvalidInput(
                 f"more than {MAX_EMPTY} bytes in which nothing is stored", "a gzip file of one scan", FETCH_AGAIN
             )
         count = self._file.readinto(buffer) or 0
@@ -83,7 +83,7 @@ class _Stream:
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
         if size == 0:
-            raise Refused("empty file", "a NIfTI header and voxels", FETCH_AGAIN)
+            raise InvalidInput("empty file", "a NIfTI header and voxels", FETCH_AGAIN)
         self._raw = _HashingFile(file, hasher)
         source = io.BufferedReader(self._raw, CHUNK)
         self.zipped = path.name.lower().endswith(".gz")
@@ -94,12 +94,12 @@ class _Stream:
         self._file = igzip.IGzipFile(fileobj=source, mode="rb") if self.zipped else source
 
     def read(self, count: int) -> bytes:
-        """Exactly `count` bytes, fewer only at the end; Refused if the gzip stream is damaged."""
+        """Exactly `count` bytes, fewer only at the end; InvalidInput if the gzip stream is damaged."""
         self._raw.allowed = 2 * count + MAX_EMPTY  # what cannot be compressed takes a little more than its size
         try:
             return self._file.read(count)
         except (EOFError, gzip.BadGzipFile, igzip_lib.error) as exc:  # type: ignore[misc]  # its stub errs
-            raise Refused(
+            raise InvalidInput(
                 f"damaged gzip data, or other bytes after its end ({_line(exc)})",
                 "one sound gzip stream up to the end of the file",
                 FETCH_AGAIN,
@@ -118,17 +118,17 @@ def _open(path: Path) -> io.BufferedReader:
     try:
         return cast(io.BufferedReader, open_regular(path))
     except UnexpectedFile as error:
-        raise Refused("not a regular file", "a NIfTI file", "point to the file itself") from error
+        raise InvalidInput("not a regular file", "a NIfTI file", "point to the file itself") from error
 
 
-def _not_gzip(head: bytes) -> Refused:
+def _not_gzip(head: bytes) -> InvalidInput:
     """What a file named .gz is that starts with `head`, not as gzip does."""
     found = describe(head)
     if found is NIFTI or head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
-        return Refused("plain data named .gz", "gzip data", "rename it without .gz, or compress it")
+        return InvalidInput("plain data named .gz", "gzip data", "rename it without .gz, or compress it")
     if found:
-        return Refused(f"{found.name}, though named .gz", "NIfTI in gzip", found.remedy)
-    return Refused(f"no gzip data, though named .gz ({_start(head)})", "NIfTI in gzip", _unknown(head))
+        return InvalidInput(f"{found.name}, though named .gz", "NIfTI in gzip", found.remedy)
+    return InvalidInput(f"no gzip data, though named .gz ({_start(head)})", "NIfTI in gzip", _unknown(head))
 
 
 def _start(head: bytes) -> str:
@@ -174,14 +174,14 @@ class Scan:
     def slices(self) -> Iterator[np.ndarray]:
         """Yield each raw (mid, fast) slice, slowest axis outermost: read-only, `dtype`; once only.
 
-        Refused on damage, wherever in the file it shows: a volume counts only once this is exhausted.
+        InvalidInput on damage, wherever in the file it shows: a volume counts only once this is exhausted.
         """
         n_fast, n_mid, n_slow = self.shape
         size = n_fast * n_mid * self.dtype.itemsize
         for index in range(n_slow):
             block = self._stream.read(size)
             if len(block) < size:
-                raise Refused(
+                raise InvalidInput(
                     f"{index * size + len(block)} bytes of voxels",
                     f"{n_slow * size} as its header claims",
                     FETCH_AGAIN,
@@ -198,7 +198,7 @@ class Scan:
 def open_scan(paths: tuple[Path, ...]) -> Iterator[Scan]:
     """Open one `.nii` or `.nii.gz`, or a `(.hdr, .img)` pair, and check its header before anything else.
 
-    Raises Refused for what cannot become a sample, OSError for what the system would not let us read.
+    Raises InvalidInput for what cannot become a sample, OSError for what the system would not let us read.
     """
     hasher = xxh3_128()
     with ExitStack() as stack:
@@ -207,7 +207,7 @@ def open_scan(paths: tuple[Path, ...]) -> Iterator[Scan]:
         header, length, notes = _read_header(stream, paired)
         if paired:
             if stream.skip(MAX_SURPLUS) == MAX_SURPLUS:
-                raise Refused("a .hdr of more than 1 MiB", "a NIfTI header", "check which file is which")
+                raise InvalidInput("a .hdr of more than 1 MiB", "a NIfTI header", "check which file is which")
             stream, length = _Stream(paths[1], hasher, stack), 0
         yield _checked(header, length, stream, notes, hasher)
 
@@ -217,33 +217,33 @@ def _read_header(stream: _Stream, paired: bool) -> tuple[nifti1.Nifti1Header, in
     block = stream.read(348)
     if block[:2] == GZIP:
         if stream.zipped:
-            raise Refused("gzip inside gzip", "NIfTI inside gzip", "decompress it once")
-        raise Refused("gzip data without .gz in its name", "plain NIfTI", "rename it so that it ends in .gz")
+            raise InvalidInput("gzip inside gzip", "NIfTI inside gzip", "decompress it once")
+        raise InvalidInput("gzip data without .gz in its name", "plain NIfTI", "rename it so that it ends in .gz")
     order = "<" if block[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
     size = int.from_bytes(block[:4], "little" if order == "<" else "big")
     if size == 540:
         block += stream.read(540 - 348)
     if size in (348, 540) and len(block) < size:
-        raise Refused(f"{len(block)} bytes of header", f"{size}", FETCH_AGAIN)
+        raise InvalidInput(f"{len(block)} bytes of header", f"{size}", FETCH_AGAIN)
     magic = block[344:348] if size == 348 else block[4:8]
     if (size, magic) not in HEADERS:
         raise _not_nifti(block)
     if (magic[1:2] == b"i") != paired:
         given, expected = ("n+1", "ni1") if paired else ("ni1", "n+1")
         kind = "a .hdr/.img pair" if paired else "a single file"
-        raise Refused(f"magic {given} in {kind}", f"magic {expected}", "rename it to what its magic says")
+        raise InvalidInput(f"magic {given} in {kind}", f"magic {expected}", "rename it to what its magic says")
     header, notes = _parse(HEADERS[size, magic], block, order)
     return header, size, notes
 
 
-def _not_nifti(block: bytes) -> Refused:
+def _not_nifti(block: bytes) -> InvalidInput:
     """What a file is that starts with `block`, which is not a NIfTI header."""
     found = describe(block)
     if found:
-        return Refused(f"no NIfTI header: the file is {found.name}", "NIfTI-1 or NIfTI-2", found.remedy)
+        return InvalidInput(f"no NIfTI header: the file is {found.name}", "NIfTI-1 or NIfTI-2", found.remedy)
     if not block:
-        return Refused("no NIfTI header: there is nothing inside", "NIfTI-1 or NIfTI-2", FETCH_AGAIN)
-    return Refused(f"no NIfTI header ({_start(block)})", "NIfTI-1 or NIfTI-2", _unknown(block))
+        return InvalidInput("no NIfTI header: there is nothing inside", "NIfTI-1 or NIfTI-2", FETCH_AGAIN)
+    return InvalidInput(f"no NIfTI header ({_start(block)})", "NIfTI-1 or NIfTI-2", _unknown(block))
 
 
 def _parse(kind: type[nifti1.Nifti1Header], block: bytes, order: str) -> tuple[nifti1.Nifti1Header, list[str]]:
@@ -256,7 +256,9 @@ def _parse(kind: type[nifti1.Nifti1Header], block: bytes, order: str) -> tuple[n
             header = kind(block, endianness=order, check=False)
             header.check_fix(logger=logger, error_level=40)
     except Exception as exc:
-        raise Refused(f"a header that nibabel rejects ({_line(exc)})", "a valid NIfTI header", WRONG_HEADER) from exc
+        raise InvalidInput(
+            f"a header that nibabel rejects ({_line(exc)})", "a valid NIfTI header", WRONG_HEADER
+        ) from exc
     return header, notes
 
 
@@ -270,13 +272,13 @@ class _NoteHandler(logging.Handler):
 
 
 def _checked(header: nifti1.Nifti1Header, length: int, stream: _Stream, notes: list[str], hasher: xxh3_128) -> Scan:
-    """The scan, its stream at the first voxel; Refused for whatever in the header cannot be a CT volume."""
+    """The scan, its stream at the first voxel; InvalidInput for whatever in the header cannot be a CT volume."""
     shape, dtype = _shape(header, notes), _dtype(header)
     offset = _offset(header, length)
     claimed = offset + math.prod(shape) * dtype.itemsize
     if claimed > stream.capacity:
         instead = None if length else describe(stream.head)  # a .img may be a pointer or a page as well
-        raise Refused(
+        raise InvalidInput(
             f"a header that claims {claimed} bytes ({' x '.join(map(str, shape))} of {dtype.name})",
             f"at most {stream.capacity}, what this file can hold",
             f"its .img is {instead.name}: {instead.remedy}" if instead else FETCH_AGAIN,
@@ -291,8 +293,8 @@ def _checked(header: nifti1.Nifti1Header, length: int, stream: _Stream, notes: l
     return Scan(shape, dtype, slope, inter, affine, axes, spacing, notes, stream, hasher, placed)  # type: ignore[arg-type]
 
 
-def _too_long(voxels: int) -> Refused:
-    return Refused(
+def _too_long(voxels: int) -> InvalidInput:
+    return InvalidInput(
         f"more than {MAX_SURPLUS} bytes after the voxels",
         f"the file to end after {voxels} bytes of voxels",
         "its header and voxels don't belong together: export it again",
@@ -303,7 +305,7 @@ def _shape(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[int, int, int
     count, *sizes = (int(size) for size in header["dim"])
     if not 3 <= count <= 7:
         remedy = "export the CT as one 3-D volume" if count in (1, 2) else WRONG_HEADER
-        raise Refused(f"an image of {count} dimensions", "3", remedy)
+        raise InvalidInput(f"an image of {count} dimensions", "3", remedy)
     given = " x ".join(map(str, sizes[:count])) + " voxels"
     if min(sizes[3:count], default=1) < 1:
         notes.append(f"dim says {given}: sizes below 1 after the third were taken as 1, as by the NIfTI library")
@@ -311,15 +313,15 @@ def _shape(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[int, int, int
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
     if min(shape) < 1:
-        raise Refused(given, "positive sizes", WRONG_HEADER)
+        raise InvalidInput(given, "positive sizes", WRONG_HEADER)
     if len(shape) > 3:
         raise _not_one_volume(shape, given)
     if min(shape) < 2 or max(shape) > MAX_AXIS:
-        raise Refused(given, f"2 to {MAX_AXIS} along each axis", "check that this is a CT volume, or resample it")
+        raise InvalidInput(given, f"2 to {MAX_AXIS} along each axis", "check that this is a CT volume, or resample it")
     return shape[0], shape[1], shape[2]
 
 
-def _not_one_volume(shape: list[int], given: str) -> Refused:
+def _not_one_volume(shape: list[int], given: str) -> InvalidInput:
     """Why `shape`, of four axes or more, is not that of one volume, naming what is likely an axis of channels.
 
     Such an axis is not just dropped, single though it may be: the affine is for the first three axes.
@@ -328,18 +330,20 @@ def _not_one_volume(shape: list[int], given: str) -> Refused:
     if len(shape) - len(single) == 3:
         axes = f"{'axis' if len(single) == 1 else 'axes'} {' and '.join(single)}"
         remedy = f"remove {axes}, e.g. by numpy.squeeze, and save the rest with the affine of its own three axes"
-        return Refused(f"{given}, a single one along {axes} (a channel?)", "three axes", remedy)
+        return InvalidInput(f"{given}, a single one along {axes} (a channel?)", "three axes", remedy)
     if len(shape) == 4 and shape[0] <= 4 < min(shape[1:]):
         remedy = "keep one channel, data[0] in NumPy, and save it with the affine of its own three axes"
-        return Refused(f"{given}, more than one volume: axis 1 looks like {shape[0]} channels", "three axes", remedy)
-    return Refused(f"{given}, more than one volume", "one 3-D volume", "split it and keep one volume")
+        return InvalidInput(
+            f"{given}, more than one volume: axis 1 looks like {shape[0]} channels", "three axes", remedy
+        )
+    return InvalidInput(f"{given}, more than one volume", "one 3-D volume", "split it and keep one volume")
 
 
 def _dtype(header: nifti1.Nifti1Header) -> np.dtype:
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         name = "colour" if dtype.names else dtype.name
-        raise Refused(f"{name} voxels", "8 to 64-bit integers or 32 or 64-bit floats", CONVERT)
+        raise InvalidInput(f"{name} voxels", "8 to 64-bit integers or 32 or 64-bit floats", CONVERT)
     return dtype
 
 
@@ -349,7 +353,7 @@ def _offset(header: nifti1.Nifti1Header, length: int) -> int:
     least = length + 4 if length else 0  # the header is followed by four bytes saying whether it is extended
     if not offset.is_integer() or not least <= offset <= MAX_OFFSET:
         expected = f"a whole number from {least} to {MAX_OFFSET}"
-        raise Refused(f"voxels said to start at byte {offset:.15g}", expected, WRONG_HEADER)
+        raise InvalidInput(f"voxels said to start at byte {offset:.15g}", expected, WRONG_HEADER)
     return int(offset)
 
 
@@ -360,7 +364,7 @@ def _scaling(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[float, floa
         notes.append(f"scl_slope is {slope:g}, which means no scaling{dropped}")
         return 1.0, 0.0
     if not math.isfinite(inter):
-        raise Refused(f"scl_inter {inter:g}", "a finite intercept", "correct the header's scl_inter")
+        raise InvalidInput(f"scl_inter {inter:g}", "a finite intercept", "correct the header's scl_inter")
     return slope, inter
 
 
@@ -376,7 +380,7 @@ def _affine(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[np.ndarray, 
             if not volume > MIN_VOLUME or not np.isfinite(axes).all():
                 raise ValueError("singular, not finite or ambiguous")
     except Exception as exc:
-        raise Refused(f"an unusable affine ({_line(exc)})", "three independent axes", remedy) from exc
+        raise InvalidInput(f"an unusable affine ({_line(exc)})", "three independent axes", remedy) from exc
     notes += _affine_notes(header, affine, volume)
     return affine, tuple((int(world), int(step)) for world, step in axes)
 

@@ -38,7 +38,7 @@ TUBERCULOSIS_TYPES = ("Infiltrative", "Focal", "Tuberculoma", "Miliary", "Fibro-
 class Record:
     """One input: its id, its files as they are now, its label, and what must stay together with it in a split.
 
-    `note` is for the sample's record; `refusal` is why it cannot become a sample, as for `Refused`, where its
+    `note` is for the sample's record; `refusal` is why it cannot become a sample, as for `InvalidInput`, where its
     path shows that already. `claimed` is the id that it would have if no other file would get the same one.
     `unreadable` says why the system does not tell whether its files are there; "" where it does.
     """

@@ -38,7 +38,7 @@ def ct_volume(
     Returns the volume, float32 (depth, height, width), finite, in [0, 1], C-contiguous; the xxh3_128 of the
     files' bytes; and a JSON-ready record of the source. The window (low, high) in HU becomes [0, 1] before
     the zoom. Equal to `scipy.ndimage.zoom` on float64 to 1e-5. Preset "original" gives the original
-    code's array instead, always of order 1. Raises Refused for what cannot become a sample, else OSError.
+    code's array instead, always of order 1. Raises InvalidInput for what cannot become a sample, else OSError.
     """
     shape = depth, height, width
     with open_scan(paths) as scan:

@@ -16,7 +16,7 @@ from cache.errors import CacheError
 from cache.paths import cache_root
 from cache.schema import DTYPES, MAX_SAMPLE_BYTES
 from cache.text import cut, shown
-from pipeline.errors import PipelineError, Refused
+from pipeline.errors import InvalidInput, PipelineError
 
 VERSION = 1
 SAMPLINGS = ("head", "uniform", "spline")
@@ -24,7 +24,7 @@ SHORTS = ("skip", "loop", "stretch")
 
 
 @dataclass(frozen=True)
-class Made:
+class Sample:
     """One sample: `values` (depth, height, width), float32 in [0, 1] or already as stored; the digest of the bytes
     it was made from; and its record, which goes into the ledger."""
 
@@ -43,8 +43,8 @@ class Recipe(Protocol):
 
     def to_json(self) -> dict[str, Any]: ...
 
-    def make(self, paths: tuple[Path, ...]) -> Made:
-        """The sample in `paths`. Raises Refused where they hold none, OSError where they cannot be read."""
+    def make(self, paths: tuple[Path, ...]) -> Sample:
+        """The sample in `paths`. Raises InvalidInput where they hold none, OSError where they cannot be read."""
         ...
 
 
@@ -97,7 +97,7 @@ class CtRecipe:
         names = ("depth", "height", "width", "order", "dtype", "preset")
         return cls(window=(float(low), float(high)), **{name: data[name] for name in names})
 
-    def make(self, paths: tuple[Path, ...]) -> Made:
+    def make(self, paths: tuple[Path, ...]) -> Sample:
         from pipeline.transforms.ct import ct_volume
 
         _refuse_half_a_pair(paths)
@@ -110,7 +110,7 @@ class CtRecipe:
             window=self.window,
             preset=self.preset,
         )
-        return Made(volume, digest, details)
+        return Sample(volume, digest, details)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class VideoRecipe:
     def from_json(cls, data: Mapping[str, Any]) -> "VideoRecipe":
         return cls(**{field.name: data[field.name] for field in fields(cls)})
 
-    def make(self, paths: tuple[Path, ...]) -> Made:
+    def make(self, paths: tuple[Path, ...]) -> Sample:
         from pipeline.checks.plausibility import clip_findings
         from pipeline.transforms.video import video_clip
 
@@ -155,7 +155,7 @@ class VideoRecipe:
             short=self.short,
         )
         values = frames if self.dtype == "uint8" else frames * np.float32(1 / 255)
-        return Made(values, digest, details | clip_findings(frames))
+        return Sample(values, digest, details | clip_findings(frames))
 
 
 RECIPES: dict[str, type[CtRecipe] | type[VideoRecipe]] = {"ct": CtRecipe, "video": VideoRecipe}
@@ -170,10 +170,7 @@ def continued(kind: type[CtRecipe] | type[VideoRecipe], root: Path, given: Mappi
         known = recipe_from_json(store.read_attributes(cache_root(root)).recipe)
         if isinstance(known, kind):
             return replace(known, **given)
-    except (
-        CacheError,
-        PipelineError,
-    ):  # no cache, or `given` does not go with its recipe: `preprocess.prepare` says so
+    except (CacheError, PipelineError):  # no cache, or `given` does not go with its recipe: `build.prepare` says so
         pass
     return kind(**given)
 
@@ -192,13 +189,13 @@ def recipe_from_json(data: Mapping[str, Any]) -> Recipe:
 
 
 def _refuse_half_a_pair(paths: tuple[Path, ...]) -> None:
-    """Raise Refused for a `.hdr` or `.img`, compressed or not, that came alone."""
+    """Raise InvalidInput for a `.hdr` or `.img`, compressed or not, that came alone."""
     name = paths[0].name
     zipped = ".gz" if name.lower().endswith(".gz") else ""
     half = Path(name.lower().removesuffix(".gz")).suffix
     if len(paths) == 1 and half in (".hdr", ".img"):
         stem, other = name[: -len(half + zipped)], {".hdr": ".img", ".img": ".hdr"}[half]
-        raise Refused(
+        raise InvalidInput(
             f"half of a .hdr/.img pair, without its {other}",
             f"{stem + other + zipped!r} beside it, its name in the same case",
             f"put the {other} there, or take this file out of SOURCE",

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from cache.fingerprint import digest_files
-from pipeline.errors import Excluded, Refused
+from pipeline.errors import Excluded, InvalidInput
 from pipeline.readers.bitstream import HEAD, demuxer
 from pipeline.readers.container import FETCH_AGAIN, SOUND, TAKE_OUT, TOLERANCE
 from pipeline.readers.decode import DECODER, Clip, open_clip
@@ -44,7 +44,7 @@ def video_clip(
     decode the whole clip, twice where its header does not say how long it is.
     A clip of fewer frames is short: "loop" starts it over, "stretch" spaces its frames evenly, nearest first.
 
-    Raises Excluded for a short clip where `short` is "skip", Refused for what cannot become a sample, else OSError.
+    Raises Excluded for a short clip with `short` "skip", InvalidInput for a file that cannot become a sample, OSError.
     """
     _use_one_thread()
     frames = np.empty((depth, height, width), np.uint8)
@@ -53,7 +53,7 @@ def video_clip(
     try:
         count, record = _read_twice(_head if sampling == "head" else _whole, path, container, frames, sampling)
     except cv2.error as error:
-        raise Refused(f"a frame that OpenCV fails on ({_line(error)})", SOUND, FETCH_AGAIN) from error
+        raise InvalidInput(f"a frame that OpenCV fails on ({_line(error)})", SOUND, FETCH_AGAIN) from error
     if count < depth:
         if short == "skip":
             raise Excluded(f"too short: {count} frames, {depth} wanted")
@@ -68,7 +68,7 @@ def _read_twice(read: Callable[..., Any], path: Path, *given: Any) -> tuple[int,
     not fail again, for one."""
     try:
         return read(path, *given)
-    except Refused:
+    except InvalidInput:
         return read(path, *given)
 
 
@@ -121,11 +121,11 @@ def _whole(path: Path, container: str, frames: np.ndarray, sampling: str) -> tup
             if count == expected:
                 return count, _record(clip, notes)
         if sampling == "spline" and count * depth > MOST_WEIGHTS:
-            raise Refused(
+            raise InvalidInput(
                 f"{count} frames", f"at most {MOST_WEIGHTS // depth} with --sampling spline", "use uniform, or cut it"
             )
         expected = count
-    raise Refused("a clip that decodes to another length each time", SOUND, FETCH_AGAIN)
+    raise InvalidInput("a clip that decodes to another length each time", SOUND, FETCH_AGAIN)
 
 
 def _pick(clip: Clip, wanted: Sequence[int] | np.ndarray, frames: np.ndarray, stop: int | None = None) -> int:
@@ -168,16 +168,18 @@ def _to_gray(clip: Clip, frame: Any, gray: np.ndarray) -> None:
 
 
 def _check_end(clip: Clip, count: int) -> list[str]:
-    """What there is to note where the clip, all of which was read, gave `count` frames. Raises Refused for too few."""
+    """Notes about the frame count of a clip that was read to its end. Raises InvalidInput where frames are missing."""
     given = f"{count} frames that decode (codec {clip.codec})"
     if clip.missing > TOLERANCE:
-        raise Refused(given, f"the {clip.promised} that its header promises", FETCH_AGAIN)
+        raise InvalidInput(given, f"the {clip.promised} that its header promises", FETCH_AGAIN)
     if count == 0:
-        raise Refused(given, "at least one", FETCH_AGAIN)
+        raise InvalidInput(given, "at least one", FETCH_AGAIN)
     if clip.lost > TOLERANCE:
-        raise Refused(given, f"{clip.lost} more, which give no picture", FETCH_AGAIN)
+        raise InvalidInput(given, f"{clip.lost} more, which give no picture", FETCH_AGAIN)
     if clip.cut_off:
-        raise Refused(f"{given}, the last of which may be cut off", "a file that ends with a whole packet", FETCH_AGAIN)
+        raise InvalidInput(
+            f"{given}, the last of which may be cut off", "a file that ends with a whole packet", FETCH_AGAIN
+        )
     if clip.promised in (0, count):
         return []
     gap = clip.gap()
@@ -209,20 +211,20 @@ def _record(clip: Clip, notes: list[str]) -> dict[str, Any]:
 
 
 def _container(path: Path) -> str:
-    """FFmpeg's demuxer for the container, by its first bytes. Raises Refused for any other file, OSError."""
+    """FFmpeg's demuxer for the container, by its first bytes. Raises InvalidInput for any other file, OSError."""
     with path.open("rb") as file:
         head = file.read(HEAD)
     if name := demuxer(head):
         return name
     if not head:
-        raise Refused("empty file", CONTAINERS, FETCH_AGAIN)
+        raise InvalidInput("empty file", CONTAINERS, FETCH_AGAIN)
     found = describe(head)
     if found and found.kind == "video":
-        raise Refused(f"{found.name} that ends after {path.stat().st_size} bytes", CONTAINERS, FETCH_AGAIN)
+        raise InvalidInput(f"{found.name} that ends after {path.stat().st_size} bytes", CONTAINERS, FETCH_AGAIN)
     if found:
-        raise Refused(f"not a video container: the file is {found.name}", CONTAINERS, found.remedy)
+        raise InvalidInput(f"not a video container: the file is {found.name}", CONTAINERS, found.remedy)
     remedy = CONVERT if any(head) else FETCH_AGAIN  # nothing but zeros is what a broken download leaves
-    raise Refused(f"not a video container (it starts with {head[:8]!r})", CONTAINERS, remedy)
+    raise InvalidInput(f"not a video container (it starts with {head[:8]!r})", CONTAINERS, remedy)
 
 
 def _line(error: BaseException) -> str:

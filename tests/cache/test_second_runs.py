@@ -12,10 +12,10 @@ from cache import NotACache, open_cache
 from cache.fingerprint import digest_files
 from cache.store import chunk_path
 from cache.verify import verify
-from pipeline.errors import PipelineError, Refused
+from pipeline.errors import InvalidInput, PipelineError
 from pipeline.jobs import preprocess, repair
 from pipeline.jobs.estimate import estimate
-from pipeline.transforms.recipes import CtRecipe, Made, VideoRecipe
+from pipeline.transforms.recipes import CtRecipe, Sample, VideoRecipe
 from pipeline.workers import execute
 
 SMALL = {"depth": 4, "height": 8, "width": 8}
@@ -26,9 +26,9 @@ class Clips(VideoRecipe):
 
     def make(self, paths):
         if (text := paths[0].read_text()) == "bad":
-            raise Refused("bad", "good", "mend it")
+            raise InvalidInput("bad", "good", "mend it")
         values = np.full((self.depth, self.height, self.width), len(text), np.uint8)
-        return Made(values, digest_files(paths), {"notes": []})
+        return Sample(values, digest_files(paths), {"notes": []})
 
 
 def clip(root, name, text="clip"):

@@ -30,11 +30,11 @@ from cache.features import feature_attributes, pending, source_of, writing_featu
 from cache.fingerprint import digest_files
 from cache.removal import remove
 from cache.verify import verify
-from pipeline.errors import PipelineError, Refused
+from pipeline.errors import InvalidInput, PipelineError
 from pipeline.jobs import preprocess, relabel, repair
 from pipeline.jobs.repair import RepairResult
 from pipeline.jobs.summary import Summary
-from pipeline.transforms.recipes import CtRecipe, Made
+from pipeline.transforms.recipes import CtRecipe, Sample
 from pipeline.workers import execute
 from tests.faults.calls import Calls, Killed, watched
 from tests.faults.method import Method, Outcome
@@ -48,12 +48,12 @@ BAD = "bad"
 class Texts(CtRecipe):
     """Scans of one gray, from text files: whatever makes a sample, the cache is the same."""
 
-    def make(self, paths: tuple[Path, ...]) -> Made:
+    def make(self, paths: tuple[Path, ...]) -> Sample:
         text = paths[0].read_text()
         if text == BAD:
-            raise Refused("it is bad", "a good one", "mend it")
+            raise InvalidInput("it is bad", "a good one", "mend it")
         values = np.full((self.depth, self.height, self.width), int(text), np.uint16)
-        return Made(values, digest_files(paths), {"notes": []})
+        return Sample(values, digest_files(paths), {"notes": []})
 
 
 RECIPE = Texts(depth=2, height=2, width=2)

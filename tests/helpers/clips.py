@@ -5,7 +5,7 @@ import struct
 import cv2
 import numpy as np
 
-from pipeline.errors import Excluded, Refused
+from pipeline.errors import Excluded, InvalidInput
 from pipeline.transforms.video import video_clip
 
 SHAPE = {"depth": 70, "height": 32, "width": 40}
@@ -82,5 +82,5 @@ def outcome(path, **options):
         return "complete", video_clip(path, **{**SHAPE, **options})[2]
     except Excluded as error:
         return "excluded", str(error)
-    except Refused as error:
+    except InvalidInput as error:
         return "refused", f"{error.given}; expected {error.expected}; {error.remedy}"

@@ -13,7 +13,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy import ndimage
 from xxhash import xxh3_128_hexdigest
 
-from pipeline.errors import Refused
+from pipeline.errors import InvalidInput
 from pipeline.transforms.ct import ct_volume
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,7 +197,7 @@ def test_damage_at_the_very_end_is_refused(save, tmp_path):
     raw[-8] ^= 1
     path = tmp_path / "scan.nii.gz"
     path.write_bytes(raw)
-    with pytest.raises(Refused, match="damaged gzip"):
+    with pytest.raises(InvalidInput, match="damaged gzip"):
         sample(path)
 
 

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.errors import Excluded, Refused
+from pipeline.errors import Excluded, InvalidInput
 from pipeline.readers import decode
 from pipeline.readers.bitstream import demuxer, has_hole, orientation
 from pipeline.readers.container import check_readable, message
@@ -701,7 +701,7 @@ def test_of_several_video_streams_the_first_is_the_clip(real_data):
 def test_what_is_not_a_video_is_named_and_its_remedy_follows_from_that(tmp_path, data, given, remedy):
     path = tmp_path / "v_A_g01_c01.ts"
     path.write_bytes(data)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InvalidInput) as refused:
         video_clip(path, depth=4, height=8, width=8)
     assert given in refused.value.given
     assert remedy in refused.value.remedy

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from xxhash import xxh3_128_hexdigest
 
-from pipeline.errors import Refused
+from pipeline.errors import InvalidInput
 from pipeline.readers.nifti import open_scan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +57,7 @@ def read(paths):
 
 def refusal(paths):
     """Why a scan is refused, its three parts checked: each says something, on one printable line."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(InvalidInput) as caught:
         read(paths)
     error = caught.value
     for part in (error.given, error.expected, error.remedy):
@@ -479,7 +479,7 @@ def test_a_flipped_bit_is_refused_or_harmless(write):
         paths = write(flipped_bit(raw, position), "scan.nii.gz")
         try:
             _, array, _ = read(paths)
-        except Refused:
+        except InvalidInput:
             continue
         np.testing.assert_array_equal(array, wanted)
         harmless += 1
@@ -495,7 +495,7 @@ def test_a_header_with_random_bytes_is_read_as_nibabel_reads_it_or_refused(write
             raw[position] = generator.integers(256)
         try:
             scan, array, _ = read(write(bytes(raw)))
-        except Refused:
+        except InvalidInput:
             continue
         accepted += 1
         image = nib.Nifti1Image.from_bytes(bytes(raw))

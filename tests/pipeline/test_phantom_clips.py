@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.demo.phantom_clips import CLASSES, LENGTHS, PERIODS, clip, course, scene, write_clips
-from pipeline.errors import Excluded, Refused
+from pipeline.errors import Excluded, InvalidInput
 from pipeline.transforms.video import video_clip
 
 GROUPS, CLIPS = 4, 3
@@ -82,7 +82,7 @@ def test_every_sound_clip_is_read_without_a_note(tree):
 def test_the_short_clip_is_excluded_and_the_damaged_one_refused(tree):
     with pytest.raises(Excluded, match="too short: 43 frames, 70 wanted"):
         video_clip(tree / SHORT, **SHAPE)
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(InvalidInput) as caught:
         video_clip(tree / DAMAGED, **SHAPE)
     decoded, promised = map(int, re.findall(r"(\d+) frames that decode.* the (\d+) that its", str(caught.value))[0])
     assert 10 < decoded < 70 < LENGTHS[0] <= promised

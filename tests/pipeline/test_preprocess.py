@@ -10,7 +10,7 @@ from test_plan import record
 
 from cache import CacheError, schema, store
 from cache.schema import Entry
-from pipeline.errors import PipelineError, Refused
+from pipeline.errors import InvalidInput, PipelineError
 from pipeline.jobs import preprocess, report
 from pipeline.jobs.estimate import Estimate
 from pipeline.jobs.repair import check_kind
@@ -26,7 +26,7 @@ from pipeline.workers import execute
 @pytest.mark.parametrize(("make", "kind"), [(os.mkdir, "a folder"), (os.mkfifo, "not a regular file")])
 def test_what_is_no_file_is_called_what_it_is(tmp_path, make, kind):
     make(tmp_path / "a.nii")
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(InvalidInput) as caught:
         current_source(record("a", root=str(tmp_path)))
     assert caught.value.given == f"'a.nii' is {kind}"
 
@@ -34,7 +34,7 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path, make, kind):
 @pytest.mark.parametrize(
     ("error", "begins", "may_pass"),
     [
-        (Refused("a page", "a scan", "log in"), "a page", False),
+        (InvalidInput("a page", "a scan", "log in"), "a page", False),
         (OSError(5, "Input/output error"), "it cannot be read (Input/output error); ", True),
         (MemoryError(), "not enough memory; ", True),
         (ValueError("no such luck"), "reading it failed (ValueError: no such luck); ", False),

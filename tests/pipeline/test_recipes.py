@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cache.resume import describe_difference
 from cache.schema import DTYPES
-from pipeline.errors import PipelineError, Refused
+from pipeline.errors import InvalidInput, PipelineError
 from pipeline.transforms.recipes import CtRecipe, VideoRecipe, recipe_from_json
 from tests.helpers.clips import write_xvid
 
@@ -129,7 +129,7 @@ def test_a_difference_names_each_parameter_old_and_new():
 def test_half_a_pair_is_refused_naming_the_other_half(tmp_path, name, other, zipped):
     path = tmp_path / name
     path.touch()
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(InvalidInput) as caught:
         CtRecipe().make((path,))
     assert str(caught.value) == (
         f"half of a .hdr/.img pair, without its {other}; "

@@ -12,7 +12,7 @@ import pytest
 from scipy import ndimage
 
 from cache.fingerprint import digest_files
-from pipeline.errors import Excluded, Refused
+from pipeline.errors import Excluded, InvalidInput
 from pipeline.readers.decode import DECODER
 from pipeline.transforms import video
 from pipeline.transforms.video import spaced, video_clip
@@ -380,7 +380,7 @@ def test_what_passes_at_a_second_reading_is_no_damage(xvid, monkeypatch):
     def failing_once(path, container):
         opened.append(path)
         if len(opened) == 1:
-            raise Refused("damage after 0 frames", "a clip without damage", "fetch it again")
+            raise InvalidInput("damage after 0 frames", "a clip without damage", "fetch it again")
         return whole(path, container)
 
     monkeypatch.setattr(video, "open_clip", failing_once)

@@ -31,7 +31,7 @@ def no_waiting_for_the_disk(monkeypatch):
 @pytest.fixture(autouse=True)
 def no_lines_for_the_patient(monkeypatch):
     """A slow machine says how far it is every few seconds; tests that compare what is said would depend on it."""
-    monkeypatch.setattr("cli.LINE_SECONDS", float("inf"))
+    monkeypatch.setattr("console.progress.LINE_SECONDS", float("inf"))
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,8 @@ import pytest
 from click.testing import CliRunner
 
 from cache import open_cache, store
-from cli import LINE_SECONDS, Progress, main
+from cli import main
+from console.progress import LINE_SECONDS, Progress
 from pipeline.demo import phantom_clips
 from pipeline.transforms.recipes import CtRecipe, VideoRecipe
 from pipeline.workers import execute
@@ -256,7 +257,7 @@ def test_quiet_runs_are_silent_whatever_their_end(scans, cache):
 
 def test_progress_is_plain_lines_on_stderr_where_there_is_no_terminal(scans, cache, monkeypatch):
     junk(scans / "bad.nii")
-    monkeypatch.setattr("cli.LINE_SECONDS", 0)
+    monkeypatch.setattr("console.progress.LINE_SECONDS", 0)
     result = ct(scans, cache, "--json")
     lines = result.stderr.splitlines()
     assert len(lines) == 4
@@ -949,7 +950,7 @@ def test_output_that_cannot_be_written_is_one_clear_line(scans, cache):
 
 
 def test_progress_can_be_told_before_anything_is_done(capsys, monkeypatch):
-    monkeypatch.setattr("cli.LINE_SECONDS", LINE_SECONDS)
+    monkeypatch.setattr("console.progress.LINE_SECONDS", LINE_SECONDS)
     progress = Progress(0, quiet=False, verb="through the backbone")
     for done in (0, 5):
         progress.started = progress.printed = time.monotonic() - LINE_SECONDS - 1  # as after loading a network

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-import cli
+from console import app
+from console import progress as progress_module
 
 
 class Terminal(io.StringIO):
@@ -29,14 +30,14 @@ def terminal_of(monkeypatch):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(cli, "time", clock)
-    monkeypatch.setattr(cli, "LINE_SECONDS", 5)
+    monkeypatch.setattr(progress_module, "time", clock)
+    monkeypatch.setattr(progress_module, "LINE_SECONDS", 5)
     return clock
 
 
 def test_a_terminal_shows_a_bar_with_how_many_were_quarantined(monkeypatch):
     terminal = terminal_of(monkeypatch)
-    with cli.Progress(10, quiet=False) as progress:
+    with progress_module.Progress(10, quiet=False) as progress:
         assert progress.bar.total == 10
         for done, quarantined in enumerate((0, 1, 1), start=1):
             progress.on_progress(done, 10, "samples", {"quarantined": quarantined})
@@ -50,7 +51,7 @@ def test_a_terminal_shows_a_bar_with_how_many_were_quarantined(monkeypatch):
 
 def test_the_bar_of_a_check_has_no_quarantine(monkeypatch):
     terminal = terminal_of(monkeypatch)
-    with cli.Progress(0, quiet=False, verb="checked") as progress:
+    with progress_module.Progress(0, quiet=False, verb="checked") as progress:
         assert progress.bar.total is None
         progress.at(3, 5)
         progress.bar.refresh()
@@ -60,21 +61,21 @@ def test_the_bar_of_a_check_has_no_quarantine(monkeypatch):
 
 def test_there_is_no_bar_where_it_is_to_be_quiet_or_no_terminal(monkeypatch):
     terminal = terminal_of(monkeypatch)
-    with cli.Progress(10, quiet=True) as progress:
+    with progress_module.Progress(10, quiet=True) as progress:
         progress.at(3, 10)
         assert progress.bar is None
-    with cli.Training(quiet=True) as training:
+    with progress_module.Training(quiet=True) as training:
         training.at_step(0, 3, 10, 0.5)
         assert training.bar is None
     assert terminal.getvalue() == ""
     for stderr in (io.StringIO(), None):
         monkeypatch.setattr(sys, "stderr", stderr)
-        with cli.Progress(10, quiet=False) as progress:
+        with progress_module.Progress(10, quiet=False) as progress:
             assert progress.bar is None
 
 
 def test_elsewhere_a_line_is_printed_now_and_then(clock, capsys):
-    progress = cli.Progress(10, quiet=False)
+    progress = progress_module.Progress(10, quiet=False)
     for seconds, done in ((4, 1), (5, 2), (5.5, 3), (9, 4), (11, 5)):
         clock.now = 100 + seconds
         progress.at(done, 10)
@@ -84,13 +85,13 @@ def test_elsewhere_a_line_is_printed_now_and_then(clock, capsys):
     ]
     clock.now = 200
     progress.at(0, 10)
-    cli.Progress(10, quiet=True).at(5, 10)
+    progress_module.Progress(10, quiet=True).at(5, 10)
     assert capsys.readouterr().err == ""
 
 
 def test_each_epoch_has_a_bar_that_goes_when_it_is_through(monkeypatch):
     terminal = terminal_of(monkeypatch)
-    with cli.Training(quiet=False) as training:
+    with progress_module.Training(quiet=False) as training:
         for done in (1, 4, 9):
             training.at_step(2, done, 10, 0.25)
             assert (training.bar.n, training.bar.total) == (done, 10)
@@ -105,7 +106,7 @@ def test_each_epoch_has_a_bar_that_goes_when_it_is_through(monkeypatch):
 
 
 def test_training_elsewhere_prints_a_line_now_and_then(clock, capsys):
-    training = cli.Training(quiet=False)
+    training = progress_module.Training(quiet=False)
     for seconds, done in ((5, 1), (5.5, 2), (6, 3), (11, 4)):
         clock.now = 100 + seconds
         training.at_step(0, done, 10, 0.5)
@@ -119,14 +120,14 @@ def test_training_elsewhere_prints_a_line_now_and_then(clock, capsys):
 
 
 def test_a_note_is_said_once_for_each_part(capsys):
-    training = cli.Training(quiet=False)
+    training = progress_module.Training(quiet=False)
     training.note("on the CPU")
     training.note("on the CPU")
     training.note("another")
     training.part("second")
     training.note("on the CPU")
     assert capsys.readouterr().err.splitlines() == ["on the CPU", "another", "-- second", "on the CPU"]
-    cli.Training(quiet=True).note("on the CPU")
+    progress_module.Training(quiet=True).note("on the CPU")
     assert capsys.readouterr().err == ""
 
 
@@ -136,4 +137,4 @@ def test_a_note_is_said_once_for_each_part(capsys):
 )
 def test_only_train_needs_an_option_to_go_on(words, more, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["cli.py", *words])
-    assert cli._resuming() == more
+    assert app._resuming() == more

@@ -28,7 +28,7 @@ import pytest
 from tests.faults.method import Method, Outcome, outcome
 from tests.faults.server import ROOT, left_behind, spread, started, wait
 
-CODE = ("cache", "pipeline", "trainer", "cli.py")
+CODE = ("cache", "console", "pipeline", "trainer", "cli.py")
 COPIED = (*CODE, "tests", "docs", "notebooks", "benchmarks", ".ci", "Makefile")
 APPEARANCE = ("phantoms.py", "phantom_clips.py")  # free to look otherwise
 NO_TESTS_OF_CODE = ("test_faults.py", "test_notebooks.py", "test_benchmarks.py", "test_end_to_end.py")

@@ -10,10 +10,11 @@ import click
 import psutil
 
 import cli
+from console import progress
 from tests.faults import world
 from tests.faults.server import command
 
-cli.LINE_SECONDS = float("inf")  # or a slow machine would say more
+progress.LINE_SECONDS = float("inf")  # or a slow machine would say more
 SECONDS = 10  # of a core
 WAITING_SECONDS = 60  # by the clock: a machine may be busy
 MEMORY_BYTES = 500_000_000  # of address space, more than this process has

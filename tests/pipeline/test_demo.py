@@ -5,7 +5,8 @@ import concurrent.futures
 import click
 import pytest
 
-import cli
+from console import exit_codes
+from console.commands import demo
 from pipeline.errors import PipelineError
 
 SIZE = {
@@ -31,7 +32,7 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(concurrent.futures, "ProcessPoolExecutor", Here)
         folder = tmp_path_factory.mktemp("demo")
-        assert cli._phantoms(folder, SIZE) == folder / "labels.csv"
+        assert demo._phantoms(folder, SIZE) == folder / "labels.csv"
     return folder
 
 
@@ -52,13 +53,13 @@ def test_scans_clips_and_labels_are_written(made):
 
 
 def test_a_demo_of_the_same_size_is_not_generated_again(made, generated):
-    assert cli._phantoms(made, SIZE) == made / "labels.csv"
+    assert demo._phantoms(made, SIZE) == made / "labels.csv"
     assert generated == []
 
 
 def test_a_demo_that_was_stopped_is_generated_anew(tmp_path, generated, made):
     for state in ("new", "begun"):
-        cli._phantoms(tmp_path / "demo", SIZE)
+        demo._phantoms(tmp_path / "demo", SIZE)
         assert sorted(generated) == ["clips", "scans"], state
         generated.clear()
         done = (tmp_path / "demo/demo.json").read_text()
@@ -75,17 +76,17 @@ def test_what_is_no_demo_of_this_size_is_left_alone(tmp_path, generated, made):
     file.write_text("mine")
     for folder, size in ((other, SIZE), (file, SIZE), (made, SIZE | {"clips": {"groups": 2, "clips": 1}})):
         with pytest.raises(PipelineError, match="holds something else than this demo"):
-            cli._phantoms(folder, size)
+            demo._phantoms(folder, size)
     assert generated == []
     (tmp_path / "empty").mkdir()
-    cli._phantoms(tmp_path / "empty", SIZE)
+    demo._phantoms(tmp_path / "empty", SIZE)
     assert len(generated) == 2
 
 
 @click.command()
 @click.argument("words", nargs=-1)
 def steps(words):
-    cli._demo_step(*words)
+    demo._demo_step(*words)
     click.echo("and on")
 
 
@@ -98,19 +99,19 @@ def test_each_step_is_shown_and_the_demo_goes_on_after_it(shared_tiny, capsys):
 
 
 def test_a_step_that_fails_ends_the_demo(tmp_path, capsys):
-    assert steps.main(["info", str(tmp_path / "none")], standalone_mode=False) == cli.FAILED
+    assert steps.main(["info", str(tmp_path / "none")], standalone_mode=False) == exit_codes.FAILED
     assert "and on" not in capsys.readouterr().out
 
 
 def test_the_report_has_the_table_of_strategies_under_its_own_title(tmp_path, monkeypatch, shared_tiny):
     (tmp_path / "table1").mkdir()
     (tmp_path / "table1/report.md").write_text("# Strategies\n\nText # no title\n\n![kappa](kappa.png)\n")
-    monkeypatch.setattr(cli, "_demo_pictures", lambda *_: {})
+    monkeypatch.setattr(demo, "_demo_pictures", lambda *_: {})
     monkeypatch.setattr("trainer.evaluation.report.kappa_text", lambda metrics: metrics["kappa"])
     for name in ("sequence", "one_frame", "table1/seed0/pretrained"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "metrics.json").write_text('{"kappa": 0.5}')
-    cli._demo_report(tmp_path, shared_tiny, shared_tiny)
+    demo._demo_report(tmp_path, shared_tiny, shared_tiny)
     lines = (tmp_path / "report.md").read_text().splitlines()
     assert "## Strategies" in lines
     assert "Text # no title" in lines
@@ -118,4 +119,5 @@ def test_the_report_has_the_table_of_strategies_under_its_own_title(tmp_path, mo
 
 
 def test_exit_codes_are_those_that_the_readme_lists():
-    assert (cli.DONE, cli.FAILED, cli.QUARANTINED, cli.STOPPED, cli.TERMINATED) == (0, 1, 3, 130, 143)
+    codes = exit_codes
+    assert (codes.DONE, codes.FAILED, codes.QUARANTINED, codes.STOPPED, codes.TERMINATED) == (0, 1, 3, 130, 143)

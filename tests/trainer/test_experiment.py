@@ -70,7 +70,9 @@ def stopped_at(part, *command):
     """Run a command that gets Ctrl-C when `part` begins."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cli.Training.part", lambda self, name: name == part and os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(
+            "console.progress.Training.part", lambda self, name: name == part and os.kill(os.getpid(), signal.SIGINT)
+        )
         patch.setattr(sys, "argv", ["cli.py", command[0]])
         result = cli(*command, "--quiet")
     for number, handler in handlers.items():

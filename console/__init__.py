@@ -1,0 +1,1 @@
+"""The command line: options, progress, messages and exit codes; each command is a file in `commands`."""

@@ -1,0 +1,1 @@
+"""One command a file; each defines `COMMAND`, and is found by its file name."""

@@ -1,0 +1,33 @@
+"""`info`: what is in a cache."""
+
+from pathlib import Path
+
+import click
+
+from console.output import print_json, print_lines
+from console.parameters import PATH
+
+
+@click.command()
+@click.argument("cache", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def info(cache: Path, as_json: bool) -> None:
+    """Say what is in CACHE, from what recipe, and how every input ended.
+
+    \b
+    Example:
+      python cli.py info ct.zarr
+    """
+    from cache import store
+    from pipeline.jobs import report
+    from pipeline.jobs.summary import summarise
+
+    attributes = store.read_attributes(cache)
+    summary = summarise(attributes, store.read_entries(cache))
+    if as_json:
+        print_json(report.cache_json(summary, attributes))
+    else:
+        print_lines(report.cache_lines(str(cache), summary, attributes, store.unpublished(cache)))
+
+
+COMMAND = info

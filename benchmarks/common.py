@@ -15,7 +15,9 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline.jobs import preprocess
-from pipeline.workers import execute
+from pipeline.workers.executor import Settings
+from pipeline.workers.executors.local import local_cluster
+from pipeline.workers.limits import peak_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 LIDC = ROOT.parent / "shared" / "data" / "ct" / "LIDC-IDRI-0314_2mm.nii.gz"
@@ -60,7 +62,7 @@ def seconds(action: Callable[[], object], repeats: int = 5) -> float:
 def steady_seconds(job: "preprocess.PreprocessJob", workers: int) -> float:
     """Seconds that all tasks of `job` take, scaled up from those after each worker has made its first sample."""
     started: list[float] = []
-    with execute.local_cluster(workers) as run_all:
+    with local_cluster(Settings(workers)) as run_all:
 
         def warm(work: Callable, tasks: list) -> Iterator:
             yield from run_all(work, tasks[:workers])
@@ -83,4 +85,4 @@ def in_own_process(function: Callable, *arguments: object) -> dict:
     """What `function`, of a module's top level, returns in a process of its own, and its `peak` memory in bytes."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         found = pool.submit(function, *arguments).result()
-        return found | {"peak": pool.submit(execute.peak_memory).result()}
+        return found | {"peak": pool.submit(peak_memory).result()}

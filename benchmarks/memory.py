@@ -12,7 +12,10 @@ import numpy as np
 from common import verdict
 
 from pipeline.transforms.recipes import CtRecipe
-from pipeline.workers import execute
+from pipeline.workers.executor import Settings
+from pipeline.workers.executors.local import local_cluster
+from pipeline.workers.limits import peak_memory
+from pipeline.workers.threads import pin_threads
 
 MB = 1e6
 
@@ -27,16 +30,16 @@ def write_scan(path: Path, slices: int) -> None:
 
 def peak_after(path: Path) -> int:
     """What runs on the worker."""
-    execute.pin_threads()
+    pin_threads()
     CtRecipe().make((path,))
-    return execute.peak_memory()
+    return peak_memory()
 
 
 def main(quick: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         scan = Path(folder, "scan.nii.gz")
         write_scan(scan, 20 if quick else 600)
-        with execute.local_cluster(1) as run_all:
+        with local_cluster(Settings(1)) as run_all:
             ((_, peak),) = next(run_all(peak_after, [scan]))
     print(f"worker's peak {peak / MB:.0f} MB")
     verdict("MB", peak / MB, 700, at_most=True)

@@ -17,7 +17,9 @@ from cache.schema import Attributes, Entry
 from pipeline.jobs import preprocess
 from pipeline.sources.records import find_scans
 from pipeline.transforms.recipes import CtRecipe
-from pipeline.workers import execute
+from pipeline.workers.executor import Settings
+from pipeline.workers.executors.local import local_cluster
+from pipeline.workers.limits import peak_memory
 
 
 def main(quick: bool) -> None:
@@ -32,7 +34,7 @@ def main(quick: bool) -> None:
             scan.touch()
         write_cache(root, source, recipe)
         # In a process of its own, so that the peak is that of planning alone.
-        with execute.local_cluster(1) as run_all:
+        with local_cluster(Settings(1)) as run_all:
             ((_, (took, memory, tasks)),) = next(run_all(plan, [(source, root)]))
     print(f"{count} records, {tasks} to make: {took:.2f} s, {memory / 1e6:.0f} MB")
     assert tasks == 1
@@ -43,7 +45,7 @@ def main(quick: bool) -> None:
 def plan(paths: tuple[Path, Path]) -> tuple[float, int, int]:
     start = time.perf_counter()
     job = preprocess.prepare(*paths, CtRecipe())
-    return time.perf_counter() - start, execute.peak_memory(), len(job.plan.tasks)
+    return time.perf_counter() - start, peak_memory(), len(job.plan.tasks)
 
 
 def write_cache(root: Path, source: Path, recipe: CtRecipe) -> None:

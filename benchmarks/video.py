@@ -27,7 +27,8 @@ from cache.fingerprint import digest_files  # noqa: E402
 from pipeline.readers.bitstream import HEAD, demuxer  # noqa: E402
 from pipeline.readers.decode import open_clip  # noqa: E402
 from pipeline.transforms.video import video_clip  # noqa: E402
-from pipeline.workers.execute import peak_memory, pin_threads  # noqa: E402
+from pipeline.workers.limits import peak_memory  # noqa: E402
+from pipeline.workers.threads import pin_threads  # noqa: E402
 
 CLIP = ROOT.parent / "shared/data/clips/Nasa/v_Nasa_g01_c02.avi"
 SIZE = 224

@@ -24,8 +24,8 @@ DOORS = {
     "av": {"pipeline.readers.container", "pipeline.readers.decode"},
     "click": {"console"},
     "cv2": {"pipeline.demo.phantom_clips", "pipeline.transforms.video", "trainer.data.augment"},
-    "dask": {"cache.view", "pipeline.workers.execute"},  # in view: the arrays behind to_xarray
-    "distributed": {"pipeline.workers.dispatch", "pipeline.workers.execute"},
+    "dask": {"cache.view", "pipeline.workers.executors.local"},  # in view: the arrays behind to_xarray
+    "distributed": {"pipeline.workers.dask_client", "pipeline.workers.dispatch", "pipeline.workers.executors.local"},
     "isal": {"pipeline.readers.nifti"},
     "keras": {
         "trainer.backend",

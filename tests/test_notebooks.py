@@ -10,7 +10,7 @@ from cache import open_cache
 from pipeline.demo import phantom_clips, phantoms
 from pipeline.jobs import preprocess
 from pipeline.transforms.recipes import CtRecipe, VideoRecipe
-from pipeline.workers import execute
+from pipeline.workers.executors.serial import serial
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,7 +29,7 @@ def caches(tmp_path_factory):
         ("clips", "clips.zarr", VideoRecipe(**small | {"depth": 70}), None),
     ):
         job = preprocess.prepare(folder / source, folder / name, recipe, labels=csv)
-        preprocess.run(job, nullcontext(execute.serial))
+        preprocess.run(job, nullcontext(serial))
     return folder
 
 

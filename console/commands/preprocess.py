@@ -206,16 +206,16 @@ def _dry_run(job: "PreprocessJob", workers: int | None, as_json: bool, quiet: bo
     """Say what a prepared job would do; wrong labels show in the exit code as after the run itself."""
     from pipeline.jobs import report
     from pipeline.jobs.estimate import estimate
-    from pipeline.workers import execute
+    from pipeline.workers.limits import memory_warning, usable_workers
 
-    count = execute.usable_workers(workers, no_note if quiet else note)
+    count = usable_workers(workers, no_note if quiet else note)
     count = max(1, min(count, len(job.plan.tasks)))
     sample = estimate(job, timeout)
     if as_json:
         print_json(report.plan_json(job, count, sample))
     elif not quiet:
         print_lines(report.plan_lines(job, count, sample))
-        print_lines(execute.too_large(count, sample.memory) if sample else ())
+        print_lines(memory_warning(count, sample.memory) if sample else ())
     if job.labels.wrong:
         click.get_current_context().exit(QUARANTINED)
 

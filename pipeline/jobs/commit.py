@@ -4,7 +4,6 @@ A kill at any moment loses only results that were not yet committed.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,9 +14,8 @@ from cache.schema import Entry
 from pipeline.jobs.plan import Task
 from pipeline.jobs.sample import SourceCheck, check_source, make_sample
 from pipeline.transforms.recipes import Recipe
-from pipeline.workers import execute
-
-Executors = AbstractContextManager[execute.Executor]
+from pipeline.workers.executor import Executor, ExecutorContext
+from pipeline.workers.failures import TaskFailure
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,11 @@ class Outcome:
 
 
 def make_samples(
-    writer: store.CacheWriter, recipe: Recipe, tasks: Sequence[Task], executor: Executors, only_complete: bool = False
+    writer: store.CacheWriter,
+    recipe: Recipe,
+    tasks: Sequence[Task],
+    executor: ExecutorContext,
+    only_complete: bool = False,
 ) -> Iterator[Outcome]:
     """Run `tasks` and commit their entries, yielding each outcome once it is durable.
 
@@ -55,7 +57,7 @@ def make_samples(
         existing = {name: writer.entries[name] for name in replaced}
         make = partial(make_sample, writer.root, recipe, linked=writer.linked)
         for batch in run_tasks(make, placed) if placed else ():
-            ends = [_failed(task, recipe, end) if isinstance(end, execute.Lost) else end for task, end in batch]
+            ends = [_failed(task, recipe, end) if isinstance(end, TaskFailure) else end for task, end in batch]
             outcomes = [_keep_existing(entry, existing.get(entry.id)) for entry in ends]
             entries = [outcome.entry for outcome in outcomes]
             writer.commit(entry for entry in entries if entry.state == "complete" or not only_complete)
@@ -63,7 +65,7 @@ def make_samples(
 
 
 def _check_sources(
-    writer: store.CacheWriter, tasks: Sequence[Task], run_tasks: execute.Executor
+    writer: store.CacheWriter, tasks: Sequence[Task], run_tasks: Executor
 ) -> Iterator[tuple[list[Outcome], set[str]]]:
     """Compare files that only look different by their bytes: committed outcomes, and the ids whose bytes changed."""
     doubtful = [task for task in tasks if task.known]
@@ -81,7 +83,7 @@ def _keep_existing(entry: Entry, existing: Entry | None) -> Outcome:
     return Outcome(replace(existing, label=entry.label, group=entry.group), True, entry.reason)
 
 
-def _failed(task: Task, recipe: Recipe, failure: execute.Lost) -> Entry:
+def _failed(task: Task, recipe: Recipe, failure: TaskFailure) -> Entry:
     record = task.record
     return Entry(
         record.id,

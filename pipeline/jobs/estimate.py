@@ -9,7 +9,9 @@ from cache import store
 from pipeline.jobs.plan import Task
 from pipeline.jobs.preprocess import PreprocessJob
 from pipeline.transforms.recipes import Recipe
-from pipeline.workers import execute
+from pipeline.workers.executors.serial import serial
+from pipeline.workers.limits import peak_memory
+from pipeline.workers.threads import pin_threads
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,13 @@ def estimate(job: PreprocessJob, timeout: float, tries: int = 3) -> Estimate | N
     """
     by_size = sorted(job.plan.tasks, key=lambda task: task.record.source.size)
     middle = len(by_size) // 2
-    execute.pin_threads()
+    pin_threads()
     for task in [task for task in by_size if not task.record.refusal][middle : middle + tries]:
         start = time.perf_counter()
         with suppress(Exception):  # the run itself will report it
-            [[(_, nbytes)]] = execute.serial(partial(_stored_bytes, job.recipe), [task], timeout)
+            [[(_, nbytes)]] = serial(partial(_stored_bytes, job.recipe), [task], timeout)
             if isinstance(nbytes, int):
-                return Estimate(task.record.id, time.perf_counter() - start, nbytes, execute.peak_memory())
+                return Estimate(task.record.id, time.perf_counter() - start, nbytes, peak_memory())
     return None
 
 

@@ -17,7 +17,7 @@ from cache.resume import existing
 from cache.schema import MAX_SOURCES, Attributes, Entry, composed
 from cache.text import cut
 from pipeline.errors import PipelineError
-from pipeline.jobs.commit import Executors, make_samples
+from pipeline.jobs.commit import make_samples
 from pipeline.jobs.conflicts import check_exclusions, check_ids, check_nesting
 from pipeline.jobs.labelling import keep_classes, label_all
 from pipeline.jobs.plan import Plan, make_plan
@@ -28,6 +28,7 @@ from pipeline.labels.classes import Relabelling, relabelling
 from pipeline.labels.columns import ColumnChoice
 from pipeline.sources.records import FINDERS, TUBERCULOSIS_TYPES, Inputs, keep_ids
 from pipeline.transforms.recipes import Recipe
+from pipeline.workers.executor import ExecutorContext
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def prepare(
 
 def run(
     job: PreprocessJob,
-    executor: Executors,
+    executor: ExecutorContext,
     callback: Callback | None = None,
     stop_on_error: bool = False,
     linked: str = "",

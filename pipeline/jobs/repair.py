@@ -14,11 +14,12 @@ from cache.schema import Attributes, Entry
 from cache.text import cut, listed
 from cache.verify import LINE, Report, check, verify
 from pipeline.errors import PipelineError
-from pipeline.jobs.commit import Executors, make_samples
+from pipeline.jobs.commit import make_samples
 from pipeline.jobs.plan import Task
 from pipeline.jobs.progress import Progress
 from pipeline.sources.records import FINDERS, Record, observe_readable
 from pipeline.transforms.recipes import recipe_from_json
+from pipeline.workers.executor import ExecutorContext
 
 MAX_FILES = 100_000  # searched for the source of a sample: an untrusted cache may name any folder
 
@@ -66,7 +67,7 @@ def check_kind(root: Path, attributes: Attributes) -> None:
         raise CacheError(f"{root} is a feature cache, which `repair` cannot rebuild; {command}")
 
 
-def run(job: RepairJob, executor: Executors, callback: Callback | None = None, linked: str = "") -> RepairResult:
+def run(job: RepairJob, executor: ExecutorContext, callback: Callback | None = None, linked: str = "") -> RepairResult:
     """Make the planned samples again and publish the index.
 
     A sample whose source is gone or invalid is reported in the result. `linked` names the array whose folder may be a

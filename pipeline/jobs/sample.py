@@ -19,7 +19,7 @@ from pipeline.jobs.conflicts import different_source
 from pipeline.jobs.plan import Task
 from pipeline.sources.records import Record, observe_readable
 from pipeline.transforms.recipes import Recipe
-from pipeline.workers import execute
+from pipeline.workers.threads import pin_threads
 
 
 def make_sample(root: Path, recipe: Recipe, task: Task, linked: str = "") -> Entry:
@@ -28,7 +28,7 @@ def make_sample(root: Path, recipe: Recipe, task: Task, linked: str = "") -> Ent
     `linked` names the array whose folder may be a link. An input that cannot become a sample gives a quarantined or
     excluded entry. Raises CacheError where the cache cannot be written, and PipelineError where a library is missing.
     """
-    execute.pin_threads()
+    pin_threads()
     record = task.record
     new_entry = partial(
         Entry, record.id, row=task.row, label=record.label, group=record.group, recipe=digest_recipe(recipe.to_json())

@@ -1,19 +1,17 @@
 """Sends tasks to Dask workers and handles workers that die or hang.
 
-Each worker has one try in flight, pinned to it: one task, or a handful of short ones. A worker that dies therefore
-takes that try down, and which one is known; its tasks are tried again alone, once all others are done and with nothing
-else running. After two deaths alone a task is given up. A try that exceeds the time limit is given up at once, or, if
-it was a handful, its tasks are tried one by one next. The worker is killed and replaced while the others work.
+Each worker has one attempt in flight, pinned to it: one task, or a few short ones. So when a worker dies, it is known
+which attempt it was running. Its tasks are run again alone, after all others and with nothing else running. After two
+deaths alone a task has failed. A single task that exceeds the time limit fails at once; where it was sent with others,
+they are run again one by one. The worker is killed and replaced while the others continue.
 """
 
-import asyncio
 import queue
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -21,286 +19,222 @@ from typing import Any, TypeVar
 
 from cache.text import cut
 from pipeline.errors import PipelineError
+from pipeline.workers.dask_client import ask, idle_workers, kill_worker
+from pipeline.workers.failures import TaskFailure, died, timed_out
 
 T = TypeVar("T")
 R = TypeVar("R")
-LIVENESS_SECONDS = 0.5  # how often to look whether the workers are still there
+CHECK_SECONDS = 0.5  # between looks at which workers are alive
 NO_WORKER_SECONDS = 60.0
-IDLE_SECONDS = 60.0  # after which a try that its worker has not begun will never be; heartbeats come every few seconds
-HEARTBEAT_SECONDS = 20.0  # what a worker said longer ago is out of date
+IDLE_SECONDS = 60.0  # an attempt that its worker has not started by then never will be; heartbeats take a few seconds
 RESULT_SECONDS = 10.0  # results are a few hundred bytes
 REPLACE_SECONDS = 10.0  # to wait at the end for hung workers to be killed
-DEATHS_ALONE = 2
+MAX_DEATHS_ALONE = 2
 REMEDY = "start workers that have enough memory (`dask worker --memory-limit`)"
-HANDFUL_SECONDS, MOST_IN_HAND = 0.2, 16  # tasks go to a worker together while they take no longer than that
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A task without a result, and why, for the user."""
-
-    reason: str
-
-
-def died(times: int) -> Lost:
-    return Lost(
-        f"worker died {times} times on it, twice with nothing else running, likely memory: it needs more than a worker "
-        "has; expected it to fit; use fewer --workers or a larger machine and run again"
-    )
-
-
-def timed_out(seconds: float) -> Lost:
-    return Lost(
-        f"it was not done after {seconds:g} s; expected it to end; check the file, or allow more time "
-        "(--scan-timeout, --clip-timeout)"
-    )
+BATCH_SECONDS, MAX_BATCH = 0.2, 16  # tasks are sent together while a batch takes no longer than that
 
 
 @dataclass
-class Try:
-    """What one worker has in flight; `started` in seconds of `time.monotonic`."""
+class Attempt:
+    """The tasks that one worker is running; `started` is in seconds of `time.monotonic`."""
 
     tasks: list[Any]
     worker: str
     started: float
 
 
-def overdue(trial: Try, now: float, timeout: float | None) -> bool:
-    return timeout is not None and now - trial.started > timeout
+def overdue(attempt: Attempt, now: float, timeout: float | None) -> bool:
+    """Whether an attempt has exceeded the time limit; None means no limit."""
+    return timeout is not None and now - attempt.started > timeout
 
 
-def on_workers(
+def run_on_workers(
     client: Any, work: Callable[[T], R], tasks: Iterable[T], timeout: float | None = None, remedy: str = REMEDY
-) -> Iterator[list[tuple[T, R | Lost]]]:
-    """Run `tasks` on the workers of `client` as the module says; `tasks` is drawn from as workers become free.
+) -> Iterator[list[tuple[T, R | TaskFailure]]]:
+    """Run `tasks` on the workers of `client`; the next task is taken only when a worker is free.
 
-    Raises what `work` raises, and PipelineError, which names `remedy`, where no worker is left or none does anything.
+    Raises what `work` raises, and PipelineError with `remedy` where no worker is left or none does anything.
     """
-    run = _Run(client, work, timeout, remedy)
+    dispatch = _Dispatch(client, work, timeout, remedy)
     try:
-        yield from run.all(iter(tasks))
+        yield from dispatch.run(iter(tasks))
     finally:
-        client.cancel(list(run.running), force=True)
-        for thread in run.replacing:
+        client.cancel(list(dispatch.running), force=True)
+        for thread in dispatch.replacing:
             thread.join(REPLACE_SECONDS)
 
 
-def ask(question: Callable[..., T], *arguments: Any, **options: Any) -> T:
-    """The answer of a cluster. Raises PipelineError if there is none, as when the scheduler or a worker has died."""
-    try:
-        return question(*arguments, **options)
-    except (Exception, asyncio.CancelledError) as error:
-        said = cut(f"{type(error).__name__}: {error}")
-        raise PipelineError(
-            f"the Dask cluster does not answer ({said}); its scheduler or a worker may have died, as where memory is "
-            "short: start it again, and run the same command again: what is done is kept"
-        ) from error
-
-
-def kill_worker(client: Any, worker: str) -> None:
-    """Have the nanny of `worker` kill its process, after which it starts another; without a nanny it is left alone."""
-
-    def kill(dask_worker: Any) -> None:  # nested, so that it travels by value; what it gets is the nanny
-        import psutil
-
-        if dask_worker.worker_address == worker and dask_worker.pid:
-            psutil.Process(dask_worker.pid).kill()
-
-    with suppress(Exception):  # the worker, its nanny or its machine may be gone already
-        client.run(kill, workers=[worker], nanny=True)
-
-
-def idle_workers(client: Any, workers: set[str]) -> dict[str, str]:
-    """Those of `workers` that run nothing, by address, and their state with the memory they hold and may hold."""
-
-    def idle(dask_scheduler: Any) -> dict[str, tuple[str, int, int]]:
-        import time
-
-        found = {}
-        for address in workers & set(dask_scheduler.workers):
-            state = dask_scheduler.workers[address]
-            counts = state.metrics.get("task_counts", {})
-            busy = sum(counts.get(name, 0) for name in ("executing", "long-running", "cancelled", "resumed"))
-            if not busy and time.time() - state.last_seen < HEARTBEAT_SECONDS:
-                held = state.metrics.get("memory", 0)
-                found[address] = (state.status.name, held, state.memory_limit or 0)
-        return found
-
-    return {
-        address: f"{status}, with {held >> 20} MiB in use" + (f" of {limit >> 20} MiB allowed" if limit else "")
-        for address, (status, held, limit) in ask(client.run_on_scheduler, idle).items()
-    }
-
-
-def _each(work: Callable[[T], R], tasks: list[T]) -> list[R]:
+def _run_batch(work: Callable[[T], R], tasks: list[T]) -> list[R]:
     return [work(task) for task in tasks]
 
 
-class _Run:
+class _Dispatch:
     def __init__(self, client: Any, work: Callable[[Any], Any], timeout: float | None, remedy: str) -> None:
         self.client, self.work, self.timeout, self.remedy = client, work, timeout, remedy
-        self.running: dict[Any, Try] = {}  # by future
+        self.running: dict[Any, Attempt] = {}  # by future
         self.finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.deaths: Counter[int] = Counter()  # by id() of a task in `suspects`
-        self.suspects: deque[Any] = deque()  # to be tried alone at the end
-        self.singly: deque[Any] = deque()  # to be tried one by one next
+        self.suspects: deque[Any] = deque()  # to run alone at the end
+        self.singles: deque[Any] = deque()  # to run one by one next
         self.workers: set[str] = set()
         self.hung: set[str] = set()  # workers that are being replaced
         self.replacing: list[threading.Thread] = []
-        self.seconds = HANDFUL_SECONDS  # that a task took of late
-        self.seen_workers = self.looked = time.monotonic()
+        self.task_seconds = BATCH_SECONDS  # the duration of a task in the latest batch
+        self.worker_seen = self.checked = time.monotonic()
 
-    def all(self, tasks: Iterator[Any]) -> Iterator[list[tuple[Any, Any]]]:
-        self._look()
-        draw = partial(self._draw, tasks)
-        self._feed(draw, len(self.workers))
-        while self.running or self._some_left(tasks):
-            batch = self._collect()
-            self._feed(draw, len(self.workers))  # before the caller takes its time over the batch
-            if batch:
-                yield batch
+    def run(self, tasks: Iterator[Any]) -> Iterator[list[tuple[Any, Any]]]:
+        self._check_workers()
+        next_batch = partial(self._next_batch, tasks)
+        self._feed(next_batch, len(self.workers))
+        while self.running or self._has_more(tasks):
+            results = self._collect()
+            self._feed(next_batch, len(self.workers))  # first, because the caller may take long over the results
+            if results:
+                yield results
         while self.suspects:
             if not self.running:
                 self._feed(lambda: [self.suspects[0]], 1)
-            if batch := self._collect():
-                yield batch
+            if results := self._collect():
+                yield results
 
-    def _some_left(self, tasks: Iterator[Any]) -> bool:
-        if not self.singly:
-            self.singly.extend(islice(tasks, 1))
-        return bool(self.singly)
+    def _has_more(self, tasks: Iterator[Any]) -> bool:
+        if not self.singles:
+            self.singles.extend(islice(tasks, 1))
+        return bool(self.singles)
 
-    def _draw(self, tasks: Iterator[Any]) -> list[Any]:
+    def _next_batch(self, tasks: Iterator[Any]) -> list[Any]:
         """The tasks to send next; empty when none are left."""
-        if self.singly:
-            return [self.singly.popleft()]
-        return list(islice(tasks, max(1, min(MOST_IN_HAND, int(HANDFUL_SECONDS / self.seconds)))))
+        if self.singles:
+            return [self.singles.popleft()]
+        return list(islice(tasks, max(1, min(MAX_BATCH, int(BATCH_SECONDS / self.task_seconds)))))
 
-    def _feed(self, draw: Callable[[], list[Any]], most: int) -> None:
-        """Give each idle worker something to do, until `most` of them are busy or there is no more."""
-        busy = {trial.worker for trial in self.running.values()}
-        for worker in sorted(self.workers - self.hung - busy)[: max(0, most - len(busy))]:
-            if not (taken := draw()):
+    def _feed(self, next_batch: Callable[[], list[Any]], limit: int) -> None:
+        """Give each idle worker a batch, until `limit` of them are busy or no tasks are left."""
+        busy = {attempt.worker for attempt in self.running.values()}
+        for worker in sorted(self.workers - self.hung - busy)[: max(0, limit - len(busy))]:
+            if not (batch := next_batch()):
                 return
             future = ask(
                 self.client.submit,
-                _each,
+                _run_batch,
                 self.work,
-                taken,
+                batch,
                 workers=[worker],
                 allow_other_workers=False,
                 pure=False,
                 retries=0,
             )
-            self.running[future] = Try(taken, worker, time.monotonic())
+            self.running[future] = Attempt(batch, worker, time.monotonic())
             future.add_done_callback(self.finished.put)
 
     def _collect(self) -> list[tuple[Any, Any]]:
-        """What has finished, waiting a moment where nothing has."""
-        batch = []
+        """The results that have arrived, after a short wait where there are none."""
+        results = []
         try:
-            done = [self.finished.get(timeout=LIVENESS_SECONDS)]
+            finished = [self.finished.get(timeout=CHECK_SECONDS)]
             while not self.finished.empty():
-                done.append(self.finished.get())
+                finished.append(self.finished.get())
         except queue.Empty:
-            done = []
-        for future in done:
+            finished = []
+        for future in finished:
             if future in self.running:
-                batch += self._result(future)
-        if time.monotonic() - self.looked > LIVENESS_SECONDS:
-            batch += self._look()
-        return batch
+                results += self._results(future)
+        if time.monotonic() - self.checked > CHECK_SECONDS:
+            results += self._check_workers()
+        return results
 
-    def _result(self, future: Any) -> list[tuple[Any, Any]]:
+    def _results(self, future: Any) -> list[tuple[Any, Any]]:
+        """The results of a finished attempt. Raises what `work` raised."""
         from distributed.scheduler import KilledWorker
 
-        trial = self.running.pop(future)
+        attempt = self.running.pop(future)
         if future.status == "finished":
             try:
                 results = future.result(timeout=RESULT_SECONDS)
             except (TimeoutError, CancelledError):  # the worker died with the results still on it
-                return self._died(trial.tasks)
-            self.seconds = max(1e-6, (time.monotonic() - trial.started) / len(trial.tasks))
-            for task in trial.tasks:
+                return self._count_deaths(attempt.tasks)
+            self.task_seconds = max(1e-6, (time.monotonic() - attempt.started) / len(attempt.tasks))
+            for task in attempt.tasks:
                 self._clear(task)
-            return list(zip(trial.tasks, results, strict=True))
+            return list(zip(attempt.tasks, results, strict=True))
         error = future.exception() if future.status == "error" else None
         if error is None or isinstance(error, KilledWorker):
-            return self._died(trial.tasks)
+            return self._count_deaths(attempt.tasks)
         if isinstance(error, ImportError):
             raise PipelineError(
-                f"worker {trial.worker} cannot do the work: {cut(error)}; install there what is installed here"
+                f"worker {attempt.worker} lacks a library: {cut(error)}; install the same set there as here"
             )
         raise error
 
-    def _look(self) -> list[tuple[Any, Any]]:
-        """Take stock of the workers; the tasks of those that are gone have died with them."""
-        self.looked = time.monotonic()
+    def _check_workers(self) -> list[tuple[Any, Any]]:
+        """Find workers that are gone or hang, and give the results of tasks that thereby failed."""
+        self.checked = time.monotonic()
         self.workers = set(ask(self.client.nthreads))
         self.hung &= self.workers
         if self.workers - self.hung:
-            self.seen_workers = self.looked
-        elif self.looked - self.seen_workers > NO_WORKER_SECONDS:
+            self.worker_seen = self.checked
+        elif self.checked - self.worker_seen > NO_WORKER_SECONDS:
             raise PipelineError(
                 f"no Dask worker for {NO_WORKER_SECONDS:.0f} s; {self.remedy} and run the same command again: "
-                "what is done is kept"
+                "finished samples are kept"
             )
-        batch = []
-        for future, trial in list(self.running.items()):
+        results = []
+        for future, attempt in list(self.running.items()):
             if future.done():
                 continue
-            if trial.worker not in self.workers:
+            if attempt.worker not in self.workers:
                 self._withdraw(future)
-                batch += self._died(trial.tasks)
-            elif overdue(trial, self.looked, self.timeout):
+                results += self._count_deaths(attempt.tasks)
+            elif overdue(attempt, self.checked, self.timeout):
                 self._withdraw(future)
-                self._replace(trial.worker)
-                batch += self._late(trial.tasks)
-        self._refuse_standstill()
-        return batch
+                self._replace(attempt.worker)
+                results += self._time_out(attempt.tasks)
+        self._check_progress()
+        return results
 
     def _withdraw(self, future: Any) -> None:
         del self.running[future]
         future.cancel()
 
     def _replace(self, worker: str) -> None:
-        """Have a worker that hangs killed and replaced, without waiting for it."""
+        """Kill a worker that hangs, so that it is replaced; do not wait for that."""
         self.hung.add(worker)
         thread = threading.Thread(target=kill_worker, args=(self.client, worker), daemon=True)
         thread.start()
         self.replacing.append(thread)
 
-    def _late(self, tasks: list[Any]) -> list[tuple[Any, Any]]:
-        if len(tasks) > 1:  # one of them hangs, and will show it alone; or all of a sudden they take long
-            self.seconds = HANDFUL_SECONDS
-            self.singly.extend(tasks)
+    def _time_out(self, tasks: list[Any]) -> list[tuple[Any, Any]]:
+        if len(tasks) > 1:  # one of them hangs, which will show when it runs alone; or tasks suddenly take longer
+            self.task_seconds = BATCH_SECONDS
+            self.singles.extend(tasks)
             return []
         self._clear(tasks[0])
         return [(tasks[0], timed_out(self.timeout or 0))]
 
-    def _refuse_standstill(self) -> None:
-        """Raise PipelineError where nothing that was given out long ago has begun: a worker may pause for ever."""
-        waiting = {trial.worker for trial in self.running.values()}
-        if not waiting or any(self.looked - trial.started < IDLE_SECONDS for trial in self.running.values()):
+    def _check_progress(self) -> None:
+        """Raise PipelineError where no worker has started what it was sent long ago: a worker may pause for ever."""
+        waiting = {attempt.worker for attempt in self.running.values()}
+        if not waiting or any(self.checked - attempt.started < IDLE_SECONDS for attempt in self.running.values()):
             return
         idle = idle_workers(self.client, waiting)
         if waiting <= idle.keys():
             worker = min(waiting)
             raise PipelineError(
-                f"the Dask workers have begun nothing for {IDLE_SECONDS:.0f} s; worker {worker} is {idle[worker]}; "
-                f"{self.remedy} and run the same command again: what is done is kept"
+                f"the Dask workers have started nothing for {IDLE_SECONDS:.0f} s; worker {worker} is {idle[worker]}; "
+                f"{self.remedy} and run the same command again: finished samples are kept"
             )
 
-    def _died(self, tasks: list[Any]) -> list[tuple[Any, Any]]:
-        lost = []
+    def _count_deaths(self, tasks: list[Any]) -> list[tuple[Any, Any]]:
+        """Count a worker's death against its `tasks`; the results of those that have failed."""
+        failed = []
         for task in tasks:
             self.deaths[id(task)] += 1
             if self.deaths[id(task)] == 1:
                 self.suspects.append(task)
-            elif self.deaths[id(task)] > DEATHS_ALONE:
-                lost.append((task, died(self.deaths[id(task)])))
+            elif self.deaths[id(task)] > MAX_DEATHS_ALONE:
+                failed.append((task, died(self.deaths[id(task)])))
                 self._clear(task)
-        return lost
+        return failed
 
     def _clear(self, task: Any) -> None:
         if self.deaths.pop(id(task), 0):

@@ -13,7 +13,7 @@ from cache.oserrors import REMEDIES
 from cache.verify import verify
 from pipeline.jobs import preprocess
 from pipeline.transforms.recipes import CtRecipe
-from pipeline.workers import execute
+from pipeline.workers.executors.serial import serial
 from tests.faults.calls import Calls, Killed, watched
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EMFILE)
@@ -21,11 +21,11 @@ ERRORS = (errno.ENOSPC, errno.EIO, errno.EMFILE)
 
 def scans(source, root):
     recipe = CtRecipe(**SMALL)
-    preprocess.run(preprocess.prepare(source, root, recipe), nullcontext(execute.serial))
+    preprocess.run(preprocess.prepare(source, root, recipe), nullcontext(serial))
 
 
 def clips(source, root):
-    preprocess.run(preprocess.prepare(source, root, CLIPS), nullcontext(execute.serial))
+    preprocess.run(preprocess.prepare(source, root, CLIPS), nullcontext(serial))
 
 
 def features(source, root):

@@ -15,7 +15,7 @@ from cache.errors import MissingSample
 from cache.removal import remove
 from cache.verify import verify
 from pipeline import jobs
-from pipeline.workers import execute
+from pipeline.workers.executors.serial import serial
 from tests.helpers.caches import make_cache, tiny_attributes, volume, write_sample
 
 LEDGER = ("ledger/entries.jsonl", "ledger/snapshot.jsonl")
@@ -48,7 +48,7 @@ def grays(cache):
 
 
 def repair(root):
-    return jobs.repair.run(jobs.repair.prepare(root), nullcontext(execute.serial))
+    return jobs.repair.run(jobs.repair.prepare(root), nullcontext(serial))
 
 
 def copied(folder, target):
@@ -238,7 +238,7 @@ def test_the_size_and_time_of_a_source_are_never_recorded_as_unknown(clips, monk
         return whole(path, *more, **options)
 
     monkeypatch.setattr(os, "stat", failing_once)
-    summary = jobs.preprocess.run(job, nullcontext(execute.serial))
+    summary = jobs.preprocess.run(job, nullcontext(serial))
     assert os.stat is whole, "the failing call was never made"
     assert list(summary.unreadable) == [name_of(2)]
     assert all(entry.source.size > 0 for entry in store.read_entries(clips / "c").values())

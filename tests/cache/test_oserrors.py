@@ -20,7 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.jobs import preprocess, repair
 from pipeline.labels.sheet import read_sheet
 from pipeline.transforms.recipes import CtRecipe
-from pipeline.workers import execute
+from pipeline.workers.executors.serial import serial
 from tests.helpers.caches import make_cache
 from trainer.errors import TrainerError
 from trainer.runs import files
@@ -155,7 +155,7 @@ def test_verify_and_repair_name_what_they_could_not_read_and_leave_it(tmp_path, 
         1,
         ["Unreadable, perhaps sound:", f"  a: {reason}", "1 sound, 0 damaged, 0 missing, 0 stale, 1 unreadable"],
     )
-    result = repair.run(repair.prepare(root), nullcontext(execute.serial))
+    result = repair.run(repair.prepare(root), nullcontext(serial))
     assert (result.repaired, result.failed) == ([], {"a": reason})
     assert store.chunk_path(root, 0).stat() == before
 
@@ -167,7 +167,7 @@ def test_repair_says_why_it_cannot_reach_a_source(tmp_path, monkeypatch, number)
     run(tmp_path / "s", root, CtRecipe(**SMALL))
     store.chunk_path(root, 0).unlink()
     failing(monkeypatch, os, "stat", number, "a.nii")
-    failed = repair.run(repair.prepare(root), nullcontext(execute.serial)).failed
+    failed = repair.run(repair.prepare(root), nullcontext(serial)).failed
     reached = f"cannot be reached: {os.strerror(number)}; {REMEDIES[number]}"
     assert failed["a"].endswith(f"; but its source {tmp_path}/s/a.nii {reached}")
 
@@ -180,7 +180,7 @@ def test_repair_says_why_it_cannot_look_for_a_source(tmp_path, monkeypatch, numb
     for name in ("entries.jsonl", "snapshot.jsonl"):
         (root / "ledger" / name).unlink()
     failing(monkeypatch, os, "scandir", number, f"{tmp_path}/s")
-    failed = repair.run(repair.prepare(root), nullcontext(execute.serial)).failed
+    failed = repair.run(repair.prepare(root), nullcontext(serial)).failed
     assert f"; but cannot list {tmp_path}/s: {os.strerror(number)}; " in failed["a"]
 
 

@@ -16,7 +16,7 @@ from pipeline.errors import InvalidInput, PipelineError
 from pipeline.jobs import preprocess, repair
 from pipeline.jobs.estimate import estimate
 from pipeline.transforms.recipes import CtRecipe, Sample, VideoRecipe
-from pipeline.workers import execute
+from pipeline.workers.executors.serial import serial
 
 SMALL = {"depth": 4, "height": 8, "width": 8}
 
@@ -39,7 +39,7 @@ def clip(root, name, text="clip"):
 
 
 def run(source, cache, recipe, **options):
-    return preprocess.run(preprocess.prepare(source, cache, recipe, **options), nullcontext(execute.serial))
+    return preprocess.run(preprocess.prepare(source, cache, recipe, **options), nullcontext(serial))
 
 
 def labels(cache):
@@ -155,7 +155,7 @@ def test_a_repair_that_fails_keeps_saying_so(scans):
     chunk.write_bytes(chunk.read_bytes()[:-1])
     (scans / "s" / "a.nii").write_bytes(b"junk")
     for _ in range(2):
-        result = repair.run(repair.prepare(scans / "c"), nullcontext(execute.serial))
+        result = repair.run(repair.prepare(scans / "c"), nullcontext(serial))
         assert list(result.failed) == ["a"]
         assert "a" in verify(scans / "c").damaged
 
@@ -163,7 +163,7 @@ def test_a_repair_that_fails_keeps_saying_so(scans):
 def test_lost_ledger_lines_are_repaired_by_the_index_even_without_its_labels(scans):
     shutil.rmtree(scans / "c" / "ledger")
     shutil.rmtree(scans / "c" / "label")
-    result = repair.run(repair.prepare(scans / "c"), nullcontext(execute.serial))
+    result = repair.run(repair.prepare(scans / "c"), nullcontext(serial))
     assert not result.failed
     assert open_cache(scans / "c").ids == ["a", "b"]
     assert verify(scans / "c").sound

@@ -24,7 +24,6 @@ from cli import main
 from console.progress import LINE_SECONDS, Progress
 from pipeline.demo import phantom_clips
 from pipeline.transforms.recipes import CtRecipe, VideoRecipe
-from pipeline.workers import execute
 from tests.helpers.caches import without_progress
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -571,7 +570,7 @@ def test_a_dry_repair_says_what_a_repair_would_do_and_writes_nothing(scans, cach
         f"  b: chunk {chunk_of_b} has 7 bytes, recorded {store.read_entries(cache)['b'].nbytes}; run `repair` to "
         f"rebuild it from its source; but its source {scans / 'b.nii.gz'} is gone: put it back\n"
         "1 to make again from their sources: a\n"
-        "1 to restore from what the cache says elsewhere: label/c/0\n"
+        "1 to restore from other parts of the cache: label/c/0\n"
         "1 to make again, 1 to restore, 1 cannot be repaired; nothing is written\n"
     )
     told = json.loads(cli("repair", cache, "--dry-run", "--json").stdout)
@@ -707,7 +706,7 @@ def test_what_is_no_scheduler_address_is_one_clear_line(scans, cache, address):
 def test_a_scheduler_that_does_not_answer_is_one_clear_line_and_the_cache_verifies(scans, cache, monkeypatch):
     ct(scans, cache)
     write(scans / "new.nii", 9)
-    monkeypatch.setattr(execute, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("pipeline.workers.executors.dask_cluster.CONNECT_SECONDS", 0.5)
     result = cli("preprocess", "ct", scans, cache, *SIZE, "--json", "--scheduler", "tcp://127.0.0.1:1")
     assert error(result) == (
         "Error: no Dask scheduler answers at tcp://127.0.0.1:1 (OSError); "

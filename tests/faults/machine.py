@@ -35,7 +35,7 @@ from pipeline.jobs import preprocess, relabel, repair
 from pipeline.jobs.repair import RepairResult
 from pipeline.jobs.summary import Summary
 from pipeline.transforms.recipes import CtRecipe, Sample
-from pipeline.workers import execute
+from pipeline.workers.executors.serial import serial
 from tests.faults.calls import Calls, Killed, watched
 from tests.faults.method import Method, Outcome
 
@@ -146,7 +146,7 @@ class Life(RuleBasedStateMachine):
         named = {path.stem for path in (self.folder / folder).iterdir()} & self.labels.keys()
         labels = self.sheet() if folder == "s" and named else None
         job = preprocess.prepare(self.folder / folder, self.root, RECIPE, CLASSES, labels)
-        return preprocess.run(job, nullcontext(execute.serial))
+        return preprocess.run(job, nullcontext(serial))
 
     def expected(self, folder: str) -> dict[str, tuple[str, int | None]]:
         """id → (text, label that the run gives, None for the one there is)."""
@@ -235,7 +235,7 @@ class Life(RuleBasedStateMachine):
             self.known[name].values = self.known[name].values | {-1}  # unreadable until its source is good again
 
     def heal(self) -> RepairResult:
-        return repair.run(repair.prepare(self.root), nullcontext(execute.serial))
+        return repair.run(repair.prepare(self.root), nullcontext(serial))
 
     def unlink(self, told: LinkInside) -> None:
         """Do what the error says: delete the link."""

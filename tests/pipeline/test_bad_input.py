@@ -23,7 +23,7 @@ from cache.schema import Entry, Source
 from cache.store import chunk_path, read_entries, writing
 from pipeline.jobs import preprocess
 from pipeline.transforms.recipes import CtRecipe
-from pipeline.workers.execute import serial
+from pipeline.workers.executors.serial import serial
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared/data"

@@ -15,12 +15,11 @@ import pytest
 
 from pipeline.demo import phantoms
 from pipeline.errors import PipelineError
-from pipeline.workers import execute
+from pipeline.workers.executor import Settings
+from pipeline.workers.executors.dask_cluster import EXECUTOR
 
 ROOT = Path(__file__).resolve().parents[2]
-NO_ANSWER = (
-    r"^the Dask cluster does not answer \(.*\); its scheduler or a worker may have died, as where memory is short"
-)
+NO_ANSWER = r"^the Dask cluster does not answer \(.*\); its scheduler or a worker may have died"
 SMALL = ["--depth", "6", "--height", "16", "--width", "16"]
 
 
@@ -156,7 +155,7 @@ def test_a_scheduler_that_dies_is_one_line(tmp_path, when):
 
     with (
         dask_cluster(tmp_path, ROOT, workers=1) as address,
-        execute.existing_cluster(address, [tmp_path]) as run,
+        EXECUTOR(Settings(address=address, folders=(tmp_path,))) as run,
         pytest.raises(PipelineError, match=NO_ANSWER),
     ):
         work_without_it(run)

@@ -17,7 +17,14 @@ import pytest
 from test_cli import SMALL, cli, facts, write
 
 from pipeline.errors import PipelineError
-from pipeline.workers import dispatch, execute, machine
+from pipeline.workers import dask_client, dispatch, machine
+from pipeline.workers.executor import Settings
+from pipeline.workers.executors.dask_cluster import dask_cluster
+from pipeline.workers.executors.local import hold_interrupts, local_cluster
+from pipeline.workers.executors.serial import serial
+from pipeline.workers.failures import TaskFailure, died, timed_out
+from pipeline.workers.limits import default_workers, usable_workers
+from pipeline.workers.startup import raise_open_file_limit
 
 ROOT = Path(__file__).resolve().parents[2]
 HOUR, PATIENCE = 3600.0, 120.0  # seconds; never reached by the clock, and what a busy machine may take
@@ -48,19 +55,19 @@ def results(batches):
 
 @pytest.fixture(scope="module")
 def pool():
-    with execute.local_cluster(2, timeout=HOUR) as run:
+    with local_cluster(Settings(2, timeout=HOUR)) as run:
         yield run
 
 
 def test_serial_and_dask_give_the_same_results(pool):
     tasks = [f"task{number}" for number in range(30)]
     expected = {task: task.upper() for task in tasks}
-    assert results(execute.serial(work, tasks)) == expected
+    assert results(serial(work, tasks)) == expected
     assert results(pool(work, tasks)) == expected
 
 
 def test_no_tasks_are_no_work(pool):
-    assert results(pool(work, [])) == results(execute.serial(work, [])) == {}
+    assert results(pool(work, [])) == results(serial(work, [])) == {}
 
 
 def test_tasks_are_drawn_as_workers_become_free_and_not_before(pool):
@@ -77,7 +84,7 @@ def test_tasks_are_drawn_as_workers_become_free_and_not_before(pool):
         done += len(batch)
         ahead.append(len(drawn) - done)
     assert done == 40
-    assert max(ahead) <= 2 * dispatch.MOST_IN_HAND
+    assert max(ahead) <= 2 * dispatch.MAX_BATCH
 
 
 def test_long_tasks_go_one_by_one_and_short_ones_by_the_handful(pool):
@@ -99,14 +106,14 @@ def test_a_poison_task_is_given_up_after_two_deaths_alone_and_its_neighbours_are
     tasks.insert(at, "poison")
     found = results(pool(work, tasks))
     lost = found.pop("poison")
-    assert lost == execute.died(3)
+    assert lost == died(3)
     assert "likely memory" in lost.reason
     assert found == {task: task.upper() for task in tasks if task != "poison"}
 
 
 def test_two_poison_tasks_blame_only_themselves(pool):
     found = results(pool(work, ["poison@1", "a", "poison@2", "b", "c"]))
-    assert {task for task, result in found.items() if isinstance(result, execute.Lost)} == {"poison@1", "poison@2"}
+    assert {task for task, result in found.items() if isinstance(result, TaskFailure)} == {"poison@1", "poison@2"}
 
 
 def test_a_task_whose_worker_dies_once_is_done_by_another(pool, tmp_path):
@@ -115,7 +122,7 @@ def test_a_task_whose_worker_dies_once_is_done_by_another(pool, tmp_path):
 
 
 def test_a_try_is_overdue_after_the_limit_and_never_without_one():
-    trial = dispatch.Try(["a"], "tcp://worker", started=10.0)
+    trial = dispatch.Attempt(["a"], "tcp://worker", started=10.0)
     assert not dispatch.overdue(trial, 12.0, 2)
     assert dispatch.overdue(trial, 12.1, 2)
     assert not dispatch.overdue(trial, 1e9, None)
@@ -136,7 +143,7 @@ def hang(tmp_path, monkeypatch):
 
 def test_a_hung_worker_is_replaced_while_the_others_work(pool, hang, monkeypatch):
     begun, others_done, waited = threading.Event(), threading.Event(), []
-    kill = dispatch.kill_worker
+    kill = dask_client.kill_worker
 
     def slow_kill(client, worker):
         begun.set()
@@ -159,7 +166,7 @@ def test_a_hung_worker_is_replaced_while_the_others_work(pool, hang, monkeypatch
         if sum(task.startswith("after") for task in found) == 40:
             others_done.set()
     assert waited == [True]
-    assert found.pop(hang) == execute.timed_out(HOUR)
+    assert found.pop(hang) == timed_out(HOUR)
     assert found == {task: task.upper() for task in found}
     assert results(pool(work, ["a", "b", "c"])) == {"a": "A", "b": "B", "c": "C"}
 
@@ -168,13 +175,13 @@ def test_a_task_that_hangs_among_others_in_a_handful_costs_itself_only(pool, han
     tasks = [f"task{number}" for number in range(60)]
     tasks.insert(30, hang)
     found = results(pool(work, tasks))
-    assert found.pop(hang) == execute.timed_out(HOUR)
+    assert found.pop(hang) == timed_out(HOUR)
     assert found == {f"task{number}": f"TASK{number}" for number in range(60)}
 
 
 def test_serial_leaves_a_task_that_hangs_behind():
-    found = results(execute.serial(work, ["a", "sleep", "b"], timeout=2))
-    assert found == {"a": "A", "sleep": execute.timed_out(2), "b": "B"}
+    found = results(serial(work, ["a", "sleep", "b"], timeout=2))
+    assert found == {"a": "A", "sleep": timed_out(2), "b": "B"}
 
 
 def test_serial_stops_a_task_that_runs_on_in_python():
@@ -187,14 +194,14 @@ def test_serial_stops_a_task_that_runs_on_in_python():
         finally:
             ended.set()
 
-    assert results(execute.serial(run_on, ["a"], timeout=0.05)) == {"a": execute.timed_out(0.05)}
+    assert results(serial(run_on, ["a"], timeout=0.05)) == {"a": timed_out(0.05)}
     assert ended.wait(PATIENCE)
 
 
 def test_a_process_that_left_a_decoder_behind_ends_as_if_it_had_not(tmp_path):
     pytest.importorskip("cv2")
     script = (
-        "import cv2, numpy, sys\nfrom pipeline.workers import execute\n"
+        "import cv2, numpy, sys\nfrom pipeline.workers.executors.serial import serial\n"
         "writer = cv2.VideoWriter(sys.argv[1], cv2.VideoWriter.fourcc(*'XVID'), 25, (320, 240))\n"
         "for _ in range(50): writer.write(numpy.zeros((240, 320, 3), numpy.uint8))\n"
         "writer.release()\n"
@@ -202,7 +209,7 @@ def test_a_process_that_left_a_decoder_behind_ends_as_if_it_had_not(tmp_path):
         "    while True:\n"
         "        capture = cv2.VideoCapture(clip)\n"
         "        while capture.read()[0]: pass\n"
-        "print([end.reason for batch in execute.serial(work, sys.argv[1:], timeout=0.3) for _, end in batch])\n"
+        "print([end.reason for batch in serial(work, sys.argv[1:], timeout=0.3) for _, end in batch])\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "clip.avi")]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
@@ -212,13 +219,16 @@ def test_a_process_that_left_a_decoder_behind_ends_as_if_it_had_not(tmp_path):
 
 def test_serial_with_a_limit_raises_what_work_raises():
     with pytest.raises(OSError, match="full"):
-        results(execute.serial(work, ["raise"], timeout=5))
+        results(serial(work, ["raise"], timeout=5))
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "127.0.0.1:notaport", ""])
 def test_an_address_without_a_scheduler_is_one_clear_line(address, tmp_path, monkeypatch):
-    monkeypatch.setattr(execute, "CONNECT_SECONDS", 0.5)
-    with pytest.raises(PipelineError) as info, execute.existing_cluster(address, [tmp_path]):
+    monkeypatch.setattr("pipeline.workers.executors.dask_cluster.CONNECT_SECONDS", 0.5)
+    with (
+        pytest.raises(PipelineError) as info,
+        dask_cluster(Settings(address=address, folders=(tmp_path,))),
+    ):
         pass
     message = str(info.value)
     assert message.startswith(f"no Dask scheduler answers at {address} (")
@@ -228,12 +238,12 @@ def test_an_address_without_a_scheduler_is_one_clear_line(address, tmp_path, mon
 
 def test_schedulers_that_do_not_answer_leave_no_client_to_the_garbage_collector(monkeypatch):
     """Where one is collected while another starts, both wait for each other for ever."""
-    monkeypatch.setattr(execute, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr("pipeline.workers.executors.dask_cluster.CONNECT_SECONDS", 0.1)
     before = gc.get_threshold()
     gc.set_threshold(1)
     try:
         for _ in range(5):
-            with pytest.raises(PipelineError), execute.existing_cluster("tcp://127.0.0.1:9", []):
+            with pytest.raises(PipelineError), dask_cluster(Settings(address="tcp://127.0.0.1:9")):
                 pass
     finally:
         gc.set_threshold(*before)
@@ -241,7 +251,7 @@ def test_schedulers_that_do_not_answer_leave_no_client_to_the_garbage_collector(
 
 def test_pinned_threads_stay_one_for_blas():
     script = (
-        "import numpy, threadpoolctl; from pipeline.workers.execute import pin_threads; pin_threads(); "
+        "import numpy, threadpoolctl; from pipeline.workers.threads import pin_threads; pin_threads(); "
         "assert all(pool['num_threads'] == 1 for pool in threadpoolctl.threadpool_info()), 'not pinned'"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
@@ -253,7 +263,7 @@ def test_pinned_threads_stay_one_for_blas():
 def test_there_is_one_worker_a_core_as_far_as_memory_lasts(mebibytes, workers, monkeypatch):
     monkeypatch.setattr(machine, "cores", lambda: 8)
     monkeypatch.setattr(machine, "memory", lambda: mebibytes * machine.MIB)
-    assert execute.default_workers() == workers
+    assert default_workers() == workers
 
 
 @pytest.mark.parametrize(
@@ -273,14 +283,14 @@ def test_no_more_workers_are_started_than_memory_holds(wanted, mebibytes, worker
     monkeypatch.setattr(machine, "memory", lambda: mebibytes * machine.MIB)
     monkeypatch.setattr(machine, "address_space", lambda: None)
     lines = []
-    assert execute.usable_workers(wanted, lines.append) == workers
+    assert usable_workers(wanted, lines.append) == workers
     assert lines == said
 
 
 def test_no_worker_is_started_where_it_has_no_address_space(monkeypatch):
     monkeypatch.setattr(machine, "address_space", lambda: 500 * machine.MIB)
     lines = []
-    assert execute.usable_workers(2, lines.append) == 0
+    assert usable_workers(2, lines.append) == 0
     assert lines[0].endswith("and 500 MiB of address space (`ulimit -v`)")
 
 
@@ -296,14 +306,18 @@ def test_local_workers_ignore_dask_settings_made_for_another_cluster():
 
     with (
         dask.config.set({"distributed.comm.require-encryption": True, "distributed.worker.preload": ["not_there"]}),
-        execute.local_cluster(1) as run,
+        local_cluster(Settings(1)) as run,
     ):
         assert results(run(work, ["a"])) == {"a": "A"}
 
 
 def start_failure(prepare="", **environment):
     """What `local_cluster(2)` raises in a process of its own, and what that process prints besides."""
-    script = f"{prepare}\nfrom pipeline.workers import execute\nwith execute.local_cluster(2): pass"
+    script = (
+        f"{prepare}\nfrom pipeline.workers.executor import Settings\n"
+        "from pipeline.workers.executors.local import local_cluster\n"
+        "with local_cluster(Settings(2, modules=('pipeline.jobs.sample',))): pass"
+    )
     wrapped = (
         f"if __name__ == '__main__':\n    from pipeline.errors import PipelineError\n    try: exec({script!r})\n"
         "    except PipelineError as error: print(error)\n"
@@ -332,7 +346,7 @@ def test_a_low_soft_limit_of_open_files_is_raised():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
     try:
-        execute._allow_open_files()
+        raise_open_file_limit()
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -443,7 +457,7 @@ def test_whatever_keeps_local_workers_from_starting_is_one_line_with_its_cause(b
             raise RuntimeError("Cluster failed") from error
 
     monkeypatch.setattr(broken, fail)
-    with pytest.raises(PipelineError) as info, execute.local_cluster(1):
+    with pytest.raises(PipelineError) as info, local_cluster(Settings(1)):
         pass
     assert str(info.value).startswith("a local worker cannot start: OSError: [Errno 99] not here")
 
@@ -461,9 +475,9 @@ def test_paused_workers_end_the_run_with_one_line(monkeypatch):
         Client(cluster) as client,
         pytest.raises(PipelineError) as info,
     ):
-        results(dispatch.on_workers(client, work, ["a", "b"]))
+        results(dispatch.run_on_workers(client, work, ["a", "b"]))
     message = str(info.value)
-    assert message.startswith("the Dask workers have begun nothing for 1 s; worker tcp://127.0.0.1:")
+    assert message.startswith("the Dask workers have started nothing for 1 s; worker tcp://127.0.0.1:")
     assert " is paused, with " in message
     assert " of 30 MiB allowed; start workers that have enough memory (`dask worker --memory-limit`)" in message
 
@@ -485,19 +499,19 @@ def test_only_a_worker_that_says_it_runs_nothing_counts_as_idle():
         "another's": state("paused"),
     }
     client = SimpleNamespace(run_on_scheduler=lambda function: function(SimpleNamespace(workers=workers)))
-    found = dispatch.idle_workers(client, workers.keys() - {"another's"} | {"gone"})
+    found = dask_client.idle_workers(client, workers.keys() - {"another's"} | {"gone"})
     assert found == {"paused": "paused, with 90 MiB in use of 100 MiB allowed"}
 
 
 def test_a_first_worker_is_waited_for(monkeypatch):
-    monkeypatch.setattr(execute, "FIRST_WORKER_SECONDS", 0.1)
+    monkeypatch.setattr("pipeline.workers.executors.dask_cluster.FIRST_WORKER_SECONDS", 0.1)
     from distributed import LocalCluster
 
     lines = []
     with (
         LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster,
         pytest.raises(PipelineError) as info,
-        execute.existing_cluster(cluster.scheduler_address, [], say=lines.append),
+        dask_cluster(Settings(address=cluster.scheduler_address, notify=lines.append)),
     ):
         pass
     address = cluster.scheduler_address
@@ -513,7 +527,7 @@ def test_a_signal_while_the_cluster_starts_is_handled_once_it_has(number):
         raise KeyboardInterrupt
 
     def start():
-        with execute._interrupts_held():
+        with hold_interrupts():
             signal.raise_signal(number)
             started.append(number)
 

@@ -20,7 +20,8 @@ from pipeline.readers.container import OpenVideo, _shown_entries
 from pipeline.readers.decode import Clip
 from pipeline.sources.walk import _folders_of
 from pipeline.transforms.recipes import CtRecipe
-from pipeline.workers import execute
+from pipeline.workers.executors.dask_cluster import await_worker
+from pipeline.workers.startup import exceeded_limits, start_error, watch_workers
 
 
 @pytest.mark.parametrize(("make", "kind"), [(os.mkdir, "a folder"), (os.mkfifo, "not a regular file")])
@@ -190,31 +191,31 @@ def test_why_local_workers_do_not_start_is_one_line(error, workers, said, begins
     try:
         raise TimeoutError("the cluster did not start") from error
     except TimeoutError as outer:
-        with execute._worker_ends() as ends:
+        with watch_workers() as ends:
             ends.logged += ["nothing of interest", said]
-            text = execute._start_failure(outer, workers, ends)
+            text = start_error(outer, workers, ends)
     assert text.startswith(begins)
     assert has in text
     assert text.endswith("use --workers 0 to work in this process")
 
 
 def test_the_last_word_of_a_process_that_died_is_told():
-    with execute._worker_ends() as ends:
+    with watch_workers() as ends:
         os.write(2, b"Traceback\n\nImportError: no dask\n\n")
-        assert ends.told() == "ImportError: no dask"
+        assert ends.first_death() == "ImportError: no dask"
 
 
 @pytest.mark.parametrize(("writable", "said"), [(True, False), (False, True)])
 def test_a_shm_that_cannot_be_written_is_named(writable, said, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "access", lambda *_: writable)
-    assert ("no writable /dev/shm" in execute._tight_limits(1)) == said
+    assert ("no writable /dev/shm" in exceeded_limits(1)) == said
 
 
 def test_a_scheduler_with_workers_is_not_waited_for():
     said = []
     there, waited = SimpleNamespace(nthreads=lambda: {"tcp://a": 1}), []
-    execute._await_worker(there, "tcp://s", said.append)
+    await_worker(there, "tcp://s", said.append)
     none = SimpleNamespace(nthreads=dict, wait_for_workers=lambda count, timeout: waited.append(count))
-    execute._await_worker(none, "tcp://s", said.append)
+    await_worker(none, "tcp://s", said.append)
     assert (len(said), waited) == (1, [1])

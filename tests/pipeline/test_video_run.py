@@ -16,7 +16,10 @@ from cache.verify import verify
 from pipeline.jobs import preprocess
 from pipeline.sources.records import PAPER_CLASSES, find_clips
 from pipeline.transforms.recipes import VideoRecipe
-from pipeline.workers import dispatch, execute
+from pipeline.workers import dispatch
+from pipeline.workers.executor import Settings
+from pipeline.workers.executors.local import local_cluster
+from pipeline.workers.failures import died, timed_out
 
 cv2 = pytest.importorskip("cv2")
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -200,11 +203,12 @@ def test_a_decoder_that_hangs_or_crashes_costs_one_clip(tree, tmp_path, monkeypa
     monkeypatch.setattr(dispatch, "overdue", overdue)
     recipe = Troubled(depth=8, height=16, width=16)
     summary = preprocess.run(
-        preprocess.prepare(tree, tmp_path / "v.zarr", recipe), execute.local_cluster(2, timeout=300), lambda entry: None
+        preprocess.prepare(tree, tmp_path / "v.zarr", recipe),
+        local_cluster(Settings(2, timeout=300)),
     )
     assert summary.complete == 5
     assert summary.quarantined == {
-        "Mixing/hang.avi": execute.timed_out(300).reason,
-        "Mixing/crash.avi": execute.died(3).reason,
+        "Mixing/hang.avi": timed_out(300).reason,
+        "Mixing/crash.avi": died(3).reason,
     }
     assert verify(tmp_path / "v.zarr").sound

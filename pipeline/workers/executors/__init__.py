@@ -1,0 +1,1 @@
+"""Where tasks run: one executor a file, each with an `EXECUTOR` (see `pipeline.workers.executor`)."""

@@ -157,7 +157,9 @@ def test_a_killed_run_is_gone_on_with_by_the_same_command(tmp_path, into):
 
 def test_ctrl_c_keeps_what_was_made_and_says_how_to_go_on(clips, into, monkeypatch):
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    monkeypatch.setattr("console.progress.Progress.at", lambda self, done, _: done == 7 and os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(
+        "console.progress.Progress.at", lambda self, done, _: done == 7 and os.kill(os.getpid(), signal.SIGINT)
+    )
     monkeypatch.setattr(sys, "argv", ["cli.py", "features"])
     result = cli("features", clips, into, *SMALL)
     for number, handler in handlers.items():

@@ -5,7 +5,9 @@ from typing import Any
 
 import click
 
+from cache.registry import names
 from console.parameters import PATH, one_of_both
+from pipeline.workers.options import EXECUTOR_HELP, SCHEDULER_HELP, WORKERS_HELP
 
 TASK_SECONDS = 300.0  # for one scan or clip
 
@@ -33,14 +35,15 @@ WORKERS = options(
         "--workers",
         type=click.IntRange(0),
         callback=one_of_both,
-        help="Local processes; default: one a core, fewer where memory is short; 0: this process.",
+        help=WORKERS_HELP,
     ),
     click.option(
         "--scheduler",
         metavar="ADDRESS",
         callback=one_of_both,
-        help="Use the Dask cluster there, such as tcp://host:8786.",
+        help=SCHEDULER_HELP,
     ),
+    click.option("--executor", type=click.Choice(names("pipeline.workers.executors")), help=EXECUTOR_HELP),
 )
 
 LINKED = click.option(

@@ -13,6 +13,7 @@ from console.options import LINKED, OUTPUT, QUOTED, SHEET, WORKERS, options, tim
 from console.output import no_note, note, print_json, print_lines
 from console.parameters import PATH, linked_array, names_from_csv
 from console.progress import Progress
+from pipeline.workers.options import WorkerOptions
 
 if TYPE_CHECKING:
     from cache.progress import Callback
@@ -71,6 +72,7 @@ def ct(
     linked_volume: Path | None,
     workers: int | None,
     scheduler: str | None,
+    executor: str | None,
     dry_run: bool,
     stop_on_error: bool,
     as_json: bool,
@@ -95,7 +97,9 @@ def ct(
         raise click.UsageError("--file-column, --label-column and --patient-column are about --labels CSV; give it too")
     wanted = _recipe(CtRecipe, cache, recipe)
     job = preprocess.prepare(source, cache, wanted, names_from_csv("--class-names", class_names), labels, columns)
-    _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet, timeout, linked_volume)
+    _preprocess(
+        job, WorkerOptions(workers, scheduler, executor), dry_run, stop_on_error, as_json, quiet, timeout, linked_volume
+    )
 
 
 @preprocess.command()
@@ -127,6 +131,7 @@ def video(
     linked_volume: Path | None,
     workers: int | None,
     scheduler: str | None,
+    executor: str | None,
     dry_run: bool,
     stop_on_error: bool,
     as_json: bool,
@@ -149,7 +154,9 @@ def video(
     wanted = _recipe(VideoRecipe, cache, recipe)
     names = PAPER_CLASSES if classes == "paper" else names_from_csv("--classes", classes)
     job = preprocess.prepare(source, cache, wanted, names)
-    _preprocess(job, workers, scheduler, dry_run, stop_on_error, as_json, quiet, timeout, linked_volume)
+    _preprocess(
+        job, WorkerOptions(workers, scheduler, executor), dry_run, stop_on_error, as_json, quiet, timeout, linked_volume
+    )
 
 
 def _recipe(kind: Any, cache: Path, parameters: Mapping[str, Any]) -> "Recipe":
@@ -169,8 +176,7 @@ def _recipe(kind: Any, cache: Path, parameters: Mapping[str, Any]) -> "Recipe":
 
 def _preprocess(
     job: "PreprocessJob",
-    workers: int | None,
-    scheduler: str | None,
+    where: WorkerOptions,
     dry_run: bool,
     stop_on_error: bool,
     as_json: bool,
@@ -182,9 +188,9 @@ def _preprocess(
     _refuse_nothing(job)
     linked = linked_array(job.root, "volume", linked_volume)
     if dry_run:
-        _dry_run(job, workers, as_json, quiet, timeout)
+        _dry_run(job, where.workers, as_json, quiet, timeout)
     else:
-        executor = executor_for(workers, scheduler, len(job.plan.tasks), (job.source, job.root), timeout, quiet)
+        executor = executor_for(where, len(job.plan.tasks), (job.source, job.root), timeout, quiet)
         _run(job, executor, stop_on_error, as_json, quiet, linked)
 
 

@@ -11,6 +11,7 @@ from console.options import LINKED, OUTPUT, TASK_SECONDS, WORKERS
 from console.output import print_json, print_lines
 from console.parameters import PATH, linked_array
 from console.progress import Progress
+from pipeline.workers.options import WorkerOptions
 
 if TYPE_CHECKING:
     from cache.progress import Callback
@@ -27,6 +28,7 @@ def repair(
     cache: Path,
     workers: int | None,
     scheduler: str | None,
+    executor: str | None,
     linked_volume: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -52,9 +54,10 @@ def repair(
         return
     linked = linked_array(job.root, "volume", linked_volume)
     folders = (job.root, *(source for source in map(Path, job.attributes.sources) if is_folder(source)))
-    executor = executor_for(workers, scheduler, len(job.tasks), folders, TASK_SECONDS, quiet)
+    where = WorkerOptions(workers, scheduler, executor)
     with Progress(len(job.tasks), quiet) as progress:
-        result = repair.run(job, executor, cast("Callback", progress), linked)
+        run_tasks = executor_for(where, len(job.tasks), folders, TASK_SECONDS, quiet)
+        result = repair.run(job, run_tasks, cast("Callback", progress), linked)
     if as_json:
         print_json(report.repair_json(result))
     elif not quiet or result.failed:

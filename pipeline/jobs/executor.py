@@ -7,25 +7,25 @@ from pathlib import Path
 from pipeline.jobs import sample
 from pipeline.workers.executor import Executor, Settings, ignore, load_executor
 from pipeline.workers.limits import usable_workers
+from pipeline.workers.options import WorkerOptions
 
 
 @contextmanager
 def open_executor(
+    options: WorkerOptions,
     tasks: int,
     folders: tuple[Path, ...],
-    *,
-    name: str | None = None,
-    workers: int | None = None,
-    scheduler: str | None = None,
     timeout: float | None = None,
     notify: Callable[[str], None] = ignore,
 ) -> Iterator[Executor]:
     """An executor for `tasks` tasks on files in `folders`, started when the block begins and ended with it.
 
-    Without a `name` it is a Dask cluster where a `scheduler` is given, else processes on this machine; this process
-    where `workers` is 0 or memory is too short for a worker. There are no more local workers than tasks. `timeout` is
-    in seconds per task; `notify` gets one-line messages for the user. Raises PipelineError where it cannot be started.
+    Where the options name none, it is a Dask cluster if they give a scheduler, else processes on this machine; this
+    process where they say 0 workers or memory is too short for one. There are no more local workers than tasks.
+    `timeout` is in seconds per task; `notify` gets one-line messages for the user. Raises PipelineError where the
+    executor cannot be started.
     """
+    name, workers, scheduler = options.executor, options.workers, options.scheduler
     count = 0
     if scheduler is None and name in (None, "local"):
         count = min(usable_workers(workers, notify), tasks)

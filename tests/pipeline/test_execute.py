@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,13 +17,15 @@ import pytest
 from test_cli import SMALL, cli, facts, write
 
 from pipeline.errors import PipelineError
+from pipeline.jobs.executor import open_executor
 from pipeline.workers import dask_client, dispatch, machine
-from pipeline.workers.executor import Settings
+from pipeline.workers.executor import Settings, load_executor
 from pipeline.workers.executors.dask_cluster import dask_cluster
 from pipeline.workers.executors.local import hold_interrupts, local_cluster
 from pipeline.workers.executors.serial import serial
 from pipeline.workers.failures import TaskFailure, died, timed_out
 from pipeline.workers.limits import default_workers, usable_workers
+from pipeline.workers.options import WorkerOptions
 from pipeline.workers.startup import raise_open_file_limit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +66,39 @@ def test_serial_and_dask_give_the_same_results(pool):
     expected = {task: task.upper() for task in tasks}
     assert results(serial(work, tasks)) == expected
     assert results(pool(work, tasks)) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ("local", 3)),
+        ({"workers": 2}, ("local", 2)),
+        ({"workers": 0}, ("serial", 1)),
+        ({"scheduler": "tcp://h:1"}, ("dask_cluster", 1)),
+        ({"workers": 4, "executor": "serial"}, ("serial", 1)),
+    ],
+)
+def test_the_options_choose_the_executor_and_its_number_of_workers(options, expected, monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.setattr(machine, "memory", lambda: 1 << 40)
+    opened = []
+
+    def load(name):
+        return lambda settings: nullcontext(opened.append((name, settings.workers)))
+
+    monkeypatch.setattr("pipeline.jobs.executor.load_executor", load)
+    with open_executor(WorkerOptions(**options), 3, ()):
+        pass
+    assert opened == [expected]
+
+
+def test_an_executor_is_chosen_by_name_and_an_unknown_one_is_refused(tmp_path):
+    with open_executor(WorkerOptions(executor="serial"), 1, (tmp_path,)) as run:
+        assert results(run(work, ["a"])) == {"a": "A"}
+    with pytest.raises(PipelineError, match="no executor 'abacus'; expected one of dask_cluster, local, serial"):
+        load_executor("abacus")
+    with pytest.raises(PipelineError, match="add --scheduler"), load_executor("dask_cluster")(Settings()):
+        pass
 
 
 def test_no_tasks_are_no_work(pool):

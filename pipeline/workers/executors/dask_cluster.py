@@ -21,6 +21,8 @@ def dask_cluster(settings: Settings) -> Iterator[Executor]:
     answers, no worker comes, or a worker lacks this project's version or a folder.
     """
     distributed, address = load_distributed(), settings.address
+    if not address:
+        raise PipelineError("this executor needs the address of a Dask scheduler; add --scheduler tcp://host:8786")
     client = distributed.Client.__new__(distributed.Client)  # so that it can be closed where starting it fails
     try:
         client.__init__(address, timeout=CONNECT_SECONDS, set_as_default=False)

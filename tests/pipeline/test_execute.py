@@ -257,7 +257,7 @@ def test_serial_with_a_limit_raises_what_work_raises():
         results(serial(work, ["raise"], timeout=5))
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "127.0.0.1:notaport", ""])
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "127.0.0.1:notaport"])
 def test_an_address_without_a_scheduler_is_one_clear_line(address, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.workers.executors.dask_cluster.CONNECT_SECONDS", 0.5)
     with (

@@ -14,7 +14,7 @@ from frame_blocks import step
 
 from cache import open_cache, store
 from cache.schema import Attributes, Entry
-from pipeline.transforms.recipes import VideoRecipe
+from pipeline.recipes.video import VideoRecipe
 from trainer.data.batches import epoch_order
 from trainer.data.stream import Part, batches
 

@@ -14,7 +14,7 @@ from common import a_scan, seconds
 
 from cache.schema import DTYPES, scale_factor
 from cache.store import quantise
-from pipeline.transforms.recipes import CtRecipe
+from pipeline.recipes.ct import CtRecipe
 
 
 def main(quick: bool) -> None:

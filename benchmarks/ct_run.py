@@ -15,7 +15,7 @@ from pathlib import Path
 from common import ROOT, a_scan, original_steps, steady_seconds, verdict
 
 from pipeline.jobs import preprocess
-from pipeline.transforms.recipes import CtRecipe
+from pipeline.recipes.ct import CtRecipe
 
 
 def copies(folder: Path, scan: Path, count: int) -> Path:

@@ -16,8 +16,8 @@ from cache import store
 from cache.schema import Attributes
 from pipeline.jobs.plan import Task
 from pipeline.jobs.sample import make_sample
-from pipeline.sources.records import record
-from pipeline.transforms.recipes import CtRecipe
+from pipeline.recipes.ct import CtRecipe
+from pipeline.sources.records import make_record
 
 
 def read_alone(scan: Path) -> None:
@@ -30,7 +30,7 @@ def main(quick: bool) -> None:
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         scan = a_scan(Path(folder, "scans"), quick)
         root, recipe = Path(folder, "ct.zarr"), CtRecipe()
-        task = Task(record(scan.parent, "scan", (scan.name,)), 0)
+        task = Task(make_record(scan.parent, "scan", (scan.name,)), 0)
         with store.writing(root, Attributes("ct", recipe.to_json(), ("a",)), {}) as writer:
 
             def committed() -> None:

@@ -17,7 +17,7 @@ from batches import write_both
 from common import verdict
 
 from cache import open_cache, write_features
-from pipeline.transforms.recipes import VideoRecipe
+from pipeline.recipes.video import VideoRecipe
 from trainer import backend
 
 EPOCH = 1092  # clips: the paper's training split

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 from common import verdict
 
-from pipeline.transforms.recipes import CtRecipe
+from pipeline.recipes.ct import CtRecipe
 from pipeline.workers.executor import Settings
 from pipeline.workers.executors.local import local_cluster
 from pipeline.workers.limits import peak_memory

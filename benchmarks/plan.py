@@ -15,8 +15,8 @@ from cache import store
 from cache.fingerprint import digest_recipe
 from cache.schema import Attributes, Entry
 from pipeline.jobs import preprocess
-from pipeline.sources.records import find_scans
-from pipeline.transforms.recipes import CtRecipe
+from pipeline.recipes.ct import CtRecipe
+from pipeline.sources.formats.ct import find_scans
 from pipeline.workers.executor import Settings
 from pipeline.workers.executors.local import local_cluster
 from pipeline.workers.limits import peak_memory

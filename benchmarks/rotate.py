@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from cache.schema import scale_factor
 from cache.store import quantise
-from pipeline.transforms.recipes import CtRecipe
+from pipeline.recipes.ct import CtRecipe
 from trainer.data.augment import rotate
 
 ANGLE = 20

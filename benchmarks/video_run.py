@@ -13,7 +13,7 @@ from common import ROOT, seconds, steady_seconds, verdict
 from cache import open_cache
 from pipeline.demo import phantom_clips
 from pipeline.jobs import preprocess
-from pipeline.transforms.recipes import VideoRecipe
+from pipeline.recipes.video import VideoRecipe
 
 CLIPS = ROOT.parent / "shared" / "data" / "clips"
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from pipeline.readers.nifti import open_scan  # noqa: E402
-from pipeline.transforms.ct import Window  # noqa: E402
+from pipeline.transforms.window import Window  # noqa: E402
 from pipeline.transforms.zoom import zoom  # noqa: E402
 
 SCAN = ROOT.parent / "shared/data/ct/LIDC-IDRI-0314_2mm.nii.gz"

@@ -23,7 +23,12 @@ ALLOWED = {
 DOORS = {
     "av": {"pipeline.readers.container", "pipeline.readers.decode"},
     "click": {"console"},
-    "cv2": {"pipeline.demo.phantom_clips", "pipeline.transforms.video", "trainer.data.augment"},
+    "cv2": {
+        "pipeline.demo.phantom_clips",
+        "pipeline.transforms.frames",
+        "pipeline.transforms.video",
+        "trainer.data.augment",
+    },
     "dask": {"cache.view", "pipeline.workers.executors.local"},  # in view: the arrays behind to_xarray
     "distributed": {"pipeline.workers.dask_client", "pipeline.workers.dispatch", "pipeline.workers.executors.local"},
     "isal": {"pipeline.readers.nifti"},
@@ -47,7 +52,7 @@ DOORS = {
         "trainer.experiments.table",
     },
     "nibabel": {"pipeline.readers.nifti", "pipeline.demo.phantoms"},
-    "scipy": {"pipeline.transforms.zoom"},
+    "scipy": {"pipeline.transforms.spline"},
     "xarray": {"cache.reader", "cache.view"},
     "zarr": {"cache.index"},
     "tensorflow": {"trainer.backend"},

@@ -9,7 +9,8 @@ import pytest
 from cache import open_cache
 from pipeline.demo import phantom_clips, phantoms
 from pipeline.jobs import preprocess
-from pipeline.transforms.recipes import CtRecipe, VideoRecipe
+from pipeline.recipes.ct import CtRecipe
+from pipeline.recipes.video import VideoRecipe
 from pipeline.workers.executors.serial import serial
 
 ROOT = Path(__file__).resolve().parent.parent

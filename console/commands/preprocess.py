@@ -18,7 +18,7 @@ from pipeline.workers.options import WorkerOptions
 if TYPE_CHECKING:
     from cache.progress import Callback
     from pipeline.jobs.preprocess import PreprocessJob
-    from pipeline.transforms.recipes import Recipe
+    from pipeline.recipes.base import Recipe
 
 # As in cache.schema, which is too heavy to import for --help.
 DTYPES = ("uint8", "uint16", "float16", "float32")
@@ -90,7 +90,7 @@ def ct(
     """
     from pipeline.jobs import preprocess
     from pipeline.labels.columns import ColumnChoice
-    from pipeline.transforms.recipes import CtRecipe
+    from pipeline.recipes.ct import CtRecipe
 
     columns = ColumnChoice(file_column, label_column, patient_column)
     if labels is None and columns != ColumnChoice():
@@ -148,8 +148,8 @@ def video(
       python cli.py preprocess video UCF50 clips.zarr --classes paper --workers 4
     """
     from pipeline.jobs import preprocess
-    from pipeline.sources.records import PAPER_CLASSES
-    from pipeline.transforms.recipes import VideoRecipe
+    from pipeline.recipes.video import VideoRecipe
+    from pipeline.sources.formats.video import PAPER_CLASSES
 
     wanted = _recipe(VideoRecipe, cache, recipe)
     names = PAPER_CLASSES if classes == "paper" else names_from_csv("--classes", classes)
@@ -162,14 +162,14 @@ def video(
 def _recipe(kind: Any, cache: Path, parameters: Mapping[str, Any]) -> "Recipe":
     """A recipe of `kind`: that of `cache` where it exists, but for what was given; what it refuses is wrong usage."""
     from pipeline.errors import PipelineError
-    from pipeline.transforms.recipes import continued
+    from pipeline.recipes.stored import recipe_for
 
     source = click.get_current_context().get_parameter_source
     given = {name: value for name, value in parameters.items() if source(name) is not ParameterSource.DEFAULT}
     if given.get("preset") == "original":
         given.setdefault("order", 1)
     try:
-        return continued(kind, cache, given)
+        return recipe_for(kind, cache, given)
     except PipelineError as error:
         raise click.UsageError(str(error)) from error
 
@@ -198,10 +198,10 @@ def _refuse_nothing(job: "PreprocessJob") -> None:
     """Stop where SOURCE is most likely the wrong folder."""
     from pipeline.errors import PipelineError
     from pipeline.jobs import report
-    from pipeline.sources.records import ENDINGS
+    from pipeline.sources.format import format_of
 
     if not job.inputs.records and not job.entries:
-        endings = ", ".join(ENDINGS[job.recipe.kind])
+        endings = ", ".join(format_of(job.recipe.kind).endings)
         raise PipelineError(
             f"SOURCE {job.source} holds no input; expected files that end in {endings}, in it or in folders below it"
             f"{report.nothing_found(job.inputs)}"

@@ -13,7 +13,7 @@ from cache.resume import free_rows
 from cache.schema import Entry
 from pipeline.jobs.plan import Task
 from pipeline.jobs.sample import SourceCheck, check_source, make_sample
-from pipeline.transforms.recipes import Recipe
+from pipeline.recipes.base import Recipe
 from pipeline.workers.executor import Executor, ExecutorContext
 from pipeline.workers.failures import TaskFailure
 

@@ -8,7 +8,7 @@ from functools import partial
 from cache import store
 from pipeline.jobs.plan import Task
 from pipeline.jobs.preprocess import PreprocessJob
-from pipeline.transforms.recipes import Recipe
+from pipeline.recipes.base import Recipe
 from pipeline.workers.executors.serial import serial
 from pipeline.workers.limits import peak_memory
 from pipeline.workers.threads import pin_threads

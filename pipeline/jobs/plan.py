@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from cache.resume import free_rows
 from cache.schema import Entry, Source
-from pipeline.sources.records import Record, path_id
+from pipeline.sources.ids import path_id
+from pipeline.sources.records import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,10 @@ from pipeline.jobs.summary import Summary, summarise
 from pipeline.labels.apply import LabelReport, apply_labels, refuse_wiping
 from pipeline.labels.classes import Relabelling, relabelling
 from pipeline.labels.columns import ColumnChoice
-from pipeline.sources.records import FINDERS, TUBERCULOSIS_TYPES, Inputs, keep_ids
-from pipeline.transforms.recipes import Recipe
+from pipeline.recipes.base import Recipe
+from pipeline.sources.format import format_of
+from pipeline.sources.ids import keep_ids
+from pipeline.sources.records import Inputs
 from pipeline.workers.executor import ExecutorContext
 
 
@@ -68,8 +70,9 @@ def prepare(
     old = existing(root, recipe.to_json())
     old_sources, old_names, old_column = (old.sources, old.class_names, old.patient_column) if old else ((), (), "")
     check_nesting(source, old_sources)
-    inputs = FINDERS[recipe.kind](source, root, class_names, old_names)
-    names = tuple(map(composed, inputs.class_names or class_names or old_names or TUBERCULOSIS_TYPES))
+    source_format = format_of(recipe.kind)
+    inputs = source_format.find(source, root, class_names, old_names)
+    names = tuple(map(composed, inputs.class_names or class_names or old_names or source_format.class_names))
     loaded = store.load(root)
     entries = loaded.entries
     inputs.records = keep_ids(inputs.records, entries)

@@ -12,12 +12,10 @@ from pipeline.jobs.summary import Summary, summarise
 from pipeline.labels.apply import LabelReport, apply_labels, refuse_wiping
 from pipeline.labels.classes import Relabelling, relabelling
 from pipeline.labels.columns import ColumnChoice
+from pipeline.sources.format import format_of, is_labelled_by_csv, kinds
 from pipeline.sources.records import Record
 
-OTHER_KINDS = {
-    "video": "clips, whose labels are their class folders; order the classes with `preprocess video --classes`",
-    "features": "features, whose labels are those of their volumes; label that cache and run `features` again",
-}
+FEATURES = "features, whose labels are those of their volumes; label that cache and run `features` again"
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,7 @@ def prepare(
     """
     root = cache_root(root)
     old = store.read_attributes(root)
-    if old.kind in OTHER_KINDS:
-        raise PipelineError(f"{root} is a cache of {OTHER_KINDS[old.kind]}")
+    _check_kind(root, old.kind)
     entries = store.read_entries(root)
     inputs = [entry for entry in entries.values() if entry.state != "excluded"]
     records = [Record(entry.id, entry.source, entry.label, entry.group) for entry in inputs]
@@ -54,6 +51,16 @@ def prepare(
     change = relabelling(inputs, {item.id: item.label for item in records}, old.class_names, names)
     attributes = replace(old, class_names=names, patient_column=report.patient_column or old.patient_column)
     return RelabelJob(root, attributes, entries, [e for e in new if e != entries[e.id]], report, change)
+
+
+def _check_kind(root: Path, kind: str) -> None:
+    if is_labelled_by_csv(kind):
+        return
+    inputs = FEATURES
+    if kind in kinds():
+        noun = format_of(kind).noun
+        inputs = f"{noun}s, whose labels are their class folders; order the classes with `preprocess {kind} --classes`"
+    raise PipelineError(f"{root} is a cache of {inputs}")
 
 
 def run(job: RelabelJob, linked: str = "") -> Summary:

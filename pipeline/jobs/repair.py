@@ -17,8 +17,9 @@ from pipeline.errors import PipelineError
 from pipeline.jobs.commit import make_samples
 from pipeline.jobs.plan import Task
 from pipeline.jobs.progress import Progress
-from pipeline.sources.records import FINDERS, Record, observe_readable
-from pipeline.transforms.recipes import recipe_from_json
+from pipeline.recipes.stored import recipe_from_json
+from pipeline.sources.format import format_of
+from pipeline.sources.records import Record, observe_readable
 from pipeline.workers.executor import ExecutorContext
 
 MAX_FILES = 100_000  # searched for the source of a sample: an untrusted cache may name any folder
@@ -141,7 +142,7 @@ def _find_sources(attributes: Attributes, ids: set[str], unlisted: list[str]) ->
         if not missing or roots.keys() & {*root.parents}:
             continue
         try:
-            records = FINDERS[attributes.kind](root, most=MAX_FILES).records
+            records = format_of(attributes.kind).find(root, max_files=MAX_FILES).records
         except PipelineError as error:
             if isinstance(error.__cause__, OSError):
                 unlisted.append(str(error))

@@ -16,7 +16,9 @@ from pipeline.jobs.relabel import RelabelJob
 from pipeline.jobs.repair import RepairJob, RepairResult
 from pipeline.jobs.summary import Summary
 from pipeline.labels.report import label_lines, labels_json, no_labels_line
-from pipeline.sources.records import NO_SCENE, Inputs
+from pipeline.sources.format import is_labelled_by_csv
+from pipeline.sources.formats.video import NO_SCENE
+from pipeline.sources.records import Inputs
 
 MAX_RECIPE = 50  # parameters that are shown
 FIGURE = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
@@ -44,7 +46,7 @@ def cache_lines(name: str, summary: Summary, attributes: Attributes, unpublished
     yield from recipe_lines("recipe", attributes.recipe)
     for label, count in summary.labels.items():
         yield f"  {cut(label or 'unlabelled')}: {count}"
-    if attributes.kind == "ct":
+    if is_labelled_by_csv(attributes.kind):
         yield patients_line(summary, attributes)
     if unpublished:
         how = "`features` command or `write_features` call" if attributes.kind == "features" else "`preprocess` command"
@@ -259,7 +261,7 @@ def _by_reason(excluded: Mapping[str, str]) -> Iterator[str]:
     """A line for each reason: how many there are, and the first names. Numbers and classes make no difference."""
     alike: dict[str, list[str]] = defaultdict(list)
     for name, reason in sorted(excluded.items()):
-        general = re.sub(r"^class .* is not asked for$", "class is not asked for", reason)
+        general = re.sub(r"^class .* was not chosen$", "class was not chosen", reason)
         alike[re.sub(r"\b\d+\b", "…", general)].append(name)
     for reason, names in sorted(alike.items()):
         yield (

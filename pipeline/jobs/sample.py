@@ -17,8 +17,8 @@ from cache.text import cut
 from pipeline.errors import Excluded, InvalidInput, PipelineError
 from pipeline.jobs.conflicts import different_source
 from pipeline.jobs.plan import Task
+from pipeline.recipes.base import Recipe
 from pipeline.sources.records import Record, observe_readable
-from pipeline.transforms.recipes import Recipe
 from pipeline.workers.threads import pin_threads
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from cache.schema import Attributes, Entry
 from pipeline.checks.findings import Findings, collect_findings
+from pipeline.sources.format import is_labelled_by_csv
 
 
 @dataclass
@@ -66,7 +67,7 @@ def summarise(attributes: Attributes, entries: Mapping[str, Entry]) -> Summary:
     }
     findings = collect_findings(by_state["complete"], names)
     summary = Summary(len(by_state["complete"]), reasons["quarantined"], reasons["excluded"], labels, findings)
-    if attributes.kind == "ct":  # the groups of clips are scenes, not patients
+    if is_labelled_by_csv(attributes.kind):  # the groups of clips are scenes, not patients
         summary.patients = len({entry.group for entry in by_state["complete"] if entry.group != entry.id})
     return summary
 

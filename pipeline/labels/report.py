@@ -10,6 +10,7 @@ from pipeline.jobs.preprocess import PreprocessJob
 from pipeline.jobs.relabel import RelabelJob
 from pipeline.labels.apply import NO_SCAN, LabelReport
 from pipeline.labels.classes import Relabelling
+from pipeline.sources.format import is_labelled_by_csv
 
 
 def labels_json(job: PreprocessJob | RelabelJob) -> dict[str, Any]:
@@ -76,6 +77,6 @@ def relabelling_line(change: Relabelling) -> str:
 
 
 def no_labels_line(job: PreprocessJob) -> Iterator[str]:
-    if job.recipe.kind == "ct" and job.labels.columns is None:
+    if is_labelled_by_csv(job.recipe.kind) and job.labels.columns is None:
         root = quote(str(job.root))
         yield f"No labels: add them by `label {root} LABELS.csv`, or by --labels LABELS.csv with the same command"

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from cache.schema import composed
-from pipeline.sources.records import SCAN_ENDINGS, Record, split_ending
+from pipeline.sources.format import format_of, is_labelled_by_csv, kinds
+from pipeline.sources.records import Record, split_ending
 
 MAX_PARTS = 32  # of the end of a path that is looked up: more would be kept for nothing
 Table = dict[str, list[tuple[str, str]]]  # text in one letter case → (path, id) of the scans that have it
@@ -25,6 +26,8 @@ class ScanNames:
         self._whole: Table = defaultdict(list)
         self._ends: Table = defaultdict(list)
         self._found: dict[str, list[str]] = {}
+        formats = [format_of(kind) for kind in kinds() if is_labelled_by_csv(kind)]
+        self._endings = tuple(ending for each in formats for ending in each.endings)
         claims: dict[str, list[str]] = defaultdict(list)
         for item in records:
             if item.claimed:
@@ -48,7 +51,7 @@ class ScanNames:
         return self._found[name]
 
     def _look_up(self, name: str) -> list[str]:
-        stem = split_ending(name, SCAN_ENDINGS)[0]
+        stem = split_ending(name, self._endings)[0]
         for table, each in ((self._by_file, name), (self._by_id, name), (self._by_id, stem)):
             if each in table:
                 return table[each]

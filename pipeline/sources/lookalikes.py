@@ -1,7 +1,7 @@
-"""Files that look like inputs but are not read: why, and what to do, by their names or their first bytes.
+"""Files that look like inputs but are not read: the reason and what to do, from their names or first bytes.
 
-Nothing that is not a regular file is opened, and of a file at most its first 352 bytes are read, only where its name
-says neither that it is an input nor that it is something else.
+Only regular files are opened, and only those whose names say neither that they are inputs nor that they are something
+else. At most the first 352 bytes are read.
 """
 
 import os
@@ -10,46 +10,28 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 
-from pipeline.sources.contents import CONVERT_SCAN, DICOM, GZIP, HEAD, NIFTI, Contents, describe, inside_gzip
+from pipeline.sources.contents import DICOM, GZIP, HEAD, NIFTI, Contents, describe, inside_gzip
+from pipeline.sources.format import format_of, kinds
 
-PARTIAL = "unfinished download; download it to its end, or delete it"
+PARTIAL = "unfinished download; finish the download, or delete it"
 ARCHIVE = "archive, not unpacked; unpack it into SOURCE"
 ENCRYPTED = "encrypted; decrypt it into SOURCE"
 COMPRESSED = "compressed, but not by gzip; decompress it, or compress it with gzip instead"
-COPY = "name that goes on after its ending, like a copy's or a backup's; rename it so that it ends in {}, or delete it"
-FORMAT = f"{{}}, not read; {CONVERT_SCAN}"
+COPY = "name with text after its ending, like a copy or a backup; rename it so that it ends in {}, or delete it"
 ANIMATED = "GIF, not read as a clip; convert it to a video, e.g. with FFmpeg"
 OTHER_VIDEO = "video format that is not read; convert it to MP4, e.g. with FFmpeg"
 NOT_NAMED = "{} by its first bytes, but not by its name; {}"
-# These make one entry a folder, which says how many files there are.
+# These are reported once for each folder, with the number of files.
 DICOM_FILES = "DICOM files ({}), not read; convert each series to NIfTI, e.g. with dcm2niix"
 PICTURES = "image files ({}), not read as clips; convert the frames of each clip to a video, e.g. with FFmpeg"
-SEVERAL = (DICOM_FILES, PICTURES)
+PER_FOLDER = (DICOM_FILES, PICTURES)
 
 UNFINISHED = {"part", "partial", "crdownload", "download", "filepart", "opdownload", "aria2", "!ut", "!qb", "bc!"}
 ARCHIVES = {"zip", "7z", "rar", "tar", "tgz", "tbz", "tbz2", "txz", "tzst"}
 ENCRYPTIONS = {"gpg", "pgp", "enc", "age"}
 COMPRESSIONS = {"bz2", "xz", "zst", "lzma", "lz4", "lz", "z", "br"}
-VIDEOS = {
-    **dict.fromkeys(("jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "ppm", "pgm"), PICTURES),
-    **dict.fromkeys(("vob", "rm", "rmvb", "divx", "f4v", "3g2", "qt", "mxf", "y4m", "m2v", "dv", "amv"), OTHER_VIDEO),
-    "gif": ANIMATED,
-}
-SCANS = {
-    "dcm": DICOM_FILES,
-    "dicom": DICOM_FILES,
-    "ima": DICOM_FILES,
-    "mgz": FORMAT.format("FreeSurfer's MGH format"),
-    "mgh": FORMAT.format("FreeSurfer's MGH format"),
-    "mha": FORMAT.format("MetaImage"),
-    "mhd": FORMAT.format("MetaImage"),
-    "nrrd": FORMAT.format("NRRD"),
-    "nhdr": FORMAT.format("NRRD"),
-    "gipl": FORMAT.format("GIPL"),
-    "mnc": FORMAT.format("MINC"),
-}
-# Endings of files that are neither scans nor clips: they are passed over unopened.
-OTHERS = """
+# Endings of files that are neither scans nor clips: they are ignored without being opened.
+IGNORED = """
 csv tsv txt json xml yaml yml toml ini md rst html htm pdf doc docx xls xlsx ods ppt pptx log bib tex rtf url lnk
 bval bvec mat npy npz h5 hdf5 pkl pt pth keras onnx zarr parquet feather db sqlite lock torrent md5 sha1 sha256 sha512
 sig asc dvc raw zraw vtk stl obj ply lut xcf psd svg ico exr srt vtt sub ass wav mp3 aac flac m4a
@@ -59,42 +41,47 @@ py ipynb r m sh bat c cpp js css exe dll so
 
 @dataclass(frozen=True)
 class Lookalikes:
-    """What looks like an input of `kind`, "ct" or "video", which ends in one of `endings`.
+    """Tells which files look like inputs of one format.
 
-    `formats` maps endings that belong to other formats to why they are not read; files with an ending in `passed` are
-    something else.
+    Arguments:
+        kind: of the format.
+        endings: of its inputs.
+        unread: endings of related formats → why they are not read.
+        ignored: endings of files that are something else.
+        rename: what to do with an input by its contents whose name is wrong; None where the contents decide.
     """
 
     kind: str
     endings: tuple[str, ...]
-    formats: Mapping[str, str]
-    passed: Set[str]
+    unread: Mapping[str, str]
+    ignored: Set[str]
+    rename: str | None = None
 
     def reason(self, item: os.DirEntry[str]) -> str:
-        """Why what looks like an input is not read; empty for anything else. One of `SEVERAL` is for a whole folder."""
+        """Why a file that looks like an input is not read; empty for other files. May be one of `PER_FOLDER`."""
         name = item.name.lower()
-        before, suffix = _suffix(name)
-        if found := self._by_ending(before, suffix):
-            return found
-        if suffix in self.passed | UNFINISHED or name == "dicomdir":
+        stem, suffix = _suffix(name)
+        if reason := self._by_ending(stem, suffix):
+            return reason
+        if suffix in self.ignored | UNFINISHED or name == "dicomdir":
             return ""
-        if meant := self._meant.search(name):
-            return self._copy(meant[0], suffix)
+        if match := self._inner_ending.search(name):
+            return self._copy(match[0], suffix)
         return self._by_contents(item)
 
-    def _by_ending(self, before: str, suffix: str) -> str:
-        """The same from what a name ends in, after what comes `before`."""
-        if suffix in UNFINISHED and _suffix(before)[1] not in self.passed:
+    def _by_ending(self, stem: str, suffix: str) -> str:
+        """The reason that the name alone gives; `stem` is the name without `suffix`."""
+        if suffix in UNFINISHED and _suffix(stem)[1] not in self.ignored:
             return PARTIAL
-        if suffix == "tmp" and self._meant.search(before):
+        if suffix == "tmp" and self._inner_ending.search(stem):
             return PARTIAL
-        if suffix in ARCHIVES or (before.endswith(".tar") and suffix in COMPRESSIONS | {"gz"}):
+        if suffix in ARCHIVES or (stem.endswith(".tar") and suffix in COMPRESSIONS | {"gz"}):
             return ARCHIVE
-        return self.formats.get(suffix, "")
+        return self.unread.get(suffix, "")
 
     @cached_property
-    def _meant(self) -> re.Pattern[str]:
-        """An input's ending inside a name, the longest that fits."""
+    def _inner_ending(self) -> re.Pattern[str]:
+        """Matches the ending of an input anywhere in a name, the longest possible."""
         longest_first = "|".join(re.escape(ending) for ending in sorted(self.endings, key=len, reverse=True))
         return re.compile(f"({longest_first})(?![a-z0-9])")
 
@@ -107,33 +94,34 @@ class Lookalikes:
         return COPY.format(zipped if suffix.endswith(("gz", "gzip")) and zipped in self.endings else ending)
 
     def _by_contents(self, item: os.DirEntry[str]) -> str:
-        found = _contents(item)
-        if found is None or found.kind != self.kind:
+        contents = _contents(item)
+        if contents is None or contents.kind != self.kind:
             return ""
-        if found is DICOM:
+        if contents is DICOM:
             return DICOM_FILES
-        if found is NIFTI:
-            return NOT_NAMED.format(found.name, "rename it so that it ends in .nii")
-        remedy = found.remedy if self.kind == "ct" else "give it the ending of its format, such as .avi or .mp4"
-        return NOT_NAMED.format(found.name, remedy)
+        if contents is NIFTI:
+            return NOT_NAMED.format(contents.name, "rename it so that it ends in .nii")
+        return NOT_NAMED.format(contents.name, self.rename or contents.remedy)
 
 
-def lookalikes(kind: str, endings: Mapping[str, tuple[str, ...]]) -> Lookalikes:
-    """Those of the inputs of `kind`, "ct" or "video", among inputs with the `endings` of each kind."""
-    formats = {"ct": SCANS, "video": VIDEOS}
-    other = {ending.rpartition(".")[2] for name, several in endings.items() if name != kind for ending in several}
-    passed = (set(OTHERS.split()) | SCANS.keys() | VIDEOS.keys() | other) - {"gz"}
-    return Lookalikes(kind, endings[kind], formats[kind], passed)
+def lookalikes(kind: str) -> Lookalikes:
+    """The lookalikes of the inputs of `kind`: inputs of other formats are something else."""
+    wanted = format_of(kind)
+    formats = [format_of(name) for name in kinds()]
+    inputs = {ending.rpartition(".")[2] for other in formats if other.kind != kind for ending in other.endings}
+    unread = {ending for each in formats for ending in each.unread}
+    ignored = (set(IGNORED.split()) | unread | inputs) - {"gz"}
+    return Lookalikes(kind, wanted.endings, wanted.unread, ignored, wanted.rename)
 
 
 def _suffix(name: str) -> tuple[str, str]:
-    """What comes before the last dot of `name`, and after it; nothing after it where there is none."""
+    """The parts of `name` before and after its last dot; (`name`, "") where it has none."""
     before, dot, after = name.rpartition(".")
     return (before, after) if dot else (name, "")
 
 
 def _contents(item: os.DirEntry[str]) -> Contents | None:
-    """What a file of no telling name is; None for what is not a regular file or cannot be read."""
+    """What the file holds, by its first bytes; None where that is unknown, or for anything but a readable file."""
     try:
         if not item.is_file():
             return None

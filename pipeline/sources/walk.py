@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from cache.oserrors import reason, remedy
 from pipeline.errors import PipelineError
-from pipeline.sources.lookalikes import SEVERAL, Lookalikes
+from pipeline.sources.lookalikes import PER_FOLDER, Lookalikes
 
 HIDDEN = "hidden or system file"
 HIDDEN_FOLDER = "hidden or system folder, not searched"
@@ -28,7 +28,7 @@ class Found:
     others: Counter[str] = field(default_factory=Counter)
 
 
-def walk(root: Path, looks: Lookalikes, skip: Path | None = None, most: int | None = None) -> Found:
+def walk(root: Path, looks: Lookalikes, skip: Path | None = None, max_files: int | None = None) -> Found:
     """Look through `root`, except below `skip`, for names that end as `looks` says, in any case.
 
     Links to files are followed. Excluded by name, and not entered, are links to folders, so that a loop of links ends,
@@ -36,7 +36,7 @@ def walk(root: Path, looks: Lookalikes, skip: Path | None = None, most: int | No
     DICOM files or images together, as their folder. A folder named like an input is a folder where anything is listed
     below it, and else listed like an input: opening it tells.
     Raises PipelineError where a folder cannot be listed, where `root` is not a folder or lies in `skip`, and where
-    there are more than `most` files and folders.
+    there are more than `max_files` files and folders.
     """
     if not root.is_dir():
         raise PipelineError(f"SOURCE {root} is not a folder; give the folder that holds the files")
@@ -51,9 +51,9 @@ def walk(root: Path, looks: Lookalikes, skip: Path | None = None, most: int | No
             found.excluded[below.rstrip("/")] = TOO_DEEP
             continue
         seen += len(items)
-        if most is not None and seen > most:
+        if max_files is not None and seen > max_files:
             raise PipelineError(
-                f"{root} has more than {most:,} files and folders; give the folder that holds the files"
+                f"{root} has more than {max_files:,} files and folders; give the folder that holds the files"
             )
         excluded = {item.name: reason for item in items if (reason := _left_out(item))}
         found.excluded |= {below + name: reason for name, reason in excluded.items()}
@@ -84,7 +84,7 @@ def _look_at_others(items: list[os.DirEntry[str]], below: str, looks: Lookalikes
         if item.is_dir(follow_symlinks=False):
             continue
         reason = looks.reason(item)
-        if reason in SEVERAL:
+        if reason in PER_FOLDER:
             several[reason] += 1
         elif reason:
             found.excluded[below + item.name] = reason

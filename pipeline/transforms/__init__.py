@@ -1,0 +1,5 @@
+"""From raw slices or frames to a sample: one transform a file. `ct` and `video` put them together.
+
+CT: `window`, then `zoom` (with a method of `depth` along the body) and `orientation`; `original` is the authors' code.
+Clips: a method of `sampling` chooses `frames`, which are made gray and resized.
+"""

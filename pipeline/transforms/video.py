@@ -1,33 +1,33 @@
-"""A clip's file -> gray frames.
+"""One clip's file becomes gray frames.
 
-How many frames a clip holds is found by decoding it (`readers.decode`). Its header is believed only as a promise to
-hold the file to, and only where the container itself wrote down a count: fewer frames than that are damage, unless an
-edit list, empty chunks, skipped or leading frames explain the gap. That is noted.
+The number of frames is found by decoding (`readers.clip.decode`). The container's header is only a promise to check the
+file against, and only where the container itself stores a count: fewer frames than that are damage, unless an edit
+list, empty chunks, skipped or leading frames explain the gap, which is then noted.
 
-Only containers known by their first bytes reach FFmpeg: it would also play an image as a clip of one frame, and follow
-a playlist in a file named `.avi` to other files and hosts.
+Only containers that are known by their first bytes reach FFmpeg: it would also play an image as a clip of one frame,
+and follow a playlist in a file named `.avi` to other files and hosts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from cache import registry
 from cache.fingerprint import digest_files
 from pipeline.errors import Excluded, InvalidInput
 from pipeline.readers.bitstream import HEAD, demuxer
 from pipeline.readers.container import FETCH_AGAIN, SOUND, TAKE_OUT, TOLERANCE
 from pipeline.readers.decode import DECODER, Clip, open_clip
 from pipeline.sources.contents import describe
-from pipeline.transforms.zoom import Zoom
+from pipeline.transforms.frames import Sampling, pick_frames, spaced
 
-MOST_WEIGHTS = 5_000_000  # frames × depth of a spline: 40 MB in float64, and building them takes four times that
-ORDER = 3  # of that spline
+MAX_DECODES = 3  # of one clip, where its number of frames must be known first
 CONTAINERS = "a video: AVI, MP4, MOV, Matroska, WebM, MPEG, MPEG-TS, FLV, ASF (WMV) or Ogg"
 CONVERT = f"convert it to one of these, or {TAKE_OUT}"
 
@@ -38,11 +38,10 @@ def video_clip(
     """Read one clip as a sample.
 
     Returns its gray frames as a player shows them (rotated and mirrored by right angles), uint8 (depth, height, width),
-    C-contiguous, resized bilinearly, each from its own size; the xxh3_128 of the file's bytes; and a JSON-ready record
-    of the source. Sampling "head" takes the first `depth` frames and decodes no further; "uniform" the frames nearest
-    to `depth` points evenly spaced from the first to the last; "spline" is the order-3 zoom along time. Those two
-    decode the whole clip, twice where its header does not say how long it is.
-    A clip of fewer frames is short: "loop" starts it over, "stretch" spaces its frames evenly, nearest first.
+    C-contiguous, resized bilinearly, each from its own size; the xxh3_128 of the file's bytes; and a record of the
+    source, ready for JSON. `sampling` names a module of `pipeline.transforms.sampling`; all but "head" decode the
+    complete clip, twice where its header does not have the number of frames. A clip with fewer than `depth` frames is
+    short: "loop" repeats it, "stretch" spaces its frames evenly, nearest first.
 
     Raises Excluded for a short clip with `short` "skip", InvalidInput for a file that cannot become a sample, OSError.
     """
@@ -50,124 +49,75 @@ def video_clip(
     frames = np.empty((depth, height, width), np.uint8)
     container = _container(path)
     digest = digest_files((path,))
+    method: Sampling = registry.load("pipeline.transforms.sampling", sampling, "SAMPLING")
+    read = partial(_read_clip, sampling=sampling) if method.whole_clip else _read_start
     try:
-        count, record = _read_twice(_head if sampling == "head" else _whole, path, container, frames, sampling)
+        count, record = _read_twice(read, path, container, method, frames)
     except cv2.error as error:
         raise InvalidInput(f"a frame that OpenCV fails on ({_line(error)})", SOUND, FETCH_AGAIN) from error
     if count < depth:
         if short == "skip":
-            raise Excluded(f"too short: {count} frames, {depth} wanted")
+            raise Excluded(f"too short: {count} frames, {depth} needed")
         frames = frames[np.arange(depth) % count if short == "loop" else spaced(count, depth)]
         record["notes"].append(f"short: {'looped' if short == 'loop' else 'stretched'} from {count} frames to {depth}")
-    whole = sampling != "head" or count < depth
-    return frames, digest, {**record, "frames": count, "whole": whole, "sampling": sampling}
+    is_whole = method.whole_clip or count < depth
+    return frames, digest, {**record, "frames": count, "whole": is_whole, "sampling": sampling}
 
 
-def _read_twice(read: Callable[..., Any], path: Path, *given: Any) -> tuple[int, dict[str, Any]]:
-    """What `read` gives, at the second attempt where the first finds damage: FFmpeg takes a read that failed, and would
-    not fail again, for one."""
+def _read_twice(read: Callable[..., Any], *arguments: Any) -> tuple[int, dict[str, Any]]:
+    """Call `read` again where the first call finds damage: FFmpeg reports a passing read error as damage, too."""
     try:
-        return read(path, *given)
+        return read(*arguments)
     except InvalidInput:
-        return read(path, *given)
+        return read(*arguments)
 
 
-def spaced(count: int, depth: int) -> np.ndarray:
-    """For each of `depth` points evenly spaced from the first to the last of `count` frames, the nearest frame."""
-    if depth == 1:
-        return np.zeros(1, int)
-    points = np.arange(depth)
-    return (2 * points * (count - 1) + depth - 1) // (2 * (depth - 1))  # a half rounds up; exact in integers
-
-
-# -- the three ways to sample ------------------------------------------------------------------------------------------
-
-
-def _head(path: Path, container: str, frames: np.ndarray, _sampling: str) -> tuple[int, dict[str, Any]]:
-    """Fill `frames` with the first ones; how many there were, at most `len(frames)`, and the record."""
+def _read_start(path: Path, container: str, sampling: Sampling, frames: np.ndarray) -> tuple[int, dict[str, Any]]:
+    """Fill `frames` from the start of a clip; return how many it has, at most `len(frames)`, and the record."""
     with open_clip(path, container) as clip:
-        count = _pick(clip, range(len(frames)), frames, stop=len(frames))
+        count = sampling.fill(clip, len(frames), frames)
         if count < len(frames):
-            return count, _record(clip, _check_end(clip, count))
+            return count, _record(clip, _check_count(clip, count))
         if clip.promised:
             clip.read_rest()
         notes = []
         if clip.missing > TOLERANCE:
-            held = clip.promised - clip.missing
-            notes = [f"its header promises {clip.promised} frames, the file holds {held}"]
+            present = clip.promised - clip.missing
+            notes = [f"its header promises {clip.promised} frames, the file holds {present}"]
         return count, _record(clip, notes)
 
 
-def _whole(path: Path, container: str, frames: np.ndarray, sampling: str) -> tuple[int, dict[str, Any]]:
-    """Fill `frames` from the whole clip; how many it has, and the record. Where those are fewer, they come first.
+def _read_clip(
+    path: Path, container: str, method: Sampling, frames: np.ndarray, sampling: str
+) -> tuple[int, dict[str, Any]]:
+    """Fill `frames` from the complete clip; return its number of frames, and the record. Fewer frames come first.
 
-    Where a frame falls depends on how many follow, so the clip is decoded again where the estimate was wrong.
+    Which frames are picked depends on how many there are, so the clip is decoded again where the estimate was wrong.
     """
     depth = len(frames)
+    most = method.max_frames(depth) if method.max_frames else None
     expected = -1
-    for _ in range(3):
+    for _ in range(MAX_DECODES):
         with open_clip(path, container) as clip:
             if expected < 0:
                 expected = clip.estimate
-            if sampling == "spline" and expected * depth > MOST_WEIGHTS:
-                expected = 0  # too many to believe a header: count first
+            if most is not None and expected > most:
+                expected = 0  # too many to trust a header: count first
             if expected < depth:
-                count = _pick(clip, range(expected), frames)
-            elif sampling == "uniform":
-                count = _pick(clip, spaced(expected, depth), frames)
+                count = pick_frames(clip, range(expected), frames)
             else:
-                count = _zoom(clip, expected, frames)
-            notes = _check_end(clip, count)
+                count = method.fill(clip, expected, frames)
+            notes = _check_count(clip, count)
             if count == expected:
                 return count, _record(clip, notes)
-        if sampling == "spline" and count * depth > MOST_WEIGHTS:
-            raise InvalidInput(
-                f"{count} frames", f"at most {MOST_WEIGHTS // depth} with --sampling spline", "use uniform, or cut it"
-            )
+        if most is not None and count > most:
+            expectation = f"at most {most} with --sampling {sampling}"
+            raise InvalidInput(f"{count} frames", expectation, "use --sampling uniform, or cut the clip")
         expected = count
     raise InvalidInput("a clip that decodes to another length each time", SOUND, FETCH_AGAIN)
 
 
-def _pick(clip: Clip, wanted: Sequence[int] | np.ndarray, frames: np.ndarray, stop: int | None = None) -> int:
-    """Put the frames numbered `wanted`, ascending, into `frames`; how many there are, counting to `stop`."""
-    rows = {int(frame): row for row, frame in enumerate(wanted)}
-    count = 0
-    for count, frame in enumerate(clip.frames(), 1):
-        if count - 1 in rows:
-            _to_gray(clip, frame, frames[rows[count - 1]])
-        if count == stop:
-            break
-    return count
-
-
-def _zoom(clip: Clip, expected: int, frames: np.ndarray) -> int:
-    """Fill `frames` by the zoom along time, which is right if there are `expected`; how many there are."""
-    size = frames.shape[1:]
-    zoom = Zoom((expected, *size), frames.shape, ORDER)
-    gray, plane = np.empty(size, np.uint8), np.empty(size, np.float32)
-    count = 0
-    for count, frame in enumerate(clip.frames(), 1):
-        if count <= expected:
-            _to_gray(clip, frame, gray)
-            np.copyto(plane, gray)
-            zoom.feed(plane)
-    if count >= expected:
-        result = zoom.result()
-        np.rint(np.clip(result, 0, 255, out=result), out=result)
-        np.copyto(frames, result, casting="unsafe")
-    return count
-
-
-def _to_gray(clip: Clip, frame: Any, gray: np.ndarray) -> None:
-    """`frame` as it is shown, gray and then resized, into `gray`."""
-    stored = cv2.cvtColor(clip.picture(frame), cv2.COLOR_BGR2GRAY)
-    cv2.resize(clip.orientation.apply(stored), gray.shape[::-1], dst=gray, interpolation=cv2.INTER_LINEAR)
-
-
-# -- promise and record ------------------------------------------------------------------------------------------------
-
-
-def _check_end(clip: Clip, count: int) -> list[str]:
+def _check_count(clip: Clip, count: int) -> list[str]:
     """Notes about the frame count of a clip that was read to its end. Raises InvalidInput where frames are missing."""
     given = f"{count} frames that decode (codec {clip.codec})"
     if clip.missing > TOLERANCE:

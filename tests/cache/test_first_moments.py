@@ -12,7 +12,7 @@ from cache import CacheError, store, write_features
 from cache.oserrors import REMEDIES
 from cache.verify import verify
 from pipeline.jobs import preprocess
-from pipeline.transforms.recipes import CtRecipe
+from pipeline.recipes.ct import CtRecipe
 from pipeline.workers.executors.serial import serial
 from tests.faults.calls import Calls, Killed, watched
 

@@ -19,7 +19,7 @@ from cli import main
 from pipeline.errors import PipelineError
 from pipeline.jobs import preprocess, repair
 from pipeline.labels.sheet import read_sheet
-from pipeline.transforms.recipes import CtRecipe
+from pipeline.recipes.ct import CtRecipe
 from pipeline.workers.executors.serial import serial
 from tests.helpers.caches import make_cache
 from trainer.errors import TrainerError

@@ -12,7 +12,7 @@ from cache import CacheError, NotACache, open_cache, write_features
 from cache.paths import absolute
 from cli import main
 from pipeline.jobs import preprocess
-from pipeline.transforms.recipes import CtRecipe
+from pipeline.recipes.ct import CtRecipe
 from tests.helpers.caches import make_cache
 from trainer.experiments.experiment import Experiment
 from trainer.features.extract import Extraction

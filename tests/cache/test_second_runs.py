@@ -15,7 +15,9 @@ from cache.verify import verify
 from pipeline.errors import InvalidInput, PipelineError
 from pipeline.jobs import preprocess, repair
 from pipeline.jobs.estimate import estimate
-from pipeline.transforms.recipes import CtRecipe, Sample, VideoRecipe
+from pipeline.recipes.base import Sample
+from pipeline.recipes.ct import CtRecipe
+from pipeline.recipes.video import VideoRecipe
 from pipeline.workers.executors.serial import serial
 
 SMALL = {"depth": 4, "height": 8, "width": 8}

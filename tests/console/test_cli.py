@@ -23,7 +23,8 @@ from cache import open_cache, store
 from cli import main
 from console.progress import LINE_SECONDS, Progress
 from pipeline.demo import phantom_clips
-from pipeline.transforms.recipes import CtRecipe, VideoRecipe
+from pipeline.recipes.ct import CtRecipe
+from pipeline.recipes.video import VideoRecipe
 from tests.helpers.caches import without_progress
 
 ROOT = Path(__file__).resolve().parents[2]

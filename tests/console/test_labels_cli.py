@@ -14,7 +14,7 @@ from cache import open_cache, store, write_features
 from cache.verify import verify
 from cli import main
 from pipeline.jobs import relabel
-from pipeline.sources.records import find_clips
+from pipeline.sources.formats.video import find_clips
 from tests.helpers.caches import make_cache, tiny_attributes
 
 SMALL = ("--depth", "4", "--height", "8", "--width", "8", "--workers", "0")

@@ -363,7 +363,8 @@ def labels(folder: Path) -> Target:
     from cache.schema import Source
     from pipeline.labels.apply import apply_labels
     from pipeline.labels.columns import ColumnChoice
-    from pipeline.sources.records import TUBERCULOSIS_TYPES, Record
+    from pipeline.sources.formats.ct import TUBERCULOSIS_TYPES
+    from pipeline.sources.records import Record
 
     folder.mkdir()
     names = [f"S{number:02d}.nii.gz" for number in range(1, 9)]

@@ -34,7 +34,8 @@ from pipeline.errors import InvalidInput, PipelineError
 from pipeline.jobs import preprocess, relabel, repair
 from pipeline.jobs.repair import RepairResult
 from pipeline.jobs.summary import Summary
-from pipeline.transforms.recipes import CtRecipe, Sample
+from pipeline.recipes.base import Sample
+from pipeline.recipes.ct import CtRecipe
 from pipeline.workers.executors.serial import serial
 from tests.faults.calls import Calls, Killed, watched
 from tests.faults.method import Method, Outcome

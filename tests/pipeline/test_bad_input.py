@@ -22,7 +22,7 @@ from cache import open_cache
 from cache.schema import Entry, Source
 from cache.store import chunk_path, read_entries, writing
 from pipeline.jobs import preprocess
-from pipeline.transforms.recipes import CtRecipe
+from pipeline.recipes.ct import CtRecipe
 from pipeline.workers.executors.serial import serial
 
 ROOT = Path(__file__).resolve().parents[2]

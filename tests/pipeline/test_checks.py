@@ -11,8 +11,8 @@ from pipeline.checks.measure import VoxelSample, measure
 from pipeline.checks.plausibility import CHECKS, clip_findings, flags
 from pipeline.demo.phantom_clips import write_clips
 from pipeline.demo.phantoms import scan, write_scans
+from pipeline.recipes.video import VideoRecipe
 from pipeline.transforms.ct import ct_volume
-from pipeline.transforms.recipes import VideoRecipe
 
 RAS = np.diag([2.0, 2.0, 5.0, 1.0])
 RAS[:3, 3] = -170, -190, 30

@@ -338,7 +338,7 @@ def test_frames_that_an_edit_list_hides_are_not_shown_and_not_missed(mp4, tmp_pa
     np.testing.assert_array_equal(frames, every[count : 80 - end])
     note = f"its header promises 80 frames, {shown} decode ({80 - shown} hidden by an edit list)"
     assert (record["frames"], record["promised"], record["notes"]) == (shown, 80, [note])
-    with pytest.raises(Excluded, match=f"^too short: {shown} frames, 100 wanted$"):
+    with pytest.raises(Excluded, match=f"^too short: {shown} frames, 100 needed$"):
         video_clip(path, depth=100, height=32, width=40)
 
 
@@ -394,7 +394,7 @@ def test_empty_chunks_repeat_a_frame_and_are_not_missed(tmp_path, places):
     count = 30 + len(places)
     note = f"its header promises {count} frames, 30 decode ({len(places)} in empty chunks)"
     assert (record["frames"], record["notes"]) == (30, [note])
-    with pytest.raises(Excluded, match=r"^too short: 30 frames, 70 wanted$"):
+    with pytest.raises(Excluded, match=r"^too short: 30 frames, 70 needed$"):
         video_clip(path, **SHAPE)
     data = path.read_bytes()
     path.write_bytes(data[: data.rindex(b"00dc", 0, -25_000)])  # some frames gone, too: that is damage
@@ -651,7 +651,7 @@ def test_every_odd_but_sound_clip_gives_all_its_frames(real_data, name):
         np.testing.assert_array_equal(frames, wanted)
         assert record["frames"] == count
         assert record["notes"] == notes or sampling == "head"
-    with pytest.raises(Excluded, match=f"^too short: {count} frames, 300 wanted$"):
+    with pytest.raises(Excluded, match=f"^too short: {count} frames, 300 needed$"):
         video_clip(path, depth=300, height=32, width=40)
 
 

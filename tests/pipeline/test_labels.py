@@ -10,7 +10,7 @@ from pipeline.errors import PipelineError
 from pipeline.labels.apply import apply_labels
 from pipeline.labels.columns import ColumnChoice
 from pipeline.labels.sheet import MAX_BYTES, read_sheet
-from pipeline.sources.records import TUBERCULOSIS_TYPES, find_scans
+from pipeline.sources.formats.ct import TUBERCULOSIS_TYPES, find_scans
 
 HEADER = "FileName,TypeOfTB"
 GOOD = f"{HEADER}\na.nii,1\nb.nii.gz,5\nsub/a.nii,3\np.hdr,2\n"

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from pipeline.sources import lookalikes
-from pipeline.sources.records import CLIP_ENDINGS, find_clips, find_scans
+from pipeline.sources.formats.ct import find_scans
+from pipeline.sources.formats.video import ENDINGS as CLIP_ENDINGS
+from pipeline.sources.formats.video import find_clips
 
 NIFTI = nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4)).to_bytes()
 DICOM = bytes(128) + b"DICM" + bytes(400)
@@ -64,11 +66,11 @@ def excluded(root, name, data=b"", find=find_scans):
         ("x.nii.bak", "ends in .nii,"),
         ("x.nii.gzip", "ends in .nii.gz"),
         ("x.nii.gz ", "ends in .nii.gz"),
-        ("x.nii.gz.part", "download it to its end"),
-        ("Unconfirmed 4.crdownload", "download it to its end"),
-        ("x.nii.gz.download", "download it to its end"),
-        ("x.nii.gz.tmp", "download it to its end"),
-        ("x.nii.gz.aria2", "download it to its end"),
+        ("x.nii.gz.part", "finish the download"),
+        ("Unconfirmed 4.crdownload", "finish the download"),
+        ("x.nii.gz.download", "finish the download"),
+        ("x.nii.gz.tmp", "finish the download"),
+        ("x.nii.gz.aria2", "finish the download"),
         ("x.nii.gz.gpg", "decrypt it"),
         ("x.nii.enc", "decrypt it"),
         ("x.nii_gz", "ends in .nii.gz"),
@@ -91,8 +93,8 @@ def test_a_name_like_a_scans_is_excluded_with_what_to_do(root, name, remedy):
     ("name", "remedy"),
     [
         ("A/x.gif", "convert it to a video"),
-        ("A/x.avi.part", "download it to its end"),
-        ("A/x.mp4.crdownload", "download it to its end"),
+        ("A/x.avi.part", "finish the download"),
+        ("A/x.mp4.crdownload", "finish the download"),
         ("A/x.avi.1", "ends in .avi"),
         ("A/x.m2ts~", "ends in .m2ts"),
         ("A/x.vob", "convert it to MP4"),

@@ -80,7 +80,7 @@ def test_every_sound_clip_is_read_without_a_note(tree):
 
 
 def test_the_short_clip_is_excluded_and_the_damaged_one_refused(tree):
-    with pytest.raises(Excluded, match="too short: 43 frames, 70 wanted"):
+    with pytest.raises(Excluded, match="too short: 43 frames, 70 needed"):
         video_clip(tree / SHORT, **SHAPE)
     with pytest.raises(InvalidInput) as caught:
         video_clip(tree / DAMAGED, **SHAPE)

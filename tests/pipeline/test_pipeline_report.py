@@ -7,7 +7,9 @@ import pytest
 from cache.schema import Attributes, Entry, Source
 from pipeline.jobs import report
 from pipeline.jobs.summary import summarise
-from pipeline.sources.records import Inputs, find_clips, find_scans
+from pipeline.sources.formats.ct import find_scans
+from pipeline.sources.formats.video import find_clips
+from pipeline.sources.records import Inputs
 
 
 def test_a_few_exclusions_are_told_one_a_line():
@@ -17,16 +19,16 @@ def test_a_few_exclusions_are_told_one_a_line():
 
 
 def test_many_exclusions_are_told_one_line_a_reason_with_their_number_and_the_first_names():
-    excluded = {f"Biking/{n:04}.avi": "class Biking is not asked for" for n in range(900)}
-    excluded |= {f"Diving/{n:04}.avi": "class Diving is not asked for" for n in range(600)}
-    excluded |= {f"Rowing/{n:02}.avi": f"too short: {n} frames, 70 wanted" for n in range(3)}
+    excluded = {f"Biking/{n:04}.avi": "class Biking was not chosen" for n in range(900)}
+    excluded |= {f"Diving/{n:04}.avi": "class Diving was not chosen" for n in range(600)}
+    excluded |= {f"Rowing/{n:02}.avi": f"too short: {n} frames, 70 needed" for n in range(3)}
     excluded |= {"d": "DICOM files (7), not read; convert each series to NIfTI, e.g. with dcm2niix"}
     names = ", ".join(f"Biking/{n:04}.avi" for n in range(10))
     assert list(report.exclusion_lines(excluded)) == [
         "Excluded:",
         "  d: DICOM files (7), not read; convert each series to NIfTI, e.g. with dcm2niix",
-        f"  1500 × class is not asked for: {names} and 1490 more",
-        "  3 × too short: … frames, … wanted: Rowing/00.avi, Rowing/01.avi, Rowing/02.avi",
+        f"  1500 × class was not chosen: {names} and 1490 more",
+        "  3 × too short: … frames, … needed: Rowing/00.avi, Rowing/01.avi, Rowing/02.avi",
     ]
 
 

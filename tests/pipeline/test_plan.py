@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from cache.schema import Entry, Source
 from pipeline.jobs.plan import Task, make_plan, same_files
-from pipeline.sources.records import Record, path_id
+from pipeline.sources.ids import path_id
+from pipeline.sources.records import Record
 
 ROOT = "/scans"
 

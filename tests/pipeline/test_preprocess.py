@@ -18,8 +18,8 @@ from pipeline.jobs.sample import current_source, quarantine_reason
 from pipeline.labels.apply import LabelReport, WrongRow, refuse_wiping
 from pipeline.readers.container import OpenVideo, _shown_entries
 from pipeline.readers.decode import Clip
+from pipeline.recipes.ct import CtRecipe
 from pipeline.sources.walk import _folders_of
-from pipeline.transforms.recipes import CtRecipe
 from pipeline.workers.executors.dask_cluster import await_worker
 from pipeline.workers.startup import exceeded_limits, start_error, watch_workers
 

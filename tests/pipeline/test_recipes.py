@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from cache.resume import describe_difference
 from cache.schema import DTYPES
 from pipeline.errors import InvalidInput, PipelineError
-from pipeline.transforms.recipes import CtRecipe, VideoRecipe, recipe_from_json
+from pipeline.recipes.ct import CtRecipe
+from pipeline.recipes.stored import recipe_from_json
+from pipeline.recipes.video import VideoRecipe
 from tests.helpers.clips import write_xvid
 
 
@@ -56,11 +58,11 @@ NUMBERS = "expected two numbers in HU, the lower first"
         ({"depth": 1}, "depth 1; expected 2 to 4096"),
         ({"height": -5}, "height -5; expected 2 to 4096"),
         ({"width": 100_000}, "width 100000; expected 2 to 4096"),
-        ({"order": 9}, "order 9; expected a spline order from 0 to 5"),
-        ({"order": -1}, "order -1; expected a spline order from 0 to 5"),
-        ({"order": 6}, "order 6; expected a spline order from 0 to 5"),
+        ({"order": 9}, "order 9; expected 0 to 5"),
+        ({"order": -1}, "order -1; expected 0 to 5"),
+        ({"order": 6}, "order 6; expected 0 to 5"),
         ({"dtype": "int8"}, "dtype 'int8'; expected one of uint8, uint16, float16, float32"),
-        ({"preset": "mine"}, "preset 'mine'; expected paper or original"),
+        ({"preset": "mine"}, "preset 'mine'; expected one of paper, original"),
         ({"preset": "original"}, "order 3 with preset original; that code used order 1, leave --order out"),
         ({"window": (400.0, -1000.0)}, f"window 400 -1000; {NUMBERS}"),
         ({"window": (7.0, 7.0)}, f"window 7 7; {NUMBERS}"),
@@ -133,6 +135,6 @@ def test_half_a_pair_is_refused_naming_the_other_half(tmp_path, name, other, zip
         CtRecipe().make((path,))
     assert str(caught.value) == (
         f"half of a .hdr/.img pair, without its {other}; "
-        f"expected '{name[0]}{other}{zipped}' beside it, its name in the same case; "
-        f"put the {other} there, or take this file out of SOURCE"
+        f"expected '{name[0]}{other}{zipped}' next to it, with its name in the same case; "
+        f"put the {other} there, or move this file out of SOURCE"
     )

@@ -7,7 +7,10 @@ import pytest
 
 from cache.schema import Entry
 from pipeline.errors import PipelineError
-from pipeline.sources.records import find_clips, find_scans, keep_ids, observe
+from pipeline.sources.formats.ct import find_scans
+from pipeline.sources.formats.video import find_clips
+from pipeline.sources.ids import keep_ids
+from pipeline.sources.records import observe
 
 HIDDEN = "hidden or system file"
 HIDDEN_FOLDER = "hidden or system folder, not searched"

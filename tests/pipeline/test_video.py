@@ -15,7 +15,9 @@ from cache.fingerprint import digest_files
 from pipeline.errors import Excluded, InvalidInput
 from pipeline.readers.decode import DECODER
 from pipeline.transforms import video
-from pipeline.transforms.video import spaced, video_clip
+from pipeline.transforms.frames import spaced
+from pipeline.transforms.sampling import spline
+from pipeline.transforms.video import video_clip
 from tests.helpers.clips import SHAPE, decoded, jpeg, outcome, pictures, promising, resized, write_avi, write_xvid
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +118,7 @@ def test_where_the_spline_overshoots_white_stays_white(tmp_path):
 @pytest.mark.parametrize("count", [1, 2, 69])
 def test_a_short_clip_is_left_out_looped_or_stretched_as_asked(xvid, count, sampling):
     options = {**SHAPE, "sampling": sampling}
-    with pytest.raises(Excluded, match=f"^too short: {count} frames, 70 wanted$"):
+    with pytest.raises(Excluded, match=f"^too short: {count} frames, 70 needed$"):
         video_clip(xvid(count), **options)
     every = resized(decoded(xvid(count)))
     looped, _, record = video_clip(xvid(count), **options, short="loop")
@@ -183,7 +185,7 @@ def test_too_few_frames_are_short_within_two_of_the_promise_and_damage_beyond(xv
 
 
 def test_spline_refuses_more_frames_than_its_stated_bound_and_counts_before_it_says_so(xvid, monkeypatch):
-    monkeypatch.setattr(video, "MOST_WEIGHTS", 89 * 70)
+    monkeypatch.setattr(spline, "MAX_WEIGHTS", 89 * 70)
     state, reason = outcome(xvid(90), sampling="spline")
     assert (state, reason.split(";")[0]) == ("refused", "90 frames")
     assert "at most 89 with --sampling spline" in reason
@@ -420,31 +422,31 @@ def test_settings_in_the_environment_change_neither_frames_nor_silence(xvid):
 
 COMPLETE = "complete"
 HEAD_OF_70 = {
-    "clips/Bunny/v_Bunny_g01_c01.avi": "too short: 24 frames, 70 wanted",
+    "clips/Bunny/v_Bunny_g01_c01.avi": "too short: 24 frames, 70 needed",
     "clips/Bunny/v_Bunny_g02_c01.avi": COMPLETE,
     "clips/Nasa/v_Nasa_g01_c01.avi": COMPLETE,
     "clips/Nasa/v_Nasa_g01_c02.avi": COMPLETE,
     "clips/Nasa/v_Nasa_g02_c01.avi": COMPLETE,
-    "clips/Nasa/v_Nasa_g02_c02.avi": "too short: 43 frames, 70 wanted",
+    "clips/Nasa/v_Nasa_g02_c02.avi": "too short: 43 frames, 70 needed",
     "clips/Scenery/v_Scenery_g01_c01.avi": COMPLETE,
     "clips/Scenery/v_Scenery_g01_c02.avi": COMPLETE,
     "damaged/nasa_13013_truncated.mp4": "no video stream that can be opened (moov atom not found)",
-    "video_odd/-video-with-dash-.mp4": "too short: 5 frames, 70 wanted",
+    "video_odd/-video-with-dash-.mp4": "too short: 5 frames, 70 needed",
     "video_odd/av1_video.mkv": COMPLETE,
-    "video_odd/big_buck_bunny_432_433.webm": "too short: 24 frames, 70 wanted",
+    "video_odd/big_buck_bunny_432_433.webm": "too short: 24 frames, 70 needed",
     "video_odd/corrupted.mp4": "damage after 28 frames that decode (codec h264): Invalid NAL unit size (-1 > 551)",
-    "video_odd/h264_10bits.mp4": "too short: 30 frames, 70 wanted",
-    "video_odd/h265_video.mp4": "too short: 10 frames, 70 wanted",
+    "video_odd/h264_10bits.mp4": "too short: 30 frames, 70 needed",
+    "video_odd/h265_video.mp4": "too short: 10 frames, 70 needed",
     "video_odd/nasa_13013.mp4": COMPLETE,
     "video_odd/nasa_vfr.mp4": COMPLETE,
     "video_odd/no_duration.webm": COMPLETE,
     "video_odd/result.webm": "empty file",
     "video_odd/transparent.webm": COMPLETE,
-    "video_odd/unordered.mov": "too short: 4 frames, 70 wanted",
-    "video_odd/video_0.mov": "too short: 3 frames, 70 wanted",
-    "video_odd/video_90.mov": "too short: 3 frames, 70 wanted",
-    "video_odd/video_180.mov": "too short: 3 frames, 70 wanted",
-    "video_odd/video_270.mov": "too short: 3 frames, 70 wanted",
+    "video_odd/unordered.mov": "too short: 4 frames, 70 needed",
+    "video_odd/video_0.mov": "too short: 3 frames, 70 needed",
+    "video_odd/video_90.mov": "too short: 3 frames, 70 needed",
+    "video_odd/video_180.mov": "too short: 3 frames, 70 needed",
+    "video_odd/video_270.mov": "too short: 3 frames, 70 needed",
 }
 
 

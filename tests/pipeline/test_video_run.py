@@ -14,8 +14,8 @@ import cli
 from cache import open_cache
 from cache.verify import verify
 from pipeline.jobs import preprocess
-from pipeline.sources.records import PAPER_CLASSES, find_clips
-from pipeline.transforms.recipes import VideoRecipe
+from pipeline.recipes.video import VideoRecipe
+from pipeline.sources.formats.video import PAPER_CLASSES, find_clips
 from pipeline.workers import dispatch
 from pipeline.workers.executor import Settings
 from pipeline.workers.executors.local import local_cluster
@@ -74,7 +74,7 @@ def test_labels_are_folders_and_groups_are_scenes(tree, tmp_path):
     found = info(tmp_path / "v.zarr")
     assert found["kind"] == "video"
     assert (found["discovered"], found["complete"], found["quarantined"], found["excluded"]) == (6, 5, 0, 1)
-    assert found["reasons"]["excluded"] == {"Rowing/v_Rowing_g02_c01.avi": "too short: 5 frames, 8 wanted"}
+    assert found["reasons"]["excluded"] == {"Rowing/v_Rowing_g02_c01.avi": "too short: 5 frames, 8 needed"}
 
 
 def test_classes_are_taken_in_the_order_given_and_others_are_excluded(tree, tmp_path):
@@ -83,7 +83,7 @@ def test_classes_are_taken_in_the_order_given_and_others_are_excluded(tree, tmp_
     assert open_cache(tmp_path / "v.zarr").class_names == ["Rowing"]
     found = info(tmp_path / "v.zarr")
     assert (found["discovered"], found["complete"], found["excluded"]) == (6, 2, 4)
-    assert found["reasons"]["excluded"]["Mixing/v_Rowing_g07_c01.avi"] == "class Mixing is not asked for"
+    assert found["reasons"]["excluded"]["Mixing/v_Rowing_g07_c01.avi"] == "class Mixing was not chosen"
     ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Rowing,Mixing", *SMALL)
     assert ended.exit_code == 0, ended.output
     clips = open_cache(tmp_path / "v.zarr")
@@ -130,7 +130,7 @@ def test_a_clip_outside_any_class_folder_is_quarantined_and_so_are_two_of_one_id
     ended = run("preprocess", "video", tree, tmp_path / "v.zarr", *SMALL)
     assert ended.exit_code == 3
     assert info(tmp_path / "v.zarr")["reasons"]["quarantined"] == {
-        "v_Lost_g01_c01.avi": "it lies in no class folder; expected SOURCE/Class/v_Class_gNN_cMM.avi; "
+        "v_Lost_g01_c01.avi": "it is not in a class folder; expected SOURCE/Class/v_Class_gNN_cMM.avi; "
         "put it into the folder of its class"
     }
     shutil.copy(tree / "Rowing" / "v_Rowing_g01_c02.avi", tree / "Rowing" / "v_Rowing_g01_c02.mp4")

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pipeline.transforms.zoom import Axis, Zoom, matrix, rotate_by_spline, tiles, zoom
+from pipeline.transforms.spline import rotate_by_spline
+from pipeline.transforms.zoom import Axis, Zoom, matrix, tiles, zoom
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = st.integers(2, 1200)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.schema import Entry, Source
-from pipeline.sources.records import CLIP_ENDINGS, SCAN_ENDINGS
+from pipeline.sources.formats.ct import ENDINGS as SCAN_ENDINGS
+from pipeline.sources.formats.video import ENDINGS as CLIP_ENDINGS
 from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import Predictions
 from trainer.evaluation.submission import check_outputs, naming_advice, write_probabilities, write_submission

@@ -1,0 +1,13 @@
+"""The first frames of a clip, as the authors' code takes them; the rest is not decoded."""
+
+import numpy as np
+
+from pipeline.readers.decode import Clip
+from pipeline.transforms.frames import Sampling, pick_frames
+
+
+def _fill(clip: Clip, _count: int, frames: np.ndarray) -> int:
+    return pick_frames(clip, range(len(frames)), frames, stop=len(frames))
+
+
+SAMPLING = Sampling(_fill, whole_clip=False)

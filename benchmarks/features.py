@@ -9,7 +9,6 @@ logits only.
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +107,7 @@ def main(quick: bool, weights: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         volumes = open_cache(write_both(folder, recipe, clips)[0])
-        config = replace(PRETRAIN, weights=weights)
+        config = PRETRAIN.replace(weights=weights)
         model = first_model(new_run(volumes, config))
         before = bare_rate(model, volumes, 2 if quick else 12)
         done = extract(Extraction(volumes.path, folder / "f.zarr", {"weights": weights}), lambda done, total: None)

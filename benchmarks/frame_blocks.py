@@ -5,7 +5,6 @@ python benchmarks/frame_blocks.py [--quick]
 
 import sys
 import time
-from dataclasses import replace
 
 import numpy as np
 from common import in_own_process, verdict
@@ -23,7 +22,7 @@ def step(shape: tuple[int, int, int], block: int) -> dict:
     from trainer.model.viptt_net import build_model
     from trainer.training.fit import compile_for
 
-    config = replace(FINETUNE, weights="none", frame_block=block)
+    config = FINETUNE.replace(weights="none", slices_per_step=block)
     model = build_model(config, shape, 5)
     compile_for(model, config)
     rng = np.random.default_rng(0)

@@ -5,7 +5,6 @@ python benchmarks/time_distributed.py [--quick]
 
 import sys
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ def time_distributed(config: Config, shape: tuple[int, int, int], ours: Any) -> 
     vgg = keras.applications.VGG16(
         include_top=False, weights=None, input_shape=frames.backbone.input_shape[1:], pooling="avg"
     )
-    gray_to_bgr = input_map_layer("vgg16", config.input_map)
+    gray_to_bgr = input_map_layer("vgg16", config.input_conv)
     volume = keras.Input((*shape, 1))
     features = keras.layers.TimeDistributed(vgg)(keras.layers.TimeDistributed(gray_to_bgr)(volume))
     last = keras.layers.LSTM(RNN_UNITS, name="rnn")(features)
@@ -46,7 +45,7 @@ def steps(wrapped: bool, shape: tuple[int, int, int], later: int) -> dict:
     from trainer.model.viptt_net import build_model
     from trainer.training.fit import compile_for
 
-    config = replace(FINETUNE, weights="none")
+    config = FINETUNE.replace(weights="none")
     model = build_model(config, shape, 5)
     rng = np.random.default_rng(0)
     volumes, labels = rng.random((2, *shape), np.float32), np.array([0, 3], np.int32)

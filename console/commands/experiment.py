@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from console.fields import Command
 from console.options import READERS
 from console.output import print_lines
 from console.parameters import PATH, check_drop_shared
@@ -12,7 +13,7 @@ from console.progress import Training
 from console.training_options import CONFIG
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("clips", metavar="VIDEO_CACHE", type=PATH)
 @click.argument("scans", metavar="CT_CACHE", type=PATH)
 @click.argument("folder", metavar="DIR", type=PATH)

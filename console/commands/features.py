@@ -6,20 +6,18 @@ from typing import Any
 
 import click
 
+from console.fields import Command, field_options
 from console.options import LINKED, OUTPUT, READERS
 from console.output import print_json, print_lines
 from console.parameters import PATH, linked_array
 from console.progress import Progress
+from trainer.config import Config
 
 
-@click.command("features")
+@click.command("features", cls=Command)
 @click.argument("cache", type=PATH)
 @click.argument("into", metavar="FEATURES", type=PATH)
-@click.option("--backbone", type=click.Choice(("vgg16", "small")), help="Default: vgg16.")
-@click.option("--weights", help="Of the backbone: imagenet (default), none, or a Keras weights file.")
-@click.option("--input-map", type=click.Choice(("imagenet", "glorot")), help="As in training; default: imagenet.")
-@click.option("--seed", type=int, help="Of random weights. Default: 0.")
-@click.option("--precision", type=click.Choice(("float32", "mixed_bfloat16")), help="As in training.")
+@field_options(Config, ("backbone", "weights", "input_conv", "seed", "precision"))
 @click.option("--from", "parent", type=PATH, help="Take the backbone of this run instead.")
 @click.option("--augment", is_flag=True, help="One set of features for each of the paper's seven rotations.")
 @READERS

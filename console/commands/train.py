@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from console.fields import Command
 from console.output import print_json, print_lines
 from console.parameters import PATH, check_drop_shared, names_from_csv
 from console.progress import Training
@@ -16,7 +17,7 @@ def train() -> None:
     """Train a network on a cache: first on clips, then on CT."""
 
 
-@train.command()
+@train.command(cls=Command)
 @TRAINING
 def pretrain(**given: Any) -> None:
     """Train on the clips of CACHE with the backbone frozen, into the new folder RUN.
@@ -30,7 +31,7 @@ def pretrain(**given: Any) -> None:
     _train("pretrain", **given)
 
 
-@train.command()
+@train.command(cls=Command)
 @TRAINING
 @click.option("--from", "parent", type=PATH, help="The run to start from; default: none, the paper's `No PT`.")
 def finetune(**given: Any) -> None:

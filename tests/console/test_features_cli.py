@@ -207,7 +207,7 @@ def test_a_place_that_is_something_else_is_left_alone(tmp_path, made, clips):
     ("cache", "options", "difference"),
     [
         ("clips.zarr", ("--seed", 1), "extractor.weights "),
-        ("clips.zarr", ("--input-map", "glorot"), "extractor.weights "),
+        ("clips.zarr", ("--input-conv", "random"), "extractor.weights "),
         ("clips.zarr", ("--augment",), "angles None → [-20.0, -10.0, -5.0, 0.0, 5.0, 10.0, 20.0]"),
         ("ct.zarr", (), "source.kind video → ct, "),
     ],
@@ -275,7 +275,7 @@ def test_a_run_that_has_no_backbone_for_this_cache(tmp_path, made, clips, into):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("backbone", "small"), ("weights", "none"), ("input-map", "glorot"), ("seed", 0), ("precision", "float32")],
+    [("backbone", "small"), ("weights", "none"), ("input-conv", "random"), ("seed", 0), ("precision", "float32")],
 )
 def test_what_a_run_has_is_not_given_beside_it(made, clips, into, option, value):
     assert refused(cli("features", clips, into, "--from", made / "pretrained", f"--{option}", value), into) == (

@@ -6,7 +6,6 @@ the same objects each time, with every variable put back to its first value.
 
 import json
 import zipfile
-from dataclasses import replace
 from functools import cache
 
 import h5py
@@ -28,7 +27,7 @@ from trainer.training.fit import Data, compile_for  # noqa: E402
 CLIP = (4, 16, 16)  # the least that the small backbone takes
 CLIPS = 12  # the first nine train in `data_of`: with batches of two, an epoch's last is of one
 TRAINED = 9
-SMALL = replace(PRETRAIN, backbone="small", freeze_backbone=False, weights="none", optimizer="adam")
+SMALL = PRETRAIN.replace(backbone="small", freeze_backbone=False, weights="none", optimizer="adam")
 GIVEN = {"backbone": "small", "epochs": 4}  # of a Request that trains what SMALL says
 
 

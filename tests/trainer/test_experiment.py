@@ -55,7 +55,7 @@ def made(tmp_path_factory):
     streamed = cli("experiment", clips, scans, folder / "streamed", *SMALL, "--seed", 3, "--pretrain-epochs", 2)
     assert streamed.exit_code == 0, streamed.output
     frozen = folder / "frozen"
-    command = ("experiment", clips, scans, frozen, *SMALL, "--features", "--input-map", "glorot")
+    command = ("experiment", clips, scans, frozen, *SMALL, "--features", "--input-conv", "random")
     results, states = [stopped_at("seed 0: PT+CW", *command)], [runs_of(frozen)]
     for more in ((), ("--seeds", 2)):
         results.append(cli(*command, *more))
@@ -445,7 +445,7 @@ def test_what_contradicts_the_experiment_is_usage(made, into):
 
 def test_behind_the_backbone_no_stage_names_weights_that_the_features_bring(tmp_path):
     """Else a second seed would begin with another random input map than the features were made with, and be refused."""
-    given = {"weights": "vgg16.h5", "input_map": "glorot", "precision": "mixed_bfloat16", "epochs": 3}
+    given = {"weights": "vgg16.h5", "input_conv": "random", "precision": "mixed_bfloat16", "epochs": 3}
     asked = Experiment(tmp_path, tmp_path, tmp_path, given, {}, seeds=2, frozen=True)
     for strategy in (PRETRAINED, *STRATEGIES):
         stage, chosen = _stage(asked, 1, strategy)

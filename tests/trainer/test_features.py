@@ -249,7 +249,7 @@ def test_features_from_anywhere_train_the_same_way(tmp_path):
 def test_chance_picks_the_angle_that_it_would_turn_a_volume_by(tmp_path):
     root = clips(tmp_path / "ct.zarr", 12, "uint16", "ct")
     extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS, augment=True), nothing)
-    given = {"epochs": 2, "augmentation": ("rotation",), "freeze_backbone": True, "input_map": "imagenet", **WEIGHTS}
+    given = {"epochs": 2, "augmentation": ("rotation",), "freeze_backbone": True, "input_conv": "imagenet", **WEIGHTS}
     cached = Request("finetune", root, tmp_path / "cached", given, features=tmp_path / "features.zarr")
     train(cached, Silent())
     # With all learning rates alike the two differ by float16, and by the six weights of the map, which streams train.

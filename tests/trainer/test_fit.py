@@ -3,7 +3,6 @@
 import csv
 import gc
 import threading
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -33,7 +32,7 @@ from trainer.training.fit import fit, predict
 
 ROW = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_kappa", "learning_rate"]
 STEPS = 5  # of an epoch: 9 samples, two at a time
-ONE = replace(SMALL, epochs=1)
+ONE = SMALL.replace(epochs=1)
 PATIENT = {"plateau_patience": 10**6, "stop_patience": 10**6}
 CALMER = "lower --learning-rate, or check the input"
 
@@ -151,7 +150,7 @@ def test_rate_end_and_best_weights_are_those_of_keras_callbacks_however_often_it
     clips, tmp_path_factory, losses, stops
 ):
     folder, left, after = tmp_path_factory.mktemp("run"), iter(losses), {}
-    config = replace(SMALL, batch_size=TRAINED, epochs=len(losses))
+    config = SMALL.replace(batch_size=TRAINED, epochs=len(losses))
 
     def stop(row):
         after[row["epoch"]] = model.get_weights()
@@ -178,7 +177,7 @@ def test_rate_end_and_best_weights_are_those_of_keras_callbacks_however_often_it
 def test_the_rate_falls_after_5_epochs_and_training_ends_after_8(clips, tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.training.fit.cross_entropy", lambda *_: 0.5)
     model, whole = plain()
-    state = fit(model, whole, replace(SMALL, epochs=50), data_of(clips), tmp_path, Listener())
+    state = fit(model, whole, SMALL.replace(epochs=50), data_of(clips), tmp_path, Listener())
     assert [row["learning_rate"] for row in state.history] == pytest.approx([1e-3] * 6 + [1e-4] * 3)
     assert state.stopped == "no lower validation loss"
 
@@ -189,7 +188,7 @@ def test_the_rate_falls_after_5_epochs_and_training_ends_after_8(clips, tmp_path
 def test_the_tables_say_what_happened(clips, tmp_path):
     model, whole = plain()
     listener = Listener()
-    state = fit(model, whole, replace(SMALL, epochs=3), data_of(clips), tmp_path, listener)
+    state = fit(model, whole, SMALL.replace(epochs=3), data_of(clips), tmp_path, listener)
     assert [list(row) for row in state.history] == [ROW] * 3
     assert [row["epoch"] for row in state.history] == [1, 2, 3]
     assert read_table(tmp_path / "history.csv") == state.history == listener.rows
@@ -208,7 +207,7 @@ def test_the_tables_say_what_happened(clips, tmp_path):
 def test_each_step_is_told_with_the_epochs_loss_so_far(clips, tmp_path):
     model, whole = plain()
     listener = Listener()
-    fit(model, whole, replace(SMALL, epochs=2), data_of(clips), tmp_path, listener)
+    fit(model, whole, SMALL.replace(epochs=2), data_of(clips), tmp_path, listener)
     assert [step[:3] for step in listener.steps] == [(e, n, STEPS) for e in (0, 1) for n in range(1, STEPS + 1)]
     assert [listener.steps[STEPS - 1][3], listener.steps[-1][3]] == [row["loss"] for row in listener.rows]
 
@@ -220,7 +219,7 @@ def test_a_checkpoint_is_written_after_each_epoch_and_as_often_as_asked_for(
     written, save = [], checkpoint.save
     monkeypatch.setattr(checkpoint, "save", lambda *given: written.append(0) or save(*given))
     model, whole = plain()
-    fit(model, whole, replace(SMALL, epochs=2), data_of(clips), tmp_path, Listener(), seconds)
+    fit(model, whole, SMALL.replace(epochs=2), data_of(clips), tmp_path, Listener(), seconds)
     assert len(written) == saves
 
 
@@ -233,7 +232,7 @@ def test_training_samples_are_transformed_with_their_epoch_and_validation_sample
 
     data = data_of(clips, transform=transform)
     model, whole = plain()
-    fit(model, whole, replace(SMALL, epochs=2), data, tmp_path, Listener())
+    fit(model, whole, SMALL.replace(epochs=2), data, tmp_path, Listener())
     assert sorted(seen) == sorted((epoch, name) for epoch in (0, 1) for name in data.training.ids)
 
 
@@ -253,11 +252,11 @@ def test_predictions_come_in_the_order_of_the_part_and_say_how_far_they_are(clip
 def test_more_epochs_go_on_where_fewer_ended(clips, tmp_path):
     model, whole = plain()
     (tmp_path / "straight").mkdir()
-    expected = fit(model, whole, replace(SMALL, epochs=3), data_of(clips), tmp_path / "straight", Listener())
+    expected = fit(model, whole, SMALL.replace(epochs=3), data_of(clips), tmp_path / "straight", Listener())
     weights = variables(model)
     for epochs in (1, 3):
         model, whole = plain()
-        found = fit(model, whole, replace(SMALL, epochs=epochs), data_of(clips), tmp_path, Listener())
+        found = fit(model, whole, SMALL.replace(epochs=epochs), data_of(clips), tmp_path, Listener())
     assert found.history == expected.history
     assert all(np.array_equal(a, b) for a, b in zip(variables(model), weights, strict=True))
 
@@ -270,19 +269,19 @@ def test_no_epoch_follows_where_as_many_are_done_as_are_asked_for_now(epochs, cl
 
     model, whole = plain()
     with pytest.raises(Killed):
-        fit(model, whole, replace(SMALL, epochs=9), data_of(clips), tmp_path, Listener(epoch=stop))
+        fit(model, whole, SMALL.replace(epochs=9), data_of(clips), tmp_path, Listener(epoch=stop))
     listener = Listener()
-    state = fit(model, whole, replace(SMALL, epochs=epochs), data_of(clips), tmp_path, listener)
+    state = fit(model, whole, SMALL.replace(epochs=epochs), data_of(clips), tmp_path, listener)
     assert (listener.steps, state.epoch, state.stopped) == ([], 2, "epochs")
 
 
 def test_a_run_that_no_longer_improved_stays_ended(clips, tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.training.fit.cross_entropy", lambda *_: 0.5)
-    config = replace(SMALL, epochs=50, stop_patience=1)
+    config = SMALL.replace(epochs=50, stop_patience=1)
     model, whole = plain()
     fit(model, whole, config, data_of(clips), tmp_path, Listener())
     listener = Listener()
-    fit(model, whole, replace(config, epochs=60), data_of(clips), tmp_path, listener)
+    fit(model, whole, config.replace(epochs=60), data_of(clips), tmp_path, listener)
     assert listener.steps == []
 
 
@@ -327,7 +326,7 @@ def soak(clips, folder, epochs, at):
             measured[row["epoch"]] = (memory, len(gc.get_objects()), threading.active_count())
 
     model, whole = plain()
-    fit(model, whole, replace(SMALL, epochs=epochs, **PATIENT), data_of(clips), folder, Listener(epoch=measure))
+    fit(model, whole, SMALL.replace(epochs=epochs, **PATIENT), data_of(clips), folder, Listener(epoch=measure))
     return measured
 
 

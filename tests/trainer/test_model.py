@@ -2,7 +2,6 @@
 
 import json
 import zipfile
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -62,7 +61,7 @@ def test_frozen_pretraining_trains_the_input_map_and_what_is_behind_the_backbone
 
 
 def test_a_gru_can_take_the_lstms_place():
-    model = build_model(replace(PRETRAIN, rnn="gru"), TINY, 10)
+    model = build_model(PRETRAIN.replace(rnn="gru"), TINY, 10)
     assert model.get_layer("rnn").count_params() == GRU
     assert model.count_params() == TOTAL[10] - LSTM + GRU
 
@@ -91,9 +90,9 @@ def test_the_input_map_of_an_untrained_backbone_is_centred():
 
 @pytest.mark.parametrize("backbone", ["vgg16", "small"])
 def test_a_random_input_map_follows_from_the_seed(backbone):
-    config = replace(SMALL, backbone=backbone, input_map="glorot")
+    config = SMALL.replace(backbone=backbone, input_conv="random")
     first, again, other = (
-        build_model(replace(config, seed=seed), TINY, 2).get_layer("frames").input_map.get_weights()[0]
+        build_model(config.replace(seed=seed), TINY, 2).get_layer("frames").input_map.get_weights()[0]
         for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
@@ -101,7 +100,7 @@ def test_a_random_input_map_follows_from_the_seed(backbone):
 
 
 def test_first_weights_follow_from_the_seed():
-    first, again, other = (build_model(replace(SMALL, seed=seed), CLIP, 2).get_weights() for seed in (3, 3, 4))
+    first, again, other = (build_model(SMALL.replace(seed=seed), CLIP, 2).get_weights() for seed in (3, 3, 4))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
@@ -112,13 +111,13 @@ def test_first_weights_follow_from_the_seed():
 @pytest.fixture(scope="module")
 def at_once():
     """VGG-16, all four slices at once."""
-    return build_model(replace(FINETUNE, frame_block=4, seed=5), TINY, 3)
+    return build_model(FINETUNE.replace(slices_per_step=4, seed=5), TINY, 3)
 
 
 @pytest.fixture(scope="module")
 def in_blocks(at_once):
     """The same network, of which three slices and then the fourth go through the backbone."""
-    model = build_model(replace(FINETUNE, frame_block=3, seed=6), TINY, 3)
+    model = build_model(FINETUNE.replace(slices_per_step=3, seed=6), TINY, 3)
     model.set_weights(at_once.get_weights())
     return model
 
@@ -147,7 +146,7 @@ def test_a_step_in_blocks_changes_every_weight_as_one_step_at_once(at_once, in_b
     first = at_once.get_weights()
     changes = []
     for model in (at_once, in_blocks):
-        compile_for(model, replace(FINETUNE, learning_rate=1.0))
+        compile_for(model, FINETUNE.replace(learning_rate=1.0))
         model.train_on_batch(volumes(2), np.array([0, 2]))
         changes.append([after - before for after, before in zip(model.get_weights(), first, strict=True)])
         model.set_weights(first)
@@ -160,7 +159,7 @@ def test_a_step_of_frozen_pretraining_leaves_the_backbone_as_it_is():
     model = build_model(PRETRAIN, TINY, 3)
     frames = model.get_layer("frames")
     kept, first = values_of(frames.backbone.weights), values_of(model.trainable_weights)
-    compile_for(model, replace(PRETRAIN, learning_rate=1.0))
+    compile_for(model, PRETRAIN.replace(learning_rate=1.0))
     model.train_on_batch(volumes(2), np.array([0, 2]))
     assert all(np.array_equal(a, b) for a, b in zip(kept, values_of(frames.backbone.weights), strict=True))
     assert all(np.abs(a - b).max() > 0 for a, b in zip(first, values_of(model.trainable_weights), strict=True))
@@ -181,7 +180,7 @@ def test_stored_values_are_scaled_as_a_cache_scales_them(dtype):
 
 
 def test_bfloat16_computes_nearly_the_same_and_leaves_other_networks_alone():
-    exact, rough = (build_model(replace(SMALL, precision=name), CLIP, 2) for name in ("float32", "mixed_bfloat16"))
+    exact, rough = (build_model(SMALL.replace(precision=name), CLIP, 2) for name in ("float32", "mixed_bfloat16"))
     found, expected = rough.predict_on_batch(volumes(2, CLIP)), exact.predict_on_batch(volumes(2, CLIP))
     assert found.dtype == np.float32
     assert 0 < np.abs(found - expected).max() < 0.02
@@ -193,7 +192,7 @@ def saved(tmp_path_factory):
     """The file that training writes, and the network it was written from."""
     folder = tmp_path_factory.mktemp("saved")
     model, whole = small()
-    fit(model, whole, replace(SMALL, epochs=1), data_of(make_clips(folder / "c.zarr")), folder, Listener())
+    fit(model, whole, SMALL.replace(epochs=1), data_of(make_clips(folder / "c.zarr")), folder, Listener())
     return folder / "model.keras", whole.predict_on_batch(volumes(3, CLIP))
 
 

@@ -1,7 +1,5 @@
 """The LSTM that multiplies its inputs once is Keras' own."""
 
-from dataclasses import replace
-
 import keras
 import numpy as np
 import pytest
@@ -51,7 +49,7 @@ def test_it_is_saved_and_loaded_safely(both, tmp_path):
 def test_xla_compiles_the_network_behind_the_frames(rnn):
     losses = []
     for compiled in (True, False):
-        config = replace(PRETRAIN, rnn=rnn, jit_compile=compiled)
+        config = PRETRAIN.replace(rnn=rnn, jit_compile=compiled)
         network = build_head(config, (5, 8), 3)
         compile_for(network, config)
         sequences = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,7 +46,7 @@ def data(clips):
 def loop(data, folder, listener=None):
     """Train as a new process would: of earlier ones only the files in `folder` are left."""
     model, whole = plain()
-    fit(model, whole, replace(SMALL, epochs=EPOCHS), data, folder, listener or Listener(), 0)
+    fit(model, whole, SMALL.replace(epochs=EPOCHS), data, folder, listener or Listener(), 0)
 
 
 @pytest.fixture(scope="module")

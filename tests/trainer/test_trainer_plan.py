@@ -73,7 +73,7 @@ def test_a_cache_all_of_which_is_used_says_no_more(tmp_path):
     ],
 )
 def test_a_run_goes_on_with_features_only_where_it_began_with_them(cache, tmp_path, kind, cached, given, problem):
-    run = replace(RUN, kind=kind, config=replace(RUN.config, cached_features=cached))
+    run = replace(RUN, kind=kind, config=RUN.config.replace(cached_features=cached))
     asked = request(cache, tmp_path, features=tmp_path / "f.zarr" if given else None)
     if not problem:
         plan._check_features_again(asked, run)

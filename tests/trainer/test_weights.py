@@ -1,7 +1,6 @@
 """First weights come from where they were asked for, or one line names the way out; no file's code is ever run."""
 
 import zipfile
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -145,7 +144,7 @@ def model_file(tmp_path_factory):
 
 
 def other_weights():
-    return build_model(replace(SMALL, seed=9), CLIP, 2)
+    return build_model(SMALL.replace(seed=9), CLIP, 2)
 
 
 def test_a_runs_weights_load_to_the_bit(model_file):
@@ -189,8 +188,8 @@ def test_the_file_of_another_model_is_refused(model_file, tmp_path):
     whole.save(tmp_path / "model.keras")
     refused_in_one_line(other_weights(), tmp_path / "model.keras")
     refused_in_one_line(build_model(SMALL, CLIP, 3), model_file)
-    refused_in_one_line(build_model(replace(SMALL, rnn="gru"), CLIP, 2), model_file)
-    refused_in_one_line(build_model(replace(FINETUNE, weights="none"), (4, 32, 32), 2), model_file)
+    refused_in_one_line(build_model(SMALL.replace(rnn="gru"), CLIP, 2), model_file)
+    refused_in_one_line(build_model(FINETUNE.replace(weights="none"), (4, 32, 32), 2), model_file)
 
 
 def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path):

@@ -41,7 +41,7 @@ class Strategy:
 
 
 BEGUN = (manifest.NAME, "clips.json", "scans.json", "experiment.json")  # what there is before the first part
-EXTRACTOR = ("backbone", "weights", "input_map", "seed", "precision")  # of what is given: what decides the features
+EXTRACTOR = ("backbone", "weights", "input_conv", "seed", "precision")  # of what is given: what decides the features
 PRETRAINED = Strategy("pretraining", "pretrained", False, {})
 STRATEGIES = (
     Strategy("No PT", "no_pt", False, {}),
@@ -236,7 +236,7 @@ def _stage(experiment: Experiment, number: int, strategy: Strategy) -> tuple[str
         given |= experiment.pretraining
     elif experiment.frozen:
         given["freeze_backbone"] = True
-    left_out = {"weights", "input_map"} if strategy.pretrained else set()  # the parent has them
+    left_out = {"weights", "input_conv"} if strategy.pretrained else set()  # the parent has them
     if experiment.frozen:  # the features have weights, and precision was for the backbone: what is behind it is small
         left_out |= {"weights", "precision"}
     stage = "pretrain" if strategy is PRETRAINED else "finetune"

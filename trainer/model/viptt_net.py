@@ -42,7 +42,7 @@ def build_model(config: Config, shape: tuple[int, int, int], classes: int) -> ke
         keras.utils.set_random_seed(config.seed)
         volume = keras.Input(shape, name="volume")
         block = _block(config, shape)
-        frames = FrameEncoder(config.backbone, config.input_map, block, name="frames")
+        frames = FrameEncoder(config.backbone, config.input_conv, block, name="frames")
         model = keras.Model(volume, _sequence_layers(frames(volume), config, classes), name="viptt_net")
     frames.backbone.trainable = not config.freeze_backbone
     return model
@@ -60,7 +60,7 @@ def _block(config: Config, shape: tuple[int, int, int]) -> int:
     """Slices of a block. `small` takes all: it needs little memory, and normalises over what it is given at once."""
     if config.backbone == "small":
         return 0
-    return config.frame_block or max(1, BLOCK_PIXELS // (shape[1] * shape[2]))
+    return config.slices_per_step or max(1, BLOCK_PIXELS // (shape[1] * shape[2]))
 
 
 def head_of(model: keras.Model) -> keras.Model:
@@ -144,9 +144,9 @@ def input_map_layer(backbone: str, start: str) -> keras.layers.Layer:
     """The 1×1 convolution from gray to the backbone's three channels, 6 weights.
 
     `start` "imagenet" is the exact map from [0, 1] gray to what the backbone's weights expect (for VGG-16 BGR 0..255
-    less ImageNet's means), "glorot" a random one.
+    less ImageNet's means), "random" a random one.
     """
-    if start == "glorot":
+    if start in ("random", "glorot"):
         return keras.layers.Conv2D(3, 1, name="input_map")
     scale, offsets = INPUT_MAPS[backbone]
     kernel = keras.initializers.Constant(scale)

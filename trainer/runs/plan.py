@@ -48,8 +48,8 @@ def configure(
     """The configuration of `stage` with what the user gave, and what must be as in its parent and its features."""
     inherited: dict[str, Any] = {}
     if parent is not None:
-        inherited = {name: getattr(parent, name) for name in ("backbone", "rnn", "input_map")} | {"weights": "none"}
-        for name in ("backbone", "rnn", "input_map"):
+        inherited = {name: getattr(parent, name) for name in ("backbone", "rnn", "input_conv")} | {"weights": "none"}
+        for name in ("backbone", "rnn", "input_conv"):
             if given.get(name, inherited[name]) != inherited[name]:
                 raise TrainerError(
                     f"{name} {given[name]} with a run of --from that has {inherited[name]}; expected the same in both"
@@ -59,7 +59,7 @@ def configure(
     cached = _behind_the_backbone(stage, given, features) if features else {}
     chosen = cached | inherited | dict(given)
     defaults: dict[str, Any] = SMALL if chosen.get("backbone") == "small" else {}
-    return replace(STAGES[stage], **(defaults | chosen))
+    return STAGES[stage].replace(**(defaults | chosen))
 
 
 def _behind_the_backbone(stage: str, given: Mapping[str, Any], features: Cache) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def resumed(request: Request, cache: Cache) -> Run:
         raise TrainerError(
             f"{cache.path} has classes {cache.class_names}, {request.run} {list(run.class_names)}; give its own cache"
         )
-    return replace(run, config=replace(run.config, **more))
+    return replace(run, config=run.config.replace(**more))
 
 
 def _check_features_again(request: Request, run: Run) -> None:

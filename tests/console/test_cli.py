@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -18,6 +17,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import fields
 
 from cache import open_cache, store
 from cli import main
@@ -646,6 +646,8 @@ def test_clips_too_are_sampled_as_those_of_the_cache(tmp_path):
 def test_the_defaults_in_the_help_are_those_of_the_recipe(words, recipe):
     parameters = {option.name: option for option in main.commands["preprocess"].commands[words].params}
     for field in fields(recipe):
+        if field.name == "depth_method":  # one choice so far, no option yet
+            continue
         option = parameters[field.name]
         assert option.default == field.default or f"default {field.default}" in option.help or option.name == "dtype"
 
@@ -673,7 +675,7 @@ def test_what_is_no_cache_is_refused_by_every_command(tmp_path):
         (["--depth", -5], "depth -5; expected 2 to 4096"),
         (["--depth", 100_000], "depth 100000; expected 2 to 4096"),
         (["--depth", "x"], "Invalid value for '--depth': 'x' is not a valid integer."),
-        (["--order", 9], "order 9; expected a spline order from 0 to 5"),
+        (["--order", 9], "order 9; expected 0 to 5"),
         (["--window", 400, -1000], "window 400 -1000; expected two numbers in HU, the lower first"),
         (["--window", "nan", 1], "window nan 1; expected two numbers in HU, the lower first"),
         (["--preset", "original", "--order", 3],

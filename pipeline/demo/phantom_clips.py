@@ -1,50 +1,52 @@
-"""Phantom action clips whose classes differ in nothing but order and tempo, for the demo and the tests.
+"""Phantom action clips whose classes differ only in order and tempo, for the demo and the tests.
 
-An outline grows, shrinks or pulses (grows and shrinks by turns), fast or slowly, before a textured ground. In every
-class its size passes evenly through the same range, from a random start and in whole cycles within 70 frames. So one
-frame, or all frames in any order, tells nothing of the class: only their sequence does, and a network that pools
-each frame must remember. The clips of a group share their scene, which is the same in every class.
+An outline grows, shrinks or pulses (grows and shrinks alternately), fast or slowly, in front of a textured background.
+In every class its size passes evenly through the same range, from a random start and in full cycles within 70 frames.
+So neither one frame nor the unordered set of frames identifies the class: only their sequence does, and a network that
+pools each frame needs memory. The clips of a group share their scene, which is the same in every class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from cache.progress import Callback
+
 CLASSES = ("GrowFast", "GrowSlow", "PulseFast", "PulseSlow", "ShrinkFast", "ShrinkSlow")
 FPS = 25
 PERIODS = {"Fast": 14, "Slow": 35}  # frames a cycle; both divide 70
-LENGTHS = (75, 110)  # frames of a sound clip: fewest, most
+LENGTHS = (75, 110)  # frames of an intact clip: fewest, most
 SHORT = 43  # frames of the short clip
-KEPT = 0.4  # of the damaged clip's bytes
+KEPT = 0.4  # share of the damaged clip's bytes
 SIZE = (240, 320)  # pixels: height, width
 RADII = (0.09, 0.36)  # smallest and largest radius of the outline, in heights of the frame
-OUTLINES = ((np.inf, 0.8, 1.0), (1.0, 1.13, 1.41), (2.0, 1.0, 1.0))  # power, reach, width: equally much is lit
+OUTLINES = ((np.inf, 0.8, 1.0), (1.0, 1.13, 1.41), (2.0, 1.0, 1.0))  # power, reach, width: the lit area is the same
 NOISE = 2.5  # gray levels
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What the clips of one group share, whatever their class: ground and actor."""
+    """The background and the outline, which clips of one group share in every class."""
 
-    ground: np.ndarray  # gray levels, float32 (height, width)
+    background: np.ndarray  # gray levels, float32 (height, width)
     power: float  # of the norm whose unit circle the outline is: 1 a diamond, 2 a ring, infinity a square
-    light: float  # gray levels by which the outline is brighter than the mean ground
+    light: float  # gray levels by which the outline is brighter than the mean background
     scale: float  # of its radius
     width: float  # of its line, in heights of the frame
     centre: np.ndarray  # (row, column), in heights of the frame
 
 
 def scene(group: int, seed: int, size: tuple[int, int] = SIZE) -> Scene:
-    """The scene of a group, 1 and on; groups take the three outlines in turn."""
+    """The scene of a group, counted from 1; groups take the three outlines in rotation."""
     rng = np.random.default_rng([seed, group])
-    ground = rng.uniform(68, 72) + _texture(rng, size, cells=5, level=5) + _texture(rng, size, cells=24, level=3)
+    background = rng.uniform(68, 72) + _texture(rng, size, cells=5, level=5) + _texture(rng, size, cells=24, level=3)
     power, reach, across = OUTLINES[group % len(OUTLINES)]
     return Scene(
-        ground=ground.astype(np.float32),
+        background=background.astype(np.float32),
         power=power,
         light=rng.uniform(114, 122),
         scale=reach * rng.uniform(0.97, 1.03),
@@ -58,11 +60,11 @@ def _texture(rng: np.random.Generator, size: tuple[int, int], cells: int, level:
     near = [np.linspace(0, cells - 1, pixels)[:, None] - np.arange(cells) for pixels in size]
     rows, columns = (np.clip(1 - np.abs(distance), 0, None) for distance in near)
     levels = rng.normal(0, level, (cells, cells))
-    return np.einsum("rj,cj->rc", np.einsum("ri,ij->rj", rows, levels), columns)  # `@` would keep other cores busy
+    return np.einsum("rj,cj->rc", np.einsum("ri,ij->rj", rows, levels), columns)  # `@` would use other cores
 
 
 def course(kind: int, start: float, frames: int) -> np.ndarray:
-    """How far the outline has grown in each frame, 0 to 1, where `start` is a share of a cycle."""
+    """The growth of the outline in each frame, 0 to 1; `start` is a share of a cycle."""
     phase = np.arange(frames) / PERIODS[CLASSES[kind][-4:]] + start
     if CLASSES[kind].startswith("Pulse"):
         return 1 - np.abs(2 * (phase % 1) - 1)
@@ -84,11 +86,11 @@ def clip(kind: int, group: int, number: int, seed: int, frames: int, size: tuple
     corner = np.stack(np.broadcast_arrays(row[:, None], column))
     distance = np.linalg.norm(corner, look.power, axis=0).astype(np.float32)
     radii = (look.scale * (RADII[0] + (RADII[1] - RADII[0]) * growth)).astype(np.float32)
-    over = look.ground.mean() + look.light - look.ground
+    over = look.background.mean() + look.light - look.background
     result = np.empty((frames, *size), np.uint8)
     for frame, radius in zip(result, radii, strict=True):
         inside = (look.width / 2 - np.abs(distance - radius)) * size[0]  # pixels
-        picture = look.ground + np.clip(0.5 + inside, 0, 1) * over
+        picture = look.background + np.clip(0.5 + inside, 0, 1) * over
         picture += np.float32(NOISE) * rng.standard_normal(size, np.float32)
         np.copyto(frame, np.clip(np.rint(picture), 0, 255), casting="unsafe")
     return result
@@ -100,14 +102,14 @@ def write_clips(
     groups: int = 4,
     clips: int = 3,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    callback: Callback | None = None,
 ) -> tuple[str, ...]:
-    """Write `groups` × `clips` sound clips of each class, and two odd ones; return the names of the classes.
+    """Write `groups` × `clips` intact clips of each class, and two that are not; return the names of the classes.
 
-    Files are XviD, `FOLDER/Class/v_Class_gNN_cMM.avi`, 320x240, 25 fps, 75 to 110 frames. The odd ones come last
-    in the last group: of the first class one that is short, honestly, with 43 frames, and of the last class one that
-    is damaged, cut at 40 %. On one machine the same arguments write the same bytes. `progress(done, total)` is called
-    after each file. Raises OSError where OpenCV cannot write XviD.
+    Files are XviD, `FOLDER/Class/v_Class_gNN_cMM.avi`, 320x240, 25 fps, 75 to 110 frames. The last clip in the last
+    group of the first class is short, with a correct header and 43 frames; that of the last class is damaged, cut at
+    40 %. On one machine the same arguments write the same bytes. `callback.on_progress` is called after each file.
+    Raises OSError where OpenCV cannot write XviD.
     """
     planned = list(_plan(groups, clips))
     for done, (kind, group, number) in enumerate(planned, start=1):
@@ -118,13 +120,13 @@ def write_clips(
         if odd and kind != 0:
             content = path.read_bytes()
             path.write_bytes(content[: int(KEPT * len(content))])
-        if progress:
-            progress(done, len(planned))
+        if callback:
+            callback.on_progress(done, len(planned), "files")
     return CLASSES
 
 
 def _plan(groups: int, clips: int) -> Iterator[tuple[int, int, int]]:
-    """Kind, group and number of every clip; the odd ones, of the first and the last kind, have one number more."""
+    """Kind, group and number of every clip; the short and the damaged one follow the intact ones of their group."""
     for kind in range(len(CLASSES)):
         for group in range(1, groups + 1):
             odd = group == groups and kind in (0, len(CLASSES) - 1)
@@ -132,7 +134,7 @@ def _plan(groups: int, clips: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _write(path: Path, frames: np.ndarray) -> None:
-    """Store gray frames as an XviD AVI, below folders made as needed."""
+    """Store gray frames as an XviD AVI; folders are made as needed."""
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -1,22 +1,26 @@
-"""The demo writes phantoms only where it may, and once; then it runs the commands that it shows."""
+"""The demo writes phantoms only into a folder of its own, and once; then it runs the commands that it shows."""
 
 import concurrent.futures
+import json
+from dataclasses import asdict, replace
 
 import click
 import pytest
 
 from console import exit_codes
+from console.app import main
 from console.commands import demo
+from pipeline.demo import story
+from pipeline.demo.generate import generate
+from pipeline.demo.report import write_report
+from pipeline.demo.story import Size
 from pipeline.errors import PipelineError
 
-SIZE = {
-    "scans": {"per_class": 1, "size": 16, "slices": (4, 5)},
-    "clips": {"groups": 1, "clips": 1},
-}
+SIZE = Size({"per_class": 1, "size": 16, "slices": (4, 5)}, {"groups": 1, "clips": 1}, "", "", "", "")
 
 
-class Here(concurrent.futures.Executor):
-    """Runs what it is given at once, in this process."""
+class InThisProcess(concurrent.futures.Executor):
+    """A process pool that calls each function at once in this process."""
 
     def __init__(self, *_):
         pass
@@ -28,96 +32,124 @@ class Here(concurrent.futures.Executor):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def generated(tmp_path_factory):
+    """A folder with the phantoms of `SIZE`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(concurrent.futures, "ProcessPoolExecutor", Here)
+        patch.setattr("pipeline.demo.generate.ProcessPoolExecutor", InThisProcess)
         folder = tmp_path_factory.mktemp("demo")
-        assert demo._phantoms(folder, SIZE) == folder / "labels.csv"
+        generate(folder, SIZE, print)
     return folder
 
 
 @pytest.fixture
-def generated(monkeypatch):
-    """What was generated, instead of doing so."""
+def calls(monkeypatch):
+    """The folders to which phantoms would have been written; none are."""
     calls = []
-    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr("pipeline.demo.generate.ProcessPoolExecutor", InThisProcess)
     monkeypatch.setattr("pipeline.demo.phantoms.write_scans", lambda folder, **_: calls.append(folder.name))
     monkeypatch.setattr("pipeline.demo.phantom_clips.write_clips", lambda folder, **_: calls.append(folder.name))
     return calls
 
 
-def test_scans_clips_and_labels_are_written(made):
-    assert any((made / "scans").iterdir())
-    assert any((made / "clips").iterdir())
-    assert (made / "demo.json").exists()
+def test_scans_clips_and_labels_are_written(generated):
+    assert any((generated / "scans").iterdir())
+    assert any((generated / "clips").iterdir())
+    assert (generated / "labels.csv").exists()
+    assert (generated / "demo.json").exists()
 
 
-def test_a_demo_of_the_same_size_is_not_generated_again(made, generated):
-    assert demo._phantoms(made, SIZE) == made / "labels.csv"
-    assert generated == []
+def test_a_demo_of_the_same_size_is_not_generated_again(generated, calls):
+    generate(generated, SIZE, print)
+    assert calls == []
 
 
-def test_a_demo_that_was_stopped_is_generated_anew(tmp_path, generated, made):
-    for state in ("new", "begun"):
-        demo._phantoms(tmp_path / "demo", SIZE)
-        assert sorted(generated) == ["clips", "scans"], state
-        generated.clear()
-        done = (tmp_path / "demo/demo.json").read_text()
-        assert done == (made / "demo.json").read_text()
-        (tmp_path / "demo/demo.json").write_text(done.replace("true", "false"))
+def test_options_of_later_steps_do_not_generate_it_again(generated, calls):
+    generate(generated, replace(SIZE, epochs="--epochs 9"), print)
+    assert calls == []
+
+
+def test_a_demo_that_was_interrupted_is_generated_again(tmp_path, calls, generated):
+    for state in ("new", "interrupted"):
+        generate(tmp_path / "demo", SIZE, print)
+        assert sorted(calls) == ["clips", "scans"], state
+        calls.clear()
+        mark = (tmp_path / "demo/demo.json").read_text()
+        assert mark == (generated / "demo.json").read_text()
+        (tmp_path / "demo/demo.json").write_text(mark.replace("true", "false"))
         (tmp_path / "demo/scans").mkdir(exist_ok=True)
 
 
-def test_what_is_no_demo_of_this_size_is_left_alone(tmp_path, generated, made):
+@pytest.mark.parametrize("mark", ["", "[]", "{}", '{"generated": true}', "[" * 100_000])
+def test_a_folder_that_is_not_a_demo_of_this_size_is_refused(tmp_path, calls, generated, mark):
     other = tmp_path / "other"
     other.mkdir()
-    (other / "thesis.txt").write_text("mine")
+    (other / "demo.json").write_text(mark)
     file = tmp_path / "file"
     file.write_text("mine")
-    for folder, size in ((other, SIZE), (file, SIZE), (made, SIZE | {"clips": {"groups": 2, "clips": 1}})):
+    larger = replace(SIZE, clips={"groups": 2, "clips": 1})
+    for folder, size in ((other, SIZE), (file, SIZE), (generated, larger)):
         with pytest.raises(PipelineError, match="holds something else than this demo"):
-            demo._phantoms(folder, size)
-    assert generated == []
+            generate(folder, size, print)
+    assert calls == []
     (tmp_path / "empty").mkdir()
-    demo._phantoms(tmp_path / "empty", SIZE)
-    assert len(generated) == 2
+    generate(tmp_path / "empty", SIZE, print)
+    assert len(calls) == 2
+
+
+def test_a_mark_lists_the_size_of_the_demo(generated):
+    assert json.loads((generated / "demo.json").read_text()) == json.loads(
+        json.dumps({"generated": True, **asdict(SIZE)})
+    )
+
+
+@pytest.mark.parametrize("size", [story.QUICK, story.FULL])
+def test_every_command_of_the_story_is_a_valid_command_line(tmp_path, size):
+    folder = tmp_path / "a folder"
+    for step in story.steps(folder, size):
+        if isinstance(step, story.Command):
+            command, words = main, list(step.words)
+            while isinstance(command, click.Group):
+                command = command.commands[words.pop(0)]
+            command.make_context("demo", words)  # raises where an option is unknown or its value wrong
 
 
 @click.command()
 @click.argument("words", nargs=-1)
 def steps(words):
-    demo._demo_step(*words)
-    click.echo("and on")
+    demo.run_command(words)
+    click.echo("next step")
 
 
-def test_each_step_is_shown_and_the_demo_goes_on_after_it(shared_tiny, capsys):
+def test_each_step_is_shown_and_the_next_one_follows(shared_tiny, capsys):
     steps.main(["info", str(shared_tiny)], standalone_mode=False)
-    said = capsys.readouterr().out
-    assert f"$ python cli.py info {shared_tiny}" in said
-    assert "complete" in said
-    assert said.endswith("and on\n")
+    output = capsys.readouterr().out
+    assert f"$ python cli.py info {shared_tiny}" in output
+    assert "complete" in output
+    assert output.endswith("next step\n")
 
 
 def test_a_step_that_fails_ends_the_demo(tmp_path, capsys):
     assert steps.main(["info", str(tmp_path / "none")], standalone_mode=False) == exit_codes.FAILED
-    assert "and on" not in capsys.readouterr().out
+    assert "next step" not in capsys.readouterr().out
 
 
 def test_the_report_has_the_table_of_strategies_under_its_own_title(tmp_path, monkeypatch, shared_tiny):
     (tmp_path / "table1").mkdir()
     (tmp_path / "table1/report.md").write_text("# Strategies\n\nText # no title\n\n![kappa](kappa.png)\n")
-    monkeypatch.setattr(demo, "_demo_pictures", lambda *_: {})
-    monkeypatch.setattr("trainer.evaluation.report.kappa_text", lambda metrics: metrics["kappa"])
+    monkeypatch.setattr("pipeline.demo.report._samples", lambda *_: ["samples"])
+    for name in ("clips.zarr", "ct.zarr"):
+        (tmp_path / name).symlink_to(shared_tiny)
     for name in ("sequence", "one_frame", "table1/seed0/pretrained"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "metrics.json").write_text('{"kappa": 0.5}')
-    demo._demo_report(tmp_path, shared_tiny, shared_tiny)
+    write_report(tmp_path, lambda metrics: f"kappa {metrics['kappa']}")
     lines = (tmp_path / "report.md").read_text().splitlines()
     assert "## Strategies" in lines
     assert "Text # no title" in lines
     assert "![kappa](table1/kappa.png)" in lines
+    assert "| cached features of all frames | kappa 0.5 |" in lines
 
 
 def test_exit_codes_are_those_that_the_readme_lists():
-    codes = exit_codes
-    assert (codes.DONE, codes.FAILED, codes.QUARANTINED, codes.STOPPED, codes.TERMINATED) == (0, 1, 3, 130, 143)
+    codes = exit_codes.DONE, exit_codes.FAILED, exit_codes.QUARANTINED, exit_codes.STOPPED, exit_codes.TERMINATED
+    assert codes == (0, 1, 3, 130, 143)

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from cache.progress import Callback
 from pipeline.demo.phantom_clips import CLASSES, LENGTHS, PERIODS, clip, course, scene, write_clips
 from pipeline.errors import Excluded, InvalidInput
 from pipeline.transforms.video import video_clip
@@ -133,7 +134,7 @@ def test_a_group_shares_its_scene_across_classes_and_numbers_and_starts_anywhere
     assert np.ptp([end.mean() for end in ends]) < 1
     starts = [clip(0, 2, number, 0, 1, (60, 80)).mean() for number in range(1, 30)]
     assert np.std(starts) > 1  # gray levels
-    assert not np.array_equal(scene(1, 0).ground, scene(2, 0).ground)
+    assert not np.array_equal(scene(1, 0).background, scene(2, 0).background)
     assert len({scene(group, 0).power for group in range(1, 5)}) == 3
 
 
@@ -142,13 +143,24 @@ def test_the_outline_stays_within_the_frame():
         for group in range(1, 4):
             frames = clip(1, group, 1, seed, 35, (120, 160)).astype(int)
             border = np.concatenate([frames[:, [0, -1]].ravel(), frames[:, :, [0, -1]].ravel()])
-            assert border.max() < scene(group, seed).ground.mean() + 60
+            assert border.max() < scene(group, seed).background.mean() + 60
+
+
+class Steps(Callback):
+    """Collects the progress that is reported."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_progress(self, done, total, unit="samples", figures=None):
+        assert unit == "files"
+        self.steps.append((done, total))
 
 
 def test_the_same_arguments_give_the_same_bytes_and_progress_is_reported(tmp_path):
     steps = []
     for name in ("a", "b"):
-        write_clips(tmp_path / name, groups=1, clips=1, progress=lambda *step: steps.append(step))
+        write_clips(tmp_path / name, groups=1, clips=1, callback=Steps(steps))
     write_clips(tmp_path / "other", groups=1, clips=1, seed=1)
     assert steps == [(done, 8) for done in range(1, 9)] * 2
     first, second, other = (sorted((tmp_path / name).rglob("*.avi")) for name in ("a", "b", "other"))

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipeline.demo.phantoms import FIELD, LEFT, ORIENTATIONS, RIGHT, scan, write_scans
+from cache.progress import Callback
+from pipeline.demo.anatomy import LEFT, RIGHT
+from pipeline.demo.canvas import FIELD
+from pipeline.demo.phantoms import ORIENTATIONS, scan, write_scans
 
 SHAPE = (48, 112, 112)
 SPACING = tuple(field / n for field, n in zip(FIELD, SHAPE, strict=True))
@@ -207,6 +210,17 @@ def test_labels_name_every_file_once_and_some_patients_twice(written):
     assert all(types[row["Patient"]] == row["TypeOfTB"] for row in rows)
 
 
+class Steps(Callback):
+    """Collects the progress that is reported."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_progress(self, done, total, unit="samples", figures=None):
+        assert unit == "files"
+        self.steps.append((done, total))
+
+
 def test_writing_again_gives_the_same_bytes_and_reports_progress(tmp_path):
     steps = []
     for name in ("a", "b"):
@@ -215,7 +229,7 @@ def test_writing_again_gives_the_same_bytes_and_reports_progress(tmp_path):
             per_class=1,
             size=32,
             slices=(12, 12),
-            progress=lambda *step: steps.append(step),
+            callback=Steps(steps),
         )
     assert steps == [(n, 6) for n in range(1, 7)] * 2
     first, second = (sorted(p for p in (tmp_path / name).rglob("*.*")) for name in ("a", "b"))

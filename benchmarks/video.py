@@ -24,8 +24,8 @@ import cv2  # noqa: E402
 
 from cache import store  # noqa: E402
 from cache.fingerprint import digest_files  # noqa: E402
-from pipeline.readers.bitstream import HEAD, demuxer  # noqa: E402
-from pipeline.readers.decode import open_clip  # noqa: E402
+from pipeline.readers.clip.decode import open_clip  # noqa: E402
+from pipeline.readers.clip.demuxer import HEAD, demuxer  # noqa: E402
 from pipeline.transforms.video import video_clip  # noqa: E402
 from pipeline.workers.limits import peak_memory  # noqa: E402
 from pipeline.workers.threads import pin_threads  # noqa: E402

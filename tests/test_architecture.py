@@ -21,7 +21,7 @@ ALLOWED = {
 
 # The only modules, or packages, that import a heavy library, lazily or not.
 DOORS = {
-    "av": {"pipeline.readers.container", "pipeline.readers.decode"},
+    "av": {"pipeline.readers.clip.container", "pipeline.readers.clip.decode"},
     "click": {"console"},
     "cv2": {
         "pipeline.demo.phantom_clips",
@@ -31,7 +31,7 @@ DOORS = {
     },
     "dask": {"cache.view", "pipeline.workers.executors.local"},  # in view: the arrays behind to_xarray
     "distributed": {"pipeline.workers.dask_client", "pipeline.workers.dispatch", "pipeline.workers.executors.local"},
-    "isal": {"pipeline.readers.nifti"},
+    "isal": {"pipeline.readers.nifti.stream"},
     "keras": {
         "trainer.backend",
         "trainer.training.checkpoint",
@@ -51,7 +51,13 @@ DOORS = {
         "trainer.evaluation.report",
         "trainer.experiments.table",
     },
-    "nibabel": {"pipeline.readers.nifti", "pipeline.demo.phantoms"},
+    "nibabel": {
+        "pipeline.readers.nifti.geometry",
+        "pipeline.readers.nifti.header",
+        "pipeline.readers.nifti.scan",
+        "pipeline.readers.nifti.voxels",
+        "pipeline.demo.phantoms",
+    },
     "scipy": {"pipeline.transforms.spline"},
     "xarray": {"cache.reader", "cache.view"},
     "zarr": {"cache.index"},

@@ -13,9 +13,9 @@ UNPACK = "unpack it into SOURCE"
 DECOMPRESS = "decompress it, and compress it with gzip if it should stay small"
 NOT_HERE = "its contents are not on this machine"
 SEE_REPLY = "open it in a text editor to see what the server replied, and download the file again"
-REMOVE = "replace it with the file that belongs there, or take it out of SOURCE"
-PICTURE = "take it out of SOURCE; if it is one slice or frame of many, convert all of them into one file"
-VIDEO = "take it out of SOURCE; clips are read by `preprocess video`"
+REMOVE = "replace it with the file that belongs there, or move it out of SOURCE"
+PICTURE = "move it out of SOURCE; if it is one slice or frame of many, convert all of them into one file"
+VIDEO = "move it out of SOURCE; clips are read by `preprocess video`"
 EXPORT = "export it as NIfTI with the program that wrote it"
 
 
@@ -32,7 +32,7 @@ ANNEX = Contents("a git-annex link", f"{NOT_HERE}: run `git annex get` or `datal
 DICOM = Contents("a DICOM file", CONVERT_SERIES, "ct")
 ZIPPED_NIFTI = Contents("NIfTI in gzip", "rename it so that it ends in .nii.gz", "ct")
 LFS = Contents("a Git LFS pointer", f"{NOT_HERE}: run `git lfs pull` in its repository")
-NIFTI = Contents("NIfTI", "take it out of SOURCE; scans are read by `preprocess ct`", "ct")
+NIFTI = Contents("NIfTI", "move it out of SOURCE; scans are read by `preprocess ct`", "ct")
 
 # What is found at an offset -> what the file is. Signatures as the formats' specifications give them.
 MAGIC: dict[tuple[int, bytes], Contents] = {

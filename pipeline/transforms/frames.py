@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline.readers.decode import Clip
+from pipeline.readers.clip.decode import Clip
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,14 @@ import numpy as np
 from cache import registry
 from cache.fingerprint import digest_files
 from pipeline.errors import Excluded, InvalidInput
-from pipeline.readers.bitstream import HEAD, demuxer
-from pipeline.readers.container import FETCH_AGAIN, SOUND, TAKE_OUT, TOLERANCE
-from pipeline.readers.decode import DECODER, Clip, open_clip
-from pipeline.sources.contents import describe
+from pipeline.readers.clip.completeness import check_count
+from pipeline.readers.clip.container import INTACT_CLIP, TOLERANCE
+from pipeline.readers.clip.decode import DECODER, Clip, open_clip
+from pipeline.readers.clip.demuxer import demuxer_of
+from pipeline.readers.remedies import FETCH_AGAIN, one_line
 from pipeline.transforms.frames import Sampling, pick_frames, spaced
 
 MAX_DECODES = 3  # of one clip, where its number of frames must be known first
-CONTAINERS = "a video: AVI, MP4, MOV, Matroska, WebM, MPEG, MPEG-TS, FLV, ASF (WMV) or Ogg"
-CONVERT = f"convert it to one of these, or {TAKE_OUT}"
 
 
 def video_clip(
@@ -47,14 +46,14 @@ def video_clip(
     """
     _use_one_thread()
     frames = np.empty((depth, height, width), np.uint8)
-    container = _container(path)
+    container = demuxer_of(path)
     digest = digest_files((path,))
     method: Sampling = registry.load("pipeline.transforms.sampling", sampling, "SAMPLING")
     read = partial(_read_clip, sampling=sampling) if method.whole_clip else _read_start
     try:
         count, record = _read_twice(read, path, container, method, frames)
     except cv2.error as error:
-        raise InvalidInput(f"a frame that OpenCV fails on ({_line(error)})", SOUND, FETCH_AGAIN) from error
+        raise InvalidInput(f"a frame that OpenCV fails on ({one_line(error)})", INTACT_CLIP, FETCH_AGAIN) from error
     if count < depth:
         if short == "skip":
             raise Excluded(f"too short: {count} frames, {depth} needed")
@@ -77,7 +76,7 @@ def _read_start(path: Path, container: str, sampling: Sampling, frames: np.ndarr
     with open_clip(path, container) as clip:
         count = sampling.fill(clip, len(frames), frames)
         if count < len(frames):
-            return count, _record(clip, _check_count(clip, count))
+            return count, _record(clip, check_count(clip, count))
         if clip.promised:
             clip.read_rest()
         notes = []
@@ -107,33 +106,14 @@ def _read_clip(
                 count = pick_frames(clip, range(expected), frames)
             else:
                 count = method.fill(clip, expected, frames)
-            notes = _check_count(clip, count)
+            notes = check_count(clip, count)
             if count == expected:
                 return count, _record(clip, notes)
         if most is not None and count > most:
             expectation = f"at most {most} with --sampling {sampling}"
             raise InvalidInput(f"{count} frames", expectation, "use --sampling uniform, or cut the clip")
         expected = count
-    raise InvalidInput("a clip that decodes to another length each time", SOUND, FETCH_AGAIN)
-
-
-def _check_count(clip: Clip, count: int) -> list[str]:
-    """Notes about the frame count of a clip that was read to its end. Raises InvalidInput where frames are missing."""
-    given = f"{count} frames that decode (codec {clip.codec})"
-    if clip.missing > TOLERANCE:
-        raise InvalidInput(given, f"the {clip.promised} that its header promises", FETCH_AGAIN)
-    if count == 0:
-        raise InvalidInput(given, "at least one", FETCH_AGAIN)
-    if clip.lost > TOLERANCE:
-        raise InvalidInput(given, f"{clip.lost} more, which give no picture", FETCH_AGAIN)
-    if clip.cut_off:
-        raise InvalidInput(
-            f"{given}, the last of which may be cut off", "a file that ends with a whole packet", FETCH_AGAIN
-        )
-    if clip.promised in (0, count):
-        return []
-    gap = clip.gap()
-    return [f"its header promises {clip.promised} frames, {count} decode{f' ({gap})' if gap else ''}"]
+    raise InvalidInput("a clip that decodes to another length each time", INTACT_CLIP, FETCH_AGAIN)
 
 
 def _record(clip: Clip, notes: list[str]) -> dict[str, Any]:
@@ -158,28 +138,6 @@ def _record(clip: Clip, notes: list[str]) -> dict[str, Any]:
         "opencv": cv2.__version__,
         "notes": notes,
     }
-
-
-def _container(path: Path) -> str:
-    """FFmpeg's demuxer for the container, by its first bytes. Raises InvalidInput for any other file, OSError."""
-    with path.open("rb") as file:
-        head = file.read(HEAD)
-    if name := demuxer(head):
-        return name
-    if not head:
-        raise InvalidInput("empty file", CONTAINERS, FETCH_AGAIN)
-    found = describe(head)
-    if found and found.kind == "video":
-        raise InvalidInput(f"{found.name} that ends after {path.stat().st_size} bytes", CONTAINERS, FETCH_AGAIN)
-    if found:
-        raise InvalidInput(f"not a video container: the file is {found.name}", CONTAINERS, found.remedy)
-    remedy = CONVERT if any(head) else FETCH_AGAIN  # nothing but zeros is what a broken download leaves
-    raise InvalidInput(f"not a video container (it starts with {head[:8]!r})", CONTAINERS, remedy)
-
-
-def _line(error: BaseException) -> str:
-    """What OpenCV had to say, as one short printable line."""
-    return ascii(" ".join(str(error).split())[:160])[1:-1]
 
 
 @lru_cache(maxsize=1)

@@ -43,7 +43,7 @@ KNOWN = {
     "a JSON": (b'[\n  {"id": 1}]', "what the server replied"),
     "DICOM": (bytes(128) + b"DICM" + bytes(400), "dcm2niix"),
     "DICOM without a preamble": (b"\x08\0\x05\0CS\x0a\0ISO_IR 100", "dcm2niix"),
-    "PDF": (b"%PDF-1.7\n%\xe2\xe3", "take it out"),
+    "PDF": (b"%PDF-1.7\n%\xe2\xe3", "move it out"),
     "ZIP": (zipped(), "unpack it"),
     "7-Zip": (b"7z\xbc\xaf\x27\x1c\0\4", "unpack it"),
     "RAR": (b"Rar!\x1a\x07\1\0", "unpack it"),
@@ -52,8 +52,8 @@ KNOWN = {
     "bzip2": (bz2.compress(SCAN), "decompress it"),
     "xz": (lzma.compress(SCAN), "decompress it"),
     "Zstandard": (b"\x28\xb5\x2f\xfd\4\0", "decompress it"),
-    "PNG": (b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR", "take it out"),
-    "JPEG": (b"\xff\xd8\xff\xe0\0\x10JFIF", "take it out"),
+    "PNG": (b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR", "move it out"),
+    "JPEG": (b"\xff\xd8\xff\xe0\0\x10JFIF", "move it out"),
     "GIF": (b"GIF89a", "FFmpeg"),
     "NRRD": (b"NRRD0005\ntype: short\n", "convert it to NIfTI"),
     "MetaImage": (b"ObjectType = Image\nNDims = 3\n", "convert it to NIfTI"),
@@ -62,7 +62,7 @@ KNOWN = {
     "AVI": (b"RIFF\1\2\3\4AVI LIST", "preprocess video"),
     "Matroska": (b"\x1a\x45\xdf\xa3\x9f", "preprocess video"),
     "MPEG transport stream": ((b"\x47" + bytes(187)) * 2, "preprocess video"),
-    "text that starts with 'patient,label 1,2'": (b"patient,label\n1,2\n", "take it out"),
+    "text that starts with 'patient,label 1,2'": (b"patient,label\n1,2\n", "move it out"),
 }
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from pipeline.errors import Excluded, InvalidInput
-from pipeline.readers import decode
-from pipeline.readers.bitstream import demuxer, has_hole, orientation
-from pipeline.readers.container import check_readable, message
+from pipeline.readers.clip import decode
+from pipeline.readers.clip.container import check_readable, message
+from pipeline.readers.clip.demuxer import demuxer
+from pipeline.readers.clip.holes import has_hole
+from pipeline.readers.clip.orientation import orientation
 from pipeline.transforms.video import video_clip
 from tests.helpers.clips import SHAPE, SIZE, jpeg, outcome, pictures, resized, write_avi
 
@@ -297,7 +299,7 @@ def test_a_cover_picture_is_not_taken_for_the_clip(tmp_path):
     state, reason = outcome(write_with_cover(tmp_path / "song.mp4", video=False))
     assert (state, reason) == (
         "refused",
-        "no video stream, only a picture; expected a clip; take it out of SOURCE",
+        "no video stream, only a picture; expected a clip; move it out of SOURCE",
     )
 
 
@@ -590,7 +592,7 @@ def test_what_ffmpeg_calls_an_error_of_the_disk_is_damage_unless_the_file_cannot
     monkeypatch.setattr(av, "open", fail)
     assert outcome(mp4) == (
         "refused",
-        "no video stream that can be opened (Input/output error); expected a sound clip; "
+        "no video stream that can be opened (Input/output error); expected an intact clip; "
         "the file is damaged or incomplete: fetch or export it again",
     )
     with pytest.raises(FileNotFoundError):
@@ -619,7 +621,7 @@ def test_a_thread_hears_of_its_own_clip_only(mp4, tmp_path):
 
 
 def test_frames_that_grow_too_large_on_the_way_are_refused_by_their_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(decode, "MOST_PIXELS", 96 * 64)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 96 * 64)
     path = write_avi(tmp_path / "sizes.avi", [jpeg(picture) for picture in [*pictures(10), *pictures(10, (128, 96))]])
     assert outcome(path, depth=10)[0] == "complete"
     assert outcome(path, depth=20)[1].startswith("frames of 128 x 96; expected at most 6144 pixels")
@@ -695,7 +697,7 @@ def test_of_several_video_streams_the_first_is_the_clip(real_data):
         (b"GIF89a" + bytes(60), "a GIF image", "convert all of them"),
         (bytes(4096), "it starts with", "fetch or export it again"),
         (b"", "empty file", "fetch or export it again"),
-        (b"import { a } from 'b';\n", "not a video container", "take it out of SOURCE"),
+        (b"import { a } from 'b';\n", "not a video container", "move it out of SOURCE"),
     ],
 )
 def test_what_is_not_a_video_is_named_and_its_remedy_follows_from_that(tmp_path, data, given, remedy):

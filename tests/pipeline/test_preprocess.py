@@ -16,8 +16,8 @@ from pipeline.jobs.estimate import Estimate
 from pipeline.jobs.repair import check_kind
 from pipeline.jobs.sample import current_source, quarantine_reason
 from pipeline.labels.apply import LabelReport, WrongRow, refuse_wiping
-from pipeline.readers.container import OpenVideo, _shown_entries
-from pipeline.readers.decode import Clip
+from pipeline.readers.clip.container import OpenVideo, _shown_entries
+from pipeline.readers.clip.decode import Clip
 from pipeline.recipes.ct import CtRecipe
 from pipeline.sources.walk import _folders_of
 from pipeline.workers.executors.dask_cluster import await_worker

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from cache.fingerprint import digest_files
 from pipeline.errors import Excluded, InvalidInput
-from pipeline.readers.decode import DECODER
+from pipeline.readers.clip.decode import DECODER
 from pipeline.transforms import video
 from pipeline.transforms.frames import spaced
 from pipeline.transforms.sampling import spline
@@ -315,7 +315,7 @@ def test_a_header_alone_is_refused(xvid, tmp_path):
 def test_sound_alone_is_refused(tmp_path):
     path = write_avi(tmp_path / "sound.avi", [bytes(1600)] * 50, b"\0\0\0\0", stream=b"auds")
     state, reason = outcome(path, short="loop")
-    assert (state, reason) == ("refused", "no video stream; expected a clip; take it out of SOURCE")
+    assert (state, reason) == ("refused", "no video stream; expected a clip; move it out of SOURCE")
 
 
 def test_an_unknown_codec_is_refused_by_name(tmp_path):

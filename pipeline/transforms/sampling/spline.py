@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.readers.decode import Clip
+from pipeline.readers.clip.decode import Clip
 from pipeline.transforms.frames import Sampling, to_gray
 from pipeline.transforms.zoom import Zoom
 

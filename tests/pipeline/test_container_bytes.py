@@ -1,11 +1,13 @@
-"""What is read of a container's bytes without its library: boxes of an MP4, chunks of an AVI, display matrices."""
+"""Boxes of an MP4, chunks of an AVI and display matrices are read from the bytes, without a library."""
 
+import math
 import struct
 
 import pytest
 
-from pipeline.readers import bitstream
-from pipeline.readers.bitstream import Orientation, empty_chunks, ends_inside_box, has_gap, orientation
+from pipeline.readers.clip.avi import empty_chunks
+from pipeline.readers.clip.mp4 import ends_inside_box, has_gap
+from pipeline.readers.clip.orientation import Orientation, orientation
 
 ONE = 1 << 16
 
@@ -97,8 +99,8 @@ def test_a_matrix_that_maps_everything_to_one_line_turns_nothing():
 @pytest.mark.parametrize(("degrees", "exact"), [(0, True), (0.4, True), (-0.4, True), (0.7, False), (45, False)])
 @pytest.mark.parametrize("quarters", range(4))
 def test_less_than_half_a_degree_from_a_right_angle_is_one(degrees, exact, quarters):
-    sine, cosine = (round(ONE * value) for value in (bitstream.math.sin(bitstream.math.radians(degrees)),
-                                                      bitstream.math.cos(bitstream.math.radians(degrees))))  # fmt: skip
+    sine, cosine = (round(ONE * value) for value in (math.sin(math.radians(degrees)),
+                                                      math.cos(math.radians(degrees))))  # fmt: skip
     a, b, c, d = cosine, sine, -sine, cosine
     for _ in range(quarters):
         a, b, c, d = -b, a, -d, c

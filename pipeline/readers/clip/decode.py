@@ -2,11 +2,11 @@
 
 Damage is what any of these say: an exception of the demuxer or of the decoder, which is told to give up at the first
 error rather than to paint over it (`err_detect=explode`); a packet or a frame flagged corrupt; packets that the
-container lists and the file lacks; zeros where no encoder writes them (`bitstream.has_hole`). One more source is
+container lists and the file lacks; zeros where no encoder writes them (`holes.has_hole`). One more source is
 FFmpeg's log, by PyAV's own `Capture`, the same on every system: Matroska's demuxer resumes behind a damaged place
 without any other sign, and VP8's decoder raises too little. VP9 is decoded by libvpx, which gives the same frames as
 FFmpeg's own decoder and notices damage that this passes over. Damage that no decoder can tell from a picture, such as
-one flipped bit, and most of what is shorter than `bitstream.RANGE_ZEROS` in VP8, stays unseen.
+one flipped bit, and most of what is shorter than `holes.RANGE_ZEROS` in VP8, stays unseen.
 """
 
 from __future__ import annotations
@@ -22,18 +22,15 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from pipeline.errors import InvalidInput
-from pipeline.readers.bitstream import (
-    NAL_CODECS,
-    SEARCHED,
-    Orientation,
-    empty_chunks,
-    ends_inside_packet,
-    has_hole,
-    orientation,
-)
-from pipeline.readers.container import CONVERT_CODEC, FETCH_AGAIN, OpenVideo, check_readable, message, open_video
+from pipeline.readers.clip.avi import empty_chunks
+from pipeline.readers.clip.container import CONVERT_CODEC, OpenVideo, check_readable, message, open_video
+from pipeline.readers.clip.demuxer import ends_inside_packet
+from pipeline.readers.clip.holes import NAL_CODECS, SEARCHED_CODECS, has_hole
+from pipeline.readers.clip.leading import LeadingPackets
+from pipeline.readers.clip.orientation import Orientation, orientation
+from pipeline.readers.remedies import FETCH_AGAIN
 
-MOST_PIXELS = 4096 * 4096  # a frame; the decoder and two copies of it in colour must fit beside everything else
+MAX_PIXELS = 4096 * 4096  # a frame; the decoder and two copies of it in colour must fit beside everything else
 UNREFERENCED = "mmco: unref short failure"  # H.264: a frame to forget is not there, as behind a cut
 DEINTERLACE = "convert it, for example by ffmpeg -i IN -vf yadif -c:v libx264 OUT.mp4"
 DECODER = f"PyAV {av.__version__} / libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
@@ -64,7 +61,7 @@ class Clip:
         if self._decoder.name != "h264":  # it says which frames are damaged; told to explode, it loses sound ones too
             self._decoder.options = {"err_detect": "explode"}
         self._reformatter = VideoReformatter()
-        self._start = _Start()
+        self._leading_packets = LeadingPackets()
         self.codec: str = self._decoder.codec.canonical_name
         self.fps = float(video.stream.guessed_rate) if video.stream.guessed_rate else None
         self.width, self.height = self._own.width, self._own.height
@@ -125,8 +122,8 @@ class Clip:
         except av.FFmpegError as error:
             check_readable(self._path, error)
             raise self._damage(message(error, self._video.errors)) from error
-        if self._start.excused and not self._shown:
-            raise self._start.excused
+        if self._leading_packets.excused and not self._shown:
+            raise self._leading_packets.excused
 
     def read_rest(self) -> None:
         """Count the packets that are left, undecoded, as far as they can be read."""
@@ -151,7 +148,7 @@ class Clip:
     def _check_packet(self, packet: Any) -> None:
         if packet.is_corrupt:
             raise self._damage("a packet that is cut short or lost")
-        if self.codec in SEARCHED and has_hole(bytes(packet), self.codec, self.width * self.height):
+        if self.codec in SEARCHED_CODECS and has_hole(bytes(packet), self.codec, self.width * self.height):
             raise self._damage("a hole of zeros")
         if self._packets == 1 and packet.has_sidedata("encryption_info"):
             raise InvalidInput(
@@ -161,7 +158,7 @@ class Clip:
             self._before.append(packet.pts)
 
     def _decode(self, packet: Any) -> Iterator[Any]:
-        cut_off = packet is not None and self._start.cuts_off(packet)
+        cut_off = packet is not None and self._leading_packets.cuts_off(packet)
         try:
             frames = self._decoder.decode(packet)
             if self._decoder is not self._own and not self._shown:
@@ -171,26 +168,26 @@ class Clip:
             refusal = error if isinstance(error, InvalidInput) else self._damage(message(error, self._video.errors))
             if not cut_off:
                 raise refusal from error
-            self._start.excused, frames = refusal, []
+            self._leading_packets.excused, frames = refusal, []
         self._video.reports.clear()
         for frame in frames:
             if not frame.is_corrupt:
                 yield self._noted(frame)
-            elif frame.pts not in self._start.missed:
+            elif frame.pts not in self._leading_packets.missed:
                 raise self._damage("a frame that decodes in part")
 
     def _check_reports(self) -> None:
         if not self._video.reports:
             return
-        harmless = UNREFERENCED if self._start.missed else None
+        harmless = UNREFERENCED if self._leading_packets.missed else None
         errors = [report for report in self._video.errors if harmless is None or harmless not in report[2]]
         if errors:
             raise self._damage(message(None, errors))
 
     def _noted(self, frame: Any) -> Any:
         """`frame`, once what it says of the clip is noted. Raises InvalidInput where it is too large."""
-        if self._start.excused and not self._start.key_seen:
-            raise self._start.excused
+        if self._leading_packets.excused and not self._leading_packets.key_seen:
+            raise self._leading_packets.excused
         size = frame.width, frame.height
         if not self._shown:
             self.width, self.height = size
@@ -239,35 +236,6 @@ class Clip:
         return InvalidInput(given, expected, FETCH_AGAIN)
 
 
-class _Start:
-    """Which packets of a clip that was cut out of another refer to frames from before the cut, and are not shown.
-
-    Those are the ones before the first key frame, and those that follow it in the file and precede it when shown.
-    `missed` holds their time stamps, `excused` what one of them was damaged by.
-    """
-
-    def __init__(self) -> None:
-        self.key_seen = False
-        self.missed: set[int | None] = set()
-        self.excused: InvalidInput | None = None
-        self._key: int | None = None
-        self._over = False
-
-    def cuts_off(self, packet: Any) -> bool:
-        """Whether `packet`, the next in the file, is one of them."""
-        if self._over:
-            return False
-        if packet.is_keyframe:
-            self._over = self.key_seen or packet.pts is None
-            self.key_seen, self._key = True, packet.pts
-            return False
-        missed = not self.key_seen or (packet.pts is not None and self._key is not None and packet.pts < self._key)
-        self._over = not missed
-        if missed:
-            self.missed.add(packet.pts)
-        return missed
-
-
 def _stricter_decoder(own: Any) -> Any:
     """A decoder that gives the same frames as a stream's `own` and notices more damage; None where there is none."""
     if own.codec.canonical_name != "vp9":
@@ -281,5 +249,5 @@ def _stricter_decoder(own: Any) -> Any:
 
 
 def _check_size(width: int, height: int) -> None:
-    if width * height > MOST_PIXELS:
-        raise InvalidInput(f"frames of {width} x {height}", f"at most {MOST_PIXELS} pixels", "scale it down")
+    if width * height > MAX_PIXELS:
+        raise InvalidInput(f"frames of {width} x {height}", f"at most {MAX_PIXELS} pixels", "scale it down")

@@ -16,20 +16,19 @@ from typing import Any
 import av
 
 from pipeline.errors import InvalidInput
-from pipeline.readers.bitstream import ends_inside_box, has_gap
+from pipeline.readers.clip.mp4 import ends_inside_box, has_gap
+from pipeline.readers.remedies import FETCH_AGAIN, MOVE_OUT
 
 TOLERANCE = 2  # frames by which an honest header may be off
-MOST_FRAMES = 10_000_000  # a header that promises more promises nothing
+MAX_FRAMES = 10_000_000  # a header that promises more promises nothing
 OPTIONS = {"protocol_whitelist": "file", "enable_drefs": "0", "use_absolute_path": "0"}
 BRIEF = {"probesize": "32", "fpsprobesize": "0"}  # look ahead no further than the first packet
 COUNTED = {"avi", "mov"}  # demuxers of containers that write down how many frames they hold
 # Before PyAV 19 a title that is not UTF-8 made a clip unreadable; 19 keeps its bytes, and knows no such option.
 METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 PICTURES = ("attached_pic", "still_image", "timed_thumbnails")  # cover art: a "video" stream that is not the clip
-SOUND = "a sound clip"
-FETCH_AGAIN = "the file is damaged or incomplete: fetch or export it again"
-TAKE_OUT = "take it out of SOURCE"
-NO_GAP = "export it again without the gap from the program that cut it, or take it out of SOURCE"
+INTACT_CLIP = "an intact clip"
+NO_GAP = "export it again without the gap from the program that cut it, or move it out of SOURCE"
 CONVERT_CODEC = "convert it to H.264, for example by ffmpeg -i IN -c:v libx264 OUT.mp4"
 
 logging.getLogger("libav").addHandler(logging.NullHandler())  # what FFmpeg reports is told, never printed
@@ -58,7 +57,7 @@ class OpenVideo:
     def promised(self) -> int:
         """How many frames the container itself says it has; 0 where it does not say."""
         frames = self.stream.frames
-        return frames if self.demuxer in COUNTED and 0 < frames <= MOST_FRAMES else 0
+        return frames if self.demuxer in COUNTED and 0 < frames <= MAX_FRAMES else 0
 
     def listed(self) -> int:
         """How many packets with a frame to show the container lists: `promised` without those an edit list hides.
@@ -76,7 +75,7 @@ class OpenVideo:
     def guess(self, fps: float | None) -> int:
         """The number of frames by the duration, which may be that of the sound; nothing is to be held to it."""
         frames = (self.container.duration or 0) / av.time_base * (fps or 0)
-        return round(frames) if frames <= MOST_FRAMES else 0
+        return round(frames) if frames <= MAX_FRAMES else 0
 
 
 @contextmanager
@@ -94,7 +93,7 @@ def open_video(path: Path, demuxer: str) -> Iterator[OpenVideo]:
             container = _opened(path, demuxer, OPTIONS | BRIEF, reports)
         with container:
             if _of_demuxer(reports, demuxer):
-                raise InvalidInput(f"a damaged header: {message(None, reports)}", SOUND, FETCH_AGAIN)
+                raise InvalidInput(f"a damaged header: {message(None, reports)}", INTACT_CLIP, FETCH_AGAIN)
             if demuxer == "mov" and has_gap(path):
                 raise InvalidInput("an edit list that leaves a gap within the video", "a video without gaps", NO_GAP)
             stream = _video_stream(container, is_cut=demuxer == "mov" and ends_inside_box(path))
@@ -125,7 +124,7 @@ def _opened(path: Path, demuxer: str, options: dict[str, str], reports: list[Rep
     except av.FFmpegError as error:
         check_readable(path, error)
         given = f"no video stream that can be opened ({message(error, reports)})"
-        raise InvalidInput(given, SOUND, FETCH_AGAIN) from error
+        raise InvalidInput(given, INTACT_CLIP, FETCH_AGAIN) from error
 
 
 def _of_demuxer(reports: list[Report], demuxer: str) -> bool:
@@ -142,7 +141,7 @@ def _video_stream(container: Any, is_cut: bool) -> Any:
     if not streams:
         given = "no video stream" + (", only a picture" if pictures else "")
         playable = pictures or container.streams.audio or container.streams.subtitles
-        raise InvalidInput(given, "a clip", TAKE_OUT if playable and not is_cut else FETCH_AGAIN)
+        raise InvalidInput(given, "a clip", MOVE_OUT if playable and not is_cut else FETCH_AGAIN)
     if streams[0].codec_context is None:
         given, remedy = "a video in a codec that FFmpeg cannot decode", FETCH_AGAIN if is_cut else CONVERT_CODEC
         raise InvalidInput(given, "H.264, MPEG-4 or the like", remedy)

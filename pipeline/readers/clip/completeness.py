@@ -1,0 +1,27 @@
+"""Completeness of a clip: does it hold the frames that its container promises?"""
+
+from __future__ import annotations
+
+from pipeline.errors import InvalidInput
+from pipeline.readers.clip.container import TOLERANCE
+from pipeline.readers.clip.decode import Clip
+from pipeline.readers.remedies import FETCH_AGAIN
+
+
+def check_count(clip: Clip, count: int) -> list[str]:
+    """Notes about the frame count of a clip that was read to its end. Raises InvalidInput where frames are missing."""
+    given = f"{count} frames that decode (codec {clip.codec})"
+    if clip.missing > TOLERANCE:
+        raise InvalidInput(given, f"the {clip.promised} that its header promises", FETCH_AGAIN)
+    if count == 0:
+        raise InvalidInput(given, "at least one", FETCH_AGAIN)
+    if clip.lost > TOLERANCE:
+        raise InvalidInput(given, f"{clip.lost} more, which give no picture", FETCH_AGAIN)
+    if clip.cut_off:
+        raise InvalidInput(
+            f"{given}, the last of which may be cut off", "a file that ends with a whole packet", FETCH_AGAIN
+        )
+    if clip.promised in (0, count):
+        return []
+    gap = clip.gap()
+    return [f"its header promises {clip.promised} frames, {count} decode{f' ({gap})' if gap else ''}"]

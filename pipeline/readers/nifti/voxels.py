@@ -1,0 +1,82 @@
+"""The voxels that a NIfTI header describes: shape, stored type, place in the file and scaling to HU."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from nibabel import nifti1
+
+from pipeline.errors import InvalidInput
+from pipeline.readers.nifti.header import WRONG_HEADER
+
+MAX_AXIS = 4096  # voxels; far above any CT, and it bounds what one slice can allocate
+MAX_OFFSET = 1 << 26  # bytes before the voxels: a header and its extensions
+CONVERT = "convert it to single-channel NIfTI, e.g. with dcm2niix"
+
+
+def read_shape(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[int, int, int]:
+    count, *sizes = (int(size) for size in header["dim"])
+    if not 3 <= count <= 7:
+        remedy = "export the CT as one 3-D volume" if count in (1, 2) else WRONG_HEADER
+        raise InvalidInput(f"an image of {count} dimensions", "3", remedy)
+    given = " x ".join(map(str, sizes[:count])) + " voxels"
+    if min(sizes[3:count], default=1) < 1:
+        notes.append(f"dim says {given}: sizes below 1 after the third were taken as 1, as by the NIfTI library")
+    shape = [*sizes[:3], *(max(size, 1) for size in sizes[3:count])]
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    if min(shape) < 1:
+        raise InvalidInput(given, "positive sizes", WRONG_HEADER)
+    if len(shape) > 3:
+        raise _not_one_volume(shape, given)
+    if min(shape) < 2 or max(shape) > MAX_AXIS:
+        raise InvalidInput(given, f"2 to {MAX_AXIS} along each axis", "check that this is a CT volume, or resample it")
+    return shape[0], shape[1], shape[2]
+
+
+def _not_one_volume(shape: list[int], given: str) -> InvalidInput:
+    """Why `shape`, of four axes or more, is not that of one volume, naming what is likely an axis of channels.
+
+    Such an axis is not just dropped, single though it may be: the affine is for the first three axes.
+    """
+    single = [str(axis) for axis, size in enumerate(shape, 1) if size == 1]
+    if len(shape) - len(single) == 3:
+        axes = f"{'axis' if len(single) == 1 else 'axes'} {' and '.join(single)}"
+        remedy = f"remove {axes}, e.g. by numpy.squeeze, and save the rest with the affine of its own three axes"
+        return InvalidInput(f"{given}, a single one along {axes} (a channel?)", "three axes", remedy)
+    if len(shape) == 4 and shape[0] <= 4 < min(shape[1:]):
+        remedy = "keep one channel, data[0] in NumPy, and save it with the affine of its own three axes"
+        return InvalidInput(
+            f"{given}, more than one volume: axis 1 looks like {shape[0]} channels", "three axes", remedy
+        )
+    return InvalidInput(f"{given}, more than one volume", "one 3-D volume", "split it and keep one volume")
+
+
+def read_dtype(header: nifti1.Nifti1Header) -> np.dtype:
+    dtype = header.get_data_dtype()
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        name = "colour" if dtype.names else dtype.name
+        raise InvalidInput(f"{name} voxels", "8 to 64-bit integers or 32 or 64-bit floats", CONVERT)
+    return dtype
+
+
+def read_offset(header: nifti1.Nifti1Header, length: int) -> int:
+    """Where in the voxel file its voxels start, from 0; `length` bytes of it are read already."""
+    offset = float(header["vox_offset"])
+    least = length + 4 if length else 0  # the header is followed by four bytes saying whether it is extended
+    if not offset.is_integer() or not least <= offset <= MAX_OFFSET:
+        expected = f"a whole number from {least} to {MAX_OFFSET}"
+        raise InvalidInput(f"voxels said to start at byte {offset:.15g}", expected, WRONG_HEADER)
+    return int(offset)
+
+
+def read_scaling(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[float, float]:
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or not math.isfinite(slope):
+        dropped = f"; its scl_inter of {inter:g} was not added" if inter and math.isfinite(inter) else ""
+        notes.append(f"scl_slope is {slope:g}, which means no scaling{dropped}")
+        return 1.0, 0.0
+    if not math.isfinite(inter):
+        raise InvalidInput(f"scl_inter {inter:g}", "a finite intercept", "correct the header's scl_inter")
+    return slope, inter

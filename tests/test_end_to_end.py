@@ -28,7 +28,7 @@ def test_the_demo_shows_each_command_and_its_metrics(ended):
     for command in ("preprocess ct", "preprocess video", "verify", "info", "experiment", "features", "train pretrain"):
         assert f"$ python cli.py {command} " in said
     assert said.count("kappa ") >= 4
-    assert f"{folder / 'report.md'} shows all of it" in said
+    assert f"{folder / 'report.md'} shows the results" in said
 
 
 def test_the_report_of_the_demo_has_its_pictures_beside_it(ended):

@@ -1,4 +1,4 @@
-"""What `remove` is about to forget, and what it cannot reach: lines for people, plain data for programs."""
+"""The `remove` job: which inputs to remove permanently, and a report that also names what it cannot reach."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -15,14 +15,14 @@ from cache.schema import Entry
 from cache.text import cut, listed, shown
 from pipeline.errors import PipelineError
 
-MAX_BYTES = 1 << 26  # of a file of ids
+MAX_BYTES = 1 << 26  # for a file of ids
 
 
 @dataclass(frozen=True)
 class Removal:
-    """The inputs of the cache in `root` that are to be forgotten.
+    """The inputs to remove from the cache in `root`.
 
-    `namesakes` are the ids of others that were refused because they share the name of one of them.
+    `namesakes` are the ids of other inputs whose quarantine reason mentions one of them, because they share its name.
     """
 
     root: Path
@@ -35,7 +35,7 @@ class Removal:
 
 
 def prepare(root: Path, ids: Sequence[str]) -> Removal:
-    """Decide what to forget: the inputs `ids` of the cache in `root`. Nothing is written.
+    """Decide what to remove: the inputs `ids` of the cache in `root`. Nothing is written.
 
     Raises UnknownSample where an id is not in the cache, CacheError where the cache cannot be read.
     """
@@ -48,7 +48,7 @@ def prepare(root: Path, ids: Sequence[str]) -> Removal:
 
 
 def read_ids(path: Path) -> list[str]:
-    """The ids in a file, one a line. Raises PipelineError where it cannot be read or has none."""
+    """The ids in a file, one per line. Raises PipelineError where it cannot be read or has none."""
     try:
         with io.TextIOWrapper(open_regular(path, MAX_BYTES), encoding="utf-8-sig") as file:
             ids = [line.strip() for line in file if line.strip()]
@@ -56,9 +56,9 @@ def read_ids(path: Path) -> list[str]:
         todo = remedy(error, "check the path and its permissions")
         raise PipelineError(f"cannot read ids from {path}: {reason(error)}; {todo}") from error
     except UnicodeError as error:
-        raise PipelineError(f"{path} is not text in UTF-8; expected one id a line") from error
+        raise PipelineError(f"{path} is not text in UTF-8; expected one id per line") from error
     if not ids:
-        raise PipelineError(f"{path} holds no id; expected one a line")
+        raise PipelineError(f"{path} holds no id; expected one per line")
     return ids
 
 
@@ -67,30 +67,31 @@ def removal_json(job: Removal, done: bool) -> dict[str, Any]:
 
 
 def removal_lines(job: Removal) -> Iterator[str]:
-    """What a dry run says."""
-    yield f"{_count(job)} to forget for good; nothing is written"
+    """The result of `remove --dry-run`."""
+    yield f"{_count(job)} to remove permanently; nothing is written"
     yield from (f"  {cut(entry.id)}: {entry.state}" for entry in job.entries)
 
 
 def question(job: Removal) -> str:
-    return f"Forget {_count(job)} of {job.root} for good: {listed(job.ids)}?"
+    """The question that the user must confirm."""
+    return f"Permanently remove {_count(job)} from {job.root}: {listed(job.ids)}?"
 
 
 def removed_lines(job: Removal) -> Iterator[str]:
-    """What a removal says when it is done: also of what it cannot reach."""
+    """The result of a removal, with the places that it cannot reach."""
     yield f"{_count(job)} removed from {job.root}: {listed(job.ids)}"
     if job.namesakes:
-        yield f"Still named by inputs of the same name, remove them too: {listed(job.namesakes)}"
+        yield f"Still mentioned by other inputs of the same name, remove them too: {listed(job.namesakes)}"
     if aside := _kept_aside(job.root):
-        yield f"{job.root / 'ledger/aside'} keeps {aside} that stood in the cache's way: look through it and delete it"
+        yield f"{job.root / 'ledger/aside'} holds {aside} that blocked the cache's files: check and delete it"
     yield (
         "Not touched: caches of features (run `remove` on them, too), runs with their splits and predictions, label "
         "sheets, and sources"
     )
     if present := [entry.id for entry in job.entries if _has_source(entry)]:
         yield (
-            f"The source of {listed(present)} is still there: take it out of SOURCE, or the next `preprocess` makes a "
-            "sample of it again"
+            f"The source of {listed(present)} still exists: move it out of SOURCE, or the next `preprocess` caches it "
+            "again"
         )
 
 

@@ -153,7 +153,7 @@ def test_verify_and_repair_name_what_they_could_not_read_and_leave_it(tmp_path, 
     told = CliRunner().invoke(main, ["verify", str(root)])
     assert (told.exit_code, told.stdout.splitlines()) == (
         1,
-        ["Unreadable, perhaps sound:", f"  a: {reason}", "1 sound, 0 damaged, 0 missing, 0 stale, 1 unreadable"],
+        ["Unreadable, possibly intact:", f"  a: {reason}", "1 intact, 0 damaged, 0 missing, 0 stale, 1 unreadable"],
     )
     result = repair.run(repair.prepare(root), nullcontext(serial))
     assert (result.repaired, result.failed) == ([], {"a": reason})
@@ -259,10 +259,10 @@ def test_a_sample_whose_source_cannot_be_looked_at_is_kept_and_not_called_vanish
     before = store.read_entries(tmp_path / "c")
     command = ["preprocess", "ct", str(tmp_path / "s"), str(tmp_path / "c"), "--workers", "0"]
     told = CliRunner().invoke(main, [*command, "--dry-run"])
-    assert f"1 to keep though their source cannot be read: a ({os.strerror(number)})\n" in told.stdout
+    assert f"1 to keep although their source cannot be read: a ({os.strerror(number)})\n" in told.stdout
     told = CliRunner().invoke(main, command)
     assert told.exit_code == 3
-    assert f"1 kept though their source cannot be read: a ({os.strerror(number)})\n" in told.stdout
+    assert f"1 kept although their source cannot be read: a ({os.strerror(number)})\n" in told.stdout
     assert "gone" not in told.output
     assert store.read_entries(tmp_path / "c") == before
 

@@ -159,7 +159,7 @@ def test_info_says_what_is_in_the_cache(scans, cache, labels):
     assert result.stdout == (
         f"{cache}: ct, 3 samples of 8×16×16\n{RECIPE}"
         "  Infiltrative: 1\n  Focal: 0\n  Tuberculoma: 0\n  Miliary: 0\n  Fibro-cavernous: 1\n  unlabelled: 1\n"
-        "patients: not known, each scan is a group of its own\n"
+        "patients: unknown, each scan is its own group\n"
         "5 discovered = 3 complete + 1 quarantined + 1 excluded\n"
         "Excluded:\n  link: link to a folder, not followed; give the folder itself as SOURCE\n"
         f"Quarantined:\n  bad.nii: {JUNK}\n"
@@ -186,7 +186,7 @@ def test_the_json_of_a_run_and_of_info_are_as_promised(scans, cache, labels):
 def test_verify_and_repair_name_each_fault_and_heal_it(scans, cache):
     ct(scans, cache)
     sound = cli("verify", cache)
-    assert (sound.exit_code, sound.stdout) == (0, "3 sound, 0 damaged, 0 missing, 0 stale\n")
+    assert (sound.exit_code, sound.stdout) == (0, "3 intact, 0 damaged, 0 missing, 0 stale\n")
 
     before = arrays(cache)
     damaged, missing, _ = (Path(path) for path in sorted(before))
@@ -346,11 +346,11 @@ def test_a_sample_whose_source_is_gone_is_kept_and_reported(scans, cache):
     (scans / "a.nii").unlink()
     result = ct(scans, cache)
     assert result.exit_code == 0
-    assert "1 kept though their source is gone: a\n" in result.stdout
+    assert "1 kept although their source is gone: a\n" in result.stdout
     assert arrays(cache) == before
     result = cli("verify", cache)
     assert result.exit_code == 0
-    assert "1 sound samples whose source is gone: they can be used, not repaired.\n" in result.stdout
+    assert "1 intact samples whose source is gone: they can be used, but not repaired.\n" in result.stdout
 
 
 def test_a_quarantined_file_is_read_again_only_once_it_changed(scans, cache):
@@ -715,7 +715,7 @@ def test_a_scheduler_that_does_not_answer_is_one_clear_line_and_the_cache_verifi
         "Error: no Dask scheduler answers at tcp://127.0.0.1:1 (OSError); "
         "expected an address such as tcp://host:8786; start one with `dask scheduler`\n"
     )
-    assert cli("verify", cache).stdout == "3 sound, 0 damaged, 0 missing, 0 stale\n"
+    assert cli("verify", cache).stdout == "3 intact, 0 damaged, 0 missing, 0 stale\n"
 
 
 def test_an_error_nobody_foresaw_is_one_line_that_asks_for_a_report(scans, cache, monkeypatch):
@@ -919,7 +919,7 @@ def test_a_full_disk_is_one_clear_line_and_after_freeing_space_the_run_goes_on(t
     assert cli("verify", cache).exit_code == 0
     (disk / "ballast").unlink()
     assert cli(*run, "--workers", 0).exit_code == 0
-    assert cli("verify", cache).stdout == "3 sound, 0 damaged, 0 missing, 0 stale\n"
+    assert cli("verify", cache).stdout == "3 intact, 0 damaged, 0 missing, 0 stale\n"
 
 
 def test_a_cache_that_may_not_be_written_is_one_clear_line(scans, disk):
@@ -931,7 +931,7 @@ def test_a_cache_that_may_not_be_written_is_one_clear_line(scans, disk):
         assert error(ct(scans, path)) == (
             f"Error: cannot write to {path}: Read-only file system; mount it for writing, or choose another path\n"
         )
-    assert cli("verify", cache).stdout == "3 sound, 0 damaged, 0 missing, 0 stale\n"
+    assert cli("verify", cache).stdout == "3 intact, 0 damaged, 0 missing, 0 stale\n"
     assert error(cli("repair", cache, "--workers", 0)) == (
         f"Error: cannot write to {cache}: Read-only file system; mount it for writing, or choose another path\n"
     )

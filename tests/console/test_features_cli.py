@@ -103,7 +103,7 @@ def test_info_and_verify_know_what_features_are(clips, features):
     assert about["recipe"]["extractor"]["name"] == "small"
     assert (about["labels"]["one"], about["labels"]["two"], about["complete"]) == (6, 6, 12)
     found = cli("verify", features)
-    assert (found.exit_code, found.stdout) == (0, "12 sound, 0 damaged, 0 missing, 0 stale\n")
+    assert (found.exit_code, found.stdout) == (0, "12 intact, 0 damaged, 0 missing, 0 stale\n")
 
 
 def test_damaged_features_are_made_again_by_the_command_that_repair_names(clips, own):

@@ -294,7 +294,7 @@ def test_a_dry_run_says_what_the_run_will_say_of_labels_and_of_inputs_refused_by
     for name in ("TWIN.nii", "TWIN.nii.gz"):
         shutil.copy(source / "TRN_0002.nii", source / name)
     sheet = csv("FileName,TypeOfTB\nTRN_0002,1\nTRN_0003,1\n")
-    kept = "though their source is gone: TRN_0001\n"
+    kept = "although their source is gone: TRN_0001\n"
     missing = "3 without a row in the labels, {}cached without a label: TWIN.nii, TWIN.nii.gz, TRN_0004.nii\n"
     known = "patients: no column, 2 patients known from before are kept"  # files without an id are not patients
     twin = "two files would get the id 'TWIN' ('TWIN.nii', 'TWIN.nii.gz'); expected one file for each id; keep one"
@@ -304,7 +304,7 @@ def test_a_dry_run_says_what_the_run_will_say_of_labels_and_of_inputs_refused_by
         assert f"1 to keep {kept}" in dry
         assert missing.format("to be ") in dry
         assert known in dry
-        assert f"To be quarantined, by their names alone:\n  TWIN.nii: {twin}" in dry
+        assert f"To be quarantined, as their paths show:\n  TWIN.nii: {twin}" in dry
         plan = json.loads(ct(source, cache, "--labels", sheet, "--dry-run", "--json").stdout)
         assert list(plan["refused"]) == ["TWIN.nii", "TWIN.nii.gz"]
         assert plan["vanished"] == ["TRN_0001"]

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from cache import open_cache
 from cache.schema import Attributes, Entry, Source
 from cli import main
-from pipeline.jobs.report import cache_json, cache_lines, finding_lines, ledger_line
+from pipeline.jobs.report import cache_json, cache_lines, ledger_line
+from pipeline.jobs.report_lines import finding_lines
 from pipeline.jobs.summary import summarise
 
 ATTRIBUTES = Attributes("ct", {"kind": "ct", "depth": 2, "height": 2, "width": 2, "dtype": "uint8"}, ("one", "two"))
@@ -50,7 +51,7 @@ def test_texts_that_differ_in_figures_only_are_told_once_with_ten_ids():
     found = summary(*(entry(f"s{n:03}", notes=[f"{n} bytes were ignored"], flags=["no air: 0 %"]) for n in range(900)))
     ten = ", ".join(f"s{n:03}" for n in range(10))
     assert list(finding_lines(found.findings)) == [
-        "Flagged (cached all the same; check their sources):",
+        "Flagged (cached anyway; check their sources):",
         "  no air: 0 %",
         f"    900 samples: {ten} and 890 more",
         "Noted:",

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from cache.schema import Attributes, Entry, Source
-from pipeline.jobs import report
+from pipeline.jobs import report, report_lines
 from pipeline.jobs.summary import summarise
 from pipeline.sources.formats.ct import find_scans
 from pipeline.sources.formats.video import find_clips
@@ -14,8 +14,12 @@ from pipeline.sources.records import Inputs
 
 def test_a_few_exclusions_are_told_one_a_line():
     excluded = {"b.mha": "MetaImage, not read", "a.zip": "archive"}
-    assert list(report.exclusion_lines(excluded)) == ["Excluded:", "  a.zip: archive", "  b.mha: MetaImage, not read"]
-    assert list(report.exclusion_lines({})) == []
+    assert list(report_lines.exclusion_lines(excluded)) == [
+        "Excluded:",
+        "  a.zip: archive",
+        "  b.mha: MetaImage, not read",
+    ]
+    assert list(report_lines.exclusion_lines({})) == []
 
 
 def test_many_exclusions_are_told_one_line_a_reason_with_their_number_and_the_first_names():
@@ -24,7 +28,7 @@ def test_many_exclusions_are_told_one_line_a_reason_with_their_number_and_the_fi
     excluded |= {f"Rowing/{n:02}.avi": f"too short: {n} frames, 70 needed" for n in range(3)}
     excluded |= {"d": "DICOM files (7), not read; convert each series to NIfTI, e.g. with dcm2niix"}
     names = ", ".join(f"Biking/{n:04}.avi" for n in range(10))
-    assert list(report.exclusion_lines(excluded)) == [
+    assert list(report_lines.exclusion_lines(excluded)) == [
         "Excluded:",
         "  d: DICOM files (7), not read; convert each series to NIfTI, e.g. with dcm2niix",
         f"  1500 × class was not chosen: {names} and 1490 more",
@@ -37,7 +41,7 @@ def test_a_run_tells_of_all_exclusions_but_hidden_files(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "link").symlink_to("/")
-    shown = report.shown_exclusions(find_scans(tmp_path).excluded)
+    shown = report_lines.visible_exclusions(find_scans(tmp_path).excluded)
     assert shown.keys() == {"x.mha", "link"}
 
 
@@ -52,7 +56,7 @@ def test_a_source_without_inputs_says_what_it_holds_instead(tmp_path):
         "; found instead: .: DICOM files (12), not read; convert each series to NIfTI, e.g. with dcm2niix"
         " · x.zip: archive, not unpacked; unpack it into SOURCE"
         " · link: link to a folder, not followed; give the folder itself as SOURCE"
-        " · 2 × .avi · 1 × a name without ending"
+        " · 2 × .avi · 1 × no file ending"
     )
     assert report.nothing_found(Inputs(excluded={".DS_Store": "hidden or system file"}, others=Counter())) == ""
 
@@ -63,7 +67,7 @@ def test_clips_that_do_not_say_their_scene_are_counted(tmp_path, names):
     for name in names:
         (tmp_path / "A" / name).touch()
     expected = [
-        "2 of 3 clips have no _gNN_cMM in their names: each is a group of its own, so a split cannot keep clips of one "
+        "2 of 3 clips have no _gNN_cMM in their names: each is its own group, so a split cannot keep clips of one "
         "scene together"
     ]
     assert list(report.scene_lines(find_clips(tmp_path))) == (expected if len(names) > 1 else [])

@@ -42,8 +42,8 @@ def test_nothing_of_what_was_removed_is_left_and_the_rest_is_as_it_was(cache, tm
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == (
         f"2 inputs removed from {cache}: withdrawn_person, broken_secret\n{ELSEWHERE}"
-        "The source of withdrawn_person, broken_secret is still there: take it out of SOURCE, or the next `preprocess` "
-        "makes a sample of it again\n"
+        "The source of withdrawn_person, broken_secret still exists: move it out of SOURCE, or the next `preprocess` "
+        "caches it again\n"
     )
     for text in ("withdrawn_person", "broken_secret"):
         assert traces(cache, text) == []
@@ -62,7 +62,7 @@ def test_a_source_that_is_still_there_is_a_new_sample_for_the_next_run(cache, tm
     np.testing.assert_array_equal(open_cache(cache)["withdrawn_person"], before)
     assert open_cache(cache).record("withdrawn_person")["label"] == -1
     (tmp_path / "s/withdrawn_person.nii").unlink()
-    assert "is still there" not in cli("remove", cache, "withdrawn_person", "--yes").stdout
+    assert "still exists" not in cli("remove", cache, "withdrawn_person", "--yes").stdout
     assert "0 made, 3 already there" in cli("preprocess", "ct", tmp_path / "s", cache, *SMALL).stdout
     assert traces(cache, "withdrawn_person") == []
 
@@ -90,7 +90,7 @@ def test_an_unknown_id_removes_nothing_and_the_nearest_is_named(cache):
 
 def test_it_asks_first(cache):
     before = tree(cache)
-    question = f"Forget 1 input of {cache} for good: alpha? [y/N]: "
+    question = f"Permanently remove 1 input from {cache}: alpha? [y/N]: "
     for answer in ("n\n", ""):
         result = CliRunner().invoke(main, ["remove", str(cache), "alpha"], input=answer)
         assert (result.exit_code, result.stdout) == (1, "")
@@ -105,7 +105,7 @@ def test_it_asks_first(cache):
 def test_a_dry_run_writes_nothing(cache):
     before = tree(cache)
     assert cli("remove", cache, "alpha", "broken_secret", "--dry-run").stdout == (
-        "2 inputs to forget for good; nothing is written\n  alpha: complete\n  broken_secret: quarantined\n"
+        "2 inputs to remove permanently; nothing is written\n  alpha: complete\n  broken_secret: quarantined\n"
     )
     told = json.loads(cli("remove", cache, "alpha", "--dry-run", "--json").stdout)
     assert told == {"removed": [], "to_remove": ["alpha"]}
@@ -124,8 +124,8 @@ def test_ids_come_from_a_file_too(cache, tmp_path):
 
 
 FILES = {
-    "empty": (lambda path: path.touch(), "holds no id; expected one a line"),
-    "no text": (lambda path: path.write_bytes(b"\xff\xfe\0"), "is not text in UTF-8; expected one id a line"),
+    "empty": (lambda path: path.touch(), "holds no id; expected one per line"),
+    "no text": (lambda path: path.write_bytes(b"\xff\xfe\0"), "is not text in UTF-8; expected one id per line"),
     "a pipe": (lambda path: os.mkfifo(path), "it is a pipe or a device, not a file"),
     "a device": (lambda path: path.symlink_to("/dev/zero"), "it is a pipe or a device, not a file"),
     "too large": (lambda path: [path.touch(), os.truncate(path, 8 << 30)], "expected at most 67,108,864"),
@@ -148,7 +148,7 @@ def test_inputs_that_share_the_name_are_told(tmp_path):
     cli("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
     other = f"{tmp_path}/s/twin.nii.gz"
     result = cli("remove", tmp_path / "c", "twin", "--yes")
-    assert f"Still named by inputs of the same name, remove them too: {other}\n" in result.stdout
+    assert f"Still mentioned by other inputs of the same name, remove them too: {other}\n" in result.stdout
     cli("remove", tmp_path / "c", other, "--yes")
     assert traces(tmp_path / "c", "twin") == []
 
@@ -157,7 +157,7 @@ def test_what_was_moved_aside_is_told(cache):
     (cache / "ledger/aside").mkdir()
     (cache / "ledger/aside/0").write_text("withdrawn_person")
     told = cli("remove", cache, "withdrawn_person", "--yes").stdout
-    assert f"{cache}/ledger/aside keeps 1 file or folder that stood in the cache's way: look through it" in told
+    assert f"{cache}/ledger/aside holds 1 file or folder that blocked the cache's files: check" in told
 
 
 def test_features_are_removed_from_their_own_cache(tmp_path):

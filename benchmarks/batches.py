@@ -16,7 +16,7 @@ from cache import open_cache, store
 from cache.schema import Attributes, Entry
 from pipeline.recipes.video import VideoRecipe
 from trainer.data.batches import epoch_order
-from trainer.data.stream import Part, batches
+from trainer.data.stream import Subset, batches
 
 CLIPS = ROOT.parent / "shared" / "data" / "clips"
 
@@ -54,7 +54,7 @@ def original_epoch(files: list[Path], order: np.ndarray) -> int:
     )
 
 
-def our_epoch(part: Part, order: np.ndarray) -> int:
+def our_epoch(part: Subset, order: np.ndarray) -> int:
     return sum(len(batch.values) for batch in batches(part, order, 2))
 
 
@@ -73,7 +73,7 @@ def main(quick: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root, files = write_both(Path(folder), recipe, count)
         cache = open_cache(root)
-        part = Part(cache, tuple(cache.ids), cache.labels)
+        part = Subset(cache, tuple(cache.ids), cache.labels)
         order = epoch_order(count, 0, 0)
         naive, ours = rate(original_epoch, files, order), rate(our_epoch, part, order)
     taken = 2 / in_own_process(step, (recipe.depth, recipe.height, recipe.width), 0)["seconds"]

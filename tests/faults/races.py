@@ -128,10 +128,10 @@ def _stream(template: Template, wait: float) -> str:
     import numpy as np
 
     from cache import open_cache
-    from trainer.data.stream import batches, part_of
+    from trainer.data.stream import batches, subset
 
     opened = open_cache(template.world / CT)
-    part = part_of(opened, opened.ids)
+    part = subset(opened, opened.ids)
     first: list[bytes] = []
     for _ in _for_a_while(wait):
         epoch = [batch.values.tobytes() for batch in batches(part, np.arange(len(part)), 2)]

@@ -94,7 +94,7 @@ def _be_training(folder: Path) -> None:
     backend.start()
     from cache import open_cache
     from trainer.config import PRETRAIN
-    from trainer.data.stream import part_of
+    from trainer.data.stream import subset
     from trainer.model.viptt_net import build_model, for_stored
     from trainer.training.fit import Data, compile_for, fit
 
@@ -113,7 +113,7 @@ def _be_training(folder: Path) -> None:
     whole = build_model(config, clips.shape, len(clips.class_names))
     model = for_stored(whole, clips.attributes.dtype)
     compile_for(model, config)
-    fit(model, whole, config, Data(part_of(clips, clips.ids[:3]), part_of(clips, clips.ids[3:])), folder, Silent())
+    fit(model, whole, config, Data(subset(clips, clips.ids[:3]), subset(clips, clips.ids[3:])), folder, Silent())
 
 
 METHOD = Method(

@@ -20,7 +20,7 @@ backend.start()
 import keras  # noqa: E402 - after `start`, which keeps its chatter away
 
 from trainer.config import PRETRAIN  # noqa: E402
-from trainer.data.stream import part_of  # noqa: E402
+from trainer.data.stream import subset  # noqa: E402
 from trainer.model.viptt_net import build_model, for_stored  # noqa: E402
 from trainer.training.fit import Data, compile_for  # noqa: E402
 
@@ -63,7 +63,7 @@ def make_clips(root, samples=CLIPS, shape=CLIP, **attributes):
 def data_of(root, trained=TRAINED, **options):
     """What `fit` takes: the first samples of the cache in `root` to train on, the others to validate on."""
     clips = open_cache(root)
-    return Data(part_of(clips, clips.ids[:trained]), part_of(clips, clips.ids[trained:]), **options)
+    return Data(subset(clips, clips.ids[:trained]), subset(clips, clips.ids[trained:]), **options)
 
 
 def variables(model):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.batches import draw, epoch_order, slices, steps
+from trainer.data.batches import epoch_order, sample_rng, slices, steps
 from trainer.errors import TrainerError
 
 NUMBERS = st.integers(0, 2**32)
@@ -63,17 +63,20 @@ def test_a_batch_has_at_least_one_sample(count):
 def test_a_draw_is_the_samples_own_whoever_asks_and_when():
     names = [f"TRN_{number:04}" for number in range(200)]
     with ThreadPoolExecutor(4) as pool:
-        threaded = list(pool.map(lambda name: draw(3, 1, name).random(), reversed(names)))
-    assert threaded[::-1] == [draw(3, 1, name).random() for name in names]
+        threaded = list(pool.map(lambda name: sample_rng(3, 1, name).random(), reversed(names)))
+    assert threaded[::-1] == [sample_rng(3, 1, name).random() for name in names]
 
 
 def test_draws_differ_by_seed_epoch_and_sample():
     drawn = {
-        draw(seed, epoch, name).random() for seed in range(5) for epoch in range(5) for name in ("a", "b", "ä", "")
+        sample_rng(seed, epoch, name).random()
+        for seed in range(5)
+        for epoch in range(5)
+        for name in ("a", "b", "ä", "")
     }
     assert len(drawn) == 100
 
 
 def test_the_draws_are_those_of_earlier_versions():
-    assert draw(0, 0, "TRN_0001").integers(0, 7, 8).tolist() == [5, 6, 3, 3, 1, 4, 0, 4]
-    assert draw(7, 3, "Mixing/v_Mixing_g01_c01").integers(0, 7, 8).tolist() == [1, 6, 5, 2, 3, 0, 5, 0]
+    assert sample_rng(0, 0, "TRN_0001").integers(0, 7, 8).tolist() == [5, 6, 3, 3, 1, 4, 0, 4]
+    assert sample_rng(7, 3, "Mixing/v_Mixing_g01_c01").integers(0, 7, 8).tolist() == [1, 6, 5, 2, 3, 0, 5, 0]

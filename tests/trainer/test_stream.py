@@ -16,7 +16,7 @@ from cache.schema import DTYPES
 from cache.store import chunk_path
 from tests.helpers.caches import make_cache, tiny_attributes
 from trainer.data import stream as stream_module
-from trainer.data.stream import AHEAD, Meter, Part, batches, part_of
+from trainer.data.stream import PREFETCH, Meter, Subset, batches, subset
 from trainer.errors import TrainerError
 
 SAMPLES = 11
@@ -55,7 +55,7 @@ def breakable(tmp_path):
 
 
 def whole(cache):
-    return part_of(cache, cache.ids)
+    return subset(cache, cache.ids)
 
 
 def wait_until(condition):
@@ -103,7 +103,7 @@ def test_values_are_as_stored_and_not_scaled(dtype, tmp_path):
 
 
 def test_a_part_is_the_ids_it_was_given_in_their_order(clips):
-    part = part_of(clips, ["s4", "s1", "s6"])
+    part = subset(clips, ["s4", "s1", "s6"])
     assert (part.ids, part.labels.tolist(), part.labels.dtype, len(part)) == (
         ("s4", "s1", "s6"),
         [0, 1, 0],
@@ -131,7 +131,7 @@ def test_a_transform_gets_each_sample_with_its_id(clips):
 
 def test_nothing_to_read_gives_no_batch(clips):
     assert list(batches(whole(clips), np.array([], int), 2)) == []
-    assert list(batches(part_of(clips, []), np.array([], int), 2)) == []
+    assert list(batches(subset(clips, []), np.array([], int), 2)) == []
 
 
 def test_a_batch_has_at_least_one_sample(clips):
@@ -168,9 +168,9 @@ def test_what_a_transform_raises_comes_out_when_its_batch_is_due(clips):
 
 def test_an_id_that_the_cache_lacks_is_named(clips):
     with pytest.raises(UnknownSample, match="'gone'"):
-        list(batches(Part(clips, ("s0", "gone"), np.array([0, 0])), np.arange(2), 1))
+        list(batches(Subset(clips, ("s0", "gone"), np.array([0, 0])), np.arange(2), 1))
     with pytest.raises(KeyError, match="gone"):
-        part_of(clips, ["s0", "gone"])
+        subset(clips, ["s0", "gone"])
 
 
 # -- reading ahead -----------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_an_id_that_the_cache_lacks_is_named(clips):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_no_more_is_read_ahead_than_is_said_by_no_more_threads_than_were_asked_for(threads, clips):
     asked = 1
-    part = whole(Watched(clips, lambda: 2 * (asked + AHEAD)))
+    part = whole(Watched(clips, lambda: 2 * (asked + PREFETCH)))
     for _ in batches(part, ORDER, 2, readers=threads):
         wait_until(lambda: part.cache.started == min(SAMPLES, part.cache.allowed()))
         asked += 1
@@ -192,7 +192,7 @@ def test_reading_goes_on_while_a_batch_is_used(clips):
     part = whole(Watched(clips))
     stream = batches(part, ORDER, 2)
     next(stream)
-    wait_until(lambda: part.cache.started == 2 * (1 + AHEAD))
+    wait_until(lambda: part.cache.started == 2 * (1 + PREFETCH))
     stream.close()
 
 

@@ -1,7 +1,7 @@
-"""What becomes of a stored sample before the network sees it: changed by chance to learn from, as it is to be judged.
+"""Per-sample transforms: random augmentation for training, none for evaluation.
 
-Volumes are turned, shifted or blurred. Features cannot be: there, one set for each angle was made beforehand, and
-chance picks among them, the same angles as it would draw for volumes.
+Volumes are rotated, shifted or blurred on the fly. Cached features cannot be, so they are stored once per rotation
+angle and training picks one at random, with the same random draws that volumes would get.
 """
 
 from collections.abc import Callable
@@ -12,48 +12,55 @@ import numpy as np
 from cache import Cache
 from trainer.config import Config
 from trainer.data.augment import ANGLES, augment
-from trainer.data.batches import draw
+from trainer.data.batches import sample_rng
 from trainer.data.stream import Transform
 from trainer.errors import TrainerError
 from trainer.model.viptt_net import LEAST_SIDE
 
-FEATURES_AT_ONCE = 64
+MIN_FEATURE_BATCH = 64  # samples of features predicted at a time: they take little memory
 
 
-def as_they_are(cache: Cache) -> Transform | None:
-    """For validation and prediction: None where samples need nothing, else the choice of those that are not turned."""
+def eval_transform(cache: Cache) -> Transform | None:
+    """The transform for validation and prediction: picks the features at 0°, or None where samples need none.
+
+    Raises TrainerError where `cache` holds features for several angles and 0° is not among them.
+    """
     if not cache.angles:
         return None
     if 0 not in cache.angles:
         raise TrainerError(
-            f"{cache.path} has features of angles {cache.angles}; expected 0 degrees among them, make them with "
+            f"{cache.path} holds features for angles {cache.angles} and none for 0°; make them again with "
             "`features --augment`"
         )
-    return partial(_set, cache.angles.index(0))
+    return partial(_feature_set, cache.angles.index(0))
 
 
-def by_chance(config: Config, cache: Cache) -> Callable[[int, np.ndarray, str], np.ndarray] | None:
-    """For training: None where samples need nothing, else (epoch, stored sample, id) → what is learned."""
+def train_transform(config: Config, cache: Cache) -> Callable[[int, np.ndarray, str], np.ndarray] | None:
+    """The transform for training: (epoch, stored sample, id) → augmented sample, or None where samples need none.
+
+    Raises TrainerError where `config` asks for augmentation that cached features do not have.
+    """
     if not config.augmentation:
-        plain = as_they_are(cache)
+        plain = eval_transform(cache)
         return None if plain is None else lambda epoch, stored, name: plain(stored, name)
     if cache.kind != "features":
-        return partial(_changed, config)
+        return partial(_augmented, config)
     if config.augmentation != ("rotation",) or tuple(cache.angles) != ANGLES:
+        angles = ", ".join(f"{angle:g}°" for angle in cache.angles or (0,))
         raise TrainerError(
-            f"--augment by {', '.join(config.augmentation)} on {cache.path}, which has features for angles "
-            f"{cache.angles or (0,)}; make them with `features --augment`, and augment by rotation alone"
+            f"{cache.path} holds features for {angles} only, so --augment by {', '.join(config.augmentation)} is not "
+            "possible; run `features --augment`, and train with --augment by rotation alone"
         )
-    return partial(_any_angle, config)
+    return partial(_random_angle, config)
 
 
 def prediction_batch(config: Config, cache: Cache) -> int:
-    """Samples at a time where nothing is learned: features take little memory."""
-    return max(config.batch_size, FEATURES_AT_ONCE) if cache.kind == "features" else config.batch_size
+    """Samples in a batch for prediction: at least 64 where `cache` holds features."""
+    return max(config.batch_size, MIN_FEATURE_BATCH) if cache.kind == "features" else config.batch_size
 
 
 def check_side(cache: Cache, backbone: str) -> None:
-    """Raises TrainerError where the slices of `cache`, of volumes, are too small for `backbone`."""
+    """Raises TrainerError where the slices of `cache`, a cache of volumes, are too small for `backbone`."""
     least = LEAST_SIDE[backbone]
     if min(cache.shape[1:]) < least:
         raise TrainerError(
@@ -62,13 +69,13 @@ def check_side(cache: Cache, backbone: str) -> None:
         )
 
 
-def _changed(config: Config, epoch: int, stored: np.ndarray, name: str) -> np.ndarray:
-    return augment(stored, config.augmentation, draw(config.seed, epoch, name))
+def _augmented(config: Config, epoch: int, stored: np.ndarray, name: str) -> np.ndarray:
+    return augment(stored, config.augmentation, sample_rng(config.seed, epoch, name))
 
 
-def _any_angle(config: Config, epoch: int, stored: np.ndarray, name: str) -> np.ndarray:
-    return np.asarray(stored[draw(config.seed, epoch, name).integers(len(ANGLES))])
+def _random_angle(config: Config, epoch: int, stored: np.ndarray, name: str) -> np.ndarray:
+    return np.asarray(stored[sample_rng(config.seed, epoch, name).integers(len(ANGLES))])
 
 
-def _set(number: int, stored: np.ndarray, name: str) -> np.ndarray:
+def _feature_set(number: int, stored: np.ndarray, name: str) -> np.ndarray:
     return np.asarray(stored[number])

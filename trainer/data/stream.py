@@ -1,7 +1,7 @@
-"""Cache → batches: read ahead by threads, in a fixed order, as the integers that are stored.
+"""Data loader: batches from a cache in a fixed order, read ahead by threads, in the dtype that is stored.
 
-Decompression and OpenCV release the GIL, so threads are enough; what is read ahead is bounded, so memory is flat. Every
-sample read is compared with its digest: a damaged one raises `DamagedSample`, named, and no wrong batch comes out.
+Decompression and OpenCV release the GIL, so threads suffice. The number of batches read ahead is bounded, and with it
+memory. Every sample is compared with its digest: a damaged one raises `DamagedSample`, which names it.
 """
 
 import time
@@ -17,13 +17,13 @@ from cache import Cache
 from trainer.data.batches import slices
 
 READERS = 2  # threads
-AHEAD = 4  # batches read before they are asked for
+PREFETCH = 4  # batches
 
-Transform = Callable[[np.ndarray, str], np.ndarray]  # a stored sample and its id → what the model gets
+Transform = Callable[[np.ndarray, str], np.ndarray]  # (stored sample, id) → input of the model
 
 
 class Batch(NamedTuple):
-    """`values` (n, *shape) of the cache's dtype; `labels` int32 (n,); `weights` float32 (n,) of the loss."""
+    """`values` (n, *shape) in the cache's dtype, `labels` int32 (n,), `weights` float32 (n,) of each in the loss."""
 
     values: np.ndarray
     labels: np.ndarray
@@ -31,8 +31,8 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Part:
-    """The samples of `cache` that one side of a split names, and what class each is: `labels` int64 (n,)."""
+class Subset:
+    """Some samples of `cache`, such as those for training, with their `labels`, int64 (n,)."""
 
     cache: Cache
     ids: tuple[str, ...]
@@ -42,26 +42,26 @@ class Part:
         return len(self.ids)
 
 
-def part_of(cache: Cache, ids: Sequence[str]) -> Part:
-    """The samples of `cache` with these ids, in this order."""
+def subset(cache: Cache, ids: Sequence[str]) -> Subset:
+    """The samples of `cache` with these ids, in this order. Raises KeyError for an id that `cache` does not have."""
     label_of = dict(zip(cache.ids, cache.labels.tolist(), strict=True))
-    return Part(cache, tuple(ids), np.array([label_of[name] for name in ids], np.int64))
+    return Subset(cache, tuple(ids), np.array([label_of[name] for name in ids], np.int64))
 
 
 class Meter:
-    """Seconds spent waiting for data since it was made, beside the seconds that passed."""
+    """A stopwatch for the time since it was made and for the part of it spent waiting for data."""
 
     def __init__(self) -> None:
-        self.started, self.waited = time.perf_counter(), 0.0
+        self.started, self.data_wait = time.perf_counter(), 0.0
 
     def row(self) -> dict[str, float]:
-        """The seconds that passed, and the share of them spent waiting."""
-        passed = time.perf_counter() - self.started
-        return {"seconds": round(passed, 3), "stalled": round(self.waited / max(passed, 1e-9), 4)}
+        """`seconds` elapsed, and `stalled`, the share of them spent waiting for data."""
+        elapsed = time.perf_counter() - self.started
+        return {"seconds": round(elapsed, 3), "stalled": round(self.data_wait / max(elapsed, 1e-9), 4)}
 
 
 def batches(
-    part: Part,
+    samples: Subset,
     order: np.ndarray,
     batch_size: int,
     class_weights: np.ndarray | None = None,
@@ -70,40 +70,41 @@ def batches(
     first: int = 0,
     readers: int = READERS,
 ) -> Iterator[Batch]:
-    """The samples of `part` in `order`, `batch_size` at a time, from step `first` on.
+    """Batches of `samples` in `order`, an array of positions (n,), from step `first` of the epoch.
 
-    Raises what reading a sample raises, when its batch is due.
+    `class_weights` (classes,) become the weights in the loss, else they are 1. Raises an error of reading a sample,
+    such as `DamagedSample`, when the iteration reaches its batch.
     """
 
-    def read(some: slice) -> Batch:
-        numbers = order[some]
-        values = np.stack([_sample(part, number, transform) for number in numbers])
-        labels = part.labels[numbers]
+    def read(batch: slice) -> Batch:
+        positions = order[batch]
+        values = np.stack([_sample(samples, position, transform) for position in positions])
+        labels = samples.labels[positions]
         weights = np.ones(len(labels)) if class_weights is None else class_weights[labels]
         return Batch(values, labels.astype(np.int32), weights.astype(np.float32))
 
     meter = meter or Meter()
-    waiting: deque[Future[Batch]] = deque()
+    queue: deque[Future[Batch]] = deque()
     pool = ThreadPoolExecutor(readers, thread_name_prefix="reader")
     try:
-        for some in slices(len(order), batch_size)[first:]:
-            waiting.append(pool.submit(read, some))
-            if len(waiting) > AHEAD:
-                yield _due(waiting, meter)
-        while waiting:
-            yield _due(waiting, meter)
+        for batch in slices(len(order), batch_size)[first:]:
+            queue.append(pool.submit(read, batch))
+            if len(queue) > PREFETCH:
+                yield _next_batch(queue, meter)
+        while queue:
+            yield _next_batch(queue, meter)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _sample(part: Part, number: int, transform: Transform | None) -> np.ndarray:
-    name = part.ids[number]
-    stored = part.cache.stored(name)
+def _sample(samples: Subset, position: int, transform: Transform | None) -> np.ndarray:
+    name = samples.ids[position]
+    stored = samples.cache.stored(name)
     return transform(stored, name) if transform else stored
 
 
-def _due(waiting: "deque[Future[Batch]]", meter: Meter) -> Batch:
+def _next_batch(queue: "deque[Future[Batch]]", meter: Meter) -> Batch:
     before = time.perf_counter()
-    batch = waiting.popleft().result()
-    meter.waited += time.perf_counter() - before
+    batch = queue.popleft().result()
+    meter.data_wait += time.perf_counter() - before
     return batch

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cache import Cache, open_cache
-from trainer.data.inputs import as_they_are, prediction_batch
-from trainer.data.stream import READERS, Part, part_of
+from trainer.data.inputs import eval_transform, prediction_batch
+from trainer.data.stream import READERS, Subset, subset
 from trainer.errors import TrainerError
 from trainer.evaluation.metrics import score
 from trainer.features.extractor import check_features
@@ -55,7 +55,7 @@ def evaluate(
     run, cache = read_run(root), open_cache(cache_path)
     check_cache(run, cache)
     chosen, ids = _scored(root, cache, part)
-    some = part_of(cache, ids)
+    some = subset(cache, ids)
     labels = _labels_of_run(run, cache, some)
     changed, compared = changed_labels(root, run, cache)
     if changed and note:
@@ -81,7 +81,7 @@ def predictions(
     """
     run, cache = read_run(root), open_cache(cache_path)
     check_cache(run, cache)
-    some = part_of(cache, cache.ids if ids is None else samples_named(cache, ids))
+    some = subset(cache, cache.ids if ids is None else samples_named(cache, ids))
     if not len(some):
         raise TrainerError(f"{cache_path} holds no sample; expected some to predict")
     found = _predict(root, run, some, features, readers, progress)
@@ -89,7 +89,7 @@ def predictions(
 
 
 def _predict(
-    root: Path, run: Run, part: Part, features: Path | None, readers: int, progress: Progress | None
+    root: Path, run: Run, part: Subset, features: Path | None, readers: int, progress: Progress | None
 ) -> np.ndarray:
     model = trained_model(root, run)
     stored = part.cache
@@ -97,7 +97,7 @@ def _predict(
         stored = open_cache(features)
         check_features(stored, part.cache, model, part.ids)
         part = replace(part, cache=stored)
-    batch, transform = prediction_batch(run.config, stored), as_they_are(stored)
+    batch, transform = prediction_batch(run.config, stored), eval_transform(stored)
     return predict(trained_on(model, stored), part, batch, transform, readers, progress)
 
 
@@ -124,7 +124,7 @@ def _scored(root: Path, cache: Cache, part: str | None) -> tuple[str, list[str]]
     return chosen, ids
 
 
-def _labels_of_run(run: Run, cache: Cache, part: Part) -> np.ndarray:
+def _labels_of_run(run: Run, cache: Cache, part: Subset) -> np.ndarray:
     """The labels of `part` counted in the run's classes, which the cache may have in another order."""
     number = {name: count for count, name in enumerate(run.class_names)}
     names = [cache.attributes.class_name(label) for label in part.labels.tolist()]

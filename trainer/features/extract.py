@@ -17,7 +17,7 @@ from cache.paths import make_absolute
 from cache.schema import Attributes
 from trainer.data.augment import ANGLES, rotate
 from trainer.data.inputs import check_side
-from trainer.data.stream import READERS, Meter, Transform, batches, part_of
+from trainer.data.stream import READERS, Meter, Transform, batches, subset
 from trainer.errors import TrainerError
 from trainer.features.extractor import attributes_of, weights_of
 from trainer.model.networks import first_model, trained_model
@@ -137,7 +137,7 @@ def _features(
     meter: Meter,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Each id and its features, of the shape that `attributes` has."""
-    part, sets = part_of(volumes, ids), max(1, len(attributes.angles))
+    part, sets = subset(volumes, ids), max(1, len(attributes.angles))
     size = max(1, BLOCKS * BLOCK_PIXELS // (sets * math.prod(volumes.shape)))
     transform: Transform | None = partial(_turned, attributes.angles) if attributes.angles else None
     names = iter(ids)

@@ -19,7 +19,7 @@ import numpy as np
 from trainer.backend import jit
 from trainer.config import Config
 from trainer.data.batches import epoch_order, steps
-from trainer.data.stream import READERS, Meter, Part, Transform, batches
+from trainer.data.stream import READERS, Meter, Subset, Transform, batches
 from trainer.errors import TrainerError
 from trainer.evaluation.metrics import accuracy, confusion_matrix, cross_entropy, kappa
 from trainer.runs import files
@@ -53,8 +53,8 @@ class Data:
     """What a run trains and validates on; `transform` makes of a stored sample what is learned, given
     its epoch and id; `class_weights` float64 (classes,)."""
 
-    training: Part
-    validation: Part
+    training: Subset
+    validation: Subset
     class_weights: np.ndarray | None = None
     transform: Callable[[int, np.ndarray, str], np.ndarray] | None = None
     validation_transform: Transform | None = None
@@ -160,7 +160,7 @@ def _validated(model: keras.Model, config: Config, data: Data, state: State) -> 
 
 def predict(
     model: keras.Model,
-    part: Part,
+    part: Subset,
     batch_size: int,
     transform: Transform | None = None,
     readers: int = READERS,

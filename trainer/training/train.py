@@ -10,8 +10,8 @@ import keras
 from cache import Cache, open_cache
 from trainer.config import Config
 from trainer.data import splits
-from trainer.data.inputs import as_they_are, by_chance, prediction_batch
-from trainer.data.stream import part_of
+from trainer.data.inputs import eval_transform, prediction_batch, train_transform
+from trainer.data.stream import subset
 from trainer.errors import TrainerError
 from trainer.evaluation.metrics import score
 from trainer.evaluation.report import add_picture, confusion_picture, curves_picture
@@ -85,13 +85,13 @@ def _draw(root: Path, state: State, metrics: dict[str, Any], listener: Listener)
 
 def _data(config: Config, cache: Cache, stored: Cache, split: splits.Split, readers: int) -> Data:
     """The two sides of the split, with labels from `cache` and samples from `stored`, which may be its features."""
-    training, validation = (replace(part_of(cache, ids), cache=stored) for ids in (split.train, split.validation))
+    training, validation = (replace(subset(cache, ids), cache=stored) for ids in (split.train, split.validation))
     return Data(
         training,
         validation,
         splits.class_weights(training.labels, len(cache.class_names)) if config.class_weights else None,
-        by_chance(config, stored),
-        as_they_are(stored),
+        train_transform(config, stored),
+        eval_transform(stored),
         prediction_batch(config, stored),
         readers,
     )

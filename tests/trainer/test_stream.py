@@ -246,7 +246,7 @@ def test_waiting_for_slow_reads_is_counted(clock):
             return "a batch"
 
     meter = Meter()
-    assert stream_module._due(deque([Slow()]), meter) == "a batch"
+    assert stream_module._next_batch(deque([Slow()]), meter) == "a batch"
     clock.now += 1  # of training
     assert meter.row() == {"seconds": 4, "stalled": 0.75}
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from cache.registry import load, names
 from console.errors import one_line
 from console.exit_codes import FAILED, STOPPED, TERMINATED
+from console.groups import CommandGroup
 
 
-class Commands(click.Group):
+class Application(CommandGroup):
     """Turns whatever a command raises into one line on stderr and an exit code."""
 
     def main(self, *args: Any, **options: Any) -> Any:
@@ -73,13 +73,9 @@ def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Application, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Print it.")
 def main() -> None:
     """Resize CT scans and action clips once, into a Zarr cache, look after that cache, and train from it."""
     os.environ["MATPLOTLIBRC"] = os.devnull  # Matplotlib does not load with some settings, and complains of others
     os.environ.pop("MPLBACKEND", None)
-
-
-for name in names("console.commands"):
-    main.add_command(load("console.commands", name, "COMMAND"))

@@ -1,83 +1,154 @@
-"""Options that several commands share."""
+"""Click options from the fields of a `msgspec.Struct`: type, choices, bounds, default and help stand there once.
 
-from collections.abc import Callable
-from typing import Any
+A field `slices_per_step: Annotated[int, msgspec.Meta(ge=0, description="…")] = 0` becomes `--slices-per-step`. Its
+`msgspec.Meta(extra={…})` may say:
+
+- `option`: other declarations than the field's name gives, such as "--json" (a flag) or "--freeze/--train" (a switch);
+- `old_options`, `old_values`: names and values of earlier versions, which keep working with a note;
+- `registry`: the package whose module names are the choices;
+- `metavar`, `default`: as the help shows the value, and the value where the option is left out.
+"""
+
+import types
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import click
+import msgspec
 
-from cache.registry import names
-from console.parameters import PATH, one_of_both
-from pipeline.workers.options import EXECUTOR_HELP, SCHEDULER_HELP, WORKERS_HELP
+from cache import registry
+from console.command import RenamedOption
+from console.values import PATH, FiniteFloat, NameList, WholeNumber
 
-TASK_SECONDS = 300.0  # for one scan or clip
+Function = Callable[..., Any]
+BOUNDS = ("gt", "ge", "lt", "le")
 
 
-def options(*several: Callable[..., Any]) -> Callable[..., Any]:
-    """Several click options as one decorator."""
+class Declaration(NamedTuple):
+    """What a field says of its option; `bounds` has those of gt, ge, lt and le that are set."""
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(several):
-            command = option(command)
-        return command
+    type: Any
+    description: str
+    bounds: dict[str, Any]
+    extra: dict[str, Any]
+
+
+def takes(
+    parameter: str, kind: type[msgspec.Struct], names: Sequence[str] | None = None, only_given: bool = False
+) -> Callable[[Function], Function]:
+    """Decorator: the command has the options of `kind` and is called with their values as the argument `parameter`.
+
+    That is a `kind`, or with `only_given` a dict of the options that the user gave: for fields whose default depends
+    on others. `names` are the fields that have options, in the order of the help; by default all.
+    """
+    by_name = {field.name: field for field in msgspec.structs.fields(kind)}
+    fields = [by_name[name] for name in (by_name if names is None else names)]
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def call(**values: Any) -> Any:
+            chosen = {field.name: values.pop(field.name) for field in fields}
+            given = {name: value for name, value in chosen.items() if value is not None}
+            return function(**values, **{parameter: given if only_given else kind(**given)})
+
+        for field in reversed(fields):
+            option(field)(call)
+        return call
 
     return decorate
 
 
-QUOTED = """quote a name that has a comma: '"a, b",c'."""
-
-OUTPUT = options(
-    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-    click.option("--quiet", is_flag=True, help="No progress and no tables, only errors."),
-)
-
-WORKERS = options(
-    click.option(
-        "--workers",
-        type=click.IntRange(0),
-        callback=one_of_both,
-        help=WORKERS_HELP,
-    ),
-    click.option(
-        "--scheduler",
-        metavar="ADDRESS",
-        callback=one_of_both,
-        help=SCHEDULER_HELP,
-    ),
-    click.option("--executor", type=click.Choice(names("pipeline.workers.executors")), help=EXECUTOR_HELP),
-)
-
-LINKED = click.option(
-    "--linked-volume",
-    type=PATH,
-    metavar="DIR",
-    help="The folder of arrays in the cache is a link to DIR, on a disk with more space.",
-)
-
-SHEET = options(
-    click.option("--class-names", metavar="A,B,…", help=f"Other classes, counted from 1 in the CSV; {QUOTED}"),
-    click.option("--file-column", metavar="NAME", help="The CSV's column of file names; default: FileName, ID, …"),
-    click.option(
-        "--label-column", metavar="NAME", help="Its column of labels; default: TypeOfTB, Label, Class or Type."
-    ),
-    click.option("--patient-column", metavar="NAME", help="Its column of patients; default: Patient, Subject, Case, …"),
-)
-
-
-def time_limit(name: str, what: str) -> Callable[..., Any]:
-    """The option that says how long one input may take."""
+def option(field: msgspec.structs.FieldInfo) -> Callable[[Function], Function]:
+    """The click option of one field; its value is None where the user does not give it."""
+    declared = declaration(field.type)
+    extra = declared.extra
+    switch = declared.type is bool
+    name = f"--{field.name.replace('_', '-')}"
+    names = extra.get("option", f"{name}/--no-{name[2:]}" if switch else name)
+    default = extra.get("default", _default_text(field.default, names))
+    pair = get_origin(declared.type) is tuple and ... not in get_args(declared.type)
+    settings = {} if switch else {"type": _parameter_type(declared), "metavar": extra.get("metavar")}
     return click.option(
-        name,
-        "timeout",
-        type=click.FloatRange(0, min_open=True),
-        default=TASK_SECONDS,
-        show_default=True,
-        help=f"Seconds after which {what} that does not end is quarantined.",
+        names,
+        field.name,
+        cls=FieldOption,
+        default=None,
+        help=declared.description,
+        default_text=default,
+        old_options=extra.get("old_options", ()),
+        old_values=extra.get("old_values"),
+        nargs=len(get_args(declared.type)) if pair else 1,
+        **({"is_flag": True} if switch else {}),
+        **settings,
     )
 
 
-READERS = click.option(
-    "--readers", type=click.IntRange(1), default=2, show_default=True, help="Threads that read from the cache."
-)
+class FieldOption(RenamedOption):
+    """An option whose help shows the default of its field."""
+
+    def __init__(self, *args: Any, default_text: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.default_text = default_text
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        extra = super().get_help_extra(ctx)
+        if self.default_text:
+            extra["default"] = self.default_text
+        return extra
 
 
-FEATURES = click.option("--features", type=PATH, help="Cached features of CACHE: saves running the backbone.")
+def declaration(annotation: Any) -> Declaration:
+    """The plain type in `annotation`, without None, and what its `msgspec.Meta` say."""
+    description = ""
+    bounds: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    while get_origin(annotation) in (Annotated, Union, types.UnionType):
+        if get_origin(annotation) is not Annotated:
+            (annotation,) = (kind for kind in get_args(annotation) if kind is not type(None))
+            continue
+        annotation, *metas = get_args(annotation)
+        for meta in metas:
+            description = description or meta.description or ""
+            bounds |= {name: getattr(meta, name) for name in BOUNDS if getattr(meta, name) is not None}
+            extra |= meta.extra or {}
+    return Declaration(annotation, description, bounds, extra)
+
+
+def _parameter_type(declared: Declaration) -> Any:
+    """The click type of a field: for a tuple of fixed length one type for each place."""
+    kind, parts = declared.type, get_args(declared.type)
+    if "registry" in declared.extra:
+        return click.Choice(registry.names(declared.extra["registry"]))
+    if get_origin(kind) is Literal:
+        return click.Choice(parts)
+    if get_origin(kind) is tuple and ... in parts:
+        element = declaration(parts[0])
+        return NameList(get_args(element.type) if get_origin(element.type) is Literal else ())
+    if get_origin(kind) is tuple:
+        return tuple(_parameter_type(declaration(part)) for part in parts)
+    if kind in (int, float):
+        return _number_type(kind, declared.bounds)
+    return PATH if kind is Path else click.STRING
+
+
+def _number_type(kind: type, bounds: dict[str, Any]) -> click.ParamType:
+    return (WholeNumber if kind is int else FiniteFloat)(
+        min=bounds.get("ge", bounds.get("gt")),
+        max=bounds.get("le", bounds.get("lt")),
+        min_open="gt" in bounds,
+        max_open="lt" in bounds,
+    )
+
+
+def _default_text(default: Any, names: str) -> str:
+    """A field's default as the help shows it; empty where there is none, or it says nothing."""
+    if isinstance(default, bool):
+        _, _, negative = names.partition("/")
+        return (names.partition("/")[0] if default else negative).strip().removeprefix("--") if negative else ""
+    if default is msgspec.NODEFAULT or default is None or default in ("", ()):
+        return ""
+    if isinstance(default, tuple):
+        return " ".join(_default_text(value, names) for value in default)
+    return f"{default:g}" if isinstance(default, float) else str(default)

@@ -23,7 +23,3 @@ def print_json(data: Mapping[str, Any]) -> None:
 
 def note(line: str) -> None:
     click.echo(printable(line), err=True)
-
-
-def no_note(line: str) -> None:
-    """Say it to nobody."""

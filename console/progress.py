@@ -1,4 +1,4 @@
-"""Progress of long work on the terminal."""
+"""Progress of long work on the terminal: a bar with rate and time left, or a line every few seconds elsewhere."""
 
 import sys
 import time
@@ -7,112 +7,103 @@ from typing import Any
 
 import click
 
-from console.output import printable
+from cache.progress import Callback
+from console.output import note
 
-LINE_SECONDS = 5.0  # between progress lines where there is no terminal
+LINE_SECONDS = 5.0  # between progress lines where stderr is not a terminal
 
 
-class Progress:
-    """A bar on stderr with rate, time left and quarantined so far; plain lines where that is no terminal."""
+class Progress(Callback):
+    """Shows work on stderr, and the line of each finished epoch on stdout; nothing with `quiet`.
 
-    def __init__(self, total: int, quiet: bool, verb: str = "done") -> None:
-        self.total, self.quiet, self.verb = total, quiet, verb
-        self.done = self.quarantined = 0
+    `total` is how many units there will be, 0 where that is not known beforehand; `verb` says what happens to a unit
+    ("checked"). Work that comes in several rounds, such as the epochs of a training, has a bar for each round.
+    """
+
+    def __init__(self, quiet: bool, total: int = 0, verb: str = "done") -> None:
+        self.quiet, self.total, self.verb = quiet, total, verb
+        self.done = 0
+        self.title = ""
         self.started = self.printed = time.monotonic()
         self.bar: Any = None
+        self.noted: set[str] = set()
 
     def __enter__(self) -> "Progress":
-        if not self.quiet and sys.stderr is not None and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=self.total or None, unit=" samples", dynamic_ncols=True)
+        if self.total:
+            self._open_bar("samples")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        self._close_bar()
+
+    def on_part(self, name: str) -> None:
+        self.noted.clear()
+        self.on_note(f"-- {name}")
+
+    def on_note(self, text: str) -> None:
+        """Print `text` on stderr, once for each part."""
+        if not self.quiet and text not in self.noted:
+            self.noted.add(text)
+            note(text)
 
     def on_progress(
         self, done: int, total: int, unit: str = "samples", figures: Mapping[str, float] | None = None
     ) -> None:
-        self.quarantined = int((figures or {}).get("quarantined", 0))
-        self.at(done, total)
-
-    def at(self, done: int, total: int) -> None:
-        """`done` of `total` samples are through."""
+        figures = dict(figures or {})
+        title = f"epoch {figures.pop('epoch'):.0f}" if "epoch" in figures else ""
+        if title != self.title or done < self.done:
+            self._begin_round(title)
         step, self.done, self.total = done - self.done, done, total
-        if self.bar is not None:
+        if self._open_bar(unit):
             self.bar.total = total
-            if self.verb == "done":
-                self.bar.set_postfix(quarantined=self.quarantined, refresh=False)
+            self.bar.set_postfix({name: _figure(value) for name, value in figures.items()}, refresh=False)
             self.bar.update(step)
+            if done == total and title:
+                self._close_bar()
         elif done and not self.quiet and time.monotonic() - self.printed > LINE_SECONDS:
             self.printed = time.monotonic()
-            rate = done / (self.printed - self.started)
-            left = f"{(total - done) / rate:.0f} s left"
-            quarantined = f", {self.quarantined} quarantined" if self.verb == "done" else ""
-            click.echo(f"{done} of {total} {self.verb}, {rate:.1f}/s, {left}{quarantined}", err=True)
+            click.echo(self._line(unit, figures), err=True)
 
+    def on_epoch(self, row: Mapping[str, float], timing: Mapping[str, float], epochs: int) -> None:
+        from trainer.evaluation.report import epoch_line, stall_advice
 
-class Training:
-    """How training goes: a bar for each epoch on stderr, a line after it; plain lines where that is no terminal."""
+        self._close_bar()
+        if not self.quiet:
+            click.echo(epoch_line(row, timing, epochs))
+            if advice := stall_advice(timing):
+                self.on_note(advice)
 
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.printed = time.monotonic()
-        self.bar: Any = None
-        self.noted: set[str] = set()
+    # The names that the trainer still calls.
+    note, part, after_epoch, at_sample = on_note, on_part, on_epoch, on_progress
 
-    def __enter__(self) -> "Training":
-        return self
+    def at_step(self, epoch: int, done: int, total: int, loss: float) -> None:
+        self.on_progress(done, total, "steps", {"epoch": epoch + 1, "loss": loss})
 
-    def __exit__(self, *_: object) -> None:
-        self._close()
+    def _begin_round(self, title: str) -> None:
+        self._close_bar()
+        self.title, self.done, self.started = title, 0, time.monotonic()
 
-    def _close(self) -> None:
+    def _open_bar(self, unit: str) -> bool:
+        """Whether there is a bar; it is opened where there can be one."""
+        if self.bar is None and not self.quiet and sys.stderr is not None and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            total, leave = self.total or None, not self.title
+            self.bar = tqdm(desc=self.title or None, total=total, unit=f" {unit}", dynamic_ncols=True, leave=leave)
+        return self.bar is not None
+
+    def _close_bar(self) -> None:
         if self.bar is not None:
             self.bar.close()
         self.bar = None
 
-    def note(self, text: str) -> None:
-        """Say something, once."""
-        if not self.quiet and text not in self.noted:
-            self.noted.add(text)
-            click.echo(printable(text), err=True)
+    def _line(self, unit: str, figures: Mapping[str, float]) -> str:
+        rate = self.done / max(self.printed - self.started, 1e-9)
+        count = f"{self.done} of {self.total} {unit if self.title else self.verb}"
+        parts = [self.title, count, f"{rate:.1f}/s", f"{(self.total - self.done) / rate:.0f} s left"]
+        parts += [f"{_figure(value)} {name}" for name, value in figures.items()]
+        return ", ".join(filter(None, parts))
 
-    def part(self, name: str) -> None:
-        """A part of several begins."""
-        self.noted.clear()
-        self.note(f"-- {name}")
 
-    def at_sample(self, done: int, total: int) -> None:
-        """So many samples are through the backbone."""
-        self._bar("features", done, total, " samples")
-
-    def at_step(self, epoch: int, done: int, total: int, loss: float) -> None:
-        self._bar(f"epoch {epoch + 1}", done, total, " steps", f"loss {loss:.4f}")
-
-    def _bar(self, title: str, done: int, total: int, unit: str, more: str = "") -> None:
-        if self.quiet:
-            return
-        if sys.stderr is not None and sys.stderr.isatty():
-            if self.bar is None:
-                from tqdm import tqdm
-
-                self.bar = tqdm(desc=title, total=total, unit=unit, dynamic_ncols=True, leave=False)
-            self.bar.set_postfix_str(more, refresh=False)
-            self.bar.update(done - self.bar.n)
-            if done == total:
-                self._close()
-        elif time.monotonic() - self.printed > LINE_SECONDS:
-            self.printed = time.monotonic()
-            click.echo(f"{title}, {done} of {total}{unit}{', ' * bool(more)}{more}", err=True)
-
-    def after_epoch(self, row: Mapping[str, float], timing: Mapping[str, float], epochs: int) -> None:
-        from trainer.evaluation.report import epoch_line, stall_advice
-
-        self._close()
-        if not self.quiet:
-            click.echo(epoch_line(row, timing, epochs))
-            if advice := stall_advice(timing):
-                self.note(advice)
+def _figure(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4f}"

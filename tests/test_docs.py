@@ -9,6 +9,7 @@ import pytest
 
 import cache
 import cli
+from console.groups import all_commands
 
 ROOT = Path(__file__).resolve().parent.parent
 OTHERS_OPTIONS = {"--nthreads", "--nworkers", "--port", "--scheduler-file", "--memory-limit"}  # Dask's
@@ -17,15 +18,9 @@ OTHERS_OPTIONS |= {"--only", "--trials", "--write"}  # the fault campaign's
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 
 
-def commands(group=cli.main, words=()):
+def commands():
     """Words → command of every command that does something."""
-    found = {}
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            found |= commands(command, (*words, name))
-        else:
-            found[(*words, name)] = command
-    return found
+    return dict(all_commands(cli.main))
 
 
 @pytest.mark.parametrize("words", sorted(commands()), ids=" ".join)
@@ -36,7 +31,7 @@ def test_every_command_is_in_the_readme_and_shows_an_example(words):
 
 def test_every_option_the_pages_name_exists():
     options = [parameter for command in commands().values() for parameter in command.params]
-    known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+    known = {name for option in options for name in (*option.opts, *option.secondary_opts, *getattr(option, "old_options", ()))}
     known |= {"--help", "--long", "--quick", *OTHERS_OPTIONS}
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))

@@ -43,7 +43,7 @@ class Config(Document, frozen=True):
         Literal["imagenet", "random"],
         Meta(
             description="Start of the 1×1 convolution before the backbone: like ImageNet images, or random.",
-            extra={"old": {"--input-map": {"glorot": "random"}}},
+            extra={"old_options": ["--input-map"], "old_values": {"glorot": "random"}},
         ),
     ] = "imagenet"
     rnn: Annotated[Literal["lstm", "gru"], Meta(description="Recurrent layer over the slices.")] = "lstm"
@@ -68,7 +68,7 @@ class Config(Document, frozen=True):
             ge=0,
             lt=MAX,
             description="Slices in the backbone at a time; bounds memory. 0: five of 224×224, more of smaller ones.",
-            extra={"old": {"--frame-block": {}}},
+            extra={"old_options": ["--frame-block"]},
         ),
     ] = 0
     precision: Annotated[

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
+from console.command import command
 from console.exit_codes import DONE, QUARANTINED
-from console.parameters import PATH
+from console.values import PATH
 
 
-@click.command()
+@command()
 @click.argument("folder", metavar="[DIR]", type=PATH, default=Path("demo"))
 @click.option("--quick", is_flag=True, help="Run every step on a few tiny samples, from which nothing can be learned.")
 def demo(folder: Path, quick: bool) -> None:

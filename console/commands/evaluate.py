@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
-from console.options import FEATURES, OUTPUT, READERS
-from console.output import print_json, print_lines
-from console.parameters import PATH
+from console.command import command
+from console.options import takes
 from console.progress import Progress
+from console.shared_options import Features, Output, Reading
+from console.values import PATH
 
 
-@click.command()
+@command()
 @click.argument("run", type=PATH)
 @click.argument("cache", type=PATH)
 @click.option(
@@ -19,18 +20,17 @@ from console.progress import Progress
     help="Of the run's split, on the cache it was trained on; default: validation.",
 )
 @click.option("--picture", type=PATH, help="Write the confusion matrix there, as PNG.")
-@FEATURES
-@READERS
-@OUTPUT
+@takes("features", Features)
+@takes("reading", Reading)
+@takes("output", Output)
 def evaluate(
     run: Path,
     cache: Path,
     part: str | None,
     picture: Path | None,
-    features: Path | None,
-    readers: int,
-    as_json: bool,
-    quiet: bool,
+    features: Features,
+    reading: Reading,
+    output: Output,
 ) -> None:
     """Say how well RUN does on CACHE: kappa, accuracy, F1 of each class, confusion matrix, 95 % intervals.
 
@@ -49,12 +49,10 @@ def evaluate(
 
     submission.check_outputs(run, [picture] if picture else [], is_ours=marks.is_picture)
     notes: list[str] = []
-    with Progress(0, quiet, "predicted") as progress:
-        metrics = score(run, cache, part, readers, progress.at, features, notes.append)
-    if as_json:
-        print_json(metrics)
-    elif not quiet:
-        print_lines([f"{run} on {cache}, part {metrics['part']}", *notes, *report.metrics_lines(metrics)])
+    with Progress(output.quiet, verb="predicted") as progress:
+        metrics = score(run, cache, part, reading.readers, progress.on_progress, features.features, notes.append)
+    title = f"{run} on {cache}, part {metrics['part']}"
+    output.show(lambda: metrics, lambda: [title, *notes, *report.metrics_lines(metrics)])
     if picture:  # last: it must not cost the metrics
         report.replace_picture(picture, report.confusion_picture(metrics))
 

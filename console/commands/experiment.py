@@ -5,23 +5,25 @@ from typing import Any
 
 import click
 
-from console.fields import Command
-from console.options import READERS
+from console.command import command
+from console.options import takes
 from console.output import print_lines
-from console.parameters import PATH, check_drop_shared
-from console.progress import Training
-from console.training_options import CONFIG
+from console.progress import Progress
+from console.shared_options import Reading
+from console.training import Split, config_options
+from console.values import PATH
 
 
-@click.command(cls=Command)
+@command()
 @click.argument("clips", metavar="VIDEO_CACHE", type=PATH)
 @click.argument("scans", metavar="CT_CACHE", type=PATH)
 @click.argument("folder", metavar="DIR", type=PATH)
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Repeat with as many seeds.")
 @click.option("--features", "frozen", is_flag=True, help="Keep the backbone frozen throughout, on cached features.")
 @click.option("--pretrain-epochs", type=int, help="For pretraining; default: as --epochs.")
-@CONFIG
-@READERS
+@config_options
+@takes("split", Split)
+@takes("reading", Reading)
 @click.option("--quiet", is_flag=True, help="No progress, only errors.")
 def experiment(
     clips: Path,
@@ -29,13 +31,11 @@ def experiment(
     folder: Path,
     seeds: int,
     frozen: bool,
+    config: dict[str, Any],
     pretrain_epochs: int | None,
-    split: Path | None,
-    drop_shared: bool,
-    readers: int,
+    split: Split,
+    reading: Reading,
     quiet: bool,
-    class_weights: bool | None,
-    **given: Any,
 ) -> None:
     """Repeat the paper's Table 1: No PT, PT, PT+CW and PT+CW+AUG on one split, into DIR/report.md.
 
@@ -45,22 +45,22 @@ def experiment(
     Example:
       python cli.py experiment clips.zarr ct.zarr table1 --seeds 5 --weights vgg16.weights.h5
     """
-    if class_weights is not None:
+    if "class_weights" in config:
         raise click.UsageError("--class-weights is one of the strategies compared; leave it out")
-    check_drop_shared(drop_shared, split)
-    if frozen and given["freeze_backbone"] is False:
+    if frozen and config.get("freeze_backbone") is False:
         raise click.UsageError("--features keeps the backbone frozen, --train-backbone does not; leave one of them out")
     from trainer import backend
 
     device = backend.start()
     from trainer.experiments.experiment import Experiment, run_experiment
 
-    chosen = {name: value for name, value in given.items() if value is not None}
     pretraining = {} if pretrain_epochs is None else {"epochs": pretrain_epochs}
-    asked = Experiment(clips, scans, folder, chosen, pretraining, seeds, frozen, split, readers, drop_shared)
-    with Training(quiet) as observer:
-        observer.note(device)
-        lines = run_experiment(asked, observer)
+    asked = Experiment(
+        clips, scans, folder, config, pretraining, seeds, frozen, split.split, reading.readers, split.drop_shared
+    )
+    with Progress(quiet) as progress:
+        progress.on_note(device)
+        lines = run_experiment(asked, progress)
     if not quiet:
         print_lines([*lines, "", f"{folder / 'report.md'} has this with pictures"])
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from console.command import command
 from console.output import print_json, print_lines
-from console.parameters import PATH
+from console.values import PATH
 
 
-@click.command()
+@command()
 @click.argument("cache", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def info(cache: Path, as_json: bool) -> None:

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import click
 
-from console.options import FEATURES, READERS
-from console.output import print_lines, printable
-from console.parameters import PATH
+from console.command import command
+from console.options import takes
+from console.output import note, print_lines
 from console.progress import Progress
+from console.shared_options import Features, Reading
+from console.values import PATH
 
 
-@click.command()
+@command()
 @click.argument("run", type=PATH)
 @click.argument("cache", type=PATH)
 @click.argument("out", metavar="OUT.csv", type=PATH)
@@ -22,8 +24,8 @@ from console.progress import Progress
     flag_value=Path(),
     help="Write each class's probability too, to this file; without one to OUT.probabilities.csv.",
 )
-@FEATURES
-@READERS
+@takes("features", Features)
+@takes("reading", Reading)
 @click.option("--quiet", is_flag=True, help="No progress, only errors.")
 def predict(
     run: Path,
@@ -31,8 +33,8 @@ def predict(
     out: Path,
     ids: Path | None,
     probabilities: Path | None,
-    features: Path | None,
-    readers: int,
+    features: Features,
+    reading: Reading,
     quiet: bool,
 ) -> None:
     """Write what RUN predicts for each sample of CACHE to OUT.csv, as ImageCLEF takes it: `TST_0001.nii.gz,2`.
@@ -53,14 +55,14 @@ def predict(
     outputs = [out, probabilities] if probabilities else [out]
     submission.check_outputs(run, outputs, [ids] if ids else [])
     wanted = names.read_ids(ids) if ids else None
-    with Progress(0, quiet, "predicted") as progress:
-        found = predictions(run, cache, wanted, readers, progress.at, features)
+    with Progress(quiet, verb="predicted") as progress:
+        found = predictions(run, cache, wanted, reading.readers, progress.on_progress, features.features)
     submission.write_submission(out, found)
     if probabilities:
         submission.write_probabilities(probabilities, found)
     if not quiet:
         if advice := submission.naming_advice(found):
-            click.echo(printable(advice), err=True)
+            note(advice)
         left = len(found.cache) - len(found.ids)
         print_lines([f"{out}: {len(found.ids)} samples" + (f", {left} of {cache} not asked for" if left else "")])
 

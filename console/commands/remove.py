@@ -4,29 +4,24 @@ from pathlib import Path
 
 import click
 
+from console.command import command
 from console.exit_codes import FAILED
-from console.options import LINKED, OUTPUT
-from console.output import print_json, print_lines, printable
-from console.parameters import PATH, linked_array
+from console.options import takes
+from console.output import printable
+from console.shared_options import Output, Storage
+from console.values import PATH
 
 
-@click.command()
+@command()
 @click.argument("cache", type=PATH)
 @click.argument("ids", metavar="ID...", nargs=-1)
 @click.option("--from", "file", type=PATH, help="Forget the ids in this file too, one a line.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Say what would be forgotten; write nothing.")
-@LINKED
-@OUTPUT
+@takes("storage", Storage)
+@takes("output", Output)
 def remove(
-    cache: Path,
-    ids: tuple[str, ...],
-    file: Path | None,
-    yes: bool,
-    dry_run: bool,
-    linked_volume: Path | None,
-    as_json: bool,
-    quiet: bool,
+    cache: Path, ids: tuple[str, ...], file: Path | None, yes: bool, dry_run: bool, storage: Storage, output: Output
 ) -> None:
     """Forget the samples and other inputs ID... of CACHE for good: their arrays and all that the cache says of them.
 
@@ -45,15 +40,15 @@ def remove(
         raise click.UsageError("expected the ids of what to forget, or --from FILE")
     job = removing.prepare(cache, wanted)
     if not dry_run:
-        linked = linked_array(job.root, store.read_attributes(job.root).layout.array, linked_volume)
+        linked = storage.linked_array(job.root, store.read_attributes(job.root).layout.array)
         if not yes and not _agreed(removing.question(job)):
             click.echo("Nothing was removed; --yes removes without asking.", err=True)
             click.get_current_context().exit(FAILED)
         removal.remove(job.root, wanted, linked)
-    if as_json:
-        print_json(removing.removal_json(job, done=not dry_run))
-    elif not quiet:
-        print_lines(removing.removal_lines(job) if dry_run else removing.removed_lines(job))
+    output.show(
+        lambda: removing.removal_json(job, done=not dry_run),
+        lambda: removing.removal_lines(job) if dry_run else removing.removed_lines(job),
+    )
 
 
 def _agreed(question: str) -> bool:

@@ -1,80 +1,67 @@
 """`repair`: make damaged, missing and stale samples again."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
-from console.executors import executor_for
+from console.command import command
 from console.exit_codes import FAILED
-from console.options import LINKED, OUTPUT, TASK_SECONDS, WORKERS
-from console.output import print_json, print_lines
-from console.parameters import PATH, linked_array
+from console.options import takes
 from console.progress import Progress
+from console.shared_options import Output, Storage
+from console.values import PATH
+from console.workers import check_workers, executor_for
 from pipeline.workers.options import WorkerOptions
 
 if TYPE_CHECKING:
-    from cache.progress import Callback
     from pipeline.jobs.repair import RepairJob
 
 
-@click.command()
+@command()
 @click.argument("cache", type=PATH)
-@WORKERS
-@LINKED
-@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
-@OUTPUT
-def repair(
-    cache: Path,
-    workers: int | None,
-    scheduler: str | None,
-    executor: str | None,
-    linked_volume: Path | None,
-    dry_run: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+@takes("workers", WorkerOptions)
+@takes("storage", Storage)
+@click.option("--dry-run", is_flag=True, help="Report what would be done; write nothing.")
+@takes("output", Output)
+def repair(cache: Path, workers: WorkerOptions, storage: Storage, dry_run: bool, output: Output) -> None:
     """Make the damaged, missing and stale samples of CACHE again from their sources, and no others.
 
-    Exits with 1 where something cannot be healed, with --dry-run where that is known beforehand.
+    The exit code is 1 where a sample cannot be repaired; with --dry-run, where that is known beforehand.
 
     \b
     Example:
       python cli.py repair ct.zarr
     """
-    from cache.verify import verify as check
+    from cache.verify import verify
     from pipeline.jobs import repair, report
     from pipeline.sources.walk import is_folder
 
-    with Progress(0, quiet, "checked") as progress:
-        found = check(cache, progress=progress.at)
-    job = repair.prepare(cache, found)
+    check_workers(workers)
+    with Progress(output.quiet, verb="checked") as progress:
+        verification = verify(cache, progress=progress.on_progress)
+    job = repair.prepare(cache, verification)
     if dry_run:
-        _dry_repair(job, as_json, quiet)
+        _show_plan(job, output)
         return
-    linked = linked_array(job.root, "volume", linked_volume)
+    linked = storage.linked_array(job.root, "volume")
     folders = (job.root, *(source for source in map(Path, job.attributes.sources) if is_folder(source)))
-    where = WorkerOptions(workers, scheduler, executor)
-    with Progress(len(job.tasks), quiet) as progress:
-        run_tasks = executor_for(where, len(job.tasks), folders, TASK_SECONDS, quiet)
-        result = repair.run(job, run_tasks, cast("Callback", progress), linked)
-    if as_json:
-        print_json(report.repair_json(result))
-    elif not quiet or result.failed:
-        print_lines(report.repair_lines(result))
-    if result.failed:
+    executor = executor_for(workers, len(job.tasks), folders, output)
+    with Progress(output.quiet, len(job.tasks)) as progress:
+        result = repair.run(job, executor, progress, linked)
+    failed = bool(result.failed)
+    output.show(lambda: report.repair_json(result), lambda: report.repair_lines(result), even_if_quiet=failed)
+    if failed:
         click.get_current_context().exit(FAILED)
 
 
-def _dry_repair(job: "RepairJob", as_json: bool, quiet: bool) -> None:
-    """Say what `repair` would do, with its exit code."""
+def _show_plan(job: "RepairJob", output: Output) -> None:
+    """Print what `repair` would do, and exit as it would."""
     from pipeline.jobs import report
 
-    if as_json:
-        print_json(report.repair_plan_json(job))
-    elif not quiet or job.result.failed:
-        print_lines(report.repair_plan_lines(job))
-    if job.result.failed:
+    failed = bool(job.result.failed)
+    output.show(lambda: report.repair_plan_json(job), lambda: report.repair_plan_lines(job), even_if_quiet=failed)
+    if failed:
         click.get_current_context().exit(FAILED)
 
 

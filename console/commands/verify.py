@@ -4,20 +4,26 @@ from pathlib import Path
 
 import click
 
+from console.command import command
 from console.exit_codes import FAILED
-from console.options import OUTPUT
-from console.output import print_json, print_lines
-from console.parameters import PATH
+from console.options import takes
 from console.progress import Progress
+from console.shared_options import Output
+from console.values import PATH, FiniteFloat
 
 
-@click.command()
+@command()
 @click.argument("cache", type=PATH)
 @click.option(
-    "--sample", "percent", type=click.FloatRange(0, 100, min_open=True), default=100.0, help="Check only PERCENT."
+    "--sample",
+    "percent",
+    type=FiniteFloat(0, 100, min_open=True),
+    metavar="PERCENT",
+    default=100.0,
+    help="Check only this share of the samples, chosen at random.",
 )
-@OUTPUT
-def verify(cache: Path, percent: float, as_json: bool, quiet: bool) -> None:
+@takes("output", Output)
+def verify(cache: Path, percent: float, output: Output) -> None:
     """Read CACHE again and compare it with its records.
 
     Exits with 1 where a sample is damaged, missing, or stale (its source or recipe changed), and names each.
@@ -29,12 +35,9 @@ def verify(cache: Path, percent: float, as_json: bool, quiet: bool) -> None:
     from cache.verify import verify as check
     from pipeline.jobs import report
 
-    with Progress(0, quiet, "checked") as progress:
-        found = check(cache, percent, progress=progress.at)
-    if as_json:
-        print_json(report.verify_json(found))
-    elif not quiet or not found.sound:
-        print_lines(report.verify_lines(found))
+    with Progress(output.quiet, verb="checked") as progress:
+        found = check(cache, percent, progress=progress.on_progress)
+    output.show(lambda: report.verify_json(found), lambda: report.verify_lines(found), even_if_quiet=not found.sound)
     if not found.sound:
         click.get_current_context().exit(FAILED)
 

@@ -7,6 +7,10 @@ the user chose comes first. Where two columns may mean the same, the user must c
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
 
 from cache.schema import composed
 from cache.text import cut, shown
@@ -35,13 +39,34 @@ class UnclearHeader(ValueError):
     """A header that does not say which column is which; the message follows the name of the file."""
 
 
-@dataclass(frozen=True)
-class ColumnChoice:
+class ColumnChoice(msgspec.Struct, frozen=True):
     """The columns that the user chose by name; None where the header decides."""
 
-    file: str | None = None
-    label: str | None = None
-    patient: str | None = None
+    file: Annotated[
+        str | None,
+        Meta(
+            description="Column of file names in the CSV; default: FileName, ID, …",
+            extra={"option": "--file-column", "metavar": "NAME"},
+        ),
+    ] = None
+    label: Annotated[
+        str | None,
+        Meta(
+            description="Column of labels; default: TypeOfTB, Label, Class or Type.",
+            extra={"option": "--label-column", "metavar": "NAME"},
+        ),
+    ] = None
+    patient: Annotated[
+        str | None,
+        Meta(
+            description="Column of patients; default: Patient, Subject, Case, …",
+            extra={"option": "--patient-column", "metavar": "NAME"},
+        ),
+    ] = None
+
+    def given(self) -> dict[str, str]:
+        """Role → name of the columns that were chosen."""
+        return {role: name for role, name in msgspec.structs.asdict(self).items() if name is not None}
 
 
 @dataclass(frozen=True)
@@ -79,7 +104,7 @@ def find_columns(header: Sequence[str], choice: ColumnChoice, by_position: bool 
     With `by_position`, file names and labels may be in columns of any name: in the only one that is left, or, where
     neither is found by its name, in the first two. Raises UnclearHeader.
     """
-    found = {role: _chosen(header, role, name) for role, name in vars(choice).items() if name is not None}
+    found = {role: _chosen(header, role, name) for role, name in choice.given().items()}
     chosen = set(found.values())
     for role in [role for role in USUAL if role not in found]:
         if (position := _named(header, role, chosen)) is not None:
@@ -98,7 +123,7 @@ def find_columns(header: Sequence[str], choice: ColumnChoice, by_position: bool 
 
 def known_names(header: Sequence[str], choice: ColumnChoice) -> int:
     """How many cells of `header` are names of columns: the right separator is the one that shows most."""
-    known = set().union(*USUAL.values(), *RARE.values(), (_key(name) for name in vars(choice).values() if name))
+    known = set().union(*USUAL.values(), *RARE.values(), map(_key, filter(None, choice.given().values())))
     return sum(_key(cell) in known for cell in header)
 
 

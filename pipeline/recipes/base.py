@@ -8,6 +8,7 @@ are also the options of its command, so this package imports nothing heavy.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_origin
@@ -64,6 +65,11 @@ class Recipe(msgspec.Struct, frozen=True):
 
         @property
         def dtype(self) -> str: ...
+
+    @classmethod
+    def completed(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """`options`, the fields that the user gave, and the values of other fields that follow from them."""
+        return dict(options)
 
     def to_json(self) -> dict[str, Any]:
         """What the cache stores: `kind`, `version` and every field, in a fixed order."""

@@ -51,6 +51,10 @@ class CtRecipe(Recipe, frozen=True):
         if not (low < high and math.isfinite(high - low)):
             raise PipelineError(f"window {low:g} {high:g}; expected two numbers in HU, the lower first")
 
+    @classmethod
+    def completed(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        return ({"order": 1} if options.get("preset") == "original" else {}) | dict(options)
+
     def to_json(self) -> dict[str, Any]:
         data = {
             "kind": self.kind,

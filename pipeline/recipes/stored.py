@@ -33,6 +33,7 @@ def recipe_for(kind: type[Recipe], root: Path, options: Mapping[str, Any]) -> Re
 
     Raises PipelineError for options that make no valid recipe.
     """
+    options = kind.completed(options)
     try:
         stored = recipe_from_json(store.read_attributes(cache_root(root)).recipe)
         if isinstance(stored, kind):

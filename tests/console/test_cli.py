@@ -784,9 +784,8 @@ def test_stop_on_error_stops_at_the_first_bad_input_and_keeps_what_was_done(scan
 # Processes: start-up, pipes, signals, disks
 
 
-def commands(command=main, name=()):
-    for part, child in command.commands.items():
-        yield from commands(child, (*name, part)) if isinstance(child, click.Group) else [(*name, part)]
+def commands():
+    return [words for words, _ in all_commands(main)]
 
 
 def test_every_command_has_help_with_an_example():

@@ -482,4 +482,4 @@ def scenarios(names: list[str]) -> list[Scenario]:
     import cli
 
     nowhere = Path()
-    return [each for each in SCENARIOS if each.name in names and each.words(nowhere)[0] in cli.main.commands]
+    return [each for each in SCENARIOS if each.name in names and each.words(nowhere)[0] in cli.main.list_commands(click.Context(cli.main))]

@@ -1,0 +1,78 @@
+"""Types of command-line values: paths, bounded numbers, and lists of names."""
+
+import csv
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+UNBOUNDED = 2**31 - 1  # a limit from here on is technical, and not shown in the help
+
+
+class ExpandedPath(click.Path):
+    """A path. An empty one, as an unset variable of a shell script gives it, is refused.
+
+    A leading `~` that the shell has left, as in quotes or after `=`, is replaced by the home folder.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty; expected a path", param, ctx)
+        if isinstance(value, str):
+            value = os.path.expanduser(value)  # noqa: PTH111 - Path's own fails for a file named ~x
+        return super().convert(value, param, ctx)
+
+
+PATH = ExpandedPath(path_type=Path, readable=False)  # unreadable paths are reported where they are read
+
+
+class WholeNumber(click.IntRange):
+    """An integer within bounds; the help shows only those that mean something."""
+
+    def _describe_range(self) -> str:
+        if self.max is not None and self.max >= UNBOUNDED:
+            return "" if self.min is None else f"x>{'' if self.min_open else '='}{self.min}"
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
+
+class FiniteFloat(click.FloatRange):
+    """A number within bounds, neither infinite nor NaN."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+    def _describe_range(self) -> str:
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
+
+class NameList(click.ParamType):
+    """Different names with commas between them, as one line of CSV; in Unicode's NFC. With `choices`, only those."""
+
+    name = "A,B,…"
+
+    def __init__(self, choices: Sequence[str] = ()) -> None:
+        self.choices = tuple(choices)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        from cache.schema import composed
+        from cache.text import shown
+
+        try:
+            cells = next(csv.reader([value], skipinitialspace=True, strict=True), [])
+        except csv.Error:
+            cells = []
+        names = tuple(composed(cell.strip()) for cell in cells)
+        if not names or not all(name and name.isprintable() for name in names) or len(set(names)) != len(names):
+            self.fail(f"{shown(value)}: expected different names with commas between them", param, ctx)
+        unknown = [name for name in names if self.choices and name not in self.choices]
+        if unknown:
+            self.fail(f"{shown(unknown[0])} is not one of {', '.join(self.choices)}", param, ctx)
+        return names

@@ -56,7 +56,8 @@ class Progress(Callback):
         step, self.done, self.total = done - self.done, done, total
         if self._open_bar(unit):
             self.bar.total = total
-            self.bar.set_postfix({name: _figure(value) for name, value in figures.items()}, refresh=False)
+            texts = {name: value if isinstance(value, int) else f"{value:.4f}" for name, value in figures.items()}
+            self.bar.set_postfix(texts, refresh=False)
             self.bar.update(step)
             if done == total and title:
                 self._close_bar()
@@ -101,9 +102,7 @@ class Progress(Callback):
         rate = self.done / max(self.printed - self.started, 1e-9)
         count = f"{self.done} of {self.total} {unit if self.title else self.verb}"
         parts = [self.title, count, f"{rate:.1f}/s", f"{(self.total - self.done) / rate:.0f} s left"]
-        parts += [f"{_figure(value)} {name}" for name, value in figures.items()]
+        parts += [
+            f"{value} {name}" if isinstance(value, int) else f"{name} {value:.4f}" for name, value in figures.items()
+        ]
         return ", ".join(filter(None, parts))
-
-
-def _figure(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.4f}"

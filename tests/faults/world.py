@@ -478,8 +478,10 @@ SCENARIOS = (
 
 
 def scenarios(names: list[str]) -> list[Scenario]:
-    """Those of `names` whose command there is."""
+    """The scenarios in `names` whose command exists."""
+    import click
+
     import cli
 
-    nowhere = Path()
-    return [each for each in SCENARIOS if each.name in names and each.words(nowhere)[0] in cli.main.list_commands(click.Context(cli.main))]
+    nowhere, commands = Path(), cli.main.list_commands(click.Context(cli.main))
+    return [each for each in SCENARIOS if each.name in names and each.words(nowhere)[0] in commands]

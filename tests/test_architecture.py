@@ -48,8 +48,8 @@ DOORS = {
         "cache.pictures",
         "cache.reader",
         "cache.view",
-        "trainer.evaluation.report",
-        "trainer.experiments.table",
+        "trainer.evaluation.pictures",
+        "trainer.experiments.report",
     },
     "nibabel": {
         "pipeline.readers.nifti.geometry",

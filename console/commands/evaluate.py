@@ -43,7 +43,7 @@ def evaluate(
     from trainer import backend
 
     backend.start()
-    from trainer.evaluation import report, submission
+    from trainer.evaluation import pictures, report, submission
     from trainer.evaluation.evaluate import evaluate as score
     from trainer.runs import marks
 
@@ -54,7 +54,7 @@ def evaluate(
     title = f"{run} on {cache}, part {metrics['part']}"
     output.show(lambda: metrics, lambda: [title, *notes, *report.metrics_lines(metrics)])
     if picture:  # last: it must not cost the metrics
-        report.replace_picture(picture, report.confusion_picture(metrics))
+        pictures.replace_picture(picture, pictures.confusion_picture(metrics))
 
 
 COMMAND = evaluate

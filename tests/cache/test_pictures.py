@@ -15,7 +15,7 @@ from cache import CacheError, open_cache
 from cache.pictures import own_settings
 from tests.helpers.caches import make_cache
 from trainer.errors import TrainerError
-from trainer.evaluation.report import add_picture, confusion_picture, curves_picture, write_picture
+from trainer.evaluation.pictures import add_picture, confusion_picture, curves_picture, write_picture
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = {
@@ -114,7 +114,7 @@ from pathlib import Path
 import cli
 
 cli.main(["info", sys.argv[1], "--json"], standalone_mode=False)
-from trainer.evaluation.report import curves_picture, write_picture
+from trainer.evaluation.pictures import curves_picture, write_picture
 
 row = dict.fromkeys(("epoch", "loss", "val_loss", "accuracy", "val_accuracy", "val_kappa"), 1)
 write_picture(Path(sys.argv[2]), curves_picture([row]))

@@ -18,10 +18,10 @@ from test_train_cli import contents, make_clips, make_scans, refused, shown
 
 from cache import open_cache
 from tests.helpers.caches import volume
-from trainer.evaluation.metrics import paired_bootstrap
+from trainer.evaluation.bootstrap import paired_bootstrap
 from trainer.evaluation.report import kappa_text
 from trainer.experiments.experiment import BEGUN, PRETRAINED, STRATEGIES, Experiment, _stage
-from trainer.experiments.table import PAPER_TYPES
+from trainer.experiments.report import PAPER_TYPES
 from trainer.runs.folder import OWN, read_predictions
 
 SMALL = (

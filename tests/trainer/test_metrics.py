@@ -3,6 +3,7 @@
 import json
 import math
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -11,19 +12,16 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from trainer.errors import TrainerError
-from trainer.evaluation.metrics import (
-    accuracy,
-    auc,
-    bootstrap,
-    confusion_matrix,
-    cross_entropy,
-    f1,
-    interval,
-    kappa,
-    paired_bootstrap,
-    resampled,
-    score,
-)
+from trainer.evaluation.bootstrap import bootstrap, interval, paired_bootstrap, resampled
+from trainer.evaluation.metrics import score
+from trainer.evaluation.scores.accuracy import accuracy
+from trainer.evaluation.scores.auc import auc
+from trainer.evaluation.scores.balanced_accuracy import balanced_accuracy
+from trainer.evaluation.scores.ece import expected_calibration_error
+from trainer.evaluation.scores.f1 import f1
+from trainer.evaluation.scores.kappa import kappa
+from trainer.evaluation.scores.loss import cross_entropy
+from trainer.evaluation.tally import confusion_matrix
 
 NAMES = ("Infiltrative", "Focal", "Tuberculoma", "Miliary", "Fibro-cavernous")
 
@@ -74,6 +72,31 @@ def test_kappa_accuracy_and_f1_are_scikit_learns(case):
     assert accuracy(confusion) == pytest.approx(oracle.accuracy_score(truth, predicted), abs=1e-12)
     wanted = oracle.f1_score(truth, predicted, labels=labels, average=None, zero_division=0)
     np.testing.assert_allclose(f1(confusion), wanted, atol=1e-12)
+
+
+@given(judged())
+def test_balanced_accuracy_is_scikit_learns(case):
+    truth, predicted, classes = case
+    found = balanced_accuracy(confusion_matrix(truth, predicted, classes))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes that are predicted only
+        assert found == pytest.approx(oracle.balanced_accuracy_score(truth, predicted), abs=1e-12)
+
+
+@given(believed())
+def test_the_calibration_error_is_the_weighted_gap_of_fifteen_bins(case):
+    truth, probabilities = case
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == truth
+    gaps = []
+    for low in np.arange(15) / 15:
+        inside = (confidence > low) & (confidence <= low + 1 / 15 + 1e-15)
+        gaps += [inside.sum() * abs(correct[inside].mean() - confidence[inside].mean())] if inside.any() else []
+    assert expected_calibration_error(truth, probabilities) == pytest.approx(sum(gaps) / len(truth), abs=1e-9)
+
+
+def test_the_calibration_error_of_a_network_that_is_sure_and_wrong_is_1():
+    assert expected_calibration_error(np.array([0, 1]), np.eye(2)[[1, 0]]) == 1
+    assert expected_calibration_error(np.array([0, 1]), np.eye(2)) == 0
 
 
 def test_kappa_is_undefined_where_chance_always_agrees_and_without_cases():
@@ -178,7 +201,7 @@ def test_intervals_are_those_of_earlier_versions_for_the_same_seed():
 def test_the_size_of_a_block_changes_no_resample(monkeypatch, values):
     truth, predicted = answers(80, 4, 0.5)
     wanted = resampled(truth, [predicted, truth], 4, f1, resamples=100)
-    monkeypatch.setattr("trainer.evaluation.metrics.BLOCK_VALUES", values)
+    monkeypatch.setattr("trainer.evaluation.bootstrap.BLOCK_VALUES", values)
     np.testing.assert_array_equal(resampled(truth, [predicted, truth], 4, f1, resamples=100), wanted)
 
 
@@ -280,6 +303,8 @@ def test_the_score_has_every_figure_under_its_name():
     assert found == {
         "kappa": 0.5,
         "accuracy": 0.75,
+        "balanced_accuracy": 0.75,
+        "ece": pytest.approx(0.3),
         "f1": {"left": pytest.approx(2 / 3), "right": pytest.approx(0.8)},
         "auc": 1.0,
         "loss": pytest.approx(-np.log([0.9, 0.4, 0.8, 0.7]).mean()),
@@ -343,8 +368,8 @@ HALF = [0.5, 0.5]
         ([0.0], [HALF], "ab", "truth is float64 of shape (1,); expected whole numbers, one for each case"),
         ([0, 1], [HALF], "ab", "2 true labels and predictions of shape (1, 2); expected (cases, classes)"),
         ([0], HALF[:1], "ab", "1 true labels and predictions of shape (1,); expected (cases, classes)"),
-        ([0], [HALF], "abc", "class names a, b, c for 2 probabilities a case; expected one name each"),
-        ([0], [HALF], "aa", "class names a, a for 2 probabilities a case; expected one name each"),
+        ([0], [HALF], "abc", "class names a, b, c for 2 probabilities; expected one name each"),
+        ([0], [HALF], "aa", "class names a, a for 2 probabilities; expected one name each"),
     ],
 )
 def test_a_score_of_what_cannot_be_scored_is_refused(truth, probabilities, names, message):

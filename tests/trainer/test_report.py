@@ -9,15 +9,8 @@ import pytest
 
 from trainer.errors import TrainerError
 from trainer.evaluation.metrics import score
-from trainer.evaluation.report import (
-    confusion_picture,
-    curves_picture,
-    epoch_line,
-    kappa_text,
-    metrics_lines,
-    stall_advice,
-    write_picture,
-)
+from trainer.evaluation.pictures import confusion_picture, curves_picture, write_picture
+from trainer.evaluation.report import epoch_line, kappa_text, metrics_lines, stall_advice
 
 TYPES = ("Infiltrative", "Focal", "Tuberculoma", "Miliary", "Fibro-cavernous")
 LONG = tuple(f"a class whose name goes on and on, far beyond what a picture has room for, number {n}" for n in "12")
@@ -135,12 +128,12 @@ def said(confusion, names=("one", "two")):
 
 def test_a_constant_prediction_is_named_where_its_interval_would_be():
     assert said([[5, 0], [3, 0]]) == (
-        "kappa      0.000   predicts one for every case",
+        "kappa              0.000   predicts one for every case",
         "kappa 0.00, n = 8\npredicts one for every case",
         "0.00 (predicts one for every case)",
     )
     assert said([[5, 3], [0, 0]]) == (
-        "kappa      0.000   every case is labelled one",
+        "kappa              0.000   every case is labelled one",
         "kappa 0.00, n = 8\nevery case is labelled one",
         "0.00 (every case is labelled one)",
     )
@@ -148,7 +141,7 @@ def test_a_constant_prediction_is_named_where_its_interval_would_be():
 
 def test_an_undefined_kappa_is_called_so_with_the_reason():
     assert said([[0, 0], [0, 4]]) == (
-        "kappa     undefined   every case is labelled two, and predicted so",
+        "kappa             undefined   every case is labelled two, and predicted so",
         "kappa undefined, n = 4\nevery case is labelled two, and predicted so",
         "undefined (every case is labelled two, and predicted so)",
     )
@@ -156,20 +149,20 @@ def test_an_undefined_kappa_is_called_so_with_the_reason():
 
 def test_without_an_error_or_without_a_hit_there_is_no_interval_of_no_width():
     assert said([[3, 0], [0, 2]]) == (
-        "kappa      1.000   every case is right",
+        "kappa              1.000   every case is right",
         "kappa 1.00, n = 5\nevery case is right",
         "1.00 (every case is right)",
     )
     for confusion in ([[0, 3], [2, 0]], [[0, 3], [0, 0]]):
         truth, predicted = (np.repeat(some.ravel(), np.ravel(confusion)) for some in np.indices((2, 2)))
         lines = list(metrics_lines(score(truth, np.eye(2)[predicted], ("one", "two"))))
-        assert lines[1] == "accuracy   0.000   no case is right"
+        assert lines[1] == "accuracy           0.000   no case is right"
         assert not any("0.000 to 0.000" in line for line in lines)
 
 
 def test_a_kappa_that_can_vary_has_its_interval():
     line, title, text = said([[5, 1], [1, 5]])
-    assert line.startswith("kappa      0.667   95 % interval 0.")
+    assert line.startswith("kappa              0.667   95 % interval 0.")
     assert title == f"kappa {text}, n = 12"
     assert text.startswith("0.67 [0.")
 
@@ -188,10 +181,12 @@ def test_the_reason_for_no_interval_fits_into_the_picture(tmp_path, names, confu
 def test_lines_say_what_the_metrics_hold():
     found = score(np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]]), ("one", "two"))
     assert list(metrics_lines(json.loads(json.dumps(found)))) == [
-        "kappa      0.500   95 % interval {:.3f} to {:.3f}".format(*found["ci95"]["kappa"]),
-        "accuracy   0.750   95 % interval {:.3f} to {:.3f}".format(*found["ci95"]["accuracy"]),
-        "AUC        0.750",
-        "n              4",
+        "kappa              0.500   95 % interval {:.3f} to {:.3f}".format(*found["ci95"]["kappa"]),
+        "accuracy           0.750   95 % interval {:.3f} to {:.3f}".format(*found["ci95"]["accuracy"]),
+        "balanced accuracy  0.750   95 % interval {:.3f} to {:.3f}".format(*found["ci95"]["balanced_accuracy"]),
+        "AUC                0.750",
+        "ECE                0.350",
+        "n                      4",
         "",
         "labelled     F1   predicted one, two",
         "one        0.80      2    0",

@@ -9,18 +9,10 @@ import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
 from trainer.errors import TrainerError
-from trainer.evaluation.metrics import kappa, paired_bootstrap
-from trainer.experiments.table import (
-    PAPER,
-    PAPER_TYPES,
-    Result,
-    _differences,
-    kappa_picture,
-    read_result,
-    report_lines,
-    rows_of,
-    write_report,
-)
+from trainer.evaluation.bootstrap import paired_bootstrap
+from trainer.evaluation.scores.kappa import kappa
+from trainer.experiments.report import PAPER, PAPER_TYPES, _differences, kappa_picture, report_lines, write_report
+from trainer.experiments.table import Result, read_result, rows_of
 from trainer.runs.folder import Predicted, write_predictions
 
 STRATEGIES = tuple(PAPER)
@@ -87,10 +79,10 @@ def test_the_figures_of_a_row_are_scikit_learns_averaged_over_the_seeds():
         guesses = [one.probabilities.argmax(1) for one in of(found, row.strategy)]
         assert row.kappas == pytest.approx([cohen_kappa_score(truth, guess) for guess in guesses])
         assert row.kappa == pytest.approx(np.mean(row.kappas))
-        assert row.accuracy == pytest.approx(np.mean([accuracy_score(truth, guess) for guess in guesses]))
-        assert list(row.f1) == list(PAPER_TYPES)
+        assert row.scores["accuracy"] == pytest.approx(np.mean([accuracy_score(truth, guess) for guess in guesses]))
+        assert list(row.scores["f1"]) == list(PAPER_TYPES)
         expected = np.mean([f1_score(truth, guess, average=None) for guess in guesses], axis=0)
-        assert list(row.f1.values()) == pytest.approx(expected)
+        assert list(row.scores["f1"].values()) == pytest.approx(expected)
         assert (row.epochs, row.minutes) == (4.5, 1.5)
 
 
@@ -134,10 +126,11 @@ def _but(predicted, probabilities):
 def test_intervals_hold_the_figure_and_are_narrower_for_the_mean_of_more_seeds():
     one, five = (rows_of(results(seeds=seeds, strategies=("PT",)))[0] for seeds in (1, 5))
     for row in (one, five):
-        assert row.kappa95[0] < row.kappa < row.kappa95[1]
-        assert row.accuracy95[0] < row.accuracy < row.accuracy95[1]
-        assert all(row.f195[name][0] <= value <= row.f195[name][1] for name, value in row.f1.items())
-    assert np.ptp(five.kappa95) < np.ptp(one.kappa95)
+        for name in ("kappa", "accuracy", "balanced_accuracy"):
+            assert row.intervals[name][0] < row.scores[name] < row.intervals[name][1]
+        for name, value in row.scores["f1"].items():
+            assert row.intervals["f1"][name][0] <= value <= row.intervals["f1"][name][1]
+    assert np.ptp(five.intervals["kappa"]) < np.ptp(one.intervals["kappa"])
 
 
 @pytest.mark.parametrize("spoil", ["ids", "labels", "class_names"])
@@ -153,7 +146,7 @@ def test_runs_on_other_cases_are_not_compared(spoil):
     with pytest.raises(TrainerError) as caught:
         rows_of(found)
     assert str(caught.value) == (
-        "PT+CW+AUG of seed 1 was judged on other cases, labels or classes than No PT of seed 0; choose another DIR"
+        "PT+CW+AUG of seed 1 was evaluated on other cases, labels or classes than No PT of seed 0; choose another DIR"
     )
 
 
@@ -166,14 +159,17 @@ def test_the_papers_figures_stand_beside_its_own_types_only():
     assert "In italics the paper's figures" in text
     other = "\n".join(report_lines(rows_of(results(("gland", "mass")))))
     assert "paper" not in other
-    assert "| strategy | kappa | F1 gland | F1 mass | accuracy | epochs | minutes |" in other
+    assert (
+        "| strategy | kappa | F1 gland | F1 mass | accuracy | balanced accuracy | AUC | ECE | epochs | minutes |"
+        in other
+    )
 
 
 def test_every_pair_of_strategies_is_compared_and_every_table_has_whole_rows():
     found = results()
     tables = cells(report_lines(rows_of(found), found[:2]))
     assert [len(table) - 2 for table in tables] == [2 * 4, 6, 4, 2]  # the paper's between; pairs; seeds; pretraining
-    assert [{len(row) for row in table} for table in tables] == [{10}, {5}, {4}, {4}]
+    assert [{len(row) for row in table} for table in tables] == [{13}, {5}, {4}, {4}]
     assert tables[1][2][:2] == ["No PT", "PT"]
     assert tables[1][-1][:2] == ["PT+CW", "PT+CW+AUG"]
 
@@ -185,7 +181,7 @@ def test_one_seed_makes_no_ensemble():
 
 def test_hostile_class_names_stay_in_their_cells_and_are_no_markup():
     (head, _, *rows), *_ = cells(report_lines(rows_of(results(HOSTILE, n=160))))
-    assert {len(row) for row in (head, *rows)} == {len(HOSTILE) + 5}
+    assert {len(row) for row in (head, *rows)} == {len(HOSTILE) + 8}
     assert head[2] == "F1 a\1b"
     assert head[3] == "F1 \\*x\\*\\_y\\_\\`z\\`"
     assert head[4] == "F1 \\!\\[p\\](http://h)\\<b\\>"
@@ -201,12 +197,12 @@ def test_the_table_is_readable_whatever_classes_are_called(tmp_path):
     assert [row["strategy"] for row in rows] == list(STRATEGIES)
     for row, expected in zip(rows, rows_of(found), strict=True):
         assert float(row["kappa"]) == expected.kappa
-        assert (float(row["kappa_low"]), float(row["kappa_high"])) == expected.kappa95
+        assert (float(row["kappa_low"]), float(row["kappa_high"])) == expected.intervals["kappa"]
         assert float(row["ensemble_kappa"]) == expected.ensemble["kappa"]
-        assert {name: float(row[f"f1 {name}"]) for name in HOSTILE} == expected.f1
+        assert {name: float(row[f"f1 {name}"]) for name in HOSTILE} == expected.scores["f1"]
         assert {
             name: (float(row[f"f1_low {name}"]), float(row[f"f1_high {name}"])) for name in HOSTILE
-        } == expected.f195
+        } == expected.intervals["f1"]
     assert not any(name.startswith("paper") for name in rows[0])
 
 
@@ -276,7 +272,7 @@ def test_an_undefined_kappa_is_undefined_throughout_the_report(tmp_path):
     assert "nan" not in text.lower()
     first, second = rows_of(found)
     assert first.kappas[1] == 0
-    assert np.isnan([first.kappa, *first.kappa95, second.kappa, *second.kappas]).all()
+    assert np.isnan([first.kappa, *first.intervals["kappa"], second.kappa, *second.kappas]).all()
     table, differences, seeds, _ = cells(report_lines(rows_of(found), found))
     assert [row[1] for row in table[2:]] == ["undefined", "undefined (every case is labelled a\1b, and predicted so)"]
     assert differences[2][2:] == ["undefined", "", "undefined"]

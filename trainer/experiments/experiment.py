@@ -21,7 +21,8 @@ from trainer.data import splits
 from trainer.data.inputs import check_side
 from trainer.data.stream import READERS
 from trainer.errors import TrainerError
-from trainer.experiments.table import Result, read_result, write_report
+from trainer.experiments.report import write_report
+from trainer.experiments.table import Result, read_result
 from trainer.features.extract import Extraction, extract
 from trainer.runs import files, manifest
 from trainer.runs.folder import check_cache, check_files, check_samples, inside_cache, is_finished, read_run, read_split

@@ -21,7 +21,10 @@ from trainer.config import Config
 from trainer.data.batches import epoch_order, steps
 from trainer.data.stream import READERS, Meter, Subset, Transform, batches
 from trainer.errors import TrainerError
-from trainer.evaluation.metrics import accuracy, confusion_matrix, cross_entropy, kappa
+from trainer.evaluation.scores.accuracy import accuracy
+from trainer.evaluation.scores.kappa import kappa
+from trainer.evaluation.scores.loss import cross_entropy
+from trainer.evaluation.tally import confusion_matrix
 from trainer.runs import files
 from trainer.training import checkpoint
 from trainer.training.checkpoint import Row, State

@@ -14,7 +14,7 @@ from trainer.data.inputs import eval_transform, prediction_batch, train_transfor
 from trainer.data.stream import subset
 from trainer.errors import TrainerError
 from trainer.evaluation.metrics import score
-from trainer.evaluation.report import add_picture, confusion_picture, curves_picture
+from trainer.evaluation.pictures import add_picture, confusion_picture, curves_picture
 from trainer.features.extractor import check_features
 from trainer.model.networks import starting_model, trained_on
 from trainer.model.weights import load_model

@@ -1,0 +1,30 @@
+"""Area under the ROC curve."""
+
+import numpy as np
+
+from trainer.evaluation.metric import Metric
+from trainer.evaluation.tally import checked_probabilities
+
+
+def auc(truth: np.ndarray, probabilities: np.ndarray) -> float | None:
+    """Area under the ROC curve of probabilities (n, k): the chance that a case of a class outranks one of another.
+
+    Ties count half. For two classes, class 1 against class 0; for more, the mean over every class that some but not
+    all cases have, against the rest. None where no class is such. Raises TrainerError as `score` does.
+    """
+    truth, probabilities = checked_probabilities(truth, probabilities)
+    classes = probabilities.shape[1]
+    tested = (1,) if classes == 2 else range(classes)
+    areas = [_area(truth == label, probabilities[:, label]) for label in tested if 0 < np.mean(truth == label) < 1]
+    return float(np.mean(areas)) if areas else None
+
+
+def _area(positive: np.ndarray, values: np.ndarray) -> float:
+    """The rank statistic: P(value of a positive > of a negative) + P(equal) / 2."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum() - (counts - 1) / 2)[place]  # from 1; equals share their mean rank
+    ones = int(positive.sum())
+    return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * (len(values) - ones)))
+
+
+METRIC = Metric("AUC", 5, of_probabilities=auc)

@@ -205,9 +205,9 @@ def test_a_run_scored_on_one_class_says_that_kappa_is_undefined(tmp_path, copy, 
     found = scores(run, other)
     assert (found["kappa"], found["ci95"]["kappa"], found["accuracy"]) == (None, [None, None], 1)
     lines = evaluate(run, other, "--picture", tmp_path / "confusion.png").stdout.splitlines()
-    assert lines[1] == "kappa     undefined   every case is labelled a, and predicted so"
+    assert lines[1] == "kappa             undefined   every case is labelled a, and predicted so"
     assert scores(run, scans)["kappa"] == 0
-    assert evaluate(run, scans).stdout.splitlines()[1] == "kappa      0.000   predicts a for every case"
+    assert evaluate(run, scans).stdout.splitlines()[1] == "kappa              0.000   predicts a for every case"
 
 
 def test_a_class_that_the_run_does_not_know_is_refused(tmp_path, tuned):
@@ -299,7 +299,7 @@ def test_a_damaged_sample_is_named_and_nothing_is_written(copy, scans, tuned, ou
     ("fields", "reason"),
     [
         ({"shape": [10**9] * 3}, "is not that of a run: shape [1000000000, 1000000000, 1000000000], expected 3"),
-        ({"epochs": "many"}, "is not that of a run: epochs 'many' where int was expected"),
+        ({"epochs": "many"}, "is not that of a run: epochs 'many'; expected a whole number, at least 1"),
         ({"learning_rate": float("nan")}, "is not that of a run: learning_rate nan; expected a number above 0"),
         ({"class_names": ["a", "b", "c", "d"]}, "model.keras does not hold this run's weights"),
         ({"rnn": "gru"}, "model.keras does not hold this run's weights"),

@@ -388,14 +388,17 @@ def test_splits_that_are_none(made, tmp_path, into):
     ("options", "message"),
     [
         (("--pretrain-epochs", 0), "epochs 0; expected a whole number, at least 1"),
-        (("--epochs", 0, "--pretrain-epochs", 1), "epochs 0; expected a whole number, at least 1"),
-        (("--learning-rate", -1), "learning_rate -1.0; expected a number above 0"),
         (("--batch-size", 11), "batch_size 11, but there are 10 clips to train on; lower it"),
-        (("--seed", -1), "seed -1; expected a whole number, at least 0"),
     ],
 )
 def test_values_out_of_range_in_either_stage(made, into, options, message):
     assert refused(experiment(made, into, *options), into) == f"Error: {message}\n"
+
+
+@pytest.mark.parametrize("option", [("--epochs", 0), ("--learning-rate", -1), ("--seed", -1)])
+def test_values_that_no_option_takes(made, into, option):
+    assert f"Invalid value for '{option[0]}'" in usage(experiment(made, into, *option))
+    assert not into.exists()
 
 
 def test_slices_too_small_for_the_backbone(made, into):

@@ -50,15 +50,15 @@ def make_samples(
         for outcomes, changed_ids in _check_sources(writer, tasks, run_tasks):
             yield from outcomes
             changed |= changed_ids
-        remaining = [task for task in tasks if not task.known or task.record.id in changed]
+        remaining = [task for task in tasks if not task.existing or task.record.id in changed]
         rows = free_rows(writer.entries.values(), {*writer.kept, *(task.row for task in tasks)})
-        placed = [task if task.row >= 0 else replace(task, row=next(rows), known=None) for task in remaining]
+        placed = [task if task.row >= 0 else replace(task, row=next(rows), existing=None) for task in remaining]
         replaced = {task.record.id for task in remaining if task.row < 0 and not only_complete}
         existing = {name: writer.entries[name] for name in replaced}
         make = partial(make_sample, writer.root, recipe, linked=writer.linked)
         for batch in run_tasks(make, placed) if placed else ():
-            ends = [_failed(task, recipe, end) if isinstance(end, TaskFailure) else end for task, end in batch]
-            outcomes = [_keep_existing(entry, existing.get(entry.id)) for entry in ends]
+            made = [_failed(task, recipe, end) if isinstance(end, TaskFailure) else end for task, end in batch]
+            outcomes = [_keep_existing(entry, existing.get(entry.id)) for entry in made]
             entries = [outcome.entry for outcome in outcomes]
             writer.commit(entry for entry in entries if entry.state == "complete" or not only_complete)
             yield from outcomes
@@ -68,8 +68,8 @@ def _check_sources(
     writer: store.CacheWriter, tasks: Sequence[Task], run_tasks: Executor
 ) -> Iterator[tuple[list[Outcome], set[str]]]:
     """Compare files that only look different by their bytes: committed outcomes, and the ids whose bytes changed."""
-    doubtful = [task for task in tasks if task.known]
-    for batch in run_tasks(check_source, doubtful) if doubtful else ():
+    uncertain = [task for task in tasks if task.existing]
+    for batch in run_tasks(check_source, uncertain) if uncertain else ():
         checks = {task.record.id: end if isinstance(end, SourceCheck) else SourceCheck(None) for task, end in batch}
         outcomes = [Outcome(check.entry, True, check.unreadable) for check in checks.values() if check.entry]
         writer.commit([outcome.entry for outcome in outcomes])

@@ -1,7 +1,7 @@
-"""What is missing or stale: pure, from what the source holds and what the ledger says.
+"""Decides which samples are missing or stale, from the inputs below SOURCE and the ledger's entries. Pure.
 
-An input is fresh while its entry is of this recipe and its files have the recorded root, names, size and time. A
-complete one whose files only look different is checked by its bytes before anything is made again (`Task.known`).
+An input is current while its entry has this recipe and its files have the recorded root, names, size and time. If the
+files of a complete sample only look different, their bytes are compared before it is made again (`Task.existing`).
 """
 
 from collections.abc import Collection, Container, Iterator, Mapping
@@ -15,22 +15,22 @@ from pipeline.sources.records import Record
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One sample to make: `record` into `row`, or into a free row for -1, where readers may have its own one open.
+    """One sample to make, from `record` into `row`; -1 means any free row, because readers may have its own row open.
 
-    `known` is its complete entry where only its bytes can tell if it is still good.
+    `existing` is its complete entry where only the bytes of its files can tell whether it is still current.
     """
 
     record: Record
     row: int
-    known: Entry | None = None
+    existing: Entry | None = None
 
 
 @dataclass
 class Plan:
-    """`tasks` to run; `commits` to write first (changed labels, exclusions); `forget`, ids that are inputs no more.
+    """The `tasks` to run, after writing `commits` (changed labels, exclusions) and forgetting the ids in `forget`.
 
-    `kept` counts inputs that need nothing; `vanished` are ids of complete samples whose source is gone, `unreadable`
-    those of which the system cannot tell, with its reason.
+    `kept` counts inputs that are current. `vanished` are ids of complete samples whose source is gone, `unreadable`
+    those whose source cannot be looked at, with the reason.
     """
 
     tasks: list[Task] = field(default_factory=list)
@@ -53,12 +53,12 @@ def make_plan(
     kept: Collection[int] = (),
     relabel: bool,
 ) -> Plan:
-    """Compare what is below `root` with the ledger's `entries`.
+    """Compare the inputs below `root` with the ledger's `entries`.
 
-    `recipe` is the recipe's digest, `software` the version whose verdict on a bad input stands, `rows_present` the
-    rows that have a chunk file, `kept` those of them that are not to be written though no entry has them; with
-    `relabel` the records' labels and groups replace those in the ledger. New inputs take the lowest free rows, in the
-    order of `records`.
+    `recipe` is the recipe's digest. `software` is this version: inputs that it has quarantined are not tried again.
+    `rows_present` are the rows that have a chunk file, `kept` those that must not be overwritten although no entry has
+    them. With `relabel` the records' labels and groups replace those in the ledger. New inputs take the lowest free
+    rows, in the order of `records`.
     """
     plan = Plan()
     rows = free_rows(entries.values(), kept)
@@ -72,13 +72,13 @@ def make_plan(
         if entry.state == "complete" and record.source.size < 0:
             if record.unreadable:
                 plan.unreadable[entry.id] = record.unreadable
-            else:  # a link that leads nowhere, say
+            else:  # for example a dangling link
                 plan.vanished.append(entry.id)
-        elif not _ended(entry, recipe, software, rows_present):
+        elif not _is_settled(entry, recipe, software, rows_present):
             plan.tasks.append(Task(record, _row(entry, rows_present)))
         elif not same_files(entry.source, record.source):
-            known = entry if entry.state == "complete" else None
-            plan.tasks.append(Task(record, _row(entry, rows_present), known))
+            existing = entry if entry.state == "complete" else None
+            plan.tasks.append(Task(record, _row(entry, rows_present), existing))
         else:
             plan.kept += 1
             plan.commits += _relabelled(entry, record)
@@ -91,17 +91,17 @@ def make_plan(
 
 
 def _row(entry: Entry, rows_present: Container[int]) -> int:
-    """The row for a new version of an input: its own, or -1 for a free one if its own holds a good sample."""
+    """The row for a new version of an input: its own, or -1 (any free row) if its own holds an intact sample."""
     return -1 if entry.state == "complete" and entry.digest and entry.row in rows_present else entry.row
 
 
 def same_files(old: Source, new: Source) -> bool:
-    """True where root, names, size and time are alike: the shortcut that saves reading the bytes."""
+    """Whether root, names, size and time are equal, in which case the bytes are not read."""
     return (old.root, old.files, old.size, old.mtime_ns) == (new.root, new.files, new.size, new.mtime_ns)
 
 
-def _ended(entry: Entry, recipe: str, software: str, rows_present: Container[int]) -> bool:
-    """Whether the entry's end still counts, its source unchanged."""
+def _is_settled(entry: Entry, recipe: str, software: str, rows_present: Container[int]) -> bool:
+    """Whether the input needs no new task if its source is unchanged."""
     if entry.recipe != recipe:
         return False
     if entry.state == "complete":

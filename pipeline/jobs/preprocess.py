@@ -5,7 +5,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import cache
@@ -14,17 +13,17 @@ from cache.fingerprint import digest_recipe
 from cache.paths import absolute, cache_root
 from cache.progress import Callback
 from cache.resume import existing
-from cache.schema import MAX_SOURCES, Attributes, Entry, composed
+from cache.schema import MAX_SOURCES, Attributes, Entry
 from cache.text import cut
 from pipeline.errors import PipelineError
 from pipeline.jobs.commit import make_samples
 from pipeline.jobs.conflicts import check_exclusions, check_ids, check_nesting
-from pipeline.jobs.labelling import keep_classes, label_all
+from pipeline.jobs.labelling import Labelling, LabelSource, label_inputs
 from pipeline.jobs.plan import Plan, make_plan
 from pipeline.jobs.progress import Progress
 from pipeline.jobs.summary import Summary, summarise
-from pipeline.labels.apply import LabelReport, apply_labels, refuse_wiping
-from pipeline.labels.classes import Relabelling, relabelling
+from pipeline.labels.apply import LabelReport
+from pipeline.labels.classes import Relabelling
 from pipeline.labels.columns import ColumnChoice
 from pipeline.recipes.base import Recipe
 from pipeline.sources.format import format_of
@@ -68,50 +67,48 @@ def prepare(
     """
     source, root = absolute(source).resolve(), cache_root(root)
     old = existing(root, recipe.to_json())
-    old_sources, old_names, old_column = (old.sources, old.class_names, old.patient_column) if old else ((), (), "")
-    check_nesting(source, old_sources)
+    check_nesting(source, old.sources if old else ())
     source_format = format_of(recipe.kind)
-    inputs = source_format.find(source, root, class_names, old_names)
-    names = tuple(map(composed, inputs.class_names or class_names or old_names or source_format.class_names))
-    loaded = store.load(root)
-    entries = loaded.entries
-    inputs.records = keep_ids(inputs.records, entries)
-    relabel = labels is not None or bool(inputs.class_names)
-    relabelled_ids = {record.id for record in inputs.records} if relabel else set()
-    names, changed = keep_classes(entries, relabelled_ids, old_names, names, may_add=relabel)
-    report = LabelReport()
-    if labels and (inputs.records or entries):
-        labeller = partial(
-            apply_labels, path=labels, class_names=names, choice=columns, by_position=class_names is not None
-        )
-        inputs.records, changed_by_csv, report = label_all(inputs.records, dict(entries) | changed, labeller)
-        changed |= changed_by_csv
-        refuse_wiping(report, labels, (entry for entry in entries.values() if entry.id in relabelled_ids))
-    sources = tuple(dict.fromkeys((*old_sources, str(source))))[-MAX_SOURCES:]
-    column = report.patient_column or old_column
-    try:
-        attributes = Attributes(recipe.kind, recipe.to_json(), names, sources, patient_column=column)
-    except ValueError as error:
-        raise PipelineError(f"no cache can be made of {source}: {error}") from error
-    check_ids(inputs.records, entries)
-    check_exclusions(str(source), inputs.excluded, entries)
+    inputs = source_format.find(source, root, class_names, old.class_names if old else ())
+    ledger = store.load(root)
+    inputs.records = keep_ids(inputs.records, ledger.entries)
+    labelling = label_inputs(
+        inputs,
+        ledger.entries,
+        LabelSource(labels, columns, class_names),
+        old.class_names if old else (),
+        source_format.class_names,
+    )
+    inputs.records = labelling.records
+    attributes = _attributes(source, recipe, labelling, old)
+    check_ids(inputs.records, ledger.entries)
+    check_exclusions(str(source), inputs.excluded, ledger.entries)
     plan = make_plan(
         inputs.records,
         inputs.excluded,
-        dict(entries) | changed,
+        dict(ledger.entries) | labelling.changed,
         root=str(source),
         recipe=digest_recipe(attributes.recipe),
         software=cache.__version__,
         rows_present=store.rows_present(root),
-        kept=store.kept_rows(root, loaded, attributes.layout),
-        relabel=relabel,
+        kept=store.kept_rows(root, ledger, attributes.layout),
+        relabel=labelling.relabels,
     )
     planned = {entry.id for entry in plan.commits} | set(plan.forget)
-    plan.commits += [entry for entry in changed.values() if entry.id not in planned]
-    new_labels = {entry_id: entry.label for entry_id, entry in changed.items()}
-    new_labels |= {record.id: record.label for record in inputs.records if record.id in relabelled_ids}
-    change = relabelling(entries.values(), new_labels, old_names, names)
-    return PreprocessJob(source, root, recipe, attributes, inputs, report, entries, plan, change)
+    plan.commits += [entry for entry in labelling.changed.values() if entry.id not in planned]
+    return PreprocessJob(
+        source, root, recipe, attributes, inputs, labelling.report, ledger.entries, plan, labelling.change
+    )
+
+
+def _attributes(source: Path, recipe: Recipe, labelling: Labelling, old: Attributes | None) -> Attributes:
+    """The attributes of the cache after this run, which adds `source` to its sources."""
+    sources = tuple(dict.fromkeys((*(old.sources if old else ()), str(source))))[-MAX_SOURCES:]
+    column = labelling.report.patient_column or (old.patient_column if old else "")
+    try:
+        return Attributes(recipe.kind, recipe.to_json(), labelling.class_names, sources, patient_column=column)
+    except ValueError as error:
+        raise PipelineError(f"no cache can be made of {source}: {error}") from error
 
 
 def run(

@@ -68,13 +68,13 @@ class SourceCheck:
 
 
 def check_source(task: Task) -> SourceCheck:
-    """Compare the bytes of the task's files with those that `task.known` was made from.
+    """Compare the bytes of the task's files with those that `task.existing` was made from.
 
     Raises PipelineError where the sample of a file elsewhere would be replaced.
     """
-    known, record = task.known, task.record
-    assert known is not None
-    kept = replace(known, label=record.label, group=record.group)
+    existing, record = task.existing, task.record
+    assert existing is not None
+    kept = replace(existing, label=record.label, group=record.group)
     try:
         source = current_source(record)
         digest = digest_files(source.paths)
@@ -82,10 +82,10 @@ def check_source(task: Task) -> SourceCheck:
         return SourceCheck(kept, reason(error))
     except InvalidInput:
         return SourceCheck(None)
-    if digest == known.source.digest:
+    if digest == existing.source.digest:
         return SourceCheck(replace(kept, source=replace(source, digest=digest)))
-    if known.source.root != source.root:
-        raise different_source(record, known)
+    if existing.source.root != source.root:
+        raise different_source(record, existing)
     return SourceCheck(None)
 
 

@@ -1,8 +1,8 @@
-"""How many cores and how much memory this process may use: the least of what machine, container and job allow.
+"""How many cores and how much memory this process may use: the lowest limit of machine, container and job.
 
-A container's limits are those of its control groups (version 1, 2, or both), which hold for a process together with
-those of every group above its own. Inside a container the path of the group is often hidden, and the limits are then
-at the top of the mount. Files and variables that are absent or say nothing sensible limit nothing.
+A container's limits are those of its control groups (version 1, 2, or both) and of every group above them. Inside a
+container the path of the group is often hidden, and the limits are then at the top of the mount. Files and variables
+that are absent or make no sense are ignored.
 """
 
 import math
@@ -12,13 +12,13 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 MIB = 1 << 20
-HERE = Path("/")
+SYSTEM = Path("/")
 
 
-def cores(root: Path = HERE, environment: Mapping[str, str] = os.environ) -> int:
-    """Cores this process may use, at least 1; of a quota such as 1.5 cores, the next whole number.
+def cores(root: Path = SYSTEM, environment: Mapping[str, str] = os.environ) -> int:
+    """Cores this process may use, at least 1; a quota such as 1.5 cores is rounded up.
 
-    `root` is where proc and sys are found.
+    `root` is the folder that contains proc and sys.
     """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limits = [float(usable), *_quotas(root)]
@@ -27,20 +27,20 @@ def cores(root: Path = HERE, environment: Mapping[str, str] = os.environ) -> int
     return max(1, math.ceil(min(limits)))
 
 
-def memory(root: Path = HERE, environment: Mapping[str, str] = os.environ) -> int:
-    """Bytes of memory that this process and its children may use together."""
+def memory(root: Path = SYSTEM, environment: Mapping[str, str] = os.environ) -> int:
+    """Bytes of memory that this process and its children may use in total."""
     limits = [*_physical(root), *_slurm_memory(environment)]
     for folder in _groups(root, "memory"):
         for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
             limits += _number(_text(folder / name))
-        for line in _text(folder / "memory.stat").splitlines():  # of groups above that the container cannot see, too
+        for line in _text(folder / "memory.stat").splitlines():  # includes groups above that the container cannot see
             name, _, value = line.partition(" ")
             limits += _number(value) if name == "hierarchical_memory_limit" else []
     return int(min(limits))
 
 
 def address_space() -> int | None:
-    """Bytes of address space that each process may have (`ulimit -v`); None where that is not limited."""
+    """Bytes of address space that each process may have (`ulimit -v`); None where there is no limit."""
     with suppress(ImportError):
         import resource
 
@@ -59,7 +59,7 @@ def _physical(root: Path) -> list[float]:
 
 
 def _slurm_memory(environment: Mapping[str, str]) -> list[float]:
-    """What a job may use on this node; SLURM counts in MiB, and 0 is all there is."""
+    """Bytes that a job may use on this node; SLURM counts in MiB, and 0 means no limit."""
     node = _number(environment.get("SLURM_MEM_PER_NODE", ""))
     each = _number(environment.get("SLURM_MEM_PER_CPU", ""))
     cpus = _number(environment.get("SLURM_CPUS_ON_NODE", "")) or _number(environment.get("SLURM_CPUS_PER_TASK", ""))
@@ -67,17 +67,17 @@ def _slurm_memory(environment: Mapping[str, str]) -> list[float]:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Cores that the control groups of this process grant it."""
+    """Cores that the control groups of this process allow."""
     for folder in _groups(root, "cpu"):
         quota, _, period = _text(folder / "cpu.max").partition(" ")  # "max 100000" where there is no limit
         quota = quota or _text(folder / "cpu.cfs_quota_us")  # -1 where there is no limit
         period = period or _text(folder / "cpu.cfs_period_us")
-        for granted in _number(quota):
-            yield from (granted / length for length in _number(period))
+        for quota_us in _number(quota):
+            yield from (quota_us / period_us for period_us in _number(period))
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """The folders of this process's control groups that can have the limits of `controller`, and all above them."""
+    """The folders of the control groups of this process, and all above, that can hold limits of `controller`."""
     mount = root / "sys/fs/cgroup"
     yield mount
     for line in _text(root / "proc/self/cgroup").splitlines():
@@ -98,5 +98,5 @@ def _text(path: Path) -> str:
 
 
 def _number(text: str) -> list[float]:
-    """The positive whole number that `text` is, if it is one."""
+    """[`text` as a number] if it is a positive integer, else []."""
     return [float(text)] if text.isdecimal() and int(text) > 0 else []

@@ -57,7 +57,7 @@ def test_an_unchanged_input_costs_nothing_complete_or_quarantined():
 @pytest.mark.parametrize("change", [{"size": 11}, {"mtime_ns": 2}, {"root": "/moved"}])
 def test_a_complete_sample_whose_files_look_changed_is_checked_by_its_bytes(change):
     old = entry(record("a"), 7)
-    assert plan([record("a", **change)], [old]).tasks == [Task(record("a", **change), 7, known=old)]
+    assert plan([record("a", **change)], [old]).tasks == [Task(record("a", **change), 7, existing=old)]
 
 
 def test_a_changed_quarantined_input_is_tried_again_in_its_row():

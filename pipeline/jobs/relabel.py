@@ -9,7 +9,7 @@ from cache.paths import cache_root
 from cache.schema import Attributes, Entry, composed
 from pipeline.errors import PipelineError
 from pipeline.jobs.summary import Summary, summarise
-from pipeline.labels.apply import LabelReport, apply_labels, refuse_wiping
+from pipeline.labels.apply import LabelReport, apply_labels, check_not_wiping
 from pipeline.labels.classes import Relabelling, relabelling
 from pipeline.labels.columns import ColumnChoice
 from pipeline.sources.format import format_of, is_labelled_by_csv, kinds
@@ -46,7 +46,7 @@ def prepare(
     records = [Record(entry.id, entry.source, entry.label, entry.group) for entry in inputs]
     names = tuple(map(composed, class_names or old.class_names))
     records, report = apply_labels(records, path, names, columns, by_position=class_names is not None)
-    refuse_wiping(report, path, inputs)
+    check_not_wiping(report, path, inputs)
     new = [replace(entry, label=item.label, group=item.group) for entry, item in zip(inputs, records, strict=True)]
     change = relabelling(inputs, {item.id: item.label for item in records}, old.class_names, names)
     attributes = replace(old, class_names=names, patient_column=report.patient_column or old.patient_column)

@@ -1,7 +1,7 @@
-"""The header of a labels CSV → which column holds file names, which labels, which patients. Pure.
+"""The columns of a labels CSV: which of them holds file names, which labels, which patients. Pure.
 
-Columns are found by name, whatever their case, spaces, `_`, `-` or other signs (R writes `Patient.ID`); a column that
-the user chose comes first. Where two columns may mean the same, the user must choose.
+Columns are found by name, ignoring case, spaces, `_`, `-` and other signs (R writes `Patient.ID`). A column that the
+user chose comes first. Where two columns could have the same role, the user must choose.
 """
 
 import re
@@ -15,17 +15,17 @@ from msgspec import Meta
 from cache.schema import composed
 from cache.text import cut, shown
 
-# Names of each role's column as `_key` gives them. A column of a rare name is taken only where none has a usual one.
+# Names of the column of each role, as returned by `_key`. A rare name counts only where no column has a usual one.
 USUAL = {
     "file": {"filename", "file", "name", "scan", "image", "id"},
     "label": {"typeoftb", "label", "class", "type"},
     "patient": {"patient", "patientid", "subject", "subjectid", "case", "caseid"},
 }
 RARE = {
-    "file": {f"{what}{kind}" for what in ("image", "scan") for kind in ("name", "file", "path", "id")}
+    "file": {f"{noun}{kind}" for noun in ("image", "scan") for kind in ("name", "file", "path", "id")}
     | {"path", "filenames", "filepath", "fileid", "sample", "sampleid"},
     "label": {"tbtype"},
-    "patient": {f"{who}{kind}" for who in ("patient", "subject", "case") for kind in ("no", "number", "name", "code")}
+    "patient": {f"{noun}{kind}" for noun in ("patient", "subject", "case") for kind in ("no", "number", "name", "code")}
     | {"patientkey", "pid", "participant", "participantid"},
 }
 EXPECTED = {
@@ -36,11 +36,11 @@ EXPECTED = {
 
 
 class UnclearHeader(ValueError):
-    """A header that does not say which column is which; the message follows the name of the file."""
+    """A header in which the columns cannot be told apart; messages put the path of the CSV before this text."""
 
 
 class ColumnChoice(msgspec.Struct, frozen=True):
-    """The columns that the user chose by name; None where the header decides."""
+    """The columns of a labels CSV that the user chose by name; None where the header decides."""
 
     file: Annotated[
         str | None,
@@ -73,7 +73,7 @@ class ColumnChoice(msgspec.Struct, frozen=True):
 class Columns:
     """Positions in `header` of the columns used; `patient` is None where there is none.
 
-    `by_position` says that the columns of file names or labels were found by their place and not by their name.
+    `by_position` is True where the column of file names or labels was found by its position, not by its name.
     """
 
     header: tuple[str, ...]
@@ -83,7 +83,7 @@ class Columns:
     by_position: bool = False
 
     def name(self, position: int) -> str:
-        """The header of a column, or its number from 1 where it has none."""
+        """The header of a column, or its number, counted from 1, where it has none."""
         return self.header[position] or f"column {position + 1}"
 
     @property
@@ -93,42 +93,42 @@ class Columns:
 
     @property
     def unused(self) -> list[str]:
-        """The headers of the columns that nothing is read from."""
+        """The headers of the columns that are not read."""
         used = (self.file, self.label, self.patient)
         return [self.name(position) for position in range(len(self.header)) if position not in used]
 
 
 def find_columns(header: Sequence[str], choice: ColumnChoice, by_position: bool = False) -> Columns:
-    """Which of the `header`'s columns is which.
+    """Find the columns of file names, labels and patients in `header`.
 
-    With `by_position`, file names and labels may be in columns of any name: in the only one that is left, or, where
-    neither is found by its name, in the first two. Raises UnclearHeader.
+    With `by_position`, file names and labels may be in columns with any name: in the only remaining one, or, if neither
+    is found by name, in the first two. Raises UnclearHeader.
     """
-    found = {role: _chosen(header, role, name) for role, name in choice.given().items()}
-    chosen = set(found.values())
-    for role in [role for role in USUAL if role not in found]:
+    columns = {role: _chosen(header, role, name) for role, name in choice.given().items()}
+    chosen = set(columns.values())
+    for role in [role for role in USUAL if role not in columns]:
         if (position := _named(header, role, chosen)) is not None:
-            found[role] = position
-    missing = [role for role in ("file", "label") if role not in found]
+            columns[role] = position
+    missing = [role for role in ("file", "label") if role not in columns]
     if missing and by_position:
-        found = _positions(header, found, missing)
-    if still_missing := [role for role in ("file", "label") if role not in found]:
+        columns = _by_position(header, columns, missing)
+    if still_missing := [role for role in ("file", "label") if role not in columns]:
         raise _no_column(header, still_missing)
-    if found["label"] in (found["file"], found.get("patient")):
+    if columns["label"] in (columns["file"], columns.get("patient")):
         raise UnclearHeader(
-            f"one column, {shown(header[found['label']])}, chosen for labels and for something else; choose two"
+            f"one column, {shown(header[columns['label']])}, chosen for labels and for another role; choose two columns"
         )
-    return Columns(tuple(header), found["file"], found["label"], found.get("patient"), by_position=bool(missing))
+    return Columns(tuple(header), columns["file"], columns["label"], columns.get("patient"), by_position=bool(missing))
 
 
 def known_names(header: Sequence[str], choice: ColumnChoice) -> int:
-    """How many cells of `header` are names of columns: the right separator is the one that shows most."""
-    known = set().union(*USUAL.values(), *RARE.values(), map(_key, filter(None, choice.given().values())))
-    return sum(_key(cell) in known for cell in header)
+    """How many cells of `header` are known column names: the right separator gives the most."""
+    names = set().union(*USUAL.values(), *RARE.values(), map(_key, filter(None, choice.given().values())))
+    return sum(_key(cell) in names for cell in header)
 
 
 def shown_header(header: Sequence[str]) -> str:
-    """A header as messages show it."""
+    """`header` as messages show it."""
     return cut(", ".join(map(repr, header)) or "empty")
 
 
@@ -137,42 +137,44 @@ def _key(name: str) -> str:
 
 
 def _chosen(header: Sequence[str], role: str, name: str) -> int:
-    """The one column of the name that an option gave: exactly that, else the only one that is nearly that."""
+    """The column with the name given by an option: exactly that name, else the only similar one."""
     exact = [position for position, cell in enumerate(header) if composed(cell) == composed(name.strip())]
-    found = exact or [position for position, cell in enumerate(header) if _key(cell) == _key(name) != ""]
-    if len(found) == 1:
-        return found[0]
-    count, remedy = (f"{len(found)} columns", "; rename all but one") if found else ("no column", "")
+    matches = exact or [position for position, cell in enumerate(header) if _key(cell) == _key(name) != ""]
+    if len(matches) == 1:
+        return matches[0]
+    count, remedy = (f"{len(matches)} columns", "; rename all but one") if matches else ("no column", "")
     raise UnclearHeader(
-        f"{count} named {shown(name)}, as --{role}-column asks; the header is {shown_header(header)}{remedy}"
+        f"{count} named {shown(name)}, given by --{role}-column; the header is {shown_header(header)}{remedy}"
     )
 
 
 def _named(header: Sequence[str], role: str, chosen: set[int]) -> int | None:
-    """The one column, but for those `chosen`, that has a name of this role; None where there is none."""
+    """The column with a name of this role, except those `chosen`; None where there is none."""
     keys = {position: _key(cell) for position, cell in enumerate(header) if position not in chosen}
-    usual, rare = ([place for place, key in keys.items() if key in names[role]] for names in (USUAL, RARE))
-    found = usual or rare
-    if len(found) > 1:
-        names = " and ".join(shown(header[position]) for position in found[:3])
-        raise UnclearHeader(f"{len(found)} columns that may hold {EXPECTED[role]}: {names}; choose by --{role}-column")
-    return found[0] if found else None
+    usual, rare = ([position for position, key in keys.items() if key in names[role]] for names in (USUAL, RARE))
+    matches = usual or rare
+    if len(matches) > 1:
+        names = " and ".join(shown(header[position]) for position in matches[:3])
+        raise UnclearHeader(
+            f"{len(matches)} columns that may hold {EXPECTED[role]}: {names}; choose one with --{role}-column"
+        )
+    return matches[0] if matches else None
 
 
-def _positions(header: Sequence[str], found: Mapping[str, int], missing: Sequence[str]) -> dict[str, int]:
-    """`found`, and where the `missing` columns are by their place, if that is beyond doubt."""
-    if len(missing) == 2 and len(header) == 2:  # whatever they are called: `Case,Finding`
+def _by_position(header: Sequence[str], columns: Mapping[str, int], missing: Sequence[str]) -> dict[str, int]:
+    """`columns` and the positions of the `missing` ones, where these are certain."""
+    if len(missing) == 2 and len(header) == 2:  # with any names: `Case,Finding`
         return {"file": 0, "label": 1}
-    left = [position for position in range(len(header)) if position not in found.values()]
-    if len(missing) == 1 and len(left) != 1:
-        return dict(found)
-    return dict(found) | dict(zip(missing, left, strict=False))
+    unused = [position for position in range(len(header)) if position not in columns.values()]
+    if len(missing) == 1 and len(unused) != 1:
+        return dict(columns)
+    return dict(columns) | dict(zip(missing, unused, strict=False))
 
 
 def _no_column(header: Sequence[str], missing: Sequence[str]) -> UnclearHeader:
-    what = " or ".join(EXPECTED[role] for role in missing)
+    roles = " or ".join(EXPECTED[role] for role in missing)
     options = " and ".join(f"--{role}-column" for role in missing)
-    remedy = f"rename one, or choose by {options}"
+    remedy = f"rename one, or choose one with {options}"
     if len(header) == 1:  # a title, a comment, or another separator
         remedy = "the first line must name all columns, separated by commas, semicolons or tabs"
-    return UnclearHeader(f"no column of {what}; the header is {shown_header(header)}; {remedy}")
+    return UnclearHeader(f"no column of {roles}; the header is {shown_header(header)}; {remedy}")

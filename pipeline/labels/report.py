@@ -1,4 +1,4 @@
-"""What a run tells of its labels CSV: lines for people, plain data for programs. Pure."""
+"""The labels part of reports: lines for people, plain data for programs. Pure."""
 
 from collections.abc import Iterator
 from shlex import quote
@@ -14,7 +14,7 @@ from pipeline.sources.format import is_labelled_by_csv
 
 
 def labels_json(job: PreprocessJob | RelabelJob) -> dict[str, Any]:
-    """How the labels CSV was understood, and a change of class names with the numbers of samples before and after."""
+    """How the labels CSV was read, and a change of class names with the number of samples before and after."""
     columns, change = job.labels.columns, job.relabelling
     return {
         "columns": columns
@@ -31,7 +31,7 @@ def labels_json(job: PreprocessJob | RelabelJob) -> dict[str, Any]:
 
 
 def label_lines(job: PreprocessJob | RelabelJob) -> Iterator[str]:
-    """How the labels CSV was understood, a change of class names, and rows that were not followed."""
+    """How the labels CSV was read, a change of class names, and rows that could not be used."""
     if job.labels.columns:
         yield columns_line(job.labels, job.attributes)
     if job.relabelling:
@@ -51,14 +51,16 @@ def columns_line(report: LabelReport, attributes: Attributes) -> str:
     """Which columns of the labels CSV were used, and which were not."""
     columns = report.columns
     assert columns
-    found = ", found by position and not by name" if columns.by_position else ""
-    used = f"Labels: column {cut(columns.name(columns.label))}; file names: {cut(columns.name(columns.file))}{found}"
+    by_position = ", found by position, not by name" if columns.by_position else ""
+    used = (
+        f"Labels: column {cut(columns.name(columns.label))}; file names: {cut(columns.name(columns.file))}{by_position}"
+    )
     count = f"{report.patients} patient{'s' * (report.patients != 1)}"
     if columns.patient is not None:
         patients = f"{cut(columns.patient_name)} ({count})"
     elif report.patients:
         before = f", column {cut(attributes.patient_column)}" if attributes.patient_column else ""
-        patients = f"no column, {count} known from before are kept{before}"
+        patients = f"no column, {count} from earlier runs are kept{before}"
     else:
         patients = "no column, each scan is a group of its own"
     unused = f"; not used: {listed(columns.unused)}" if columns.unused else ""
@@ -72,11 +74,11 @@ def relabelling_line(change: Relabelling) -> str:
     )
     return (
         f"Class names changed from {old} to {new}: class numbers, also in a labels CSV, "
-        f"mean other classes than before. Samples, before → after: {counts}"
+        f"now mean other classes. Samples, before → after: {counts}"
     )
 
 
 def no_labels_line(job: PreprocessJob) -> Iterator[str]:
     if is_labelled_by_csv(job.recipe.kind) and job.labels.columns is None:
         root = quote(str(job.root))
-        yield f"No labels: add them by `label {root} LABELS.csv`, or by --labels LABELS.csv with the same command"
+        yield f"No labels: add them with `label {root} LABELS.csv`, or repeat the command with --labels LABELS.csv"

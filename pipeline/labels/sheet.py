@@ -1,4 +1,4 @@
-"""A labels CSV → its columns and rows as text, in the encodings and with the separators that spreadsheets write."""
+"""Read a labels CSV: its columns and rows as text, in the encodings and with the separators of spreadsheets."""
 
 import csv
 import io
@@ -14,16 +14,16 @@ from pipeline.errors import PipelineError
 from pipeline.labels.columns import ColumnChoice, Columns, UnclearHeader, find_columns, known_names
 
 SEPARATORS = (",", ";", "\t")
-MAX_BYTES, MAX_ROWS = 1 << 26, 250_000  # of a sheet; all of its rows are in memory at once
+MAX_BYTES, MAX_ROWS = 1 << 26, 250_000  # of a CSV; all rows are in memory at once
 MAX_ROW = 1 << 20  # characters
-EXPORT = "save the sheet as `CSV UTF-8` and give that file"
-SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # how .xlsx and .ods begin, and .xls
+EXPORT = "save the spreadsheet as `CSV UTF-8` and give that file"
+SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # the first bytes of .xlsx and .ods, and of .xls
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The cells of one row that are used, without surrounding space; `line` counts from 1 and is the row's last."""
+    """The used cells of one row, without surrounding space; `line` is the last line of the row, counted from 1."""
 
     line: int
     file: str
@@ -34,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What a labels CSV holds. `rows` are in the order of the file, empty lines left out."""
+    """A labels CSV. `rows` are in the order of the file, without empty lines."""
 
     path: Path
     columns: Columns
@@ -42,14 +42,13 @@ class Sheet:
 
 
 def read_sheet(path: Path, choice: ColumnChoice | None = None, by_position: bool = False) -> Sheet:
-    """The table in `path`: separated by commas, semicolons or tabs, in UTF-8 or, with its mark, UTF-16.
+    """The table in `path`: separated by commas, semicolons or tabs, in UTF-8, or in UTF-16 with a byte order mark.
 
-    `choice` and `by_position` are those of `find_columns`. Raises PipelineError, whose message says what to do, for
-    whatever cannot be read as such a table.
+    `choice` and `by_position` are those of `find_columns`. Raises PipelineError where the file is not such a table.
     """
     choice = choice or ColumnChoice()
     encoding = _encoding(path)
-    separator = max(SEPARATORS, key=lambda each: _promise(path, encoding, each, choice))
+    separator = max(SEPARATORS, key=lambda candidate: _header_score(path, encoding, candidate, choice))
     with _table(path, encoding, separator) as table:
         _, header = next(table, (0, []))
         while header and not header[-1]:
@@ -72,21 +71,21 @@ def _row(line: int, cells: list[str], columns: Columns) -> Row:
     return Row(line, file, label, patient, surplus=sum(map(bool, cells[len(columns.header) :])))
 
 
-def _promise(path: Path, encoding: str, separator: str, choice: ColumnChoice) -> tuple[int, int]:
-    """How much like a header the first line looks with this separator: known names, then cells."""
+def _header_score(path: Path, encoding: str, separator: str, choice: ColumnChoice) -> tuple[int, int]:
+    """How much the first line looks like a header with this separator: (known names, cells)."""
     try:
         with _table(path, encoding, separator) as table:
             _, header = next(table, (0, []))
     except PipelineError as error:
-        if isinstance(error.__cause__, OSError):  # which says nothing about this separator
+        if isinstance(error.__cause__, OSError):  # the separator is not the reason
             raise
-        return -1, 0  # if it is so with the best of them too, that will say it
+        return -1, 0  # if every separator fails, reading with the best one reports it
     return known_names(header, choice), len(header)
 
 
 @contextmanager
 def _table(path: Path, encoding: str, separator: str) -> Iterator[Iterator[tuple[int, list[str]]]]:
-    """(line, cells) of every line that is not empty. Raises PipelineError, also where the table is read."""
+    """(line, cells) of every line that is not empty. Raises PipelineError, also while the table is read."""
     line = 0
 
     def rows() -> Generator[tuple[int, list[str]], None, None]:
@@ -111,13 +110,15 @@ def _table(path: Path, encoding: str, separator: str) -> Iterator[Iterator[tuple
 
 
 def _is_hint(cells: list[str], separator: str) -> bool:
-    """Whether a first line is Excel's `sep=;`, split by `separator` already."""
+    """Whether a first line, already split by `separator`, is Excel's `sep=;`."""
     return separator.join(cells).strip().lower() == f"sep={separator}".strip()
 
 
 class _Lines:
-    """The lines of a text. Raises csv.Error for one that no sheet has; `row` counts the characters of the present row,
-    which may have several lines."""
+    """The lines of a text file. Raises csv.Error for lines that no CSV has.
+
+    `row` counts the characters of the current row, which may have several lines.
+    """
 
     def __init__(self, file: io.TextIOBase) -> None:
         self._file, self.row = file, 0
@@ -128,12 +129,12 @@ class _Lines:
             if self.row > MAX_ROW:
                 raise csv.Error(f"a row of more than {MAX_ROW} characters")
             if "\0" in line:
-                raise csv.Error("it holds a zero byte, which text does not")
+                raise csv.Error("it holds a zero byte, so it is not text")
             yield line
 
 
 def _encoding(path: Path) -> str:
-    """The encoding by the file's first bytes. Raises PipelineError where it is not a file, too large or not a text."""
+    """The encoding, from the first bytes of the file. Raises PipelineError where it is too large or not a text file."""
     try:
         with open_regular(path) as file:
             start, size = file.read(8), file.seek(0, io.SEEK_END)
@@ -155,6 +156,6 @@ def _unreadable(path: Path, error: OSError | ValueError) -> PipelineError:
     if isinstance(error, UnexpectedFile):
         return PipelineError(f"cannot read labels {path}: {error}; give a CSV with columns such as FileName,TypeOfTB")
     if isinstance(error, OSError):
-        todo = remedy(error, "check the path and its permissions")
-        return PipelineError(f"cannot read labels {path}: {reason(error)}; {todo}")
+        advice = remedy(error, "check the path and its permissions")
+        return PipelineError(f"cannot read labels {path}: {reason(error)}; {advice}")
     return PipelineError(f"cannot read labels {path}: {error}; check the path and its permissions")

@@ -274,7 +274,7 @@ def test_a_second_run_makes_nothing_and_touches_no_array(scans, cache):
     result = ct(scans, cache)
     assert result.stdout == (
         f"0 made, 3 already there, in {cache}\n3 discovered = 3 complete + 0 quarantined + 0 excluded\n"
-        f"No labels: add them by `label {cache} LABELS.csv`, or by --labels LABELS.csv with the same command\n"
+        f"No labels: add them with `label {cache} LABELS.csv`, or repeat the command with --labels LABELS.csv\n"
     )
     assert arrays(cache) == before
 
@@ -726,7 +726,7 @@ def test_a_dry_run_writes_nothing_and_says_what_it_would_do(scans, cache, labels
     result = ct(scans, cache, "--dry-run")
     first, second, third = result.stdout.splitlines()
     assert result.exit_code == 0
-    assert third.startswith("No labels: add them by `label ")
+    assert third.startswith("No labels: add them with `label ")
     assert first == "4 to make, 0 already there, 1 excluded; nothing is written"
     assert second.startswith("About ")
     assert " s with --workers 1, " in second

@@ -128,13 +128,13 @@ def test_a_run_says_which_columns_it_used(source, tmp_path, csv):
         assert found["columns"] == columns
     path = csv("image,finding\nTRN_0001,1\n")
     found = ct(source, tmp_path / "d", "--labels", path, "--class-names", "A,B").stdout
-    assert "Labels: column finding; file names: image, found by position and not by name; patients: no column" in found
+    assert "Labels: column finding; file names: image, found by position, not by name; patients: no column" in found
 
 
 def test_options_choose_columns_and_are_refused_without_a_sheet(source, tmp_path, csv):
     path = csv("ID,FileName,TypeOfTB,Type,who\n7,TRN_0001,1,2,x\n8,TRN_0002,1,2,x\n")
     message = error(ct(source, tmp_path / "c", "--labels", path, code=1))
-    assert message.endswith("'ID' and 'FileName'; choose by --file-column\n")
+    assert message.endswith("'ID' and 'FileName'; choose one with --file-column\n")
     assert not (tmp_path / "c").exists()
     options = ("--file-column", "filename", "--label-column", "Type", "--patient-column", "WHO")
     ct(source, tmp_path / "c", "--labels", path, *options)
@@ -152,7 +152,7 @@ def test_info_says_which_patients_are_known(source, cache, tmp_path):
 
 def test_a_sheet_without_patients_leaves_those_that_are_known(source, cache, csv):
     path = csv("FileName,Label\n" + "".join(f"{name},1\n" for name in SCANS))
-    expected = "patients: no column, 2 patients known from before are kept, column patient_id\n"
+    expected = "patients: no column, 2 patients from earlier runs are kept, column patient_id\n"
     assert expected in ct(source, cache, "--labels", path).stdout
     assert groups(cache) == PAIRS
     assert facts(cache)["patients"] == {"column": "patient_id", "count": 2}
@@ -161,9 +161,7 @@ def test_a_sheet_without_patients_leaves_those_that_are_known(source, cache, csv
 
 
 def test_a_run_without_labels_says_how_to_add_them(source, cache, tmp_path):
-    hint = (
-        f"No labels: add them by `label {tmp_path / 'c'} LABELS.csv`, or by --labels LABELS.csv with the same command\n"
-    )
+    hint = f"No labels: add them with `label {tmp_path / 'c'} LABELS.csv`"
     assert hint in ct(source, tmp_path / "c", "--dry-run").stdout
     assert hint in ct(source, tmp_path / "c").stdout
     assert "No labels" not in ct(source, cache).stdout
@@ -229,9 +227,7 @@ def test_an_empty_source_is_told_and_not_the_sheet(tmp_path, csv):
 
 def test_class_names_in_another_order_are_told_with_the_samples_of_each_class(source, cache, csv):
     before = arrays(cache)
-    line = (
-        "Class names changed from A, B to B, A: class numbers, also in a labels CSV, mean other classes than before. "
-    )
+    line = "Class names changed from A, B to B, A: class numbers, also in a labels CSV, now mean other classes. "
     for options in (["--dry-run"], []):
         result = ct(source, cache, "--class-names", "B,A", *options)
         assert f"{line}Samples, before → after: A 2 → 2, B 2 → 2\n" in result.stdout
@@ -296,7 +292,7 @@ def test_a_dry_run_says_what_the_run_will_say_of_labels_and_of_inputs_refused_by
     sheet = csv("FileName,TypeOfTB\nTRN_0002,1\nTRN_0003,1\n")
     kept = "although their source is gone: TRN_0001\n"
     missing = "3 without a row in the labels, {}cached without a label: TWIN.nii, TWIN.nii.gz, TRN_0004.nii\n"
-    known = "patients: no column, 2 patients known from before are kept"  # files without an id are not patients
+    known = "patients: no column, 2 patients from earlier runs are kept"  # files without an id are not patients
     twin = "two files would get the id 'TWIN' ('TWIN.nii', 'TWIN.nii.gz'); expected one file for each id; keep one"
     for again in (False, True):
         dry = ct(source, cache, "--labels", sheet, "--dry-run").stdout

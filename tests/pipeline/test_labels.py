@@ -17,7 +17,7 @@ GOOD = f"{HEADER}\na.nii,1\nb.nii.gz,5\nsub/a.nii,3\np.hdr,2\n"
 ALL = {"a": 0, "b": 4, "sub/a": 2, "p": 1}
 FILES = "file names (FileName, File, Name, Scan, Image or ID)"
 LABELS = "labels (TypeOfTB, Label, Class or Type)"
-EXPORT = "save the sheet as `CSV UTF-8` and give that file"
+EXPORT = "save the spreadsheet as `CSV UTF-8` and give that file"
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_a_comma_inside_a_quoted_name_separates_nothing(labels, root):
         (b"PK\x03\x04\x14\0\x06\0", "CSV is a spreadsheet or an archive, not a CSV; open it in a spreadsheet, "
                                      f"{EXPORT}"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", "CSV is a spreadsheet or an archive, not a CSV"),
-        (GOOD.encode("utf-16-le"), "CSV cannot be read after line 0 (it holds a zero byte, which text does not)"),
+        (GOOD.encode("utf-16-le"), "CSV cannot be read after line 0 (it holds a zero byte, so it is not text)"),
         (GOOD.encode("utf-32"), "CSV cannot be read after line 0 (it holds a zero byte"),
         (GOOD + "a\0,1\n", "CSV cannot be read after line 5 (it holds a zero byte"),
         (f"{HEADER}\n".encode() + b"\xe9.nii,1\n", f"CSV are not text in UTF-8 (invalid continuation byte); {EXPORT}"),
@@ -130,7 +130,7 @@ def test_a_comma_inside_a_quoted_name_separates_nothing(labels, root):
         (GOOD + '"b.nii.gz,1\n', f"CSV cannot be read after line 5 (unexpected end of data); {EXPORT}"),
         (GOOD + "x" * 200_000, "CSV cannot be read after line 5 (field larger than field limit (131072))"),
         ("x" * 200_000, "CSV cannot be read after line 0 (field larger than field limit (131072))"),
-        (f"{HEADER}\n", "CSV have a header and no rows; expected a row for each scan"),
+        (f"{HEADER}\n", "CSV have a header and no rows; expected one row for each scan"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_not_such_a_table_is_refused_with_what_to_do(refused, content, problem):
@@ -197,13 +197,13 @@ def test_a_named_column_wins_over_the_first_two(labels, names):
 @pytest.mark.parametrize(
     ("header", "problem"),
     [
-        ("ID,FileName,TypeOfTB", f"2 columns that may hold {FILES}: 'ID' and 'FileName'; choose by --file-column"),
-        ("FileName,Label,TypeOfTB", f"2 columns that may hold {LABELS}: 'Label' and 'TypeOfTB'; choose by --label"),
+        ("ID,FileName,TypeOfTB", f"2 columns that may hold {FILES}: 'ID' and 'FileName'; choose one with --file"),
+        ("FileName,Label,TypeOfTB", f"2 columns that may hold {LABELS}: 'Label' and 'TypeOfTB'; choose one with --"),
         ("FileName,Type,Patient,patient_id", "2 columns that may hold patients (Patient, PatientID, Subject or Case): "
-                                             "'Patient' and 'patient_id'; choose by --patient-column"),
+                                             "'Patient' and 'patient_id'; choose one with --patient-column"),
         ("FileName,FileName,TypeOfTB", f"2 columns that may hold {FILES}"),
-        ("FileName,Sex", f"no column of {LABELS}; the header is 'FileName', 'Sex'; rename one, or choose by --label"),
-        ("a.nii,1", f"no column of {FILES} or {LABELS}; the header is 'a.nii', '1'; rename one, or choose by "
+        ("FileName,Sex", f"no column of {LABELS}; the header is 'FileName', 'Sex'; rename one, or choose one with"),
+        ("a.nii,1", f"no column of {FILES} or {LABELS}; the header is 'a.nii', '1'; rename one, or choose one with "
                     "--file-column and --label-column"),
         ("FileName", "no column of labels"),
         ("TypeOfTB,Patient", "no column of file names"),
@@ -244,17 +244,19 @@ def test_a_chosen_column_wins(labels, header, choice):
 
 def test_a_chosen_column_that_is_not_there_or_chosen_twice_is_refused(refused):
     assert refused(GOOD, choice=ColumnChoice(patient="Pat")) == (
-        "labels CSV have no column named 'Pat', as --patient-column asks; the header is 'FileName', 'TypeOfTB'"
+        "labels CSV have no column named 'Pat', given by --patient-column; the header is 'FileName', 'TypeOfTB'"
     )
     assert refused("x,label,Class,label\n", choice=ColumnChoice("label")).startswith(
-        "labels CSV have 2 columns named 'label', as --file-column asks; the header is 'x', 'label', 'Class', 'label'"
+        "labels CSV have 2 columns named 'label', given by --file-column; the header is 'x', 'label', 'Class', 'label'"
     )
     assert refused("x,label,Class,label\n", choice=ColumnChoice("label")).endswith("; rename all but one")
     assert refused("FileName,,TypeOfTB\na.nii,1,2\n", choice=ColumnChoice(patient="#")).startswith(
-        "labels CSV have no column named '#', as --patient-column asks"
+        "labels CSV have no column named '#', given by --patient-column"
     )
     message = refused(GOOD, choice=ColumnChoice("TypeOfTB", "TypeOfTB"))
-    assert message == "labels CSV have one column, 'TypeOfTB', chosen for labels and for something else; choose two"
+    assert (
+        message == "labels CSV have one column, 'TypeOfTB', chosen for labels and for another role; choose two columns"
+    )
 
 
 @pytest.mark.parametrize(
@@ -286,7 +288,7 @@ def test_by_position_a_label_column_may_be_called_as_a_class_is(labels):
 def test_by_position_a_table_without_a_header_is_refused(refused, first):
     message = refused(f"{first}\nb.nii.gz,2\n", ("one", "two"), by_position=True)
     assert message == (
-        f"labels CSV begin with {', '.join(map(repr, first.split(',')))}, which is a row and not a header; expected a "
+        f"labels CSV begin with {', '.join(map(repr, first.split(',')))}, which is a row, not a header; expected a "
         "first line such as FileName,TypeOfTB"
     )
 
@@ -310,7 +312,7 @@ def test_a_sheet_that_counts_from_0_is_refused_whole(refused, zero, row):
     text = f'{HEADER}\nb.nii.gz,1\n{row},"{zero}"\np.hdr,4\nsub/a.nii,"{zero}"\n'
     assert refused(text) == (
         f"labels CSV have label {zero!r} in 2 rows, the first is line 3 ({row!r}); labels count from 1: add 1 to every "
-        "label, write class names instead, or choose another column by --label-column"
+        "label, write class names instead, or choose another column with --label-column"
     )
 
 
@@ -418,7 +420,7 @@ def test_a_sheet_of_which_no_row_fits_is_refused_with_examples_of_both(refused):
     rows = "".join(f"{number},1\n" for number in range(1500))
     assert refused(f"ID,Label\n{rows}") == (
         "no row of labels CSV names a scan; its column 'ID' holds '0', '1', '2', '3', '4', '5', '6', '7', '8', '9' and "
-        "1490 more; expected names such as 'p'; choose another column by --file-column, or another CSV"
+        "1490 more; expected names such as 'p'; choose another column with --file-column, or another CSV"
     )
 
 
@@ -433,8 +435,8 @@ def test_a_duplicate_row_counts_once_where_alike_and_not_at_all_where_not(labels
     assert given == {"b": 4, "sub/a": 2, "p": 1}
     assert wrong(report) == [
         "labels.csv lines 2, 8, 9: 'a.nii': 3 rows with different labels or patients: it stays unlabelled",
-        "labels.csv lines 3, 6: 'b.nii.gz': 2 rows that say the same",
-        "labels.csv lines 5, 7: 'p.hdr': 2 rows that say the same",
+        "labels.csv lines 3, 6: 'b.nii.gz': 2 rows with the same label and patient",
+        "labels.csv lines 5, 7: 'p.hdr': 2 rows with the same label and patient",
     ]
     assert report.unlabelled == []
 

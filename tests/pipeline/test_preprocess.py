@@ -15,7 +15,7 @@ from pipeline.jobs import preprocess, report
 from pipeline.jobs.estimate import Estimate
 from pipeline.jobs.repair import check_kind
 from pipeline.jobs.sample import current_source, quarantine_reason
-from pipeline.labels.apply import LabelReport, WrongRow, refuse_wiping
+from pipeline.labels.apply import LabelReport, WrongRow, check_not_wiping
 from pipeline.readers.clip.container import OpenVideo, _shown_entries
 from pipeline.readers.clip.decode import Clip
 from pipeline.recipes.ct import CtRecipe
@@ -65,11 +65,11 @@ def test_a_feature_cache_is_made_again_from_its_volumes(sources, again):
 def test_a_sheet_without_labels_takes_none_away_and_harms_nothing_where_there_are_none():
     nothing = LabelReport(wrong=[WrongRow("labels.csv line 2", "x", "no such scan")])
     unlabelled = [Entry("a", "complete", row=0), Entry("b", "quarantined", label=1), Entry("c", "excluded", label=0)]
-    refuse_wiping(nothing, Path("labels.csv"), unlabelled)
+    check_not_wiping(nothing, Path("labels.csv"), unlabelled)
     labelled = [*unlabelled, Entry("d", "complete", row=1, label=0)]
-    refuse_wiping(LabelReport(labelled=1), Path("labels.csv"), labelled)
+    check_not_wiping(LabelReport(labelled=1), Path("labels.csv"), labelled)
     with pytest.raises(PipelineError, match="the cache has 1 labelled samples"):
-        refuse_wiping(nothing, Path("labels.csv"), labelled)
+        check_not_wiping(nothing, Path("labels.csv"), labelled)
 
 
 def test_every_folder_above_a_file_is_known_but_the_root():

@@ -140,7 +140,7 @@ def test_options_choose_columns_and_are_refused_without_a_sheet(source, tmp_path
     ct(source, tmp_path / "c", "--labels", path, *options)
     assert classes(tmp_path / "c") == dict.fromkeys(SCANS[:2], "Focal") | dict.fromkeys(SCANS[2:])
     assert facts(tmp_path / "c")["patients"] == {"column": "who", "count": 1}
-    assert "are about --labels CSV; give it too" in ct(source, tmp_path / "c", *options, code=2).stderr
+    assert "need --labels CSV" in ct(source, tmp_path / "c", *options, code=2).stderr
 
 
 def test_info_says_which_patients_are_known(source, cache, tmp_path):

@@ -1,6 +1,6 @@
-"""The ledger's samples → what a user should know about each: flags and notes by id. Pure.
+"""Findings: the flags and notes of all samples of a cache, by id. Pure.
 
-Most were found when the sample was made and lie in its record. That two samples hold the same array shows only here.
+Most are in the records of the samples. Only here is it visible that two samples hold the same array.
 """
 
 from collections import defaultdict
@@ -16,10 +16,13 @@ SAME_ARRAY = "same array"
 
 @dataclass
 class Findings:
-    """`flags` and `notes`: id → texts, only of samples that have some.
+    """Flags and notes of the samples that have any.
 
-    `duplicates` are the ids of samples whose array another one holds too; `two_labels` the pairs among them that are
-    labelled differently, each with the first labelled sample that holds the array.
+    Arguments:
+        flags: id → texts about what is implausible.
+        notes: id → texts about what is unusual but accepted.
+        duplicates: ids of samples with the same array as another one.
+        two_labels: pairs of duplicates with different labels; the first is the first labelled sample with that array.
     """
 
     flags: dict[str, list[str]] = field(default_factory=dict)
@@ -29,7 +32,7 @@ class Findings:
 
 
 def collect_findings(complete: Iterable[Entry], class_names: Mapping[int, str]) -> Findings:
-    """What is known about the `complete` entries of one ledger, by id in order."""
+    """The findings about the `complete` entries of one ledger, sorted by id."""
     entries = sorted(complete, key=lambda entry: entry.id)
     findings = Findings(_recorded(entries, "flags"), _recorded(entries, "notes"))
     for group in _same_arrays(entries):
@@ -43,13 +46,13 @@ def collect_findings(complete: Iterable[Entry], class_names: Mapping[int, str]) 
 
 
 def _recorded(entries: Iterable[Entry], key: str) -> dict[str, list[str]]:
-    """The texts in the records; anything else that an untrusted ledger has there is left out."""
-    found = {entry.id: entry.details.get(key) for entry in entries}
-    return {name: list(map(str, texts)) for name, texts in found.items() if texts and isinstance(texts, list)}
+    """The texts at `key` in the records; anything else that an untrusted ledger has there is ignored."""
+    texts_by_id = {entry.id: entry.details.get(key) for entry in entries}
+    return {name: list(map(str, texts)) for name, texts in texts_by_id.items() if texts and isinstance(texts, list)}
 
 
 def _same_arrays(entries: Iterable[Entry]) -> list[list[Entry]]:
-    """Groups of entries with the same stored bytes, the labelled ones first."""
+    """Groups of entries with the same stored bytes, labelled entries first."""
     groups: dict[tuple[str, int], list[Entry]] = defaultdict(list)
     for entry in entries:
         groups[entry.digest, entry.nbytes].append(entry)
@@ -67,9 +70,9 @@ def _contradict(one: Entry, other: Entry) -> bool:
 def _add_same_array(
     findings: Findings, entry: Entry, group: list[Entry], odd: Entry, class_names: Mapping[int, str]
 ) -> None:
-    """Say that `entry` holds the array of its `group`, in which `odd` is the first with another label, if there is one.
+    """Add the finding that `entry` has the same array as its `group`; `odd` is the first with another label, if any.
 
-    No time is spent on each pair: a large cache of blank clips is one group.
+    Pairs are not compared, since a large cache of blank clips is one group.
     """
     other = group[0] if _contradict(entry, group[0]) else odd
     if _contradict(entry, other):

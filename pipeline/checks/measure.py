@@ -1,4 +1,4 @@
-"""Figures of a sample, measured while it is in memory: what `pipeline.checks.plausibility` holds against its limits."""
+"""Figures of a sample, measured while it is in memory; `checks.ct` and `checks.video` compare them with the limits."""
 
 import math
 from collections.abc import Sequence
@@ -6,20 +6,21 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-MAX_VOXELS = 200_000  # of a scan that are looked at, about; sorting them is what costs
-LOWEST_AIR = -1200.0  # HU; below is padding outside the scan circle, or a fault
-HIGHEST_AIR = -700.0  # HU; air and aerated lung are below
-SOFT_TISSUE = (-200.0, 200.0)  # HU; fat, muscle, organs, blood
-LOWEST_DENSE = 600.0  # HU; above are only dense bone, metal and contrast medium
-PADDING_SPREAD = 50.0  # HU; what interpolation leaves around a padding value
+from pipeline.checks.limits import HIGHEST_AIR, LOWEST_AIR, LOWEST_DENSE, SOFT_TISSUE
+
+MAX_VOXELS = 200_000  # of a scan that are measured, roughly; sorting them takes most of the time
+PADDING_SPREAD = 50.0  # HU; interpolation spreads a padding value by this much
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of one scan. Shares are from 0 to 1, of the finite voxels looked at; x, y and z are the patient's axes
-    left to right, front to back and along the body, whatever the file's own order."""
+    """Figures of one scan.
 
-    voxels: float  # how many were looked at
+    Shares are from 0 to 1, of the finite voxels that were measured. x, y and z are the patient's axes: left to right,
+    front to back and along the body, independent of the file's axis order.
+    """
+
+    voxels: float  # number of voxels measured
     distinct: float  # different values among them
     nonfinite: float  # share of all voxels
     least: float  # HU
@@ -50,10 +51,10 @@ class Measured:
 
 
 class VoxelSample:
-    """Stored values of every so many rows and columns of each slice, about `MAX_VOXELS` of a scan at most."""
+    """A regular sample of the stored values of a scan, about `MAX_VOXELS` of them, taken slice by slice."""
 
     def __init__(self, shape: Sequence[int], dtype: np.dtype) -> None:
-        """`shape` is (slices, rows, columns) as they will come."""
+        """`shape` is (slices, rows, columns) in file order."""
         slices, rows, columns = shape
         self._step = step = max(1, math.ceil(math.sqrt(slices * rows * columns / MAX_VOXELS)))
         size = slices, math.ceil(rows / step), math.ceil(columns / step)
@@ -61,12 +62,12 @@ class VoxelSample:
         self._count = 0
 
     def add(self, plane: np.ndarray) -> None:
-        """Take the next raw (rows, columns) slice."""
+        """Add the next raw (rows, columns) slice."""
         self._values[self._count] = plane[:: self._step, :: self._step]
         self._count += 1
 
     def hu(self, slope: float, inter: float) -> tuple[np.ndarray, int]:
-        """The finite ones in HU, float64, ascending, and how many different stored values they have."""
+        """The finite values in HU, float64, ascending; and the number of different stored values."""
         raw = np.sort(self._values[: self._count], axis=None)
         with np.errstate(all="ignore"):
             hu = raw.astype(np.float64) * slope + inter
@@ -88,7 +89,7 @@ def measure(
 ) -> Measured:
     """The figures of a scan from its ascending finite values `hu`; `shape` and `spacing` (mm) are along (x, y, z).
 
-    Without any finite value they are those of air, as the sample is.
+    A scan without finite values counts as air, like its sample.
     """
     hu = hu if hu.size else np.array([-1000.0])
     padding = _padding(hu)
@@ -121,7 +122,7 @@ def measure(
 
 
 def _padding(hu: np.ndarray) -> slice:
-    """Where in ascending `hu` the values are that scanners write outside their circle, such as -2000 or -3024."""
+    """The range in ascending `hu` of the padding outside the scan circle, such as -2000 or -3024."""
     level = _quantile(hu, 0.01)
     if level >= LOWEST_AIR:
         return slice(0, 0)
@@ -134,7 +135,7 @@ def _quantile(ascending: np.ndarray, share: float) -> float:
 
 
 def _share(ascending: np.ndarray, low: float, high: float) -> float:
-    """Share of values from `low` up to, not including, `high`."""
+    """The share of values in [low, high)."""
     first, last = np.searchsorted(ascending, (low, high))
     return float(last - first) / ascending.size
 
@@ -142,7 +143,7 @@ def _share(ascending: np.ndarray, low: float, high: float) -> float:
 def measure_clip(frames: np.ndarray) -> dict[str, float]:
     """The figures of a clip, uint8 (depth, height, width), in gray levels of 255.
 
-    `change` is the most that any one pixel changes by over the frames.
+    `change` is the largest change of any one pixel over the frames.
     """
     least, most = frames.min(axis=0), frames.max(axis=0)
     return {"darkest": float(least.min()), "brightest": float(most.max()), "change": float((most - least).max())}

@@ -50,7 +50,7 @@ class VideoRecipe(Recipe, frozen=True):
     def make(self, paths: tuple[Path, ...]) -> Sample:
         import numpy as np
 
-        from pipeline.checks.plausibility import clip_findings
+        from pipeline.checks.video import clip_findings
         from pipeline.transforms.video import video_clip
 
         frames, digest, details = video_clip(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cache import registry
-from pipeline.checks.plausibility import flags
+from pipeline.checks.ct import flags
 from pipeline.readers.nifti import Scan, open_scan
 from pipeline.transforms import orientation
 from pipeline.transforms.original import original_volume

@@ -7,8 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from pipeline.checks.ct import CHECKS, flags
 from pipeline.checks.measure import VoxelSample, measure
-from pipeline.checks.plausibility import CHECKS, clip_findings, flags
+from pipeline.checks.video import clip_findings
 from pipeline.demo.phantom_clips import write_clips
 from pipeline.demo.phantoms import scan, write_scans
 from pipeline.recipes.video import VideoRecipe
@@ -178,7 +179,7 @@ def test_a_reason_says_what_was_measured_expected_and_is_to_be_done(flagged, che
     (found, *_), _ = flagged(chest + 1024)
     assert found == (
         "no air: 0.0 % of voxels between -1200 and -700 HU, a chest CT has 20 % or more; "
-        "values look shifted by +1024, or are not a CT's: check the modality and the rescale intercept"
+        "values look shifted by +1024, or are not from a CT: check the modality and the rescale intercept"
     )
 
 

@@ -1,50 +1,52 @@
-"""Is this sample plausible? The limits that its figures (`pipeline.checks.measure`) are held against.
+"""Plausibility of a scan: its figures are compared with the limits, and each one beyond them gives a flag.
 
-A flag never refuses: the sample is made either way, and its record says what was measured, what a chest CT has
-and what to do. Limits are wide, so that any real CT passes, a head, a limb or a cropped organ too; they tell CT in
-HU from what only looks like it: shifted, scaled or inverted values, other modalities, masks.
+A flag never refuses an input: the sample is made anyway, and its record says what was measured, what a chest CT has and
+what to do.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from pipeline.checks.measure import HIGHEST_AIR, LOWEST_AIR, LOWEST_DENSE, SOFT_TISSUE, Measured, measure_clip
-
-MIN_AIR = 0.01  # share of voxels
-MIN_SOFT_TISSUE = 0.02  # share of voxels; a limb in a wide field has 5 %
-MAX_DENSE = 0.20  # share of voxels; a skull in a narrow field has 10 %
-MAX_BRIGHT = 0.15  # share of voxels, where soft tissue is less than half of that; a bright aorta and spine have 13 %
-MAX_DENSE_FLAT = 0.08  # the same where all air has one value: maybe padding that a wrong intercept made look like air
-MAX_FLAT_AIR = 1.0  # HU between the 2nd and the 98th percentile of air
-MAX_BELOW_AIR = 0.10  # share of voxels, padding not counted
-MAX_NONFINITE = 0.01  # share of voxels
-MAX_FEW_VALUES = 50  # different values; 8-bit CT has some 200
-MAX_CLIPPED = 0.98  # share of voxels that the window makes black or white
-MIN_SLICES = 20
-MAX_SLICE_SPACING = 12.0  # mm
-MAX_PIXEL_RATIO = 2.0  # between the two spacings within an axial slice
-WIDTHS = (100.0, 700.0)  # mm within an axial slice
-LENGTHS = (50.0, 800.0)  # mm along the body
-DEFAULT_PIXELS = 512  # along both axes of an axial slice; at 1 mm that is wider than a scanner's usual 500 mm
-
-MAX_STILL = 8.0  # gray levels of 255 that a still may change by, from frame to frame, when encoded
-MAX_FLAT = 8.0  # gray levels of 255
+from pipeline.checks.limits import (
+    DEFAULT_PIXELS,
+    HIGHEST_AIR,
+    LENGTHS,
+    LOWEST_AIR,
+    LOWEST_DENSE,
+    MAX_BELOW_AIR,
+    MAX_BRIGHT,
+    MAX_CLIPPED,
+    MAX_DENSE,
+    MAX_DENSE_FLAT,
+    MAX_FEW_VALUES,
+    MAX_FLAT_AIR,
+    MAX_NONFINITE,
+    MAX_PIXEL_RATIO,
+    MAX_SLICE_SPACING,
+    MIN_AIR,
+    MIN_SLICES,
+    MIN_SOFT_TISSUE,
+    SOFT_TISSUE,
+    WIDTHS,
+)
+from pipeline.checks.measure import Measured
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table: `fails` says if a sample is flagged, `text` what was measured, expected and to be done.
+    """One check of a scan.
 
-    Shares of voxels say nothing of a scan of one or a few values, which is flagged as such: `of_shares` leaves it out.
+    Arguments:
+        name: what the flag starts with.
+        fails: whether the scan is flagged.
+        text: what was measured, what a chest CT has, and what to do.
+        uses_shares: True for shares of voxels, which mean nothing for a scan with a few values; that has its own flag.
     """
 
     name: str
     fails: Callable[[Measured], bool]
     text: Callable[[Measured], str]
-    of_shares: bool = False
+    uses_shares: bool = False
 
 
 CHECKS = (
@@ -53,7 +55,7 @@ CHECKS = (
         lambda m: m.nonfinite > MAX_NONFINITE,
         lambda m: (
             f"{_percent(m.nonfinite)} of voxels are NaN or infinite and were taken as air, "
-            f"a sound scan has at most {_percent(MAX_NONFINITE)}; export it again"
+            f"a valid scan has at most {_percent(MAX_NONFINITE)}; export it again"
         ),
     ),
     Check(
@@ -76,7 +78,7 @@ CHECKS = (
             f"{_percent(m.air)} of voxels between {LOWEST_AIR:g} and {HIGHEST_AIR:g} HU, a chest CT has 20 % or more; "
             f"{_cause(m)}"
         ),
-        of_shares=True,
+        uses_shares=True,
     ),
     Check(
         "no soft tissue",
@@ -85,13 +87,13 @@ CHECKS = (
             f"{_percent(m.soft_tissue)} of voxels between {SOFT_TISSUE[0]:g} and {SOFT_TISSUE[1]:g} HU, "
             f"a chest CT has 15 % or more; {_cause(m)}"
         ),
-        of_shares=True,
+        uses_shares=True,
     ),
     Check(
         "too dense",
         lambda m: m.dense > (MAX_DENSE if m.air_spread > MAX_FLAT_AIR else MAX_DENSE_FLAT),
         lambda m: f"{_percent(m.dense)} of voxels above {LOWEST_DENSE:g} HU, a chest CT has at most 5 %; {_cause(m)}",
-        of_shares=True,
+        uses_shares=True,
     ),
     Check(
         "too bright",
@@ -101,7 +103,7 @@ CHECKS = (
             f"{_percent(m.soft_tissue)} between {SOFT_TISSUE[0]:g} and {SOFT_TISSUE[1]:g} HU, "
             "a chest CT has far more of the latter; values look inverted: export them in HU"
         ),
-        of_shares=True,
+        uses_shares=True,
     ),
     Check(
         "below air",
@@ -110,7 +112,7 @@ CHECKS = (
             f"{_percent(m.below_air)} of voxels below {LOWEST_AIR:g} HU and not of one padding value, "
             f"a chest CT has none; {_cause(m)}"
         ),
-        of_shares=True,
+        uses_shares=True,
     ),
     Check(
         "clipped",
@@ -119,7 +121,7 @@ CHECKS = (
             f"{_percent(m.clipped_low)} of voxels are below the window and {_percent(m.clipped_high)} above, a chest "
             "CT has some 20 % or more inside; check the values (HU expected), or choose another --window"
         ),
-        of_shares=True,
+        uses_shares=True,
     ),
     Check(
         "few slices",
@@ -166,9 +168,9 @@ CHECKS = (
 
 
 def flags(measured: Measured) -> list[str]:
-    """What is implausible about a scan, one text `name: measured, expected; remedy` for each check that fails."""
-    few = _has_few_values(measured)
-    checks = (check for check in CHECKS if not (few and check.of_shares))
+    """The flags of a scan: `name: measured, expected; remedy` for each check that fails."""
+    has_few_values = _has_few_values(measured)
+    checks = (check for check in CHECKS if not (has_few_values and check.uses_shares))
     return [f"{check.name}: {check.text(measured)}" for check in checks if check.fails(measured)]
 
 
@@ -183,7 +185,7 @@ CAUSES: tuple[tuple[Callable[[Measured], bool], str], ...] = (
     (lambda m: m.least >= -5 and m.most <= 260, "values look like 8-bit gray or another modality: export a CT in HU"),
     (
         lambda m: -150 < m.low < 150 and m.dense > 0.03,
-        "values look shifted by +1024, or are not a CT's: check the modality and the rescale intercept",
+        "values look shifted by +1024, or are not from a CT: check the modality and the rescale intercept",
     ),
     (
         lambda m: m.low >= LOWEST_AIR and m.high < SOFT_TISSUE[0],
@@ -194,9 +196,9 @@ CAUSES: tuple[tuple[Callable[[Measured], bool], str], ...] = (
 
 
 def _cause(m: Measured) -> str:
-    """The likely reason for wrong values and its remedy."""
-    known = (cause for applies, cause in CAUSES if applies(m))
-    return next(known, "check that this is a CT in HU, with its rescale slope and intercept")
+    """The likely cause of wrong values, and its remedy."""
+    causes = (cause for applies, cause in CAUSES if applies(m))
+    return next(causes, "check that this is a CT in HU, with its rescale slope and intercept")
 
 
 def _has_few_values(m: Measured) -> bool:
@@ -213,26 +215,3 @@ def _within(value: float, limits: tuple[float, float]) -> bool:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-# -- clips -------------------------------------------------------------------------------------------------------------
-
-
-def clip_findings(frames: np.ndarray) -> dict[str, Any]:
-    """`measured` (gray levels of 255) and `flags` for the record of a clip, uint8 (depth, height, width)."""
-    measured = measure_clip(frames)
-    return {"measured": measured, "flags": list(_clip_flags(measured))}
-
-
-def _clip_flags(measured: Mapping[str, float]) -> Iterator[str]:
-    darkest, brightest, change = (measured[name] for name in ("darkest", "brightest", "change"))
-    if brightest - darkest <= MAX_FLAT:
-        yield (
-            f"constant: every pixel of every frame has a gray level from {darkest:.0f} to {brightest:.0f} of 255; "
-            "check that the clip shows a picture"
-        )
-    elif change <= MAX_STILL:
-        yield (
-            f"still: no pixel changes by more than {change:.0f} of 255 over the frames taken, an action clip moves; "
-            "check that this is not a still picture"
-        )

@@ -1,6 +1,6 @@
 """The limits of the plausibility checks: what a chest CT or an action clip has. Samples beyond them are flagged.
 
-They are wide, so that any real CT passes, also a head, a limb or a cropped organ. They tell CT in HU from data that look
+They are wide, so that any real CT passes (a head, a limb, a cropped organ). They tell CT in HU from data that only look
 like it: shifted, scaled or inverted values, other modalities, masks.
 """
 

@@ -3,7 +3,7 @@
 import errno
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from cache.confined import UnexpectedFile, open_regular, read_regular
 from cache.errors import CacheError, DamagedSample, MissingSample, UnreadableSample
 from cache.fingerprint import digest_files, digest_recipe, digest_stream
 from cache.oserrors import ABSENT, reason, remedy
+from cache.progress import Callback
 from cache.schema import VOLUME, Entry, Layout, Source
 from cache.text import SHOWN
 
@@ -41,13 +42,10 @@ class Report:
         return not (self.damaged or self.missing or self.unreadable or self.stale)
 
 
-def verify(
-    root: Path, percent: float = 100.0, seed: int | None = None, progress: Callable[[int, int], None] | None = None
-) -> Report:
+def verify(root: Path, percent: float = 100.0, seed: int | None = None, callback: Callback | None = None) -> Report:
     """Re-read and re-hash `percent` of the samples, and check the published arrays and the ledger as a whole.
 
-    The samples are drawn anew each time, or by `seed`. `progress(done, total)` is called as they are checked. Raises
-    NotACache.
+    Samples are drawn at random, or by `seed`. `callback.on_progress` is called as they are checked. Raises NotACache.
     """
     attributes = store.read_attributes(root)
     lagging = store.unpublished(root)
@@ -69,8 +67,8 @@ def verify(
             faulty = pool.map(lambda entry: check(root, entry, recipe, attributes.layout), batch)
             for entry, fault in zip(batch, faulty, strict=True):
                 _file(report, entry, *fault)
-            if progress:
-                progress(start + len(batch), len(drawn))
+            if callback:
+                callback.on_progress(start + len(batch), len(drawn))
     if attributes.layout is not VOLUME:
         _let_go(report, [entry for entry in drawn if entry.id in report.stale and entry.recipe == recipe])
     return report

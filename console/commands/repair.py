@@ -39,7 +39,7 @@ def repair(cache: Path, workers: WorkerOptions, storage: Storage, dry_run: bool,
 
     check_workers(workers)
     with Progress(output.quiet, verb="checked") as progress:
-        verification = verify(cache, progress=progress.on_progress)
+        verification = verify(cache, callback=progress)
     job = repair.prepare(cache, verification)
     if dry_run:
         _show_plan(job, output)

@@ -36,7 +36,7 @@ def verify(cache: Path, percent: float, output: Output) -> None:
     from pipeline.jobs import report
 
     with Progress(output.quiet, verb="checked") as progress:
-        found = check(cache, percent, progress=progress.on_progress)
+        found = check(cache, percent, callback=progress)
     output.show(lambda: report.verify_json(found), lambda: report.verify_lines(found), even_if_quiet=not found.sound)
     if not found.sound:
         click.get_current_context().exit(FAILED)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cache import NotACache, open_cache, store
 from cache.fingerprint import digest_bytes
 from cache.ledger import dump, dump_snapshot
+from cache.progress import Callback
 from cache.schema import Entry, Source
 from cache.verify import source_change, verify
 from tests.helpers.caches import make_cache, tiny_attributes, volume, write_sample
@@ -58,10 +59,15 @@ def test_samples_are_drawn_anew_each_time_and_alike_by_seed(ten, tmp_path):
     assert not all(verify(root, 50).sound for _ in range(40))
 
 
-def test_progress_is_told_up_to_the_last_sample(ten):
-    told = []
-    verify(ten, progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (10, 10)
+def test_progress_is_reported_up_to_the_last_sample(ten):
+    reported = []
+
+    class Recorder(Callback):
+        def on_progress(self, done, total, unit="samples", figures=None):
+            reported.append((done, total))
+
+    verify(ten, callback=Recorder())
+    assert reported[-1] == (10, 10)
 
 
 # -- stale and vanished ------------------------------------------------------------------------------------------------

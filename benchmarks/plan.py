@@ -6,7 +6,6 @@ python benchmarks/plan.py [--quick]
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from common import verdict
@@ -56,7 +55,7 @@ def write_cache(root: Path, source: Path, recipe: CtRecipe) -> None:
     entries = []
     for row, record in enumerate(find_scans(source).records[:-1]):
         entry = Entry(record.id, "complete", row, 0, record.id, source=record.source, recipe=digest)
-        entries.append(replace(entry, nbytes=1, digest="0" * 32, details=details))
+        entries.append(entry.replace(nbytes=1, digest="0" * 32, details=details))
         store.chunk_path(root, row).parent.mkdir(parents=True)
         store.chunk_path(root, row).touch()
     with store.writing(root, Attributes("ct", recipe.to_json(), ("a",)), {}) as writer:

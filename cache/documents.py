@@ -19,6 +19,8 @@ from msgspec import Meta, structs
 from cache.registry import names
 
 T = TypeVar("T", bound="Document")
+R = TypeVar("R", bound="Record")
+MAX_MESSAGE = 400  # characters
 META_FIELDS = ("gt", "ge", "lt", "le", "max_length", "description", "extra")
 NOUNS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -27,16 +29,20 @@ class InvalidDocument(ValueError):
     """A value, or a document that was read, is not what its type says."""
 
 
-class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A frozen value whose fields are checked when it is made. Raises InvalidDocument."""
-
-    def __post_init__(self) -> None:
-        for name, annotation in annotations(type(self)).items():
-            structs.force_setattr(self, name, checked(name, getattr(self, name), annotation))
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A frozen value whose fields are checked when it is read, and trusted when our own code makes it."""
 
     def replace(self, **changes: Any) -> Self:
         """A copy with these fields changed."""
         return structs.replace(self, **changes)
+
+
+class Document(Record, frozen=True):
+    """A frozen value whose fields are checked whenever it is made. Raises InvalidDocument."""
+
+    def __post_init__(self) -> None:
+        for name, annotation in annotations(type(self)).items():
+            structs.force_setattr(self, name, checked(name, getattr(self, name), annotation))
 
     def to_json(self) -> dict[str, Any]:
         """All fields as values that JSON has."""
@@ -106,6 +112,14 @@ def expected(annotation: Any) -> str:
     if bounds.ge is not None:
         return f"{text}, at least {bounds.ge}"
     return f"{text} above {bounds.gt}" if bounds.gt is not None else text
+
+
+def convert(kind: type[R], data: Any) -> R:
+    """The record of this kind in `data`, values as JSON has them. Raises InvalidDocument."""
+    try:
+        return msgspec.convert(data, kind, strict=True)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise InvalidDocument(f"{error}"[:MAX_MESSAGE]) from error
 
 
 def from_json(kind: type[T], data: Mapping[str, Any], complete: bool = False) -> T:

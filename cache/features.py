@@ -21,7 +21,7 @@ import operator
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -247,7 +247,7 @@ class FeatureWriter:
         for sample in volumes.samples:
             if known := self._known(sample.id):
                 source = source_of(volumes, sample.id) if _is_made_of(known, sample) else known.source
-                self._record(replace(known, label=sample.label, group=sample.group, source=source))
+                self._record(known.replace(label=sample.label, group=sample.group, source=source))
                 if (known.label, known.group) != (sample.label, sample.group):
                     changed.append(sample.id)
         return changed
@@ -298,7 +298,7 @@ def writing_features(
     entries = store.read_entries(root)
     names, moved = carry_labels(entries, told, old.class_names if old else (), attributes.class_names)
     sources = tuple(dict.fromkeys((*(old.sources if old else ()), *attributes.sources)))[-MAX_SOURCES:]
-    with store.writing(root, replace(attributes, class_names=names, sources=sources), entries, linked) as writer:
+    with store.writing(root, attributes.replace(class_names=names, sources=sources), entries, linked) as writer:
         writer.commit(moved.values())
         features = FeatureWriter(writer)
         try:

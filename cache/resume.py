@@ -1,7 +1,6 @@
 """Going on with a cache that is there already: whether its recipe allows it, and what becomes of its labels."""
 
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,7 @@ def carry_labels(
     kept = [entry for entry in entries.values() if entry.id not in told and 0 <= entry.label < len(old)]
     names = (*names, *sorted({old[entry.label] for entry in kept} - set(names)))
     position = {name: label for label, name in enumerate(names)}
-    moved = [replace(entry, label=position[old[entry.label]]) for entry in kept]
+    moved = [entry.replace(label=position[old[entry.label]]) for entry in kept]
     return names, {entry.id: entry for entry in moved if entry != entries[entry.id]}
 
 

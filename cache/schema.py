@@ -6,11 +6,14 @@ Everything here may come from an untrusted file, so `from_json` checks types and
 import math
 import sys
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec import structs
+
+from cache.documents import Record, convert
 from cache.text import SHOWN
 
 FORMAT_VERSION = 1
@@ -67,26 +70,11 @@ def scale_factor(dtype: str) -> float | None:
     return {"uint8": 1 / 255, "uint16": 1 / 65535}.get(dtype)
 
 
-def _typed(value: Any, kind: type) -> Any:
-    if type(value) is not kind:
-        raise ValueError(f"{value!r:.{SHOWN}} where {kind.__name__} was expected")
-    return value
+class Source(Record, frozen=True):
+    """The file or files that one sample is made from, with their state at that time.
 
-
-def _check_types(value: object, types: Mapping[str, type]) -> None:
-    for name, kind in types.items():
-        _typed(getattr(value, name), kind)
-
-
-SOURCE_TYPES = {"root": str, "files": tuple, "size": int, "mtime_ns": int, "digest": str}
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The file or files one sample is made of, as they were when it was made.
-
-    `files` are POSIX paths below `root`; `size` (bytes) and `mtime_ns` are sums over them, and
-    only a shortcut: what decides is `digest`, over all their bytes in order ("" where they were never read whole).
+    `files` are POSIX paths below `root`; `size` (bytes) and `mtime_ns` are sums over them. Those two are only a
+    shortcut: the `digest` over all bytes of all files in order decides ("" where they were never read to the end).
     """
 
     root: str
@@ -96,7 +84,6 @@ class Source:
     digest: str = ""
 
     def __post_init__(self) -> None:
-        _check_types(self, SOURCE_TYPES)
         for file in self.files:
             if file.startswith("/") or ".." in file.split("/") or "\0" in self.root + file:
                 raise ValueError(f"source {file!r:.{SHOWN}} is not a path below its root {self.root!r:.{SHOWN}}")
@@ -106,17 +93,7 @@ class Source:
         return tuple(Path(self.root, file) for file in self.files)
 
 
-ENTRY_TYPES = {
-    **dict.fromkeys(("id", "state", "group", "reason", "recipe", "digest"), str),
-    **dict.fromkeys(("row", "label", "nbytes"), int),
-    "retry": bool,
-    "source": Source,
-    "details": dict,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Record, frozen=True):
     """One input's line in the ledger: how it ended, and for a complete one all that is needed to check it.
 
     `row` is its place along the sample axis (-1 for none); `recipe` and `digest` are those of the recipe and of
@@ -136,10 +113,9 @@ class Entry:
     recipe: str = ""
     nbytes: int = 0
     digest: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_types(self, ENTRY_TYPES)
         if self.state not in STATES:
             raise ValueError(f"state {self.state!r:.{SHOWN}}, expected one of {', '.join(STATES)}")
         if not 0 <= self.nbytes <= MAX_CHUNK_BYTES:
@@ -166,16 +142,13 @@ class Entry:
         return data
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Entry":
-        """Raises ValueError or TypeError for anything that `to_json` would not give."""
-        values = dict(data)
-        if "source" in values:
-            source = dict(values["source"])
-            files = tuple(_typed(file, str) for file in source.get("files", ()))
-            values["source"] = Source(**source | {"root": sys.intern(source.get("root", "")), "files": files})
-        if "recipe" in values:
-            values["recipe"] = sys.intern(values["recipe"])  # the same in most entries: kept once
-        return cls(**values)
+    def from_json(cls, data: Any) -> "Entry":
+        """Raises ValueError for anything that `to_json` would not give."""
+        entry = convert(cls, data)
+        # Most entries have the same recipe and folder: each text is kept once.
+        structs.force_setattr(entry, "recipe", sys.intern(entry.recipe))
+        structs.force_setattr(entry.source, "root", sys.intern(entry.source.root))
+        return entry
 
 
 def composed(text: str) -> str:
@@ -183,8 +156,7 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-@dataclass(frozen=True)
-class Attributes:
+class Attributes(Record, frozen=True, forbid_unknown_fields=False):
     """The group attributes of a cache. `sources` are the folders, or the volume cache, its samples came from.
 
     `class_names` are in Unicode's NFC, whatever was given. `patient_column` is the header of the labels CSV's column
@@ -192,14 +164,14 @@ class Attributes:
     """
 
     kind: str
-    recipe: Mapping[str, Any]
+    recipe: dict[str, Any]
     class_names: tuple[str, ...]
     sources: tuple[str, ...] = ()
     format_version: int = FORMAT_VERSION
     patient_column: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", tuple(map(composed, self.class_names)))
+        structs.force_setattr(self, "class_names", tuple(map(composed, self.class_names)))
         if self.format_version != FORMAT_VERSION:
             raise ValueError(f"format_version {self.format_version!r:.{SHOWN}}, expected {FORMAT_VERSION}")
         if self.kind not in LAYOUTS:
@@ -263,19 +235,13 @@ class Attributes:
 
     def to_json(self) -> dict[str, Any]:
         """All fields, `patient_column` only where there is one, so that other caches keep their bytes."""
-        data = asdict(self) | {"class_names": list(self.class_names), "sources": list(self.sources)}
+        data = structs.asdict(self) | {"class_names": list(self.class_names), "sources": list(self.sources)}
         return {name: value for name, value in data.items() if name != "patient_column" or value}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Attributes":
-        return cls(
-            kind=_typed(data["kind"], str),
-            recipe=_typed(data["recipe"], dict),
-            class_names=tuple(_typed(name, str) for name in data["class_names"]),
-            sources=tuple(_typed(root, str) for root in data.get("sources", ())),
-            format_version=_typed(data["format_version"], int),
-            patient_column=_typed(data.get("patient_column", ""), str),
-        )
+    def from_json(cls, data: Any) -> "Attributes":
+        """The attributes in `data`, which may hold others too. Raises ValueError."""
+        return convert(cls, data)
 
 
 def _check_angles(angles: Any) -> None:
@@ -288,5 +254,8 @@ def _check_angles(angles: Any) -> None:
 
 def _differing(value: Source | Entry) -> dict[str, Any]:
     """The fields of `value` that are not at their default."""
-    items = ((f.name, getattr(value, f.name), f.default) for f in fields(value))
+    items = ((name, getattr(value, name), default) for name, default in DEFAULTS[type(value)].items())
     return {name: item for name, item, default in items if item != default and item != {}}
+
+
+DEFAULTS = {kind: {field.name: field.default for field in structs.fields(kind)} for kind in (Source, Entry)}

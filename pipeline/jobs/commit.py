@@ -80,7 +80,7 @@ def _keep_existing(entry: Entry, existing: Entry | None) -> Outcome:
     """The outcome for `entry`, or for the `existing` sample where the failure may pass and a later run can retry."""
     if existing is None or not entry.retry:
         return Outcome(entry)
-    return Outcome(replace(existing, label=entry.label, group=entry.group), True, entry.reason)
+    return Outcome(existing.replace(label=entry.label, group=entry.group), True, entry.reason)
 
 
 def _failed(task: Task, recipe: Recipe, failure: TaskFailure) -> Entry:

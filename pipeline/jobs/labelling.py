@@ -112,6 +112,6 @@ def label_all(
     others = [Record(entry.id, entry.source, entry.label, entry.group) for entry in other_entries]
     labelled, report = labeller(grouped, others=others)
     pairs = zip(other_entries, labelled[len(records) :], strict=True)
-    changed = {entry.id: replace(entry, label=record.label, group=record.group) for entry, record in pairs}
+    changed = {entry.id: entry.replace(label=record.label, group=record.group) for entry, record in pairs}
     changed = {name: entry for name, entry in changed.items() if entry != entries[name]}
     return labelled[: len(records)], changed, report

@@ -112,7 +112,7 @@ def _is_settled(entry: Entry, recipe: str, software: str, rows_present: Containe
 def _relabelled(entry: Entry, record: Record) -> list[Entry]:
     if (entry.label, entry.group) == (record.label, record.group):
         return []
-    return [replace(entry, label=record.label, group=record.group)]
+    return [entry.replace(label=record.label, group=record.group)]
 
 
 def _exclusions(excluded: Mapping[str, str], entries: Mapping[str, Entry], root: str) -> Iterator[Entry]:

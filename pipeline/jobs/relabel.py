@@ -47,9 +47,9 @@ def prepare(
     names = tuple(map(composed, class_names or old.class_names))
     records, report = apply_labels(records, path, names, columns, by_position=class_names is not None)
     check_not_wiping(report, path, inputs)
-    new = [replace(entry, label=item.label, group=item.group) for entry, item in zip(inputs, records, strict=True)]
+    new = [entry.replace(label=item.label, group=item.group) for entry, item in zip(inputs, records, strict=True)]
     change = relabelling(inputs, {item.id: item.label for item in records}, old.class_names, names)
-    attributes = replace(old, class_names=names, patient_column=report.patient_column or old.patient_column)
+    attributes = old.replace(class_names=names, patient_column=report.patient_column or old.patient_column)
     return RelabelJob(root, attributes, entries, [e for e in new if e != entries[e.id]], report, change)
 
 

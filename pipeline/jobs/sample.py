@@ -4,7 +4,7 @@ These functions run in worker processes and on other machines, so they take and 
 the ledger is written by the process that started the run.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def make_sample(root: Path, recipe: Recipe, task: Task, linked: str = "") -> Ent
             raise
         why, retry = quarantine_reason(error)
         return rejected("quarantined", reason=why, retry=retry)
-    source = replace(source, digest=sample.digest)
+    source = source.replace(digest=sample.digest)
     if record.note:
         sample.details["notes"].append(record.note)
     nbytes, digest = store.write_chunk(root, task.row, sample.values, recipe.dtype, linked)
@@ -74,7 +74,7 @@ def check_source(task: Task) -> SourceCheck:
     """
     existing, record = task.existing, task.record
     assert existing is not None
-    kept = replace(existing, label=record.label, group=record.group)
+    kept = existing.replace(label=record.label, group=record.group)
     try:
         source = current_source(record)
         digest = digest_files(source.paths)
@@ -83,7 +83,7 @@ def check_source(task: Task) -> SourceCheck:
     except InvalidInput:
         return SourceCheck(None)
     if digest == existing.source.digest:
-        return SourceCheck(replace(kept, source=replace(source, digest=digest)))
+        return SourceCheck(kept.replace(source=source.replace(digest=digest)))
     if existing.source.root != source.root:
         raise different_source(record, existing)
     return SourceCheck(None)

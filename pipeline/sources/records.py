@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -85,7 +85,7 @@ def make_record(root: Path, name: str, files: tuple[str, ...], label: int = UNLA
     try:
         source = observe(source)
     except OSError as error:
-        source, unreadable = replace(source, size=-1, mtime_ns=-1), reason(error)
+        source, unreadable = source.replace(size=-1, mtime_ns=-1), reason(error)
     refusal = None if source.size >= 0 or unreadable else _annex_refusal(source)
     return Record(name, source, label, group or name, refusal=refusal, unreadable=unreadable)
 
@@ -109,13 +109,13 @@ def observe(source: Source) -> Source:
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno not in ABSENT | {errno.ENAMETOOLONG}:
             raise
-        return replace(source, size=-1, mtime_ns=-1)
+        return source.replace(size=-1, mtime_ns=-1)
 
 
 def observe_readable(source: Source) -> Source:
     """Like `observe`, but raises OSError or ValueError also where a file does not exist."""
     stats = [os.stat(f"{source.root}/{file}") for file in source.files]  # noqa: PTH116 - for 100,000 files
-    return replace(source, size=sum(s.st_size for s in stats), mtime_ns=sum(s.st_mtime_ns for s in stats))
+    return source.replace(size=sum(s.st_size for s in stats), mtime_ns=sum(s.st_mtime_ns for s in stats))
 
 
 def split_ending(file: str, endings: Iterable[str]) -> tuple[str, str]:

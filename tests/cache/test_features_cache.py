@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -453,8 +452,8 @@ def test_a_corrected_label_changes_the_ledger_and_no_features(both):
     before = times(both[1])
     old = store.read_attributes(both[0])
     entries = entries_of(both[0])
-    with store.writing(both[0], replace(old, class_names=("three", "two", "one")), entries) as writer:
-        writer.commit([replace(entries["s1"], label=0, group="other")])
+    with store.writing(both[0], old.replace(class_names=("three", "two", "one")), entries) as writer:
+        writer.commit([entries["s1"].replace(label=0, group="other")])
     work, changed = follow(*both)
     assert (work.to_make, changed) == ([], ["s1"])
     cache = open_cache(both[1])

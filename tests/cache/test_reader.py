@@ -5,7 +5,6 @@ import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -243,7 +242,7 @@ def test_with_one_of_its_two_copies_everything_is_read_and_the_fault_is_named(ti
 
 def test_two_samples_that_claim_one_row_are_told_apart(tiny):
     entries = store.read_entries(tiny)
-    entries["s2"] = replace(entries["s2"], row=1)
+    entries["s2"] = entries["s2"].replace(row=1)
     store.ledger_path(tiny).write_bytes(dump(entries.values()))
     (tiny / "ledger/snapshot.jsonl").unlink()
     cache = open_cache(tiny)

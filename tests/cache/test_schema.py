@@ -1,7 +1,6 @@
 """Entries and attributes go to JSON and back unchanged, and believe no JSON that they would not write."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,14 +92,14 @@ def test_two_dots_in_a_file_name_are_no_way_out():
 @pytest.mark.parametrize(
     "change",
     [
-        {"row": -1}, {"row": -2}, {"row": MAX_ROWS}, {"row": True}, {"row": np.int64(1)}, {"row": 1.0}, {"id": ""},
+        {"row": -1}, {"row": -2}, {"row": MAX_ROWS}, {"row": True}, {"row": 1.5}, {"id": ""},
         {"id": "lone \udcff"}, {"group": "lone \ud800"}, {"label": -2}, {"label": 10**30}, {"state": "done"},
         {"nbytes": "50"}, {"details": []}, {"source": {}}, {"retry": 1}, {"id": 7},
     ],
 )  # fmt: skip
 def test_a_complete_entry_that_nothing_could_be_read_by_is_refused(change):
-    with pytest.raises(ValueError, match=r"expected|without|utf-8"):
-        replace(COMPLETE, **change)
+    with pytest.raises(ValueError, match=r"(?i)expected|without|utf-8|missing"):
+        Entry.from_json(COMPLETE.to_json() | change)
 
 
 def test_a_name_that_is_no_utf8_can_be_quarantined():
@@ -109,13 +108,13 @@ def test_a_name_that_is_no_utf8_can_be_quarantined():
 
 
 def test_attributes_survive_json():
-    for attributes in (GOOD, replace(GOOD, patient_column="Patient ID")):
+    for attributes in (GOOD, GOOD.replace(patient_column="Patient ID")):
         assert Attributes.from_json(through_json(attributes.to_json())) == attributes
     assert "patient_column" not in GOOD.to_json()
 
 
 def test_class_names_are_composed_whoever_gives_them():
-    apart = replace(GOOD, class_names=("Ka\u0308se",))
+    apart = GOOD.replace(class_names=("Ka\u0308se",))
     assert apart.class_names == ("K\u00e4se",)
     assert Attributes.from_json(GOOD.to_json() | {"class_names": ["Ka\u0308se"]}) == apart
 
@@ -130,14 +129,14 @@ def test_class_names_are_composed_whoever_gives_them():
 )  # fmt: skip
 def test_a_recipe_that_no_sample_could_have_is_refused(change):
     with pytest.raises(ValueError, match=r"expected|at most"):
-        replace(GOOD, recipe=GOOD.recipe | change)
+        GOOD.replace(recipe=GOOD.recipe | change)
 
 
 def test_another_kind_or_format_is_refused():
     with pytest.raises(ValueError, match="kind 'mri', expected one of ct, video, features"):
-        replace(GOOD, kind="mri")
+        GOOD.replace(kind="mri")
     with pytest.raises(ValueError, match="format_version 2, expected 1"):
-        replace(GOOD, format_version=2)
+        GOOD.replace(format_version=2)
 
 
 def test_features_have_an_axis_for_each_rotation_only_where_the_recipe_names_angles():
@@ -180,28 +179,28 @@ def test_integers_decode_to_0_to_1_exactly(dtype):
 
 def test_what_is_just_small_enough_is_taken_and_one_more_is_refused():
     longest = "a" * (MAX_ID_BYTES - 2) + "é"
-    assert replace(COMPLETE, id=longest, group=longest).id == longest
+    assert COMPLETE.replace(id=longest, group=longest).id == longest
     for field in ("id", "group"):
         with pytest.raises(ValueError, match="is longer than 4096 bytes"):
-            replace(COMPLETE, **{field: longest + "a"})
+            COMPLETE.replace(**{field: longest + "a"})
     rows, names = range(MAX_CLASSES), MAX_CLASS_NAMES
-    assert len(replace(GOOD, class_names=tuple(map(str, rows))).class_names) == MAX_CLASSES
-    assert replace(GOOD, class_names=("a" * names,)).class_names == ("a" * names,)
-    assert len(replace(GOOD, sources=("/a",) * MAX_SOURCES).sources) == MAX_SOURCES
+    assert len(GOOD.replace(class_names=tuple(map(str, rows))).class_names) == MAX_CLASSES
+    assert GOOD.replace(class_names=("a" * names,)).class_names == ("a" * names,)
+    assert len(GOOD.replace(sources=("/a",) * MAX_SOURCES).sources) == MAX_SOURCES
     for change in (
         {"class_names": tuple(map(str, range(MAX_CLASSES + 1)))},
         {"class_names": ("a" * names, "b")},
         {"sources": ("/a",) * (MAX_SOURCES + 1)},
     ):
         with pytest.raises(ValueError, match="at most"):
-            replace(GOOD, **change)
+            GOOD.replace(**change)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_sample_is_at_most_what_a_chunk_can_hold(dtype):
     bytes_of_one = np.dtype(dtype).itemsize
     largest = {"dtype": dtype, "depth": 1, "height": 1, "width": MAX_SAMPLE_BYTES // bytes_of_one}
-    assert replace(GOOD, recipe=largest).sample_bytes == largest["width"] * bytes_of_one
+    assert GOOD.replace(recipe=largest).sample_bytes == largest["width"] * bytes_of_one
     with pytest.raises(ValueError, match="bytes a sample, at most"):
-        replace(GOOD, recipe=largest | {"width": largest["width"] + 1})
-    assert replace(GOOD, recipe={"dtype": "uint8", "depth": 1, "height": 1, "width": MAX_SAMPLE_BYTES})
+        GOOD.replace(recipe=largest | {"width": largest["width"] + 1})
+    assert GOOD.replace(recipe={"dtype": "uint8", "depth": 1, "height": 1, "width": MAX_SAMPLE_BYTES})

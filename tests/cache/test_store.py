@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -366,7 +365,7 @@ def test_a_folder_that_took_the_place_of_a_file_is_written_over(tiny):
 def test_new_labels_touch_no_array(tiny):
     before = {path: path.stat().st_mtime_ns for path in (tiny / "volume").rglob("*")}
     with store.writing(tiny, store.read_attributes(tiny), store.read_entries(tiny)) as writer:
-        writer.commit([replace(entry, label=1) for entry in writer.entries.values()])
+        writer.commit([entry.replace(label=1) for entry in writer.entries.values()])
     assert {path: path.stat().st_mtime_ns for path in (tiny / "volume").rglob("*")} == before
     assert zarr.open_group(tiny, mode="r")["label"][:].tolist() == [1, 1, 1]
     assert verify(tiny).sound

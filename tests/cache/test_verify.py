@@ -5,7 +5,6 @@ import os
 import shutil
 import tracemalloc
 import zlib
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -179,7 +178,7 @@ def test_a_published_file_that_is_gone_is_named_and_written_again(tiny, file, da
 
 def test_published_values_that_the_ledger_contradicts_are_named(tiny):
     entries = store.read_entries(tiny)
-    entries["s1"] = replace(entries["s1"], label=0)
+    entries["s1"] = entries["s1"].replace(label=0)
     log = dump(entries.values())
     store.ledger_path(tiny).write_bytes(log)
     snapshot = dump_snapshot(list(entries.values()), len(log), zlib.crc32(log))

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,10 +166,10 @@ def test_classes_are_matched_by_name_whatever_their_order(tmp_path, scans, tuned
 def relabel(root, labels, class_names=None):
     """Give the samples of a cache other labels, as a corrected CSV does."""
     attributes = store.read_attributes(root)
-    attributes = replace(attributes, class_names=class_names or attributes.class_names)
+    attributes = attributes.replace(class_names=class_names or attributes.class_names)
     entries = store.read_entries(root)
     with store.writing(root, attributes, entries) as writer:
-        writer.commit([replace(entry, label=labels[entry.id]) for entry in entries.values()])
+        writer.commit([entry.replace(label=labels[entry.id]) for entry in entries.values()])
 
 
 def test_labels_that_were_corrected_since_are_counted_and_told(copy, scans, tuned):

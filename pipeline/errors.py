@@ -1,14 +1,14 @@
-"""What can go wrong on the way from a source file to the cache."""
+"""Errors of preprocessing: a run that cannot continue, an input that is invalid, an input that is left out."""
 
 
 class PipelineError(Exception):
-    """A run cannot start or go on; the message is one line for the user."""
+    """A run cannot start or continue; the message is one line for the user."""
 
 
 class InvalidInput(PipelineError, ValueError):
-    """One input cannot become a sample. It is quarantined with this reason, and the run goes on.
+    """One input cannot become a sample. It is quarantined with this reason, and the run continues.
 
-    The three parts answer what was given, what was expected instead and what the user can do.
+    The three parts say what was given, what was expected and what the user can do.
     """
 
     def __init__(self, given: str, expected: str, remedy: str) -> None:
@@ -20,4 +20,4 @@ class InvalidInput(PipelineError, ValueError):
 
 
 class Excluded(PipelineError):
-    """One input is sound and left out by request; the message is the reason."""
+    """One input is valid but left out by request; the message is the reason."""

@@ -1,18 +1,18 @@
-"""The first bytes of a file → what it is, and what to do where it was meant as an input. Pure."""
+"""File types by their first bytes, and what to do with such a file in a SOURCE. Pure."""
 
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-HEAD = 352  # bytes that tell: DICOM and NIfTI-1 say at 128 and 344 what they are
+HEAD = 352  # bytes needed: the signatures of DICOM and NIfTI-1 are at 128 and 344
 GZIP = b"\x1f\x8b"
 CONVERT_SERIES = "convert its series to NIfTI, e.g. with dcm2niix"
 CONVERT_SCAN = "convert it to NIfTI, e.g. with SimpleITK or ITK-SNAP"
 UNPACK = "unpack it into SOURCE"
 DECOMPRESS = "decompress it, and compress it with gzip if it should stay small"
 NOT_HERE = "its contents are not on this machine"
-SEE_REPLY = "open it in a text editor to see what the server replied, and download the file again"
+SEE_REPLY = "open it in a text editor to see the reply of the server, and download the file again"
 REMOVE = "replace it with the file that belongs there, or move it out of SOURCE"
 PICTURE = "move it out of SOURCE; if it is one slice or frame of many, convert all of them into one file"
 VIDEO = "move it out of SOURCE; clips are read by `preprocess video`"
@@ -21,7 +21,13 @@ EXPORT = "export it as NIfTI with the program that wrote it"
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a file is, as a noun phrase, and what its owner can do. `kind`: "ct" or "video" where it is one."""
+    """A type of file.
+
+    Arguments:
+        name: as a noun phrase.
+        remedy: what the user can do with it.
+        kind: the source format that such data belong to, "ct" or "video"; empty for any other.
+    """
 
     name: str
     remedy: str
@@ -34,7 +40,7 @@ ZIPPED_NIFTI = Contents("NIfTI in gzip", "rename it so that it ends in .nii.gz",
 LFS = Contents("a Git LFS pointer", f"{NOT_HERE}: run `git lfs pull` in its repository")
 NIFTI = Contents("NIfTI", "move it out of SOURCE; scans are read by `preprocess ct`", "ct")
 
-# What is found at an offset -> what the file is. Signatures as the formats' specifications give them.
+# (offset, signature) -> type, from the specifications of the formats.
 MAGIC: dict[tuple[int, bytes], Contents] = {
     (0, b"version https://git-lfs.github.com/spec/"): LFS,
     (0, b"version https://hawser.github.com/spec/"): LFS,
@@ -80,7 +86,7 @@ MAGIC: dict[tuple[int, bytes], Contents] = {
     (0, b"\0\0\1\xba"): Contents("an MPEG video", VIDEO, "video"),
     (0, b"\0\0\1\xb3"): Contents("an MPEG video", VIDEO, "video"),
 }
-# How a file starts -> what it is, where a signature has gaps.
+# Regular expression of the first bytes -> type, for signatures with gaps.
 STARTS: dict[bytes, Contents] = {
     rb"RIFF....AVI ": Contents("an AVI video", VIDEO, "video"),
     rb"RIFF....WEBP": Contents("a WebP image", PICTURE),
@@ -91,7 +97,7 @@ STARTS: dict[bytes, Contents] = {
         "an Analyze 7.5 header, which has no magic or orientation", CONVERT_SCAN
     ),
 }
-# How a text starts, in lower case and without leading blanks -> what it is.
+# Regular expression of the first characters, in lower case and without leading blanks -> type.
 TEXTS: dict[bytes, Contents] = {
     rb"(<\?xml[^>]*>\s*)?<(!doctype html|html|head|body|script|meta|!--)": Contents(
         "an HTML page", "it may be a login or error page: log in and download the file again"
@@ -102,31 +108,31 @@ TEXTS: dict[bytes, Contents] = {
 
 
 def describe(head: bytes) -> Contents | None:
-    """What a file is that starts with `head`, its first `HEAD` bytes or fewer; None where that does not tell.
+    """The type of a file that starts with `head`, its first `HEAD` bytes or fewer; None where it is unknown.
 
-    gzip data are gzip data whatever they hold; `inside_gzip` looks further.
+    Any gzip data have the type gzip; `inside_gzip` looks further.
     """
-    return next(_known(head), None) or _text(head)
+    return next(_by_signature(head), None) or _text(head)
 
 
-def _known(head: bytes) -> Iterator[Contents]:
-    yield from (found for (offset, magic), found in MAGIC.items() if head.startswith(magic, offset))
-    yield from (found for start, found in STARTS.items() if re.match(start, head, re.DOTALL))
+def _by_signature(head: bytes) -> Iterator[Contents]:
+    yield from (contents for (offset, magic), contents in MAGIC.items() if head.startswith(magic, offset))
+    yield from (contents for start, contents in STARTS.items() if re.match(start, head, re.DOTALL))
 
 
 def _text(head: bytes) -> Contents | None:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not text or any(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in text):
         return None
-    if known := next((found for start, found in TEXTS.items() if re.match(start, text.lower())), None):
-        return known
-    shown = ascii(" ".join(text.decode("utf-8", "replace").split())[:40])
+    if contents := next((contents for start, contents in TEXTS.items() if re.match(start, text.lower())), None):
+        return contents
+    excerpt = ascii(" ".join(text.decode("utf-8", "replace").split())[:40])
     is_ascii = sum(byte < 127 for byte in text) > 0.75 * len(text)
-    return Contents(f"text that starts with {shown}", REMOVE) if is_ascii else None
+    return Contents(f"text that starts with {excerpt}", REMOVE) if is_ascii else None
 
 
 def inside_gzip(head: bytes) -> Contents | None:
-    """What a gzip stream that starts with `head` holds; None where that does not tell."""
+    """The type of the data in a gzip stream that starts with `head`; None where it is unknown."""
     try:
         inner = zlib.decompressobj(31).decompress(head, HEAD)
     except zlib.error:

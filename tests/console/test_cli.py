@@ -498,7 +498,7 @@ def test_source_as_cache_is_refused_and_untouched(scans, tmp_path):
     )
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert error(ct(empty, empty)) == f"Error: SOURCE {empty} lies in CACHE {empty}; give a CACHE outside SOURCE\n"
+    assert error(ct(empty, empty)) == f"Error: SOURCE {empty} is in CACHE {empty}; give a CACHE outside SOURCE\n"
     assert tree(scans) == before
     assert list(empty.iterdir()) == []
 

@@ -407,7 +407,7 @@ FETCH = "fetch or export it again"
 REMEDIES = {  # a file's bytes -> what its owner must do
     "pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n", "git lfs pull"),
     "login page": (b"<!DOCTYPE html><html>", "log in and download the file again"),
-    "error of a server": (b'{"error": "forbidden"}', "what the server replied"),
+    "error of a server": (b'{"error": "forbidden"}', "the reply of the server"),
     "DICOM": (bytes(128) + b"DICM" + bytes(400), "dcm2niix"),
     "ZIP archive": (b"PK\3\4" + bytes(400), "unpack it"),
     "bzip2": (bz2.compress(nifti()), "decompress it"),

@@ -14,7 +14,7 @@ from pipeline.sources.records import observe
 
 HIDDEN = "hidden or system file"
 HIDDEN_FOLDER = "hidden or system folder, not searched"
-TOO_DEEP = "folder nested too deep for this system, not searched; move what it holds further up"
+TOO_DEEP = "folder nested too deep for this system, not searched; move its contents further up"
 LINKED = "link to a folder, not followed; give the folder itself as SOURCE"
 
 
@@ -279,7 +279,7 @@ def test_the_cache_is_not_looked_into(root):
 
 
 def test_a_source_in_the_cache_is_refused(root):
-    message = f"SOURCE {root} lies in CACHE {root}; give a CACHE outside SOURCE"
+    message = f"SOURCE {root} is in CACHE {root}; give a CACHE outside SOURCE"
     assert refusal(find_scans, root, root) == message
     assert refusal(find_scans, root, root.parent) == message.replace(f"CACHE {root}", f"CACHE {root.parent}")
 

@@ -25,7 +25,7 @@ SMALL = ["--depth", "6", "--height", "16", "--width", "16"]
 
 @pytest.fixture(scope="module")
 def wheel_folder(tmp_path_factory):
-    """A folder with what the project's wheel installs."""
+    """A folder in which the project's wheel is installed."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     shutil.copytree(
@@ -82,7 +82,7 @@ def chunks(cache):
     }
 
 
-def test_a_cluster_elsewhere_makes_the_same_bytes_as_this_process(wheel_folder, scans, tmp_path):
+def test_a_dask_cluster_gives_the_same_bytes_as_this_process(wheel_folder, scans, tmp_path):
     with dask_cluster(tmp_path, wheel_folder) as address:
         where = f"from distributed import Client; print(Client({address!r}).run(lambda: __import__('cache').__file__))"
         used = subprocess.run([sys.executable, "-c", where], check=True, capture_output=True, text=True).stdout
@@ -95,7 +95,7 @@ def test_a_cluster_elsewhere_makes_the_same_bytes_as_this_process(wheel_folder, 
 
 
 def fake_project(folder, version):
-    """Packages that a worker finds first: of another version, or broken where that is None."""
+    """Packages that workers import instead of the project's: of another `version`, or broken where it is None."""
     (folder / "cache").mkdir(parents=True)
     (folder / "pipeline").mkdir()
     text = f"__version__ = {version!r}\n" if version else "raise ImportError('not installed')\n"
@@ -106,8 +106,8 @@ def fake_project(folder, version):
     return folder
 
 
-@pytest.mark.parametrize(("version", "said"), [("0.0.9", "0.0.9"), (None, "missing (not installed)")])
-def test_workers_with_another_version_are_one_clear_line(version, said, scans, tmp_path):
+@pytest.mark.parametrize(("version", "shown"), [("0.0.9", "0.0.9"), (None, "missing (not installed)")])
+def test_workers_with_another_version_give_one_clear_line(version, shown, scans, tmp_path):
     import cache
 
     with dask_cluster(tmp_path, fake_project(tmp_path / "fake", version), workers=1) as address:
@@ -115,12 +115,12 @@ def test_workers_with_another_version_are_one_clear_line(version, said, scans, t
     assert ended.returncode == 1
     assert ended.stderr.startswith("Error: worker tcp://127.0.0.1:")
     assert ended.stderr.endswith(
-        f" has viptt-net {said}; expected {cache.__version__}; "
+        f" has viptt-net {shown}; expected {cache.__version__}; "
         "install the same wheel on every worker and start them again\n"
     )
 
 
-def test_a_run_waits_for_the_first_worker_and_says_so(wheel_folder, scans, tmp_path):
+def test_a_run_waits_for_the_first_worker_with_a_note(wheel_folder, scans, tmp_path):
     folder, labels = scans
     command = ["cli.py", "preprocess", "ct", folder, tmp_path / "ct.zarr", "--labels", labels, *SMALL]
     with dask_cluster(tmp_path, wheel_folder, workers=0) as address:
@@ -140,7 +140,7 @@ def test_a_run_waits_for_the_first_worker_and_says_so(wheel_folder, scans, tmp_p
 
 
 @pytest.mark.parametrize("when", ["at the first question", "at work"])
-def test_a_scheduler_that_dies_is_one_line(tmp_path, when):
+def test_a_scheduler_that_dies_gives_one_line(tmp_path, when):
     def kill_the_scheduler():
         for process in psutil.Process().children():
             if "distributed.cli.dask_scheduler" in process.cmdline():
@@ -167,7 +167,7 @@ def executable(path, text):
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the example is a script for bash")
-def test_the_slurm_example_runs_in_a_job_with_the_file_of_an_earlier_try(wheel_folder, scans, tmp_path):
+def test_the_slurm_example_runs_in_a_job_with_the_file_of_an_earlier_attempt(wheel_folder, scans, tmp_path):
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "cluster.md").read_text(), re.DOTALL)
     (example,) = (block for block in blocks if "srun dask worker" in block)
     folder, _ = scans

@@ -1,4 +1,4 @@
-"""Sources and label sheets that were made to harm: each ends in one short line, in bounded time and memory."""
+"""Malicious scans and label sheets: each gives one short line, in bounded time and memory."""
 
 import gzip
 import os
@@ -19,8 +19,8 @@ from pipeline.sources.records import Record, Source
 from tests.helpers.caches import without_progress
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS, KIBIBYTES = 10, 500 * 1024  # of processor time and of memory, for a whole command
-DIM, DATATYPE, VOX_OFFSET = 40, 70, 108  # where a NIfTI-1 header has them
+SECONDS, KIBIBYTES = 10, 500 * 1024  # limits of processor time and memory for one command
+DIM, DATATYPE, VOX_OFFSET = 40, 70, 108  # offsets in a NIfTI-1 header
 
 MEASURE = """
 import os, pathlib, subprocess, sys
@@ -31,7 +31,7 @@ pathlib.Path(sys.argv[1]).write_text(f"{used.ru_utime + used.ru_stime} {used.ru_
 sys.exit(process.returncode)
 """
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "wait4"), reason="what a command took is asked of Unix")
+pytestmark = pytest.mark.skipif(not hasattr(os, "wait4"), reason="the resources of a command are measured with wait4")
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class Ended:
 
 
 def measured(folder, *arguments):
-    """Run the command line as a process of its own, and ask the system what that took.
+    """Run the command line in its own process and measure its time and memory.
 
-    A small process starts it: to the memory of one that forks, Linux adds what its parent had.
+    A small process starts it, because Linux adds the memory of the parent to that of a forked process.
     """
     line = [sys.executable, ROOT / "cli.py", *map(str, arguments)]
-    command = [sys.executable, "-c", MEASURE, folder / "took", *line]
+    command = [sys.executable, "-c", MEASURE, folder / "usage", *line]
     done = subprocess.run(command, capture_output=True, text=True)
-    seconds, memory = (folder / "took").read_text().split()
+    seconds, memory = (folder / "usage").read_text().split()
     unit = 1024 if sys.platform == "darwin" else 1
     return Ended(done.returncode, done.stdout, without_progress(done.stderr), float(seconds), int(memory) // unit)
 
@@ -88,14 +88,14 @@ def zipped(folder, tail):
 
 
 def zeros(mebibytes):
-    """Gzip members of so many MiB of zeros in all."""
+    """Gzip members that hold `mebibytes` MiB of zeros in total."""
     packer = zlib.compressobj(9, wbits=31)
     member = packer.compress(bytes(16 << 20)) + packer.flush()
     return member * (mebibytes // 16)
 
 
 def endless(folder):
-    """8 GB of voxels in 8 MB, as deflate allows."""
+    """A scan of 8 GB of voxels in 8 MB of gzip."""
     path = header_of(write(folder / "bad.nii"), DIM, "<4h", 3, 1024, 1024, 4096)
     start = path.read_bytes()[:352]
     path.unlink()
@@ -107,21 +107,21 @@ def endless(folder):
 SCANS = {
     "voxels at 512 GB": (lambda folder: with_offset(folder, 512e9), "voxels said to start at byte 512000000000"),
     "voxels beyond the end": (lambda folder: with_offset(folder, 1e6), "a header that claims 1001680 bytes"),
-    "a bomb behind the voxels": (
+    "a gzip bomb after the voxels": (
         lambda folder: zipped(folder, zeros(8192)),
         "more than 1048576 bytes after the voxels",
     ),
-    "empty members behind them": (
+    "empty members after the voxels": (
         lambda folder: zipped(folder, gzip.compress(b"") * (1 << 20)),
         "more than 4194304 bytes in which nothing is stored",
     ),
-    "padding behind them": (
+    "padding after the voxels": (
         lambda folder: os.truncate(zipped(folder, b""), 8 << 30),
         "more than 4194304 bytes in which nothing is stored",
     ),
     "a sparse file": (lambda folder: sparse(folder / "bad.nii"), "no NIfTI header (it starts with zeros)"),
     "a sparse gzip": (lambda folder: sparse(folder / "bad.nii.gz"), "no gzip data, though named .gz"),
-    "sparse behind the voxels": (
+    "sparse after the voxels": (
         lambda folder: os.truncate(write(folder / "bad.nii"), 8 << 30),
         "more than 1048576 bytes after the voxels",
     ),
@@ -135,7 +135,7 @@ SCANS = {
 
 
 @pytest.mark.parametrize("name", SCANS)
-def test_a_scan_made_to_harm_is_quarantined_in_bounded_time_and_memory(name, tmp_path):
+def test_a_malicious_scan_is_quarantined_in_bounded_time_and_memory(name, tmp_path):
     make, reason = SCANS[name]
     (tmp_path / "scans").mkdir()
     make(tmp_path / "scans")
@@ -143,13 +143,13 @@ def test_a_scan_made_to_harm_is_quarantined_in_bounded_time_and_memory(name, tmp
     ended = measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL)
     assert (ended.code, ended.stderr) == (3, "")
     assert ended.is_bounded, ended
-    (told,) = facts(tmp_path / "c")["reasons"]["quarantined"].values()
-    assert told.startswith(reason)
+    (quarantine_reason,) = facts(tmp_path / "c")["reasons"]["quarantined"].values()
+    assert quarantine_reason.startswith(reason)
     assert facts(tmp_path / "c")["complete"] == 1
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_scan_that_does_not_end_is_quarantined_after_the_time_limit(tmp_path, workers):
+def test_a_scan_that_takes_too_long_is_quarantined_after_the_time_limit(tmp_path, workers):
     (tmp_path / "scans").mkdir()
     endless(tmp_path / "scans")
     write(tmp_path / "scans/good.nii")
@@ -221,7 +221,7 @@ SHEETS = {
 @pytest.mark.parametrize(
     ("command", "name"), [*(("label", name) for name in SHEETS), ("preprocess", "a pipe"), ("preprocess", "a device")]
 )
-def test_a_sheet_made_to_harm_is_one_short_line_in_bounded_time_and_memory(name, command, tmp_path):
+def test_a_malicious_sheet_gives_one_short_line_in_bounded_time_and_memory(name, command, tmp_path):
     make, problem = SHEETS[name]
     write(tmp_path / "scans/a.nii")
     cli("preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL)
@@ -237,7 +237,7 @@ def test_a_sheet_made_to_harm_is_one_short_line_in_bounded_time_and_memory(name,
     assert facts(tmp_path / "c")["labels"]["null"] == 1
 
 
-def test_as_many_rows_as_a_sheet_may_have_are_read_and_their_problems_told(tmp_path):
+def test_a_sheet_with_the_maximum_number_of_rows_is_read_and_its_problems_are_reported(tmp_path):
     write(tmp_path / "scans/a.nii")
     cli("preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL)
     rows = "".join(f"{number},1\n" for number in range(MAX_ROWS - 1))
@@ -250,7 +250,7 @@ def test_as_many_rows_as_a_sheet_may_have_are_read_and_their_problems_told(tmp_p
 
 
 @pytest.mark.parametrize("cell", ["x" * 1000, "é" * 1000, "\\" * 1000])
-def test_what_a_sheet_says_is_cut_in_every_message(cell, tmp_path):
+def test_cells_of_a_sheet_are_shortened_in_every_message(cell, tmp_path):
     rows = {
         "label": f"FileName,TypeOfTB\na,{cell}\n",
         "name": f"FileName,TypeOfTB\na,1\n{cell},1\n",
@@ -271,7 +271,7 @@ def test_what_a_sheet_says_is_cut_in_every_message(cell, tmp_path):
         assert 0 < len(message) < 1000 + len(str(tmp_path)), message
 
 
-def test_a_row_may_have_several_lines_as_long_as_it_is_short(tmp_path):
+def test_a_row_may_span_several_lines_if_it_is_short(tmp_path):
     content = "FileName,TypeOfTB,Remark\n" + 'a,1,"one\ntwo"\n' * 50
     assert len(read_sheet(text(tmp_path / "s.csv", content)).rows) == 50
     long = text(tmp_path / "l.csv", "FileName,TypeOfTB\n" + '"a\n",' * (MAX_ROW // 4))

@@ -1,4 +1,4 @@
-"""The cores and the memory that machine, container and job allow: the smallest counts, wherever it is written."""
+"""Cores and memory: the lowest limit of machine, container and job counts."""
 
 import os
 
@@ -7,12 +7,12 @@ import pytest
 from pipeline.workers import machine
 from pipeline.workers.machine import MIB
 
-MANY = 10_000  # cores, more than here
+MANY = 10_000  # cores, more than this machine has
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A place for proc and sys, of a host with many cores and 64 GiB."""
+    """A folder with proc and sys of a machine with many cores and 64 GiB."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(MANY)), raising=False)
     write(tmp_path, {"proc/meminfo": f"MemTotal: {64 << 20} kB\nMemFree: 1 kB\n"})
     return tmp_path
@@ -53,7 +53,7 @@ UNLIMITED = "9223372036854771712\n"
         (HIDDEN | {TOP + "memory.max": "nonsense\n"}, 64 << 10),
     ],
 )
-def test_memory_is_the_least_that_machine_and_control_groups_allow(files, mebibytes, root):
+def test_memory_is_the_lowest_limit_of_machine_and_control_groups(files, mebibytes, root):
     write(root, files)
     assert machine.memory(root, {}) == mebibytes * MIB
 

@@ -1,4 +1,4 @@
-"""What a run says of what it left out: everything, and never in more lines than anyone reads."""
+"""Reports list every excluded input, in a readable number of lines."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ from pipeline.sources.formats.video import find_clips
 from pipeline.sources.records import Inputs
 
 
-def test_a_few_exclusions_are_told_one_a_line():
+def test_a_few_exclusions_get_one_line_each():
     excluded = {"b.mha": "MetaImage, not read", "a.zip": "archive"}
     assert list(report_lines.exclusion_lines(excluded)) == [
         "Excluded:",
@@ -22,7 +22,7 @@ def test_a_few_exclusions_are_told_one_a_line():
     assert list(report_lines.exclusion_lines({})) == []
 
 
-def test_many_exclusions_are_told_one_line_a_reason_with_their_number_and_the_first_names():
+def test_many_exclusions_get_one_line_per_reason_with_their_number_and_the_first_names():
     excluded = {f"Biking/{n:04}.avi": "class Biking was not chosen" for n in range(900)}
     excluded |= {f"Diving/{n:04}.avi": "class Diving was not chosen" for n in range(600)}
     excluded |= {f"Rowing/{n:02}.avi": f"too short: {n} frames, 70 needed" for n in range(3)}
@@ -36,7 +36,7 @@ def test_many_exclusions_are_told_one_line_a_reason_with_their_number_and_the_fi
     ]
 
 
-def test_a_run_tells_of_all_exclusions_but_hidden_files(tmp_path):
+def test_a_run_reports_all_exclusions_except_hidden_files(tmp_path):
     for name in (".DS_Store", "Thumbs.db", "x.mha", ".git/a"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -45,7 +45,7 @@ def test_a_run_tells_of_all_exclusions_but_hidden_files(tmp_path):
     assert shown.keys() == {"x.mha", "link"}
 
 
-def test_a_source_without_inputs_says_what_it_holds_instead(tmp_path):
+def test_an_error_about_a_source_without_inputs_lists_its_contents(tmp_path):
     (tmp_path / "link").symlink_to("/")
     (tmp_path / "x.zip").touch()
     for name in ("a.avi", "b.avi", "README"):
@@ -62,7 +62,7 @@ def test_a_source_without_inputs_says_what_it_holds_instead(tmp_path):
 
 
 @pytest.mark.parametrize("names", [["v_A_g01_c01.avi", "clip.avi", "x.mp4"], ["v_A_g01_c01.avi"]])
-def test_clips_that_do_not_say_their_scene_are_counted(tmp_path, names):
+def test_clips_without_a_scene_in_their_name_are_counted(tmp_path, names):
     (tmp_path / "A").mkdir()
     for name in names:
         (tmp_path / "A" / name).touch()
@@ -73,7 +73,7 @@ def test_clips_that_do_not_say_their_scene_are_counted(tmp_path, names):
     assert list(report.scene_lines(find_clips(tmp_path))) == (expected if len(names) > 1 else [])
 
 
-def test_whatever_an_untrusted_ledger_says_is_cut(tmp_path):
+def test_texts_of_an_untrusted_ledger_are_shortened(tmp_path):
     long = "x" * 500_000
     attributes = Attributes(
         "ct", {"kind": "ct", "depth": 2, "height": 2, "width": 2, "dtype": "uint8", "note": long}, ("a",)

@@ -1,4 +1,4 @@
-"""The plan redoes what is missing or stale, keeps the rest, and accounts for every input."""
+"""The plan makes missing and stale samples, keeps the others, and accounts for every input."""
 
 import pytest
 from hypothesis import given
@@ -38,14 +38,14 @@ def plan(records, entries=(), excluded=(), rows=None, relabel=False, software="1
     )
 
 
-def test_new_inputs_take_the_rows_that_are_free_in_order():
+def test_new_inputs_take_free_rows_in_order():
     a, b, c, d = map(record, "abcd")
     made = plan([a, b, c, d], [entry(b, 1), entry(d, 3)])
     assert made.tasks == [Task(a, 0), Task(c, 2)]
     assert made.kept == 2
 
 
-def test_an_unchanged_input_costs_nothing_complete_or_quarantined():
+def test_an_unchanged_input_needs_no_task_whether_complete_or_quarantined():
     a, b = map(record, "ab")
     made = plan([a, b], [entry(a, 0), entry(b, 1, "quarantined")])
     assert made.tasks == made.commits == made.vanished == made.forget == []
@@ -53,7 +53,7 @@ def test_an_unchanged_input_costs_nothing_complete_or_quarantined():
 
 
 @pytest.mark.parametrize("change", [{"size": 11}, {"mtime_ns": 2}, {"root": "/moved"}])
-def test_a_complete_sample_whose_files_look_changed_is_checked_by_its_bytes(change):
+def test_a_sample_whose_files_look_changed_is_compared_by_bytes_first(change):
     old = entry(record("a"), 7)
     assert plan([record("a", **change)], [old]).tasks == [Task(record("a", **change), 7, existing=old)]
 
@@ -66,40 +66,40 @@ def test_a_changed_quarantined_input_is_tried_again_in_its_row():
 @pytest.mark.parametrize(
     ("fields", "options"),
     [({"retry": True}, {}), ({}, {"software": "2"}), ({"recipe": "old"}, {})],
-    ids=["may pass by itself", "another version refused it", "another recipe"],
+    ids=["temporary failure", "quarantined by another version", "another recipe"],
 )
-def test_a_quarantine_that_counts_no_more_is_tried_again(fields, options):
+def test_an_outdated_quarantine_is_tried_again(fields, options):
     old = entry(record("a"), 0, "quarantined", **fields)
     assert plan([record("a")], [old], **options).tasks == [Task(record("a"), 0)]
 
 
 @pytest.mark.parametrize(("fields", "rows"), [({"recipe": "old"}, {0}), ({}, set())], ids=["recipe", "no chunk"])
-def test_a_complete_sample_that_cannot_be_used_is_made_again_without_looking_at_its_bytes(fields, rows):
+def test_a_sample_that_cannot_be_used_is_made_again_without_comparing_bytes(fields, rows):
     old = entry(record("a"), 0, **fields)
     assert plan([record("a")], [old], rows=rows).tasks == [Task(record("a"), 0)]
 
 
-def test_new_labels_are_commits_and_no_tasks():
+def test_new_labels_are_commits_and_not_tasks():
     old = entry(record("a", label=1), 0)
     made = plan([record("a", label=2, group="P1")], [old], relabel=True)
     assert made.commits == [old.replace(label=2, group="P1")]
     assert made.tasks == []
 
 
-def test_labels_stay_where_a_run_brings_none():
+def test_labels_stay_where_a_run_has_none():
     old = entry(record("a", label=1, group="P1"), 0)
     assert plan([record("a")], [old]).commits == []
     (task,) = plan([record("a", size=11)], [old]).tasks
     assert (task.record.label, task.record.group) == (1, "P1")
 
 
-def test_a_vanished_sample_is_kept_and_reported_and_a_vanished_fault_is_forgotten():
+def test_a_vanished_sample_is_kept_and_reported_and_a_vanished_quarantine_is_forgotten():
     gone = entry(record("a"), 0), entry(record("b"), 1, "quarantined")
     made = plan([], gone)
     assert (made.vanished, made.forget, made.tasks) == (["a"], ["b"], [])
 
 
-def test_what_another_source_gave_is_left_alone():
+def test_entries_of_another_source_are_ignored():
     other = record("a", root="/elsewhere")
     assert plan([record("b")], [entry(other, 0), entry(record("c", root="/elsewhere"), 1, "quarantined")]) == plan(
         [record("b")], [entry(record("x", root="/elsewhere"), 0), entry(record("y", root="/elsewhere"), 1)]
@@ -114,17 +114,17 @@ def test_an_exclusion_is_committed_once_and_forgotten_with_its_file():
     assert plan([], [first]).forget == [first.id]
 
 
-def test_an_exclusion_never_takes_the_place_of_a_sample_of_its_name():
+def test_an_exclusion_never_replaces_a_sample_of_the_same_name():
     made = plan([record("x")], excluded={"x": "link to a folder"})
     assert [task.record.id for task in made.tasks] == ["x"]
     assert [item.id for item in made.commits] == [path_id(ROOT, "x")] == ["/scans/x"]
 
 
-def test_exclusions_of_two_sources_do_not_meet():
+def test_exclusions_of_two_sources_have_different_ids():
     assert path_id("/a", ".h") != path_id("/b", ".h")
 
 
-def test_files_are_the_same_whether_or_not_their_bytes_were_read():
+def test_files_are_compared_without_their_digest():
     source = record("a").source
     assert same_files(source.replace(digest="d"), source)
     assert not same_files(source, source.replace(files=("a.nii.gz",)))
@@ -133,22 +133,22 @@ def test_files_are_the_same_whether_or_not_their_bytes_were_read():
 names = st.sets(st.sampled_from("abcdefgh"))
 
 
-@given(found=names, complete=names, refused=names)
-def test_every_input_ends_in_exactly_one_place_and_no_row_is_given_twice(found, complete, refused):
-    refused = refused - complete
+@given(found=names, complete=names, quarantined=names)
+def test_every_input_is_in_one_list_and_no_row_is_used_twice(found, complete, quarantined):
+    quarantined = quarantined - complete
     known = [entry(record(name), row) for row, name in enumerate(sorted(complete))]
-    known += [entry(record(name), row, "quarantined") for row, name in enumerate(sorted(refused), len(known))]
+    known += [entry(record(name), row, "quarantined") for row, name in enumerate(sorted(quarantined), len(known))]
     made = plan([record(name) for name in sorted(found)], known)
     assert made.kept + len(made.tasks) == len(found)
-    assert {task.record.id for task in made.tasks} == found - complete - refused
+    assert {task.record.id for task in made.tasks} == found - complete - quarantined
     assert set(made.vanished) == complete - found
-    assert set(made.forget) == refused - found
+    assert set(made.forget) == quarantined - found
     rows = [item.row for item in known] + [task.row for task in made.tasks]
     assert len(set(rows)) == len(rows)
 
 
 @pytest.mark.parametrize(("size", "vanished"), [(-1, True), (0, False), (1, False)])
-def test_a_source_without_a_byte_is_still_there(size, vanished):
+def test_an_empty_source_file_is_not_vanished(size, vanished):
     made = plan([record("a", size=size)], [entry(record("a", size=size), 0)])
     assert bool(made.vanished) == vanished
     assert bool(made.kept) == (not vanished)

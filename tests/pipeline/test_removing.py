@@ -1,4 +1,4 @@
-"""`remove`: nothing of a withdrawn sample is left below CACHE, and all others stay as they are."""
+"""`remove` leaves nothing of the removed samples in CACHE, and changes no other sample."""
 
 import json
 import os
@@ -25,7 +25,7 @@ ELSEWHERE = (
 
 @pytest.fixture
 def cache(tmp_path):
-    """A CT cache of three scans with labels and patients, and one that was refused; `withdrawn_person` is to go."""
+    """A CT cache of three scans with labels and patients, and a quarantined one."""
     for number, name in enumerate(NAMES):
         write(tmp_path / f"s/{name}.nii", number)
     (tmp_path / "s/broken_secret.nii").write_bytes(b"nothing")
@@ -36,7 +36,7 @@ def cache(tmp_path):
     return tmp_path / "c"
 
 
-def test_nothing_of_what_was_removed_is_left_and_the_rest_is_as_it_was(cache, tmp_path):
+def test_nothing_of_removed_samples_is_left_and_the_others_are_unchanged(cache, tmp_path):
     kept = {path: kept for path, kept in arrays(cache).items() if "/c/3/" not in path}
     result = cli("remove", cache, "withdrawn_person", "broken_secret", "--yes")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -55,7 +55,7 @@ def test_nothing_of_what_was_removed_is_left_and_the_rest_is_as_it_was(cache, tm
     assert facts(cache)["discovered"] == 2
 
 
-def test_a_source_that_is_still_there_is_a_new_sample_for_the_next_run(cache, tmp_path):
+def test_the_next_run_caches_a_removed_sample_again_if_its_source_exists(cache, tmp_path):
     before = open_cache(cache)["withdrawn_person"]
     cli("remove", cache, "withdrawn_person", "--yes")
     assert "1 made, 3 already there" in cli("preprocess", "ct", tmp_path / "s", cache, *SMALL).stdout
@@ -67,10 +67,10 @@ def test_a_source_that_is_still_there_is_a_new_sample_for_the_next_run(cache, tm
     assert traces(cache, "withdrawn_person") == []
 
 
-def test_killed_at_any_moment_the_same_command_finishes(cache, tmp_path):
+def test_after_a_kill_the_same_command_finishes(cache, tmp_path):
     for root in killed_at_each_call(cache, lambda root: remove(root, ["withdrawn_person"]), tmp_path):
         result = cli("remove", root, "withdrawn_person", "--yes")
-        if result.exit_code:  # there was nothing left to do
+        if result.exit_code:  # the killed command had finished
             assert "no input withdrawn_person" in error(result)
         assert traces(root, "withdrawn_person") == []
         assert open_cache(root).ids == ["alpha", "omega"]
@@ -78,7 +78,7 @@ def test_killed_at_any_moment_the_same_command_finishes(cache, tmp_path):
         assert "no input withdrawn_person" in error(cli("remove", root, "withdrawn_person", "--yes"))
 
 
-def test_an_unknown_id_removes_nothing_and_the_nearest_is_named(cache):
+def test_an_unknown_id_removes_nothing_and_the_nearest_id_is_named(cache):
     before = tree(cache)
     line = error(cli("remove", cache, "alpha", "withdrawn-person", "--yes"))
     assert line == (
@@ -88,7 +88,7 @@ def test_an_unknown_id_removes_nothing_and_the_nearest_is_named(cache):
     assert tree(cache) == before
 
 
-def test_it_asks_first(cache):
+def test_it_asks_for_confirmation(cache):
     before = tree(cache)
     question = f"Permanently remove 1 input from {cache}: alpha? [y/N]: "
     for answer in ("n\n", ""):
@@ -107,11 +107,11 @@ def test_a_dry_run_writes_nothing(cache):
     assert cli("remove", cache, "alpha", "broken_secret", "--dry-run").stdout == (
         "2 inputs to remove permanently; nothing is written\n  alpha: complete\n  broken_secret: quarantined\n"
     )
-    told = json.loads(cli("remove", cache, "alpha", "--dry-run", "--json").stdout)
-    assert told == {"removed": [], "to_remove": ["alpha"]}
+    result = json.loads(cli("remove", cache, "alpha", "--dry-run", "--json").stdout)
+    assert result == {"removed": [], "to_remove": ["alpha"]}
     assert tree(cache) == before
-    told = json.loads(cli("remove", cache, "alpha", "--yes", "--json").stdout)
-    assert told == {"removed": ["alpha"], "to_remove": []}
+    result = json.loads(cli("remove", cache, "alpha", "--yes", "--json").stdout)
+    assert result == {"removed": ["alpha"], "to_remove": []}
 
 
 def test_ids_come_from_a_file_too(cache, tmp_path):
@@ -134,14 +134,14 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_of_ids_that_cannot_be_read_is_one_line(cache, tmp_path, name):
+def test_an_unreadable_file_of_ids_gives_one_line(cache, tmp_path, name):
     make, problem = FILES[name]
     make(tmp_path / "ids")
     assert problem in error(cli("remove", cache, "--from", tmp_path / "ids", "--yes"))
     assert facts(cache)["complete"] == 3
 
 
-def test_inputs_that_share_the_name_are_told(tmp_path):
+def test_inputs_that_mention_the_same_name_are_listed(tmp_path):
     shutil.copy(write(tmp_path / "s/twin.nii"), tmp_path / "twin.nii")
     cli("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
     write(tmp_path / "s/twin.nii.gz")
@@ -153,11 +153,11 @@ def test_inputs_that_share_the_name_are_told(tmp_path):
     assert traces(tmp_path / "c", "twin") == []
 
 
-def test_what_was_moved_aside_is_told(cache):
+def test_files_that_were_moved_aside_are_mentioned(cache):
     (cache / "ledger/aside").mkdir()
     (cache / "ledger/aside/0").write_text("withdrawn_person")
-    told = cli("remove", cache, "withdrawn_person", "--yes").stdout
-    assert f"{cache}/ledger/aside holds 1 file or folder that blocked the cache's files: check" in told
+    output = cli("remove", cache, "withdrawn_person", "--yes").stdout
+    assert f"{cache}/ledger/aside holds 1 file or folder that blocked the cache's files: check" in output
 
 
 def test_features_are_removed_from_their_own_cache(tmp_path):
@@ -169,7 +169,7 @@ def test_features_are_removed_from_their_own_cache(tmp_path):
     assert verify(root).sound
 
 
-def test_a_cache_that_was_being_written_is_finished_before_ids_are_judged(tmp_path):
+def test_an_interrupted_run_is_finished_before_ids_are_looked_up(tmp_path):
     root = make_cache(tmp_path / "c")
     (root / "ledger/unpublished").touch()
     remove(root, ["gone already", "s1"])

@@ -48,10 +48,10 @@ def bare_rate(model, volumes, count: int) -> float:
 
 def step_seconds(model, config, volumes) -> float:
     """Seconds of one pretraining step on two clips, the second of two."""
-    from trainer.model.networks import trained_on
+    from trainer.model.networks import model_for_inputs
     from trainer.training.fit import compile_for
 
-    network = trained_on(model, volumes)
+    network = model_for_inputs(model, volumes)
     compile_for(network, config)
     clips = np.stack([volumes.stored(0), volumes.stored(1)])
     for _ in range(2):
@@ -85,9 +85,9 @@ def logits(head, features: np.ndarray) -> np.ndarray:
 
 def largest_difference(model, volumes, features) -> float:
     """Between logits from cached features and from volumes, over all samples; infinite where the classes differ."""
-    from trainer.model.viptt_net import head_of
+    from trainer.model.viptt_net import head_model
 
-    head = head_of(model)
+    head = head_model(model)
     exact = [np.asarray(model.get_layer("frames")(volumes[name][None])) for name in volumes.ids]
     one = logits(head, np.concatenate(exact))
     other = logits(head, np.stack([features[name] for name in volumes.ids]))
@@ -99,7 +99,7 @@ def main(quick: bool, weights: str) -> None:
     backend.start()
     from trainer.config import PRETRAIN
     from trainer.features.extract import Extraction, extract
-    from trainer.model.networks import first_model
+    from trainer.model.networks import initial_model
     from trainer.runs.plan import new_run
 
     recipe = VideoRecipe(depth=4, height=32, width=32) if quick else VideoRecipe()
@@ -108,7 +108,7 @@ def main(quick: bool, weights: str) -> None:
         folder = Path(name)
         volumes = open_cache(write_both(folder, recipe, clips)[0])
         config = PRETRAIN.replace(weights=weights)
-        model = first_model(new_run(volumes, config))
+        model = initial_model(new_run(volumes, config))
         before = bare_rate(model, volumes, 2 if quick else 12)
         done = extract(Extraction(volumes.path, folder / "f.zarr", {"weights": weights}), lambda done, total: None)
         bare = (before + bare_rate(model, volumes, 2 if quick else 12)) / 2

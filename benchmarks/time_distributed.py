@@ -20,13 +20,14 @@ def time_distributed(config: Config, shape: tuple[int, int, int], ours: Any) -> 
     """The network as Keras' own wrapper makes it, with the weights of `ours`."""
     import keras
 
-    from trainer.model.viptt_net import RNN_UNITS, input_map_layer
+    from trainer.model.frame_encoder import input_conv_layer
+    from trainer.model.viptt_net import RNN_UNITS
 
     frames = ours.get_layer("frames")
     vgg = keras.applications.VGG16(
         include_top=False, weights=None, input_shape=frames.backbone.input_shape[1:], pooling="avg"
     )
-    gray_to_bgr = input_map_layer("vgg16", config.input_conv)
+    gray_to_bgr = input_conv_layer("vgg16", config.input_conv)
     volume = keras.Input((*shape, 1))
     features = keras.layers.TimeDistributed(vgg)(keras.layers.TimeDistributed(gray_to_bgr)(volume))
     last = keras.layers.LSTM(RNN_UNITS, name="rnn")(features)

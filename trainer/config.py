@@ -33,11 +33,14 @@ class Config(Document, frozen=True):
     freeze_backbone: Annotated[
         bool,
         Meta(
-            description="Freeze the backbone or train it; default: frozen in pretraining with vgg16, else trained.",
+            description="Freeze the backbone or train it; default: frozen in pretraining, if it has ImageNet weights.",
             extra={"option": "--freeze-backbone/--train-backbone"},
         ),
     ]
-    backbone: Annotated[Literal["vgg16", "small"], Meta(description="Network for single slices.")] = "vgg16"
+    backbone: Annotated[
+        str,
+        Meta(description="Network that turns each slice into features.", extra={"registry": "trainer.model.backbones"}),
+    ] = "vgg16"
     weights: Annotated[str, Meta(description="Backbone weights: imagenet, none, or a Keras weights file.")] = "imagenet"
     input_conv: Annotated[
         Literal["imagenet", "random"],

@@ -223,13 +223,10 @@ def test_features_of_something_else_are_not_mixed_in(made, own, cache, options, 
 def test_weights_that_are_not_there_or_not_for_this_backbone(tmp_path, clips, into):
     large = make_clips(tmp_path / "large.zarr", 2, shape=(4, 32, 32))
     lost = tmp_path / "lost.weights.h5"
-    assert refused(cli("features", large, into, "--weights", lost), into) == (
-        f"Error: weights {lost}: no such file; "
-        "give a file of VGG-16's convolutions, --weights PATH, or --weights none\n"
-    )
-    assert refused(cli("features", clips, into, "--backbone", "small", "--weights", "imagenet"), into) == (
-        "Error: weights 'imagenet' for backbone small; there are some for vgg16 only, use --weights none\n"
-    )
+    message = refused(cli("features", large, into, "--weights", lost), into)
+    assert all(word in message for word in (f"weights {lost}: no such file", "--weights PATH", "--weights none"))
+    message = refused(cli("features", clips, into, "--backbone", "small", "--weights", "imagenet"), into)
+    assert all(word in message for word in ("'imagenet'", "backbone small", "--weights none"))
     assert "seed -1; expected" in refused(cli("features", clips, into, *SMALL, "--seed", -1), into)
 
 
@@ -245,10 +242,9 @@ def test_weights_that_cannot_be_fetched_name_the_way_out(tmp_path, into, monkeyp
 
     monkeypatch.setattr(keras.applications, "VGG16", offline)
     large = make_clips(tmp_path / "large.zarr", 2, shape=(4, 32, 32))
-    assert refused(cli("features", large, into), into) == (
-        "Error: cannot fetch the ImageNet weights (URL fetch failure on https://example.org/vgg16.h5: Name or service "
-        "not known); give a file of VGG-16's convolutions, --weights PATH, or --weights none\n"
-    )
+    message = refused(cli("features", large, into), into)
+    reason = "URL fetch failure on https://example.org/vgg16.h5: Name or service not known"
+    assert all(word in message for word in ("ImageNet weights of VGG-16", reason, "--weights PATH"))
 
 
 def test_slices_too_small_for_the_backbone(clips, into):

@@ -264,15 +264,12 @@ def test_old_option_names_work_with_a_note(clips, run):
 
 
 def test_weights_that_are_not_there_or_not_for_this_backbone(tmp_path, clips, run):
-    assert refused(pretrain(clips, run, "--weights", "imagenet"), run) == (
-        "Error: weights 'imagenet' for backbone small; there are some for vgg16 only, use --weights none\n"
-    )
+    message = refused(pretrain(clips, run, "--weights", "imagenet"), run)
+    assert all(word in message for word in ("'imagenet'", "backbone small", "--weights none"))
     large = make_clips(tmp_path / "clips.zarr", shape=(4, 32, 32))
     lost = tmp_path / "lost.weights.h5"
-    assert refused(pretrain(large, run, "--backbone", "vgg16", "--weights", lost), run) == (
-        f"Error: weights {lost}: no such file; "
-        "give a file of VGG-16's convolutions, --weights PATH, or --weights none\n"
-    )
+    message = refused(pretrain(large, run, "--backbone", "vgg16", "--weights", lost), run)
+    assert all(word in message for word in (f"weights {lost}: no such file", "--weights PATH", "--weights none"))
 
 
 def test_weights_that_cannot_be_fetched_name_the_way_out(tmp_path, run, monkeypatch):
@@ -287,10 +284,9 @@ def test_weights_that_cannot_be_fetched_name_the_way_out(tmp_path, run, monkeypa
 
     monkeypatch.setattr(keras.applications, "VGG16", offline)
     large = make_clips(tmp_path / "clips.zarr", shape=(4, 32, 32))
-    assert refused(pretrain(large, run, "--backbone", "vgg16"), run) == (
-        "Error: cannot fetch the ImageNet weights (URL fetch failure on https://example.org/vgg16.h5: Name or service "
-        "not known); give a file of VGG-16's convolutions, --weights PATH, or --weights none\n"
-    )
+    message = refused(pretrain(large, run, "--backbone", "vgg16"), run)
+    reason = "URL fetch failure on https://example.org/vgg16.h5: Name or service not known"
+    assert all(word in message for word in ("ImageNet weights of VGG-16", reason, "--weights PATH"))
 
 
 def test_augmentation_is_for_scans_and_named_only_where_wanted(clips, scans, run):
@@ -357,9 +353,9 @@ def test_a_parent_without_an_epoch_behind_it(scans, copy, pretrained, run):
     parent = copy(pretrained)
     (parent / "model.keras").unlink()
     before = contents(parent)
-    assert refused(finetune(scans, run, "--from", parent), run) == (
-        f"Error: {parent} has no model.keras: no epoch of it has ended; go on with it by --resume\n"
-    )
+    message = refused(finetune(scans, run, "--from", parent), run)
+    assert f"{parent} has no model.keras" in message
+    assert "--resume" in message
     assert contents(parent) == before
 
 

@@ -95,7 +95,7 @@ def _be_training(folder: Path) -> None:
     from cache import open_cache
     from trainer.config import PRETRAIN
     from trainer.data.stream import subset
-    from trainer.model.viptt_net import build_model, for_stored
+    from trainer.model.viptt_net import build_model, with_rescaling
     from trainer.training.fit import Data, compile_for, fit
 
     class Silent:
@@ -111,7 +111,7 @@ def _be_training(folder: Path) -> None:
         stop_patience=EPOCHS,
     )  # fmt: skip
     whole = build_model(config, clips.shape, len(clips.class_names))
-    model = for_stored(whole, clips.attributes.dtype)
+    model = with_rescaling(whole, clips.attributes.dtype)
     compile_for(model, config)
     fit(model, whole, config, Data(subset(clips, clips.ids[:3]), subset(clips, clips.ids[3:])), folder, Silent())
 

@@ -21,7 +21,7 @@ import keras  # noqa: E402 - after `start`, which keeps its chatter away
 
 from trainer.config import PRETRAIN  # noqa: E402
 from trainer.data.stream import subset  # noqa: E402
-from trainer.model.viptt_net import build_model, for_stored  # noqa: E402
+from trainer.model.viptt_net import build_model, with_rescaling  # noqa: E402
 from trainer.training.fit import Data, compile_for  # noqa: E402
 
 CLIP = (4, 16, 16)  # the least that the small backbone takes
@@ -125,7 +125,7 @@ def _small():
 
 
 def _compiled(whole):
-    model = for_stored(whole, "uint8")
+    model = with_rescaling(whole, "uint8")
     compile_for(model, SMALL)
     return model, whole, variables(model)
 

@@ -16,7 +16,7 @@ from trainer.data.augment import ANGLES, rotate
 from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import evaluate
 from trainer.features.extract import Extraction, FrameFeatures, extract
-from trainer.model.networks import first_model, trained_model
+from trainer.model.networks import initial_model, trained_model
 from trainer.runs.folder import read_run
 from trainer.runs.plan import Request, new_run
 from trainer.training.train import train
@@ -62,7 +62,7 @@ def folder(shared, tmp_path):
 
 def expected(volumes, values):
     """What the network's own layers make of `values` (depth, height, width) in [0, 1]."""
-    model = first_model(new_run(volumes, PRETRAIN.__class__.from_json(PRETRAIN.to_json() | WEIGHTS)))
+    model = initial_model(new_run(volumes, PRETRAIN.__class__.from_json(PRETRAIN.to_json() | WEIGHTS)))
     return np.asarray(model.get_layer("frames")(values[None]))[0]
 
 

@@ -10,7 +10,7 @@ import pytest
 from cache.schema import scale_factor
 from tests.helpers.networks import CLIP, SMALL, Listener, data_of, make_clips, plain, small
 from trainer.config import FINETUNE, PRETRAIN
-from trainer.model.viptt_net import build_head, build_model, for_stored, input_map_layer
+from trainer.model.viptt_net import build_head, build_model, with_rescaling
 from trainer.training.fit import compile_for, fit
 
 PAPER_SHAPE = (70, 224, 224)
@@ -31,12 +31,6 @@ def values_of(weights):
 
 def volumes(n, shape=TINY):
     return np.random.default_rng(0).random((n, *shape), dtype=np.float32)
-
-
-def rgb_to_vgg(gray):
-    """What Keras' own preprocessing makes of gray pictures (n, height, width) in [0, 1]."""
-    picture = np.repeat(gray[..., None] * np.float32(255), 3, axis=-1)
-    return keras.applications.vgg16.preprocess_input(picture.copy())
 
 
 # -- counts ------------------------------------------------------------------------------------------------------------
@@ -70,33 +64,6 @@ def test_the_head_alone_is_what_is_behind_the_frames():
     head = build_head(PRETRAIN, (70, 512), 10)
     assert head.count_params() == LSTM + DENSE + CLASSES[10]
     assert (head.input_shape, head.output_shape) == ((None, 70, 512), (None, 10))
-
-
-# -- the input map -----------------------------------------------------------------------------------------------------
-
-
-def test_the_input_map_starts_as_what_the_backbone_was_trained_on():
-    gray = np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 16, 16)
-    found = keras.ops.convert_to_numpy(input_map_layer("vgg16", "imagenet")(gray[..., None]))
-    blue_green_red = 255 * gray[..., None] - np.float32([103.939, 116.779, 123.68])
-    np.testing.assert_allclose(found, blue_green_red, rtol=0, atol=2e-5)
-    np.testing.assert_allclose(found, rgb_to_vgg(gray), rtol=0, atol=2e-5)
-
-
-def test_the_input_map_of_an_untrained_backbone_is_centred():
-    found = keras.ops.convert_to_numpy(input_map_layer("small", "imagenet")(np.float32([[[[0.0]], [[1.0]]]])))
-    np.testing.assert_array_equal(found, [[[[-0.5] * 3], [[0.5] * 3]]])
-
-
-@pytest.mark.parametrize("backbone", ["vgg16", "small"])
-def test_a_random_input_map_follows_from_the_seed(backbone):
-    config = SMALL.replace(backbone=backbone, input_conv="random")
-    first, again, other = (
-        build_model(config.replace(seed=seed), TINY, 2).get_layer("frames").input_map.get_weights()[0]
-        for seed in (1, 1, 2)
-    )
-    np.testing.assert_array_equal(first, again)
-    assert np.abs(first - other).max() > 0.01
 
 
 def test_first_weights_follow_from_the_seed():
@@ -175,7 +142,7 @@ def test_stored_values_are_scaled_as_a_cache_scales_them(dtype):
     scale = scale_factor(dtype)
     stored = values.astype(dtype) if scale is None else np.rint(values / scale).astype(dtype)
     decoded = stored.astype(np.float32) * np.float32(scale or 1)
-    found = for_stored(whole, dtype).predict_on_batch(stored)
+    found = with_rescaling(whole, dtype).predict_on_batch(stored)
     np.testing.assert_allclose(found, whole.predict_on_batch(decoded), rtol=0, atol=1e-6)
 
 

@@ -10,10 +10,9 @@ from tests.helpers.networks import CLIP, SMALL, plain, small
 from trainer.config import FINETUNE, PRETRAIN
 from trainer.errors import TrainerError
 from trainer.model.viptt_net import build_model
-from trainer.model.weights import load_backbone, load_model, take_over
+from trainer.model.weights import WEIGHTS_HINT, copy_weights, load_backbone, load_model
 
 SIDE = (32, 32, 3)
-WAY_OUT = "give a file of VGG-16's convolutions, --weights PATH, or --weights none"
 
 
 def same(found, expected):
@@ -76,8 +75,8 @@ def test_weights_with_keras_dense_layers_give_their_convolutions(backbone, tmp_p
 def test_a_file_of_something_else_is_refused_in_one_line(name, backbone, files):
     with pytest.raises(TrainerError) as refused:
         load_backbone(backbone, "vgg16", str(files / name))
-    assert str(refused.value).startswith(f"weights {files / name} are not VGG-16's convolutions (")
-    assert str(refused.value).endswith(f"); {WAY_OUT}")
+    assert str(refused.value).startswith(f"weights {files / name} are not those of VGG-16 without its top (")
+    assert str(refused.value).endswith(f"); {WEIGHTS_HINT}")
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 300 + len(str(files / name))
 
@@ -86,13 +85,13 @@ def test_a_file_of_something_else_is_refused_in_one_line(name, backbone, files):
 def test_weights_that_are_not_there_are_named(name, backbone, files):
     with pytest.raises(TrainerError) as refused:
         load_backbone(backbone, "vgg16", str(files / name))
-    assert str(refused.value) == f"weights {files / name}: no such file; {WAY_OUT}"
+    assert str(refused.value) == f"weights {files / name}: no such file; {WEIGHTS_HINT}"
 
 
 def test_a_file_of_another_kind_is_refused(backbone, files):
     with pytest.raises(TrainerError) as refused:
         load_backbone(backbone, "vgg16", str(files / "text.txt"))
-    expected = f"weights {files}/text.txt: expected a Keras weights file, .weights.h5 or .h5; {WAY_OUT}"
+    expected = f"weights {files}/text.txt: expected a Keras weights file, .weights.h5 or .h5; {WEIGHTS_HINT}"
     assert str(refused.value) == expected
 
 
@@ -105,7 +104,7 @@ def test_imagenet_without_a_network_names_the_way_out_and_prints_nothing(backbon
     with pytest.raises(TrainerError) as refused:
         load_backbone(backbone, "vgg16", "imagenet")
     reason = "URL fetch failure on https://host/vgg16.h5: None -- [Errno -2] Name or service not known"
-    assert str(refused.value) == f"cannot fetch the ImageNet weights ({reason}); {WAY_OUT}"
+    assert str(refused.value) == f"cannot download the ImageNet weights of VGG-16 ({reason}); {WEIGHTS_HINT}"
     assert capsys.readouterr().out == ""
 
 
@@ -114,7 +113,7 @@ def test_imagenet_is_what_keras_has_for_vgg16_without_its_top(backbone, vgg16, m
     monkeypatch.setattr(keras.applications, "VGG16", lambda **options: asked.append(options) or vgg16)
     load_backbone(backbone, "vgg16", "imagenet")
     assert same(backbone.get_weights(), vgg16.get_weights())
-    assert asked == [{"include_top": False, "weights": "imagenet", "input_shape": SIDE}]
+    assert asked == [{"include_top": False, "weights": "imagenet", "input_shape": SIDE, "pooling": "avg"}]
 
 
 def test_none_leaves_the_weights_that_follow_from_the_seed(backbone):
@@ -128,8 +127,7 @@ def test_the_small_backbone_has_no_weights_to_load(weights):
     _, whole = small()
     with pytest.raises(TrainerError) as refused:
         load_backbone(whole.get_layer("frames").backbone, "small", weights)
-    expected = f"weights {weights!r} for backbone small; there are some for vgg16 only, use --weights none"
-    assert str(refused.value) == expected
+    assert str(refused.value).startswith(f"weights {weights!r} with backbone small")
 
 
 # -- a run's -----------------------------------------------------------------------------------------------------------
@@ -244,7 +242,7 @@ def test_what_a_model_file_says_of_its_network_is_not_read(config, model_file, t
 def test_all_layers_but_the_last_are_taken_over_from_another_run():
     parent, child = other_weights(), build_model(SMALL, CLIP, 5)
     own = child.get_layer("classes").get_weights()
-    take_over(child, parent)
+    copy_weights(child, parent)
     assert same(child.get_weights()[:-2], parent.get_weights()[:-2])
     assert same(child.get_layer("classes").get_weights(), own)
     assert len(child.get_weights()) == len(parent.get_weights())

@@ -15,7 +15,7 @@ from trainer.data.augment import ANGLES, augment
 from trainer.data.batches import sample_rng
 from trainer.data.stream import Transform
 from trainer.errors import TrainerError
-from trainer.model.viptt_net import LEAST_SIDE
+from trainer.model.backbone import get_backbone
 
 MIN_FEATURE_BATCH = 64  # samples of features predicted at a time: they take little memory
 
@@ -61,11 +61,11 @@ def prediction_batch(config: Config, cache: Cache) -> int:
 
 def check_side(cache: Cache, backbone: str) -> None:
     """Raises TrainerError where the slices of `cache`, a cache of volumes, are too small for `backbone`."""
-    least = LEAST_SIDE[backbone]
-    if min(cache.shape[1:]) < least:
+    min_side = get_backbone(backbone).min_side
+    if min(cache.shape[1:]) < min_side:
         raise TrainerError(
             f"{cache.path} has slices of {cache.shape[1]}×{cache.shape[2]} px, backbone {backbone} takes "
-            f"{least}×{least} or more; preprocess to a larger --height --width"
+            f"{min_side}×{min_side} or more; preprocess to a larger --height --width"
         )
 
 

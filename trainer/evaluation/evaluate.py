@@ -13,7 +13,7 @@ from trainer.data.stream import READERS, Subset, subset
 from trainer.errors import TrainerError
 from trainer.evaluation.metrics import score
 from trainer.features.extractor import check_features
-from trainer.model.networks import trained_model, trained_on
+from trainer.model.networks import model_for_inputs, trained_model
 from trainer.runs.folder import Run, changed_labels, check_cache, is_trained_on, read_run, split_of, trained_on_too
 from trainer.runs.names import samples_named
 from trainer.training.fit import predict
@@ -98,7 +98,7 @@ def _predict(
         check_features(stored, part.cache, model, part.ids)
         part = replace(part, cache=stored)
     batch, transform = prediction_batch(run.config, stored), eval_transform(stored)
-    return predict(trained_on(model, stored), part, batch, transform, readers, progress)
+    return predict(model_for_inputs(model, stored), part, batch, transform, readers, progress)
 
 
 def _scored(root: Path, cache: Cache, part: str | None) -> tuple[str, list[str]]:

@@ -20,8 +20,8 @@ from trainer.data.inputs import check_side
 from trainer.data.stream import READERS, Meter, Transform, batches, subset
 from trainer.errors import TrainerError
 from trainer.features.extractor import attributes_of, weights_of
-from trainer.model.networks import first_model, trained_model
-from trainer.model.viptt_net import frames_of
+from trainer.model.networks import initial_model, trained_model
+from trainer.model.viptt_net import encoder_model
 from trainer.runs.folder import inside_cache, read_run
 from trainer.runs.plan import check_parent, configure, new_run
 
@@ -93,7 +93,7 @@ def _network(request: Extraction, volumes: Cache) -> keras.Model:
     if request.run is None:
         config = configure("pretrain" if volumes.kind == "video" else "finetune", request.given)
         check_side(volumes, config.backbone)
-        return first_model(new_run(volumes, config))
+        return initial_model(new_run(volumes, config))
     for name, value in request.given.items():
         raise TrainerError(f"{name} {value} with --from, whose run has its own; leave one of them out")
     run = read_run(request.run)
@@ -111,7 +111,7 @@ class FrameFeatures:
         most = max(1, BLOCK_PIXELS // (height * width))
         self.block = math.ceil(depth / math.ceil(depth / most)) if most < depth else most  # the last one filled too
         self.channels = model.get_layer("frames").output.shape[-1]
-        self.model = frames_of(model, self.block, volumes.attributes.dtype)
+        self.model = encoder_model(model, self.block, volumes.attributes.dtype)
 
     def __call__(self, slices: np.ndarray) -> np.ndarray:
         """float16 (n, channels) of (n, height, width) as stored."""

@@ -7,55 +7,58 @@ import keras
 from cache import Cache
 from trainer.errors import TrainerError
 from trainer.features.extractor import use_extractor
-from trainer.model.viptt_net import build_head, build_model, for_stored, head_of
-from trainer.model.weights import load_backbone, load_model, take_over
+from trainer.model.viptt_net import build_head, build_model, head_model, with_rescaling
+from trainer.model.weights import copy_weights, load_backbone, load_model
 from trainer.runs import manifest
 from trainer.runs.folder import Run, read_run
 
 
-def network(run: Run) -> keras.Model:
-    """The network of `run`, float volumes in [0, 1] → class probabilities, with initial weights only.
+def untrained_model(run: Run) -> keras.Model:
+    """The network of `run` with random initial weights: float volumes in [0, 1] → class probabilities.
 
-    Of a run on features alone it is what comes behind the frames.
+    For a run on features alone it is the layers after the frame encoder: features → class probabilities.
     """
     build = build_head if run.kind == "features" else build_model
     return build(run.config, run.shape, len(run.class_names))  # type: ignore[arg-type]
 
 
-def first_model(run: Run) -> keras.Model:
-    """The network of `run` with the weights that training starts from."""
-    model = network(run)
+def initial_model(run: Run) -> keras.Model:
+    """The network of `run` with the weights that training starts from: those of --from, or of --weights."""
+    model = untrained_model(run)
     if run.parent:
-        take_over(model, trained_model(Path(run.parent), read_run(Path(run.parent))))
+        copy_weights(model, trained_model(Path(run.parent), read_run(Path(run.parent))))
     elif run.kind != "features":
         load_backbone(model.get_layer("frames").backbone, run.config.backbone, run.config.weights)
     return model
 
 
 def starting_model(run: Run, features: Cache | None, has_checkpoint: bool) -> keras.Model:
-    """The network with the weights that training starts from, or only with those that no checkpoint will bring."""
+    """The network of `run` for training; where a checkpoint will bring all weights, none are loaded before."""
     if features and not run.parent and run.config.weights == "none":
-        model = network(run)
+        model = untrained_model(run)
         use_extractor(model, features)
         return model
-    return network(run) if has_checkpoint and not features else first_model(run)
+    return untrained_model(run) if has_checkpoint and not features else initial_model(run)
 
 
-def trained_on(whole: keras.Model, cache: Cache) -> keras.Model:
-    """What of `whole` takes the stored samples of `cache`: all of it volumes, the layers behind the frames features."""
-    behind = cache.kind == "features" and any(layer.name == "frames" for layer in whole.layers)
-    return for_stored(head_of(whole) if behind else whole, cache.attributes.dtype)
+def model_for_inputs(full_model: keras.Model, cache: Cache) -> keras.Model:
+    """The model that takes the stored samples of `cache`, sharing the layers of `full_model`.
+
+    For volumes it is the full model, for features the layers after the frame encoder.
+    """
+    on_features = cache.kind == "features" and any(layer.name == "frames" for layer in full_model.layers)
+    return with_rescaling(head_model(full_model) if on_features else full_model, cache.attributes.dtype)
 
 
 def trained_model(root: Path, run: Run) -> keras.Model:
-    """The network of the run in `root` with its best weights.
+    """The network of the run in `root` with its best weights. Raises TrainerError where it has none.
 
-    The network is made from config.json by this code; of model.keras only arrays are read.
+    The network is built from config.json; only arrays are read from model.keras.
     """
     path = root / "model.keras"
     if not path.is_file():
-        raise TrainerError(f"{root} has no model.keras: no epoch of it has ended; go on with it by --resume")
+        raise TrainerError(f"{root} has no model.keras, since no epoch of it has ended; resume it with --resume")
     manifest.check(path)
-    model = network(run)
+    model = untrained_model(run)
     load_model(model, path)
     return model

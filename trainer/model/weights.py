@@ -1,4 +1,4 @@
-"""Where a model's first weights come from: ImageNet, a file, or an earlier run."""
+"""Initial weights of a model: ImageNet's, those in a file, or those of an earlier run."""
 
 import io
 import warnings
@@ -12,52 +12,62 @@ import keras
 from cache.confined import open_regular
 from cache.paths import absolute
 from trainer.errors import TrainerError
+from trainer.model.backbone import Backbone, get_backbone
 from trainer.runs.files import raise_where_unreadable
 
-BYTES_OF_VALUE = 12  # of a weight in a file: float64, or float32 with two of an optimizer's
-BYTES_BESIDE = 1 << 26  # of names and structure
-BYTES_OF_VGG16 = 1 << 30  # a file of all of VGG-16, of which the convolutions are taken, has half of that
-WAY_OUT = "give a file of VGG-16's convolutions, --weights PATH, or --weights none"
+WEIGHT_BYTES = 12  # of one weight in a file, at most: float64, or float32 with two values of an optimizer
+STRUCTURE_BYTES = 1 << 26  # of names and structure in a file, at most
+MAX_BACKBONE_BYTES = 1 << 30  # a file may hold dense layers too, of which none is loaded; VGG-16's has half of that
+WEIGHTS_HINT = "give a Keras weights file of the backbone, --weights PATH, or --weights none"
 
 
-def load_backbone(backbone: keras.Model, name: str, weights: str) -> None:
-    """Give the backbone the weights asked for: "imagenet" (fetched once by Keras), "none", or a Keras weights file."""
+def load_backbone(model: keras.Model, name: str, weights: str) -> None:
+    """Load initial weights into `model`, the backbone `name`.
+
+    `weights` is "imagenet" (downloaded once by Keras), "none", or the path of a Keras weights file. Raises TrainerError
+    where they cannot be had.
+    """
     if weights == "none":
         return
-    if name != "vgg16":
-        raise TrainerError(
-            f"weights {weights!r} for backbone {name}; there are some for vgg16 only, use --weights none"
-        )
+    backbone = get_backbone(name)
+    if not backbone.has_imagenet_weights:
+        raise TrainerError(f"weights {weights!r} with backbone {name}, which is always trained; use --weights none")
     if weights == "imagenet":
-        backbone.set_weights(_imagenet())
+        model.set_weights(_imagenet(backbone))
     else:
-        _load_file(backbone, absolute(weights))
+        _load_file(model, backbone, absolute(weights))
 
 
-def _imagenet() -> list[Any]:
-    """The weights of Keras' own VGG-16; they are kept in its cache folder after the first time."""
+def _imagenet(backbone: Backbone) -> list[Any]:
+    """The weights that Keras downloads; it keeps them in its own cache folder."""
     try:
-        with redirect_stdout(io.StringIO()):  # where Keras writes how the download goes, and we perhaps JSON
-            vgg16 = keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(32, 32, 3))
-        return vgg16.get_weights()
+        with redirect_stdout(io.StringIO()):  # Keras prints the progress of a download, where we may print JSON
+            return list(backbone.build((backbone.min_side, backbone.min_side, 3), "imagenet").get_weights())
     except Exception as error:  # Keras raises a bare Exception where the download fails
-        raise TrainerError(f"cannot fetch the ImageNet weights ({_first_line(error)}); {WAY_OUT}") from error
+        raise TrainerError(
+            f"cannot download the ImageNet weights of {backbone.title} ({_first_line(error)}); {WEIGHTS_HINT}"
+        ) from error
 
 
-def _load_file(backbone: keras.Model, path: Path) -> None:
+def _load_file(model: keras.Model, backbone: Backbone, path: Path) -> None:
     if not path.exists() or path.is_dir():
-        raise TrainerError(f"weights {path}: no such file; {WAY_OUT}")
+        raise TrainerError(f"weights {path}: no such file; {WEIGHTS_HINT}")
     if path.suffix not in (".h5", ".keras"):
-        raise TrainerError(f"weights {path}: expected a Keras weights file, .weights.h5 or .h5; {WAY_OUT}")
+        raise TrainerError(f"weights {path}: expected a Keras weights file, .weights.h5 or .h5; {WEIGHTS_HINT}")
     try:
-        _load_arrays(backbone, path)
+        _load_arrays(model, path)
     except Exception as error:  # whatever a broken or foreign file makes Keras raise
         raise_where_unreadable(path, error)
-        raise TrainerError(f"weights {path} are not VGG-16's convolutions ({_first_line(error)}); {WAY_OUT}") from error
+        raise TrainerError(
+            f"weights {path} are not those of {backbone.title} without its top ({_first_line(error)}); {WEIGHTS_HINT}"
+        ) from error
 
 
 def load_model(model: keras.Model, path: Path) -> None:
-    """Give `model` the weights in the `.keras` file at `path`. Nothing but arrays is taken from the file."""
+    """Load the weights in the `.keras` file at `path` into `model`; only arrays are read from it.
+
+    Raises TrainerError where the file does not hold the weights of this model.
+    """
     try:
         _load_arrays(model, path)
     except Exception as error:  # whatever a broken or foreign file makes Keras raise
@@ -68,17 +78,17 @@ def load_model(model: keras.Model, path: Path) -> None:
 
 
 def _load_arrays(model: keras.Model, path: Path) -> None:
-    """Load what is in `path`, after checking that it is no larger than the weights of `model` can be.
+    """Load the arrays in `path`, after checking that it is not larger than the weights of `model` can be.
 
-    Of a zip every checksum is compared first: Keras reads here and there in it.
+    All checksums of a zip are compared first: Keras reads parts of it only.
     """
-    most = BYTES_OF_VALUE * model.count_params() + BYTES_BESIDE
-    with open_regular(path, max(most, BYTES_OF_VGG16)) as stream:
+    max_bytes = WEIGHT_BYTES * model.count_params() + STRUCTURE_BYTES
+    with open_regular(path, max(max_bytes, MAX_BACKBONE_BYTES)) as stream:
         if path.suffix == ".keras":
             with zipfile.ZipFile(stream) as archive:
-                size = sum(item.file_size for item in archive.infolist())
-                if size > most:
-                    raise ValueError(f"{size:,} bytes are packed in it, expected at most {most:,}")
+                size = sum(member.file_size for member in archive.infolist())
+                if size > max_bytes:
+                    raise ValueError(f"{size:,} bytes are packed in it, expected at most {max_bytes:,}")
                 if damaged := archive.testzip():
                     raise ValueError(f"{damaged} in it is damaged")
     with warnings.catch_warnings():
@@ -86,8 +96,8 @@ def _load_arrays(model: keras.Model, path: Path) -> None:
         model.load_weights(path)
 
 
-def take_over(model: keras.Model, parent: keras.Model) -> None:
-    """Copy every layer's weights of `parent` but those of its last one, whose classes are others."""
+def copy_weights(model: keras.Model, parent: keras.Model) -> None:
+    """Copy the weights of every layer of `parent` but the last, whose classes may differ."""
     for layer in model.layers[:-1]:
         layer.set_weights(parent.get_layer(layer.name).get_weights())
 

@@ -7,18 +7,18 @@ from typing import Any
 
 from cache import Cache
 from cache.paths import make_absolute
+from cache.registry import names
 from trainer.config import FINETUNE, KIND_OF, PRETRAIN, Config
 from trainer.data import splits
 from trainer.data.inputs import check_side
 from trainer.data.stream import READERS
 from trainer.errors import TrainerError
 from trainer.features.extractor import extractor_of
+from trainer.model.backbone import PACKAGE, get_backbone
 from trainer.runs.folder import Run, behind, check_cache, read_run, read_split, sample_shape, split_of
 from trainer.training.fit import SAVE_SECONDS, Listener
 
 STAGES = {"pretrain": PRETRAIN, "finetune": FINETUNE}
-# `small` starts untrained: it is trained in both stages, at once, and by an optimizer that needs no patience.
-SMALL = {"freeze_backbone": False, "weights": "none", "optimizer": "adam"}
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,9 @@ def configure(
             raise TrainerError(f"weights {given['weights']} with --from, whose run has its own; leave one of them out")
     cached = _behind_the_backbone(stage, given, features) if features else {}
     chosen = cached | inherited | dict(given)
-    defaults: dict[str, Any] = SMALL if chosen.get("backbone") == "small" else {}
-    return STAGES[stage].replace(**(defaults | chosen))
+    name = chosen.get("backbone", STAGES[stage].backbone)
+    defaults = get_backbone(name).defaults if name in names(PACKAGE) else {}  # Config refuses any other name
+    return STAGES[stage].replace(**(dict(defaults) | chosen))
 
 
 def _behind_the_backbone(stage: str, given: Mapping[str, Any], features: Cache) -> dict[str, Any]:

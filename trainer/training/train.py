@@ -16,7 +16,7 @@ from trainer.errors import TrainerError
 from trainer.evaluation.metrics import score
 from trainer.evaluation.pictures import add_picture, confusion_picture, curves_picture
 from trainer.features.extractor import check_features
-from trainer.model.networks import starting_model, trained_on
+from trainer.model.networks import model_for_inputs, starting_model
 from trainer.model.weights import load_model
 from trainer.runs import files, manifest
 from trainer.runs.folder import (
@@ -64,7 +64,7 @@ def train(request: Request, listener: Listener) -> dict[str, Any]:
 
 
 def _train_and_score(request: Request, run: Run, whole: keras.Model, data: Data, listener: Listener) -> dict[str, Any]:
-    model = trained_on(whole, data.training.cache)
+    model = model_for_inputs(whole, data.training.cache)
     compile_for(model, run.config)
     with Logged(listener, request.run / "logs") as logged:
         state = fit(model, whole, run.config, data, request.run, logged, request.save_seconds)

@@ -1,0 +1,135 @@
+"""Every registered backbone is what its file declares, and gives the same features however its slices are grouped."""
+
+import keras
+import numpy as np
+import pytest
+
+from cache.registry import names
+from tests.helpers.networks import SMALL
+from trainer.errors import TrainerError
+from trainer.model.backbone import PACKAGE, get_backbone
+from trainer.model.frame_encoder import FrameEncoder, input_conv_layer
+from trainer.model.viptt_net import build_model, slices_at_once
+from trainer.model.weights import load_backbone
+from trainer.runs.plan import configure
+
+NAMES = names(PACKAGE)
+PREPROCESSING = {  # of gray images in 0..255, by Keras
+    "vgg16": lambda image: keras.applications.vgg16.preprocess_input(image.copy()),
+    "resnet50": lambda image: keras.applications.resnet50.preprocess_input(image.copy()),
+    "efficientnetv2b0": lambda image: (image / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225],
+    "small": lambda image: image / 255 - 0.5,
+}
+SHAPE = (5, 32, 32)
+
+
+def volumes():
+    return np.random.default_rng(0).random((2, *SHAPE), dtype=np.float32)
+
+
+def encoder(name, block):
+    keras.utils.set_random_seed(1)
+    layer = FrameEncoder(name, "imagenet", block)
+    layer.build((None, *SHAPE))
+    return layer
+
+
+# -- what a file declares ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_backbone_is_what_its_file_declares(name):
+    backbone = get_backbone(name)
+    model = backbone.build((backbone.min_side, backbone.min_side, 3), None)
+    assert model.output_shape == (None, backbone.channels)
+    layers = [type(layer) for layer in model._flatten_layers()]
+    assert (keras.layers.BatchNormalization in layers) == backbone.has_batch_norm
+    assert backbone.has_imagenet_weights or backbone.defaults["weights"] == "none"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_configurations_of_every_backbone_take_its_defaults(name):
+    config = configure("pretrain", {"backbone": name})
+    assert config.backbone == name
+    for key, value in get_backbone(name).defaults.items():
+        assert getattr(config, key) == value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_random_happens_while_a_backbone_trains(name):
+    layer = encoder(name, 0)
+    first, again = (keras.ops.convert_to_numpy(layer(volumes(), training=True)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+# -- the 1×1 convolution -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_input_convolution_starts_as_the_preprocessing_of_the_backbone(name):
+    gray = np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 16, 16, 1)
+    values = keras.ops.convert_to_numpy(input_conv_layer(name, "imagenet")(gray))
+    expected = PREPROCESSING[name](np.repeat(gray * np.float32(255), 3, axis=-1))
+    np.testing.assert_allclose(values, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["vgg16", "small"])
+def test_a_random_input_convolution_follows_from_the_seed(name):
+    config = SMALL.replace(backbone=name, input_conv="random")
+    first, again, other = (
+        build_model(config.replace(seed=seed), SHAPE, 2).get_layer("frames").input_map.get_weights()[0]
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.01
+
+
+# -- blocks of slices --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["inference", "frozen", "trained"])
+@pytest.mark.parametrize("name", NAMES)
+def test_blocks_of_slices_give_the_features_of_all_slices_at_once(name, mode):
+    outputs = []
+    for block in (2, 0):
+        layer = encoder(name, block)
+        layer.backbone.trainable = mode != "frozen"
+        outputs.append(keras.ops.convert_to_numpy(layer(volumes(), training=mode != "inference")))
+    scale = max(1.0, float(np.abs(outputs[1]).max()))
+    np.testing.assert_allclose(*outputs, rtol=0, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_slices_per_step_counts_only_where_blocks_do_not_change_the_result(name):
+    config = configure("finetune", {"backbone": name, "weights": "none", "slices_per_step": 2})
+    for frozen in (True, False):
+        block = slices_at_once(config.replace(freeze_backbone=frozen), SHAPE)
+        assert block == (2 if get_backbone(name).can_be_cut_into_blocks(frozen) else 0)
+
+
+# -- weights -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if get_backbone(name).has_imagenet_weights])
+@pytest.mark.parametrize("ending", ["weights.h5", "h5", "keras"])
+def test_weights_of_every_backbone_load_from_a_file_to_the_bit(name, ending, tmp_path):
+    backbone = get_backbone(name)
+    keras.utils.set_random_seed(3)
+    source, target = (backbone.build((32, 32, 3), None) for _ in range(2))
+    path = tmp_path / f"backbone.{ending}"
+    (source.save_weights if ending == "weights.h5" else source.save)(path)
+    load_backbone(target, name, str(path))
+    assert all(np.array_equal(a, b) for a, b in zip(source.get_weights(), target.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if get_backbone(name).has_imagenet_weights])
+def test_imagenet_weights_that_cannot_be_downloaded_are_one_line_that_names_the_way_without(name, monkeypatch):
+    def fails(*_, **__):
+        raise Exception("URL fetch failure:\nName or service not known")
+
+    model = get_backbone(name).build((32, 32, 3), None)
+    for module in ("vgg16", "resnet", "efficientnet_v2"):
+        monkeypatch.setattr(f"keras.src.applications.{module}.file_utils.get_file", fails)
+    with pytest.raises(TrainerError, match=r"cannot download .* \(URL fetch failure: Name .*--weights PATH") as refused:
+        load_backbone(model, name, "imagenet")
+    assert "\n" not in str(refused.value)

@@ -1,0 +1,1 @@
+"""One file a backbone; each defines `BACKBONE` (see `trainer.model.backbone`)."""

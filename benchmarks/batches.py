@@ -14,6 +14,7 @@ from frame_blocks import step
 
 from cache import open_cache, store
 from cache.schema import Attributes, Entry
+from cache.writer import open_writer
 from pipeline.recipes.video import VideoRecipe
 from trainer.data.batches import epoch_order
 from trainer.data.stream import Subset, batches
@@ -36,7 +37,7 @@ def write_both(folder: Path, recipe: VideoRecipe, count: int) -> tuple[Path, lis
     clips, files = some_clips(recipe), []
     root = folder / "clips.zarr"
     attributes = Attributes("video", recipe.to_json(), ("a", "b"))
-    with store.writing(root, attributes, {}) as writer:
+    with open_writer(root, attributes, {}) as writer:
         for row in range(count):
             values = np.roll(clips[row % len(clips)], row, axis=(0, 2))
             nbytes, digest = store.write_chunk(root, row, values, attributes.dtype)

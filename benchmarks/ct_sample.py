@@ -11,8 +11,8 @@ from common import a_scan, original_steps, seconds, verdict
 from isal import igzip
 from threadpoolctl import threadpool_limits
 
-from cache import store
 from cache.schema import Attributes
+from cache.writer import open_writer
 from pipeline.jobs.plan import Task
 from pipeline.jobs.sample import make_sample
 from pipeline.recipes.ct import CtRecipe
@@ -30,7 +30,7 @@ def main(quick: bool) -> None:
         scan = a_scan(Path(folder, "scans"), quick)
         root, recipe = Path(folder, "ct.zarr"), CtRecipe()
         task = Task(make_record(scan.parent, "scan", (scan.name,)), 0)
-        with store.writing(root, Attributes("ct", recipe.to_json(), ("a",)), {}) as writer:
+        with open_writer(root, Attributes("ct", recipe.to_json(), ("a",)), {}) as writer:
 
             def committed() -> None:
                 entry = make_sample(root, recipe, task)

@@ -13,6 +13,7 @@ from common import verdict
 from cache import store
 from cache.fingerprint import digest_recipe
 from cache.schema import Attributes, Entry
+from cache.writer import open_writer
 from pipeline.jobs import preprocess
 from pipeline.recipes.ct import CtRecipe
 from pipeline.sources.formats.ct import find_scans
@@ -58,7 +59,7 @@ def write_cache(root: Path, source: Path, recipe: CtRecipe) -> None:
         entries.append(entry.replace(nbytes=1, digest="0" * 32, details=details))
         store.chunk_path(root, row).parent.mkdir(parents=True)
         store.chunk_path(root, row).touch()
-    with store.writing(root, Attributes("ct", recipe.to_json(), ("a",)), {}) as writer:
+    with open_writer(root, Attributes("ct", recipe.to_json(), ("a",)), {}) as writer:
         writer.commit(entries)
 
 

@@ -27,7 +27,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cache import store
+from cache import catalog, store
 from cache.durable import holds
 from cache.errors import DamagedSample, InvalidFeatures
 from cache.fingerprint import digest_bytes, digest_recipe
@@ -36,6 +36,7 @@ from cache.reader import Cache, open_cache
 from cache.resume import carry_labels, existing, free_rows
 from cache.schema import FEATURES, MAX_ID_BYTES, MAX_SOURCES, UNLABELLED, Attributes, Entry, Source, composed
 from cache.text import SHOWN, cut
+from cache.writer import CacheWriter, open_writer
 
 VERSION = 1  # counts up when the same extractor over the same volumes would be stored otherwise
 HANDFUL = 16  # samples that are committed together,
@@ -158,7 +159,7 @@ def pending(volumes: Cache, path: str | Path, attributes: Attributes) -> Pending
     Raises RecipeMismatch or CacheError where `path` cannot take features of `attributes`.
     """
     root = cache_root(path)
-    entries = store.read_entries(root) if existing(root, attributes.recipe) else {}
+    entries = catalog.read_entries(root) if existing(root, attributes.recipe) else {}
     recipe = digest_recipe(attributes.recipe)
     work = Pending()
     for sample in volumes.samples:
@@ -194,7 +195,7 @@ def extractor_path(path: str | Path) -> Path:
 class FeatureWriter:
     """The one writer of a cache of features. Made by `writing_features`."""
 
-    def __init__(self, writer: store.CacheWriter) -> None:
+    def __init__(self, writer: CacheWriter) -> None:
         self._writer = writer
         self._recipe = digest_recipe(writer.attributes.recipe)
         self._rows = free_rows(writer.entries.values(), writer.kept)
@@ -295,10 +296,10 @@ def writing_features(
     """
     root, told = cache_root(path), set(ids)
     old = existing(root, attributes.recipe)
-    entries = store.read_entries(root)
+    entries = catalog.read_entries(root)
     names, moved = carry_labels(entries, told, old.class_names if old else (), attributes.class_names)
     sources = tuple(dict.fromkeys((*(old.sources if old else ()), *attributes.sources)))[-MAX_SOURCES:]
-    with store.writing(root, attributes.replace(class_names=names, sources=sources), entries, linked) as writer:
+    with open_writer(root, attributes.replace(class_names=names, sources=sources), entries, linked) as writer:
         writer.commit(moved.values())
         features = FeatureWriter(writer)
         try:

@@ -56,8 +56,8 @@ class Ledger:
         return [entry for entry in self.entries.values() if entry.state == state]
 
     @property
-    def is_whole(self) -> bool:
-        """True where the log alone says everything."""
+    def is_complete(self) -> bool:
+        """True where the log alone has every entry."""
         return not (self.damaged or self.fault)
 
     def add(self, entry: Entry) -> None:

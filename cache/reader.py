@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
-from cache import store
+from cache import catalog, store
 from cache.errors import UnknownSample
 from cache.lease import Lease
 from cache.paths import absolute
@@ -94,9 +94,9 @@ class Cache:
 
         Raises NotACache where the cache is no longer there.
         """
-        entries = store.read_entries(self.path)
+        entries = catalog.read_entries(self.path)
         if not entries:
-            store.read_attributes(self.path)
+            catalog.read_attributes(self.path)
         return [
             {"id": entry.id, "file": entry.file, "state": entry.state, "reason": entry.reason}
             for entry in entries.values()
@@ -173,6 +173,6 @@ def open_cache(path: str | Path) -> Cache:
     """
     root = absolute(path)
     held = Lease(root)
-    attributes = store.read_attributes(root)
-    samples = store.load(root).ledger.of_state("complete")
+    attributes = catalog.read_attributes(root)
+    samples = catalog.load(root).ledger.of_state("complete")
     return Cache(root, attributes, sorted(samples, key=lambda entry: entry.row), held)

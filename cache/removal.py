@@ -4,10 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from cache import store
+from cache import catalog
 from cache.errors import UnknownSample
 from cache.schema import Entry
 from cache.text import SHOWN, cut, shown
+from cache.writer import open_writer
 
 LEAST_LIKE = 0.4  # how like another id the nearest one must be, from 0 to 1
 
@@ -28,15 +29,15 @@ def remove(root: Path, ids: Sequence[str], linked: str = "") -> None:
     that the cache does not know count as removed. Raises UnknownSample, naming the first id that is no input of the
     cache and the nearest one, before anything is written; NotACache, CacheLocked and CacheError as all writers do.
     """
-    attributes, entries = store.read_attributes(root), store.read_entries(root)
+    attributes, entries = catalog.read_attributes(root), catalog.read_entries(root)
     _refuse_unknown(root, ids, entries)
-    with store.writing(root, attributes, entries, linked) as writer:
+    with open_writer(root, attributes, entries, linked) as writer:
         writer.remove(set(ids))
 
 
 def _refuse_unknown(root: Path, ids: Sequence[str], entries: Mapping[str, Entry]) -> None:
     unknown = next((name for name in ids if name not in entries), None)
-    if unknown is None or store.unpublished(root):
+    if unknown is None or catalog.unpublished(root):
         return
     raise UnknownSample(f"no input {cut(unknown)} in {root}; {_nearest(unknown, entries)}`info` lists what there is")
 

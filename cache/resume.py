@@ -5,7 +5,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from cache import store
+from cache import catalog
 from cache.errors import CacheError, NotACache, RecipeMismatch
 from cache.schema import Attributes, Entry
 from cache.text import cut, listed
@@ -18,13 +18,13 @@ def existing(root: Path, recipe: Mapping[str, Any]) -> Attributes | None:
     something else than a cache is there.
     """
     try:
-        old = store.read_attributes(root)
+        old = catalog.read_attributes(root)
     except NotACache as error:
         if _is_new(root):
             return None
-        if not store.is_ours(root):
+        if not catalog.is_ours(root):
             raise CacheError(f"{root} exists and is not a cache; choose a path that is not there yet") from error
-        if store.has_attributes(root) or store.read_entries(root):
+        if catalog.has_attributes(root) or catalog.read_entries(root):
             raise
         return None  # begun by a run that was stopped before there was anything to describe
     if old.kind != recipe["kind"]:
@@ -38,7 +38,7 @@ def existing(root: Path, recipe: Mapping[str, Any]) -> Attributes | None:
 
 def _is_new(root: Path) -> bool:
     """True where there is nothing, or folders at most: those of a run that was killed on its start are empty."""
-    return store.is_empty(root) if root.is_dir() else not root.exists()
+    return catalog.is_empty(root) if root.is_dir() else not root.exists()
 
 
 def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

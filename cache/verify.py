@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cache import index, ledger, store
+from cache import catalog, index, ledger, store
+from cache import writer as cache_writer
 from cache.confined import UnexpectedFile, open_regular, read_regular
 from cache.errors import CacheError, DamagedSample, MissingSample, UnreadableSample
 from cache.fingerprint import digest_files, digest_recipe, digest_stream
@@ -47,14 +48,14 @@ def verify(root: Path, percent: float = 100.0, seed: int | None = None, callback
 
     Samples are drawn at random, or by `seed`. `callback.on_progress` is called as they are checked. Raises NotACache.
     """
-    attributes = store.read_attributes(root)
-    lagging = store.unpublished(root)
-    known = store.load(root)
+    attributes = catalog.read_attributes(root)
+    lagging = catalog.unpublished(root)
+    known = catalog.load(root)
     complete = known.ledger.of_state("complete")
     todo = attributes.layout.remedy
     report = Report(damaged=ledger_faults(known, todo))
     faults = index_faults(root, complete, todo)
-    if not (lagging or store.unpublished(root)):  # no run was writing all the while
+    if not (lagging or catalog.unpublished(root)):  # no run was writing all the while
         report.damaged |= faults
 
     drawn = complete
@@ -78,7 +79,7 @@ def _let_go(report: Report, stale: Sequence[Entry]) -> None:
     """File features as vanished whose sample the volume cache no longer has: its row may be another's by now."""
     for root in {entry.source.root for entry in stale}:
         try:
-            volumes = store.read_entries(Path(root))
+            volumes = catalog.read_entries(Path(root))
         except CacheError:
             continue
         for name in [entry.id for entry in stale if entry.source.root == root]:
@@ -87,7 +88,7 @@ def _let_go(report: Report, stale: Sequence[Entry]) -> None:
                 report.vanished.append(name)
 
 
-def ledger_faults(known: store.Known, todo: str) -> dict[str, str]:
+def ledger_faults(known: catalog.Known, todo: str) -> dict[str, str]:
     """What is wrong with the ledger's files, by the key of what cannot be believed."""
     faults = {}
     if known.ledger.fault not in ("", ledger.REPLACED):
@@ -145,15 +146,15 @@ def source_change(source: Source) -> str:
 def index_faults(root: Path, complete: list[Entry], todo: str) -> dict[str, str]:
     """What plain Zarr users would read otherwise than it was published, or than the ledger says: by its key."""
     try:
-        published = json.loads(read_regular(root / store.DIGESTS, store.MAX_DOCUMENT))
-        most = {store.SNAPSHOT: ledger.snapshot_bytes(root / "ledger")}
+        published = json.loads(read_regular(root / catalog.DIGESTS, catalog.MAX_DOCUMENT))
+        most = {catalog.SNAPSHOT: ledger.snapshot_bytes(root / "ledger")}
         changed = [
             key
             for key in map(_checked_key, published)
-            if not _is_digest_of(published[key], root / key, most.get(key, store.MAX_PUBLISHED))
+            if not _is_digest_of(published[key], root / key, most.get(key, cache_writer.MAX_PUBLISHED))
         ]
     except (OSError, ValueError, TypeError, RecursionError):
-        changed = [store.DIGESTS]
+        changed = [catalog.DIGESTS]
     if not changed and index.published_rows(root) != index.rows_of(complete):
         changed = list(index.COLUMNS)
     return dict.fromkeys(changed, f"it is not what was published; {todo} to publish it again")

@@ -19,16 +19,16 @@ def info(cache: Path, as_json: bool) -> None:
     Example:
       python cli.py info ct.zarr
     """
-    from cache import store
+    from cache import catalog
     from pipeline.jobs import report
     from pipeline.jobs.summary import summarise
 
-    attributes = store.read_attributes(cache)
-    summary = summarise(attributes, store.read_entries(cache))
+    attributes = catalog.read_attributes(cache)
+    summary = summarise(attributes, catalog.read_entries(cache))
     if as_json:
         print_json(report.cache_json(summary, attributes))
     else:
-        print_lines(report.cache_lines(str(cache), summary, attributes, store.unpublished(cache)))
+        print_lines(report.cache_lines(str(cache), summary, attributes, catalog.unpublished(cache)))
 
 
 COMMAND = info

@@ -32,7 +32,7 @@ def remove(
     Example:
       python cli.py remove ct.zarr TRN_0007 TRN_0123
     """
-    from cache import removal, store
+    from cache import catalog, removal
     from pipeline.jobs import remove as removing
 
     wanted = [*ids, *(removing.read_ids(file) if file else ())]
@@ -40,7 +40,7 @@ def remove(
         raise click.UsageError("expected the ids of what to forget, or --from FILE")
     job = removing.prepare(cache, wanted)
     if not dry_run:
-        linked = storage.linked_array(job.root, store.read_attributes(job.root).layout.array)
+        linked = storage.linked_array(job.root, catalog.read_attributes(job.root).layout.array)
         if not yes and not _agreed(removing.question(job)):
             click.echo("Nothing was removed; --yes removes without asking.", err=True)
             click.get_current_context().exit(FAILED)

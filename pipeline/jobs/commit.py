@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from cache import store
 from cache.fingerprint import digest_recipe
 from cache.resume import free_rows
 from cache.schema import Entry
+from cache.writer import CacheWriter
 from pipeline.jobs.plan import Task
 from pipeline.jobs.sample import SourceCheck, check_source, make_sample
 from pipeline.recipes.base import Recipe
@@ -32,7 +32,7 @@ class Outcome:
 
 
 def make_samples(
-    writer: store.CacheWriter,
+    writer: CacheWriter,
     recipe: Recipe,
     tasks: Sequence[Task],
     executor: ExecutorContext,
@@ -65,7 +65,7 @@ def make_samples(
 
 
 def _check_sources(
-    writer: store.CacheWriter, tasks: Sequence[Task], run_tasks: Executor
+    writer: CacheWriter, tasks: Sequence[Task], run_tasks: Executor
 ) -> Iterator[tuple[list[Outcome], set[str]]]:
     """Compare files that only look different by their bytes: committed outcomes, and the ids whose bytes changed."""
     uncertain = [task for task in tasks if task.existing]

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cache
-from cache import store
+from cache import catalog
 from cache.fingerprint import digest_recipe
 from cache.paths import absolute, cache_root
 from cache.progress import Callback
 from cache.resume import existing
 from cache.schema import MAX_SOURCES, Attributes, Entry
 from cache.text import cut
+from cache.writer import open_writer
 from pipeline.errors import PipelineError
 from pipeline.jobs.commit import make_samples
 from pipeline.jobs.conflicts import check_exclusions, check_ids, check_nesting
@@ -70,7 +71,7 @@ def prepare(
     check_nesting(source, old.sources if old else ())
     source_format = format_of(recipe.kind)
     inputs = source_format.find(source, root, class_names, old.class_names if old else ())
-    ledger = store.load(root)
+    ledger = catalog.load(root)
     inputs.records = keep_ids(inputs.records, ledger.entries)
     labelling = label_inputs(
         inputs,
@@ -90,8 +91,8 @@ def prepare(
         root=str(source),
         recipe=digest_recipe(attributes.recipe),
         software=cache.__version__,
-        rows_present=store.rows_present(root),
-        kept=store.kept_rows(root, ledger, attributes.layout),
+        rows_present=catalog.rows_present(root),
+        kept=catalog.kept_rows(root, ledger, attributes.layout),
         relabel=labelling.relabels,
     )
     planned = {entry.id for entry in plan.commits} | set(plan.forget)
@@ -127,7 +128,7 @@ def run(
     made = kept = 0
     unreadable = dict(job.plan.unreadable)
     progress = Progress(callback, len(job.plan.tasks))
-    with store.writing(job.root, job.attributes, job.entries, linked) as writer:
+    with open_writer(job.root, job.attributes, job.entries, linked) as writer:
         writer.forget(job.plan.forget)
         writer.commit(job.plan.commits)
         for outcome in make_samples(writer, job.recipe, job.plan.tasks, executor):

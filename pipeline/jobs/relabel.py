@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cache import store
+from cache import catalog
 from cache.paths import cache_root
 from cache.schema import Attributes, Entry, composed
+from cache.writer import open_writer
 from pipeline.errors import PipelineError
 from pipeline.jobs.summary import Summary, summarise
 from pipeline.labels.apply import LabelReport, apply_labels, check_not_wiping
@@ -39,9 +40,9 @@ def prepare(
     cannot be read or the cache has another kind, CacheError where the cache cannot be read.
     """
     root = cache_root(root)
-    old = store.read_attributes(root)
+    old = catalog.read_attributes(root)
     _check_kind(root, old.kind)
-    entries = store.read_entries(root)
+    entries = catalog.read_entries(root)
     inputs = [entry for entry in entries.values() if entry.state != "excluded"]
     records = [Record(entry.id, entry.source, entry.label, entry.group) for entry in inputs]
     names = tuple(map(composed, class_names or old.class_names))
@@ -65,7 +66,7 @@ def _check_kind(root: Path, kind: str) -> None:
 
 def run(job: RelabelJob, linked: str = "") -> Summary:
     """Commit and publish the new labels and groups. Raises CacheError where the cache cannot be written."""
-    with store.writing(job.root, job.attributes, job.entries, linked) as writer:
+    with open_writer(job.root, job.attributes, job.entries, linked) as writer:
         writer.commit(job.changed)
         summary = summarise(job.attributes, writer.entries)
     return replace(summary, wrong_labels=list(map(str, job.labels.wrong)), unlabelled=job.labels.unlabelled)

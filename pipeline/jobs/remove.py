@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache import store
+from cache import catalog
 from cache.confined import open_regular
 from cache.oserrors import reason, remedy
 from cache.paths import cache_root
@@ -40,7 +40,7 @@ def prepare(root: Path, ids: Sequence[str]) -> Removal:
     Raises UnknownSample where an id is not in the cache, CacheError where the cache cannot be read.
     """
     root = cache_root(root)
-    known = store.read_entries(root)
+    known = catalog.read_entries(root)
     entries = inputs_named(root, ids, known)
     names = {shown(entry.id) for entry in entries}
     others = [entry for entry in known.values() if entry.reason and entry.id not in ids]

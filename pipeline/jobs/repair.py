@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cache import store
+from cache import catalog
 from cache.errors import CacheError
 from cache.fingerprint import digest_recipe
 from cache.oserrors import ABSENT, reason, remedy
@@ -13,6 +13,7 @@ from cache.progress import Callback
 from cache.schema import Attributes, Entry
 from cache.text import cut, listed
 from cache.verify import LINE, Report, check, verify
+from cache.writer import open_writer
 from pipeline.errors import PipelineError
 from pipeline.jobs.commit import make_samples
 from pipeline.jobs.plan import Task
@@ -51,9 +52,9 @@ def prepare(root: Path, report: Report | None = None) -> RepairJob:
     cache of features, which only `features` can write again.
     """
     root = cache_root(root)
-    attributes = store.read_attributes(root)
+    attributes = catalog.read_attributes(root)
     check_kind(root, attributes)
-    entries = store.read_entries(root)
+    entries = catalog.read_entries(root)
     report = report or verify(root)
     result = RepairResult(failed=dict(report.unreadable))
     tasks = list(_tasks(root, attributes, entries, report, result))
@@ -76,7 +77,7 @@ def run(job: RepairJob, executor: ExecutorContext, callback: Callback | None = N
     """
     recipe = recipe_from_json(job.attributes.recipe)
     result, progress = job.result, Progress(callback, len(job.tasks))
-    with store.writing(job.root, job.attributes, job.entries, linked) as writer:
+    with open_writer(job.root, job.attributes, job.entries, linked) as writer:
         for outcome in make_samples(writer, recipe, job.tasks, executor, only_complete=True):
             entry = outcome.entry
             progress.add(entry)

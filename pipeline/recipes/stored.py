@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from cache import store
+from cache import catalog
 from cache.errors import CacheError
 from cache.paths import cache_root
 from cache.text import cut
@@ -35,7 +35,7 @@ def recipe_for(kind: type[Recipe], root: Path, options: Mapping[str, Any]) -> Re
     """
     options = kind.completed(options)
     try:
-        stored = recipe_from_json(store.read_attributes(cache_root(root)).recipe)
+        stored = recipe_from_json(catalog.read_attributes(cache_root(root)).recipe)
         if isinstance(stored, kind):
             return msgspec.structs.replace(stored, **options)
     except (CacheError, PipelineError):  # no cache, or options that contradict it: the job's `prepare` reports that

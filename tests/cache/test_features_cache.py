@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from cache import CacheError, DamagedSample, InvalidFeatures, RecipeMismatch, open_cache, store, write_features
+from cache import CacheError, DamagedSample, InvalidFeatures, RecipeMismatch, catalog, open_cache, store, write_features
 from cache.features import _checked_group, feature_attributes, pending, source_of, writing_features
 from cache.fingerprint import digest_bytes, digest_files
 from cache.removal import remove
 from cache.schema import AUGMENTED, FEATURES, MAX_ID_BYTES, VOLUME, Attributes
 from cache.verify import verify
+from cache.writer import open_writer
 from pipeline.jobs import repair
 from pipeline.jobs.report import cache_json, cache_lines
 from pipeline.jobs.summary import summarise
@@ -42,7 +43,7 @@ def write(path, array=None, ids=None, labels=None, groups=None, **more):
 
 
 def entries_of(path):
-    return store.read_entries(path)
+    return catalog.read_entries(path)
 
 
 def chunk_of(path, row, layout=FEATURES):
@@ -225,10 +226,10 @@ def test_attributes_survive_json_and_know_where_a_sample_is():
 
 def test_the_same_call_again_writes_nothing(tmp_path):
     write(tmp_path / "c", labels=[0] * 5)
-    before, ledger = times(tmp_path / "c"), store.ledger_path(tmp_path / "c").read_bytes()
+    before, ledger = times(tmp_path / "c"), catalog.ledger_path(tmp_path / "c").read_bytes()
     write(tmp_path / "c", labels=[0] * 5)
     assert times(tmp_path / "c") == before
-    assert store.ledger_path(tmp_path / "c").read_bytes() == ledger
+    assert catalog.ledger_path(tmp_path / "c").read_bytes() == ledger
 
 
 def test_changed_rows_are_replaced_new_ones_added_and_others_kept(tmp_path):
@@ -360,7 +361,7 @@ def test_a_path_that_holds_something_else_is_left_alone(tiny, tmp_path):
 
 def test_samples_that_lost_their_ledger_line_are_not_forgotten(tmp_path):
     write(tmp_path / "c")
-    path = store.ledger_path(tmp_path / "c")
+    path = catalog.ledger_path(tmp_path / "c")
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-1]))
     path.with_name("snapshot.jsonl").unlink()
@@ -403,8 +404,8 @@ def both(tiny, tmp_path):
 
 def remake(root, row):
     """Make the sample of `row` again, from other values."""
-    attributes = store.read_attributes(root)
-    with store.writing(root, attributes, entries_of(root)) as writer:
+    attributes = catalog.read_attributes(root)
+    with open_writer(root, attributes, entries_of(root)) as writer:
         writer.commit([write_sample(root, attributes, row, volume(row + 100))])
 
 
@@ -450,9 +451,9 @@ def test_missing_stale_and_damaged_features_are_to_be_made(both):
 
 def test_a_corrected_label_changes_the_ledger_and_no_features(both):
     before = times(both[1])
-    old = store.read_attributes(both[0])
+    old = catalog.read_attributes(both[0])
     entries = entries_of(both[0])
-    with store.writing(both[0], old.replace(class_names=("three", "two", "one")), entries) as writer:
+    with open_writer(both[0], old.replace(class_names=("three", "two", "one")), entries) as writer:
         writer.commit([entries["s1"].replace(label=0, group="other")])
     work, changed = follow(*both)
     assert (work.to_make, changed) == ([], ["s1"])
@@ -477,8 +478,8 @@ def test_features_of_samples_that_vanished_are_kept_and_reported(both, tmp_path)
 def test_features_of_a_removed_sample_are_not_stale_when_another_gets_its_row(both):
     remove(both[0], ["s1"])
     assert verify(both[1]).vanished == ["s1"]
-    attributes = store.read_attributes(both[0])
-    with store.writing(both[0], attributes, entries_of(both[0])) as writer:
+    attributes = catalog.read_attributes(both[0])
+    with open_writer(both[0], attributes, entries_of(both[0])) as writer:
         writer.commit([write_sample(both[0], attributes, 1, volume(7), name="new")])
     follow(*both)
     report = verify(both[1])
@@ -558,7 +559,7 @@ def test_the_summary_of_features_has_their_shape_and_thumbnails(tmp_path):
 
 
 def test_info_tells_what_the_features_are_and_how_they_were_made(both):
-    attributes, entries = store.read_attributes(both[1]), entries_of(both[1])
+    attributes, entries = catalog.read_attributes(both[1]), entries_of(both[1])
     summary = summarise(attributes, entries)
     lines = list(cache_lines("f", summary, attributes, unpublished=True))
     assert lines == [

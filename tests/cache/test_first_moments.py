@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from test_second_runs import CLIPS, SMALL, clip, scan
 
-from cache import CacheError, store, write_features
+from cache import CacheError, write_features
+from cache import writer as cache_writer
 from cache.oserrors import REMEDIES
 from cache.verify import verify
 from pipeline.jobs import preprocess
@@ -43,7 +44,7 @@ def command(request, tmp_path):
 @pytest.fixture(autouse=True)
 def documents_built_once(monkeypatch):
     """Building the same documents hundreds of times takes most of the time, and no system call."""
-    built, build_them = {}, store.documents_of
+    built, build_them = {}, cache_writer.documents_of
 
     def remembered(attributes, entries):
         key = repr((attributes, list(entries)))
@@ -51,7 +52,7 @@ def documents_built_once(monkeypatch):
             built[key] = build_them(attributes, entries)
         return dict(built[key])
 
-    monkeypatch.setattr(store, "documents_of", remembered)
+    monkeypatch.setattr(cache_writer, "documents_of", remembered)
 
 
 def contents(root):

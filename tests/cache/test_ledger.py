@@ -213,7 +213,7 @@ def test_what_the_log_and_its_snapshot_say_together(path, log, snapshot, rows, f
     found = loaded(path, log)
     assert {entry.row for entry in found.entries.values()} == set(rows)
     assert (found.fault, found.damaged) == (fault, damaged)
-    assert found.is_whole == (not fault and not damaged)
+    assert found.is_complete == (not fault and not damaged)
     assert found.superseded == []
 
 

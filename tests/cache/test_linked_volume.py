@@ -6,7 +6,7 @@ import pytest
 from test_cli import SMALL, cli, error, facts, junk, tree, write
 from test_train_cli import make_clips
 
-from cache import open_cache, store
+from cache import catalog, open_cache
 from cache.verify import verify
 
 
@@ -104,7 +104,7 @@ def test_features_may_lie_on_another_disk(tmp_path):
     assert cli("features", clips, into, *options).exit_code == 0
     move(into / "features", tmp_path / "disk")
     name = open_cache(into).ids[0]
-    shutil.rmtree(into / f"features/c/{store.read_entries(into)[name].row}")
+    shutil.rmtree(into / f"features/c/{catalog.read_entries(into)[name].row}")
     assert f"{into}/features is a link to" in error(cli("features", clips, into, *options))
     there = ("--linked-volume", tmp_path / "disk")
     assert cli("features", clips, into, *options, *there).stdout.startswith(f"{into}: 1 made, 3 already there")

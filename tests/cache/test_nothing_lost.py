@@ -10,10 +10,11 @@ import pytest
 from test_first_moments import Calls, Killed, documents_built_once, watched
 from test_second_runs import CLIPS, clip, run
 
-from cache import UnknownSample, ledger, open_cache, store
+from cache import UnknownSample, catalog, ledger, open_cache
 from cache.errors import MissingSample
 from cache.removal import remove
 from cache.verify import verify
+from cache.writer import open_writer
 from pipeline import jobs
 from pipeline.workers.executors.serial import serial
 from tests.helpers.caches import make_cache, tiny_attributes, volume, write_sample
@@ -115,13 +116,13 @@ def test_a_source_is_not_looked_for_among_any_number_of_files(clips, monkeypatch
 
 @pytest.mark.parametrize("size", [0, 1, 100, 700])
 def test_a_log_cut_anywhere_is_made_whole_from_its_copy(clips, size):
-    before = store.read_entries(clips / "c")
+    before = catalog.read_entries(clips / "c")
     os.truncate(clips / "c" / LEDGER[0], size)
-    assert store.read_entries(clips / "c") == before
+    assert catalog.read_entries(clips / "c") == before
     assert verify(clips / "c").damaged.keys() == {LEDGER[0]}
     repair(clips / "c")
     assert verify(clips / "c").sound
-    assert store.read_entries(clips / "c") == before
+    assert catalog.read_entries(clips / "c") == before
 
 
 def test_what_was_committed_after_the_copy_was_made_is_in_the_log_alone(tmp_path):
@@ -130,10 +131,10 @@ def test_what_was_committed_after_the_copy_was_made_is_in_the_log_alone(tmp_path
     make_cache(root, 1)
     (root / LEDGER[1]).write_bytes(snapshot)  # as a kill before the next publication leaves it
     log = root / LEDGER[0]
-    assert list(store.read_entries(root)) == ["s0", "s1", "s2", "s3"]
-    assert ledger.read(root / "ledger").is_whole
+    assert list(catalog.read_entries(root)) == ["s0", "s1", "s2", "s3"]
+    assert ledger.read(root / "ledger").is_complete
     log.write_bytes(b"\0" * 100 + log.read_bytes()[100:])
-    assert list(store.read_entries(root)) == ["s0", "s1", "s2", "s3"]
+    assert list(catalog.read_entries(root)) == ["s0", "s1", "s2", "s3"]
     assert ledger.read(root / "ledger").fault == "it is not what was written"
 
 
@@ -149,7 +150,10 @@ def test_a_signal_within_a_commit_leaves_the_published_arrays_as_the_log_has_it(
         return call
 
     def interrupted_run():
-        with store.writing(root, attributes, store.read_entries(root)) as writer, monkeypatch.context() as patch:
+        with (
+            open_writer(root, attributes, catalog.read_entries(root)) as writer,
+            monkeypatch.context() as patch,
+        ):
             entries = [write_sample(root, attributes, row, volume(row)) for row in (3, 4)]
             owner = ledger.Ledger if place == "add" else ledger.LedgerWriter
             patch.setattr(owner, place, interrupted(getattr(owner, place)))
@@ -158,7 +162,7 @@ def test_a_signal_within_a_commit_leaves_the_published_arrays_as_the_log_has_it(
     with pytest.raises(KeyboardInterrupt):
         interrupted_run()
     assert open_cache(root).ids == ["s0", "s1", "s2", "s3", "s4"]
-    assert not store.unpublished(root)
+    assert not catalog.unpublished(root)
     assert verify(root).sound
 
 
@@ -241,7 +245,7 @@ def test_the_size_and_time_of_a_source_are_never_recorded_as_unknown(clips, monk
     summary = jobs.preprocess.run(job, nullcontext(serial))
     assert os.stat is whole, "the failing call was never made"
     assert list(summary.unreadable) == [name_of(2)]
-    assert all(entry.source.size > 0 for entry in store.read_entries(clips / "c").values())
+    assert all(entry.source.size > 0 for entry in catalog.read_entries(clips / "c").values())
 
 
 def test_the_rows_of_changed_and_new_sources_do_not_depend_on_kills(clips, tmp_path):
@@ -251,11 +255,11 @@ def test_the_rows_of_changed_and_new_sources_do_not_depend_on_kills(clips, tmp_p
     os.utime(clip(clips / "s", "A/2", "xx"), (1, 1))
     whole = copied(clips / "c", tmp_path / "undisturbed")
     run(clips / "s", whole, CLIPS)
-    rows = {name: entry.row for name, entry in store.read_entries(whole).items()}
+    rows = {name: entry.row for name, entry in catalog.read_entries(whole).items()}
     assert rows == {name_of(1): 4, name_of(2): 1, name_of(3): 5, name_of(4): 3}
     for root in killed_at_each_call(clips / "c", lambda root: run(clips / "s", root, CLIPS), tmp_path):
         run(clips / "s", root, CLIPS)
-        assert {name: entry.row for name, entry in store.read_entries(root).items()} == rows
+        assert {name: entry.row for name, entry in catalog.read_entries(root).items()} == rows
 
 
 # -- removal -----------------------------------------------------------------------------------------------------------
@@ -269,7 +273,7 @@ def test_nothing_of_a_removed_sample_is_left_whenever_the_removal_is_killed(tmp_
     source = make_cache(tmp_path / "c", names=["alpha", "withdrawn", "omega"])
     assert len(traces(source, "withdrawn")) == 3  # log, snapshot, published ids
     for root in killed_at_each_call(source, lambda root: remove(root, ["withdrawn"]), tmp_path):
-        if "withdrawn" in store.read_entries(root):
+        if "withdrawn" in catalog.read_entries(root):
             remove(root, ["withdrawn"])
         else:
             make_cache(root, 0)
@@ -294,7 +298,7 @@ def test_earlier_versions_of_a_removed_sample_go_too_though_readers_have_them_op
 
 def test_what_is_not_there_cannot_be_removed(tmp_path):
     root = make_cache(tmp_path / "c", attributes=tiny_attributes())
-    before = store.ledger_path(root).read_bytes()
+    before = catalog.ledger_path(root).read_bytes()
     with pytest.raises(UnknownSample, match=r"^no input other in .*c; `info` lists what there is$"):
         remove(root, ["s1", "other"])
-    assert store.ledger_path(root).read_bytes() == before
+    assert catalog.ledger_path(root).read_bytes() == before

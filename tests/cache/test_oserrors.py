@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from test_second_runs import SMALL, run, scan
 
-from cache import CacheError, DamagedSample, UnreadableSample, open_cache, store
+from cache import CacheError, DamagedSample, UnreadableSample, catalog, open_cache, store
 from cache.durable import UNFLUSHABLE, flush_folder
 from cache.features import pending, writing_features
 from cache.oserrors import REMEDIES
@@ -196,7 +196,7 @@ def test_a_cache_whose_chunks_cannot_be_listed_is_not_made_again(tmp_path, monke
 
 
 def test_features_that_cannot_be_read_are_not_made_again(tiny, monkeypatch):
-    attributes = store.read_attributes(tiny)
+    attributes = catalog.read_attributes(tiny)
     features = tiny.parent / "f"
     with writing_features(features, attributes, ["s1"]) as writer:
         writer.put("s1", open_cache(tiny).stored("s1"), source=open_cache(tiny).entry("s1").source)
@@ -256,7 +256,7 @@ def test_a_sample_whose_source_cannot_be_looked_at_is_kept_and_not_called_vanish
     scan(tmp_path / "s" / "b.nii")
     run(tmp_path / "s", tmp_path / "c", CtRecipe(**SMALL))
     failing(monkeypatch, os, "stat", number, "s/a.nii")
-    before = store.read_entries(tmp_path / "c")
+    before = catalog.read_entries(tmp_path / "c")
     command = ["preprocess", "ct", str(tmp_path / "s"), str(tmp_path / "c"), "--workers", "0"]
     told = CliRunner().invoke(main, [*command, "--dry-run"])
     assert f"1 to keep although their source cannot be read: a ({os.strerror(number)})\n" in told.stdout
@@ -264,7 +264,7 @@ def test_a_sample_whose_source_cannot_be_looked_at_is_kept_and_not_called_vanish
     assert told.exit_code == 3
     assert f"1 kept although their source cannot be read: a ({os.strerror(number)})\n" in told.stdout
     assert "gone" not in told.output
-    assert store.read_entries(tmp_path / "c") == before
+    assert catalog.read_entries(tmp_path / "c") == before
 
 
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)

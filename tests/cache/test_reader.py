@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache import CacheError, DamagedSample, NotACache, UnknownSample, open_cache, store
+from cache import CacheError, DamagedSample, NotACache, UnknownSample, catalog, open_cache, store
 from cache.ledger import dump
 from cache.verify import verify
+from cache.writer import open_writer
 from tests.helpers.caches import SHAPE, make_cache, tiny_attributes, volume, write_sample
 
 # -- what is there -----------------------------------------------------------------------------------------------------
@@ -24,7 +25,7 @@ def test_a_cache_says_what_is_in_it(tiny):
     assert (len(cache), cache.ids, cache.kind, cache.shape) == (3, ["s0", "s1", "s2"], "ct", SHAPE)
     assert (cache.labels.tolist(), cache.labels.dtype) == ([0, 1, 0], np.int64)
     assert (cache.class_names, cache.groups) == (["one", "two"], ["patient 0", "patient 1", "patient 2"])
-    assert cache.recipe == store.read_attributes(tiny).recipe
+    assert cache.recipe == catalog.read_attributes(tiny).recipe
     assert repr(cache) == f"<Cache {tiny} · ct · 3 samples of 3×4×5>"
     assert cache.entry("s1").source.files == ("1.nii",)
 
@@ -75,7 +76,7 @@ def test_an_empty_cache_opens(tmp_path):
 
 def test_samples_are_in_the_order_of_their_rows_whatever_the_order_of_commits(tmp_path):
     root, attributes = tmp_path / "c", tiny_attributes()
-    with store.writing(root, attributes, {}) as writer:
+    with open_writer(root, attributes, {}) as writer:
         for row in (4, 0, 2):
             writer.commit([write_sample(root, attributes, row, volume(row))])
     assert open_cache(root).ids == ["s0", "s2", "s4"]
@@ -97,8 +98,8 @@ def test_what_is_committed_later_is_seen_by_opening_again(tiny):
 
 
 def test_while_a_run_writes_its_commits_are_seen_though_not_yet_published(tiny):
-    attributes = store.read_attributes(tiny)
-    with store.writing(tiny, attributes, store.read_entries(tiny)) as writer:
+    attributes = catalog.read_attributes(tiny)
+    with open_writer(tiny, attributes, catalog.read_entries(tiny)) as writer:
         writer.commit([write_sample(tiny, attributes, 3, volume(3))])
         assert len(open_cache(tiny)) == 4
         assert verify(tiny).sound
@@ -198,7 +199,7 @@ def test_swapped_chunks_raise_both(tiny):
 
 
 def test_a_sample_whose_ledger_line_was_lost_is_still_listed_and_raises(tiny):
-    path = store.ledger_path(tiny)
+    path = catalog.ledger_path(tiny)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + flipped(lines[1], 100) + lines[2])
     path.with_name("snapshot.jsonl").unlink()
@@ -241,9 +242,9 @@ def test_with_one_of_its_two_copies_everything_is_read_and_the_fault_is_named(ti
 
 
 def test_two_samples_that_claim_one_row_are_told_apart(tiny):
-    entries = store.read_entries(tiny)
+    entries = catalog.read_entries(tiny)
     entries["s2"] = entries["s2"].replace(row=1)
-    store.ledger_path(tiny).write_bytes(dump(entries.values()))
+    catalog.ledger_path(tiny).write_bytes(dump(entries.values()))
     (tiny / "ledger/snapshot.jsonl").unlink()
     cache = open_cache(tiny)
     assert np.abs(cache["s1"] - volume(1)).max() < 1e-5

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cache import open_cache
-from cache.store import chunk_path, read_entries
+from cache.catalog import read_entries
+from cache.store import chunk_path
 from cache.verify import verify
 from pipeline.demo import phantoms
 

@@ -20,9 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from cache import CacheError, CacheLocked, NotACache, index, ledger, open_cache, store
+from cache import CacheError, CacheLocked, NotACache, catalog, index, ledger, open_cache, store
 from cache.schema import DTYPES, Entry, Source, scale_factor
 from cache.verify import verify
+from cache.writer import open_writer
 from tests.helpers.caches import SHAPE, make_cache, tiny_attributes, volume, write_sample
 
 ERROR = {"uint8": 0.51 / 255, "uint16": 0.51 / 65535, "float16": 2.5e-4, "float32": 0}
@@ -68,7 +69,7 @@ def test_what_is_read_is_what_was_written_to_the_error_of_its_dtype(folder, dtyp
 def test_a_constant_sample_has_its_chunk_and_keeps_its_value(tmp_path, dtype, value):
     constant = np.full(SHAPE, value, np.float32)
     root = make_cache(tmp_path / "c", [constant, constant], tiny_attributes(dtype))
-    assert store.rows_present(root) == {0, 1}
+    assert catalog.rows_present(root) == {0, 1}
     assert np.allclose(open_cache(root)[1], value, atol=ERROR[dtype])
     plain = zarr.open_group(root, mode="r")["volume"]
     assert np.allclose(plain[1] * plain.attrs.get("scale_factor", 1), value, atol=ERROR[dtype])
@@ -116,7 +117,7 @@ def test_without_consolidated_metadata_zarr_finds_the_same_members(tiny):
 
 def test_rows_that_are_not_complete_have_no_id_and_no_label(tmp_path):
     root, attributes = tmp_path / "c", tiny_attributes()
-    with store.writing(root, attributes, {}) as writer:
+    with open_writer(root, attributes, {}) as writer:
         writer.commit([write_sample(root, attributes, 2, volume(2), label=1)])
         writer.commit([Entry("bad", "quarantined", row=0, label=1), Entry("x.txt", "excluded")])
     group = zarr.open_group(root, mode="r")
@@ -140,9 +141,11 @@ def test_an_index_of_several_chunks_grows_by_appends(tmp_path, monkeypatch):
 HOLD = """
 import sys
 from pathlib import Path
-from cache import store
+from cache import catalog, store
+from cache.writer import open_writer
+from cache import writer as cache_writer
 root = Path(sys.argv[1])
-with store.writing(root, store.read_attributes(root), store.read_entries(root)):
+with open_writer(root, catalog.read_attributes(root), catalog.read_entries(root)):
     print("writing", flush=True)
     sys.stdin.read()
 """
@@ -173,16 +176,19 @@ def test_a_second_writer_is_refused_while_the_first_lives_and_not_after_it_was_k
 
 
 def test_a_second_writer_in_the_same_process_is_refused(tiny):
-    with store.writing(tiny, store.read_attributes(tiny), store.read_entries(tiny)), pytest.raises(CacheLocked):
+    with (
+        open_writer(tiny, catalog.read_attributes(tiny), catalog.read_entries(tiny)),
+        pytest.raises(CacheLocked),
+    ):
         make_cache(tiny, 1)
 
 
 def test_a_plan_made_before_another_run_wrote_is_refused(tiny):
-    planned_on = store.read_entries(tiny)
+    planned_on = catalog.read_entries(tiny)
     make_cache(tiny, 1)
     before = files_of(tiny)
     with pytest.raises(CacheLocked, match=r"has written to .* meanwhile; run the same command again$"):
-        store.writing(tiny, store.read_attributes(tiny), planned_on).__enter__()
+        open_writer(tiny, catalog.read_attributes(tiny), planned_on).__enter__()
     assert files_of(tiny) == before
 
 
@@ -193,14 +199,16 @@ import itertools, os, sys
 from pathlib import Path
 sys.path.insert(0, "tests")
 from tests.helpers.caches import tiny_attributes, volume, write_sample
-from cache import store
+from cache import catalog, store
+from cache.writer import open_writer
+from cache import writer as cache_writer
 import xarray, zarr  # so that the writers below, forked, need not
 root, attributes = Path(sys.argv[1]), tiny_attributes()
 for line in sys.stdin:
     writer_id = os.fork()
     if writer_id == 0:
-        store.PUBLISH_SECONDS = float(line)
-        with store.writing(root, attributes, store.read_entries(root)) as writer:
+        cache_writer.PUBLISH_SECONDS = float(line)
+        with open_writer(root, attributes, catalog.read_entries(root)) as writer:
             for row in itertools.count(len(writer.entries)):
                 writer.commit([write_sample(root, attributes, row, volume(row))])
                 os.write(1, b"%d\\n" % row)
@@ -237,7 +245,7 @@ def test_a_writer_killed_at_any_moment_loses_nothing_that_it_committed(tmp_path)
     for row in range(committed):
         assert np.abs(found[row] - volume(row)).max() <= ERROR["uint16"]
     assert verify(root).sound
-    assert not store.unpublished(root)
+    assert not catalog.unpublished(root)
     assert list((root / "ledger/partial").iterdir()) == []
 
 
@@ -263,7 +271,7 @@ def events(monkeypatch):
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="which file was flushed is read from Linux's /proc")
 def test_a_sample_is_flushed_renamed_and_its_folders_flushed_before_its_line_is(tmp_path, events):
     root, attributes = tmp_path / "new" / "c", tiny_attributes()
-    with store.writing(root, attributes, {}) as writer:
+    with open_writer(root, attributes, {}) as writer:
         assert [path for _, path in events[:3]] == [tmp_path, tmp_path / "new", root]
         assert ("flush", root / "volume") in events  # names the folder of all chunks
         assert ("flush", root / "ledger") in events  # holds the new ledger, and the mark that the index may lag
@@ -276,7 +284,7 @@ def test_a_sample_is_flushed_renamed_and_its_folders_flushed_before_its_line_is(
         assert chunk.parents[3] == root / "volume/c"
         events.clear()
         writer.commit([entry])
-        assert events == [("flush", store.ledger_path(root))]
+        assert events == [("flush", catalog.ledger_path(root))]
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "os.replace", "os.mkdir", "pathlib.Path.open"])
@@ -301,9 +309,9 @@ def test_a_disk_that_is_full_from_any_moment_on_gives_one_line_and_a_sound_cache
                 outcomes.add(str(error).replace(str(root), "CACHE"))
         if root.joinpath("zarr.json").exists():
             assert verify(root).sound, spared
-        before = store.read_entries(root)
+        before = catalog.read_entries(root)
         make_cache(root, 1)
-        assert before.items() <= store.read_entries(root).items()
+        assert before.items() <= catalog.read_entries(root).items()
         assert verify(root).sound
         assert list((root / "ledger/partial").iterdir()) == []
     assert outcomes == {
@@ -328,20 +336,20 @@ def commit_and_raise(writer, entry, end):
 @pytest.mark.parametrize("end", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_however_the_block_ends_what_was_committed_is_published(tmp_path, end):
     root, attributes = tmp_path / "c", tiny_attributes()
-    with pytest.raises(end), store.writing(root, attributes, {}) as writer:
+    with pytest.raises(end), open_writer(root, attributes, {}) as writer:
         commit_and_raise(writer, write_sample(root, attributes, 0, volume(0)), end)
     assert zarr.open_group(root, mode="r")["sample_id"][:].tolist() == ["s0"]
-    assert not store.unpublished(root)
+    assert not catalog.unpublished(root)
     assert verify(root).sound
 
 
 def test_a_torn_last_line_is_cut_and_its_sample_made_again(tmp_path):
     killed = tmp_path / "killed.zarr"
     root, attributes = make_cache(tmp_path / "tiny.zarr", samples=2), tiny_attributes()
-    with store.writing(root, attributes, store.read_entries(root)) as writer:
+    with open_writer(root, attributes, catalog.read_entries(root)) as writer:
         writer.commit([write_sample(root, attributes, 2, volume(2))])
         shutil.copytree(root, killed)
-    path = store.ledger_path(killed)
+    path = catalog.ledger_path(killed)
     path.write_bytes(path.read_bytes()[:-7])
     assert len(ledger.read(path.parent).entries) == 2
     make_cache(killed, [volume(2)])
@@ -350,11 +358,11 @@ def test_a_torn_last_line_is_cut_and_its_sample_made_again(tmp_path):
 
 
 def test_a_folder_that_took_the_place_of_a_file_is_written_over(tiny):
-    attributes = store.read_attributes(tiny)
+    attributes = catalog.read_attributes(tiny)
     for path in (store.chunk_path(tiny, 1), tiny / "label/c/0", tiny / "label/zarr.json"):
         path.unlink()
         (path / "deep").mkdir(parents=True)
-    with store.writing(tiny, attributes, store.read_entries(tiny)) as writer:
+    with open_writer(tiny, attributes, catalog.read_entries(tiny)) as writer:
         writer.commit([write_sample(tiny, attributes, 1, volume(1))])
     assert verify(tiny).sound
 
@@ -364,7 +372,7 @@ def test_a_folder_that_took_the_place_of_a_file_is_written_over(tiny):
 
 def test_new_labels_touch_no_array(tiny):
     before = {path: path.stat().st_mtime_ns for path in (tiny / "volume").rglob("*")}
-    with store.writing(tiny, store.read_attributes(tiny), store.read_entries(tiny)) as writer:
+    with open_writer(tiny, catalog.read_attributes(tiny), catalog.read_entries(tiny)) as writer:
         writer.commit([entry.replace(label=1) for entry in writer.entries.values()])
     assert {path: path.stat().st_mtime_ns for path in (tiny / "volume").rglob("*")} == before
     assert zarr.open_group(tiny, mode="r")["label"][:].tolist() == [1, 1, 1]
@@ -374,29 +382,29 @@ def test_new_labels_touch_no_array(tiny):
 def test_a_ledger_does_not_grow_without_end(tmp_path):
     root, attributes = tmp_path / "c", tiny_attributes()
     one = Entry("a.txt", "excluded", source=Source("/", ("a.txt",)))
-    with store.writing(root, attributes, {}) as writer:
+    with open_writer(root, attributes, {}) as writer:
         writer.commit([one] * 1005)
-    with store.writing(root, attributes, {one.id: one}) as writer:
+    with open_writer(root, attributes, {one.id: one}) as writer:
         writer.commit([one])
     assert ledger.read(root / "ledger").lines == 2
 
 
 def test_what_is_forgotten_is_gone_and_the_rest_goes_on(tiny):
-    with store.writing(tiny, store.read_attributes(tiny), store.read_entries(tiny)) as writer:
+    with open_writer(tiny, catalog.read_attributes(tiny), catalog.read_entries(tiny)) as writer:
         writer.commit([Entry("a", "quarantined"), Entry("b", "quarantined")])
         writer.forget(["a", "never heard of"])
         writer.commit([Entry("c", "quarantined")])
-    assert list(store.read_entries(tiny)) == ["s0", "s1", "s2", "b", "c"]
+    assert list(catalog.read_entries(tiny)) == ["s0", "s1", "s2", "b", "c"]
 
 
 def test_rows_that_readers_may_have_open_are_kept_as_long_as_their_chunk_is_there(tiny):
-    layout = store.read_attributes(tiny).layout
-    known = store.load(tiny)
+    layout = catalog.read_attributes(tiny).layout
+    known = catalog.load(tiny)
     old = list(known.entries.values())
     known.ledger.superseded = old
-    assert store.kept_rows(tiny, known, layout) == {entry.row for entry in old} == {0, 1, 2}
+    assert catalog.kept_rows(tiny, known, layout) == {entry.row for entry in old} == {0, 1, 2}
     store.chunk_path(tiny, 1, layout).unlink()
-    assert store.kept_rows(tiny, known, layout) == {0, 2}
+    assert catalog.kept_rows(tiny, known, layout) == {0, 2}
 
 
 # -- what describes the cache ------------------------------------------------------------------------------------------
@@ -452,7 +460,7 @@ def test_a_damaged_class_name_is_not_believed(tiny, name):
     path = tiny / name
     path.write_bytes(path.read_bytes().replace(b'"one"', b'"ona"'))
     assert open_cache(tiny).class_names == ["one", "two"]
-    (tiny / store.DIGESTS).unlink()
+    (tiny / catalog.DIGESTS).unlink()
     with pytest.raises(NotACache, match="describe different caches, and no digest says which is right"):
         open_cache(tiny)
     path.unlink()
@@ -460,12 +468,12 @@ def test_a_damaged_class_name_is_not_believed(tiny, name):
 
 
 def test_a_sample_that_only_the_published_arrays_know_is_lost_and_keeps_its_row_and_label(tiny):
-    assert store.load(tiny).lost == []
+    assert catalog.load(tiny).lost == []
     log = tiny / "ledger/entries.jsonl"
     log.write_bytes(b"".join(line for line in log.read_bytes().splitlines(keepends=True) if b'"s1"' not in line))
     (tiny / "ledger/snapshot.jsonl").unlink()
-    known = store.load(tiny)
+    known = catalog.load(tiny)
     assert [(entry.id, entry.row, entry.label, entry.group) for entry in known.lost] == [("s1", 1, 1, "patient 1")]
     assert known.entries.keys() == {"s0", "s1", "s2"}
     assert known.entries["s0"].digest
-    assert not known.is_whole
+    assert not known.is_complete

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache import NotACache, open_cache, store
+from cache import NotACache, catalog, open_cache, store
+from cache import writer as cache_writer
 from cache.fingerprint import digest_bytes
 from cache.ledger import dump, dump_snapshot
 from cache.progress import Callback
 from cache.schema import Entry, Source
 from cache.verify import source_change, verify
+from cache.writer import open_writer
 from tests.helpers.caches import make_cache, tiny_attributes, volume, write_sample
 
 
@@ -25,7 +27,7 @@ def ten(tmp_path_factory):
 
 
 def source_of(root, name):
-    return store.read_entries(root)[name].source.paths[0]
+    return catalog.read_entries(root)[name].source.paths[0]
 
 
 def test_a_cache_as_it_was_written_is_sound(ten):
@@ -107,8 +109,8 @@ def test_a_source_that_vanished_leaves_a_sound_sample_and_is_listed(tiny, change
 
 
 def test_a_sample_of_another_recipe_is_stale(tiny):
-    old, new = store.read_attributes(tiny), tiny_attributes(order=1)
-    with store.writing(tiny, new, store.read_entries(tiny)) as writer:
+    old, new = catalog.read_attributes(tiny), tiny_attributes(order=1)
+    with open_writer(tiny, new, catalog.read_entries(tiny)) as writer:
         writer.commit([write_sample(tiny, new, 1, volume(1))])
     assert old != new
     reason = "it was made by another recipe than the cache's; run `repair`"
@@ -160,7 +162,7 @@ def test_a_bit_flipped_in_any_published_file_is_named(ten, file, data):
     path.write_bytes(flipped)
     try:
         damaged = verify(ten).damaged
-        assert file in damaged or (file == store.DIGESTS and damaged)
+        assert file in damaged or (file == catalog.DIGESTS and damaged)
     except NotACache as error:
         assert str(path) in str(error)  # noqa: PT017 - a flip may hit what makes it a cache
     finally:
@@ -177,14 +179,14 @@ def test_a_published_file_that_is_gone_is_named_and_written_again(tiny, file, da
 
 
 def test_published_values_that_the_ledger_contradicts_are_named(tiny):
-    entries = store.read_entries(tiny)
+    entries = catalog.read_entries(tiny)
     entries["s1"] = entries["s1"].replace(label=0)
     log = dump(entries.values())
-    store.ledger_path(tiny).write_bytes(log)
+    catalog.ledger_path(tiny).write_bytes(log)
     snapshot = dump_snapshot(list(entries.values()), len(log), zlib.crc32(log))
     (tiny / "ledger/snapshot.jsonl").write_bytes(snapshot)
-    digests = json.loads((tiny / store.DIGESTS).read_bytes()) | {store.SNAPSHOT: digest_bytes(snapshot)}
-    (tiny / store.DIGESTS).write_text(json.dumps(digests))
+    digests = json.loads((tiny / catalog.DIGESTS).read_bytes()) | {catalog.SNAPSHOT: digest_bytes(snapshot)}
+    (tiny / catalog.DIGESTS).write_text(json.dumps(digests))
     assert list(verify(tiny).damaged) == ["sample_id", "label", "group"]
 
 
@@ -195,26 +197,26 @@ def test_while_the_index_may_lag_behind_the_ledger_it_is_not_compared(tiny):
 
 
 def test_other_bytes_of_another_version_of_zarr_are_no_damage(tmp_path, monkeypatch):
-    ours = store.documents_of
+    ours = cache_writer.documents_of
 
     def theirs(*arguments):
         return {key: data + b" " * key.endswith("json") for key, data in ours(*arguments).items()}
 
-    monkeypatch.setattr(store, "documents_of", theirs)
+    monkeypatch.setattr(cache_writer, "documents_of", theirs)
     root = make_cache(tmp_path / "c")
     monkeypatch.undo()
     assert verify(root).sound
 
 
 def test_a_junk_line_is_named_even_beside_a_damaged_sample(tiny):
-    with store.ledger_path(tiny).open("ab") as file:
+    with catalog.ledger_path(tiny).open("ab") as file:
         file.write(b"junk\n")
     store.chunk_path(tiny, 0).write_bytes(b"")
     assert verify(tiny).damaged.keys() == {"s0", "ledger line 4"}
 
 
 def test_quarantined_and_excluded_inputs_are_no_faults(tiny):
-    with store.writing(tiny, store.read_attributes(tiny), store.read_entries(tiny)) as writer:
+    with open_writer(tiny, catalog.read_attributes(tiny), catalog.read_entries(tiny)) as writer:
         writer.commit([Entry("bad", "quarantined", row=3, reason="r"), Entry("x.txt", "excluded")])
     assert verify(tiny).sound
 
@@ -229,8 +231,8 @@ def test_an_entry_takes_less_than_3_kilobytes(tmp_path):
         for row in range(5000)
     ]  # fmt: skip
     root = make_cache(tmp_path / "c", 0)
-    store.ledger_path(root).write_bytes(dump(entries))
-    assert len(store.read_entries(root)) == 5000
+    catalog.ledger_path(root).write_bytes(dump(entries))
+    assert len(catalog.read_entries(root)) == 5000
     tracemalloc.start()
     cache = open_cache(root)
     assert tracemalloc.get_traced_memory()[1] < 5000 * 3e3

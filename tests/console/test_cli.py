@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cache import open_cache, store
+from cache import catalog, open_cache
 from cli import main
 from console.groups import all_commands
 from pipeline.demo import phantom_clips
@@ -565,7 +565,7 @@ def test_a_dry_repair_says_what_a_repair_would_do_and_writes_nothing(scans, cach
     assert dry.exit_code == 1
     assert dry.stdout == (
         "Cannot be repaired:\n"
-        f"  b: chunk {chunk_of_b} has 7 bytes, recorded {store.read_entries(cache)['b'].nbytes}; run `repair` to "
+        f"  b: chunk {chunk_of_b} has 7 bytes, recorded {catalog.read_entries(cache)['b'].nbytes}; run `repair` to "
         f"rebuild it from its source; but its source {scans / 'b.nii.gz'} is gone: put it back\n"
         "1 to make again from their sources: a\n"
         "1 to restore from other parts of the cache: label/c/0\n"

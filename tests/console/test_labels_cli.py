@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 from test_nothing_lost import killed_at_each_call
 
-from cache import open_cache, store, write_features
+from cache import catalog, open_cache, write_features
 from cache.verify import verify
+from cache.writer import open_writer
 from cli import main
 from pipeline.jobs import relabel
 from pipeline.sources.formats.video import find_clips
@@ -333,7 +334,7 @@ def test_label_corrects_labels_and_patients_without_source_or_arrays(source, cac
     assert facts(cache)["patients"] == {"column": "Subject", "count": 2}
     assert arrays(cache) == before
     assert verify(cache).sound
-    assert not store.unpublished(cache)
+    assert not catalog.unpublished(cache)
     found = json.loads(cli("label", cache, path, "--json", code=3).stdout)
     assert (found["relabelled"], found["complete"], len(found["wrong_labels"])) == (0, 4, 1)
     assert cli("label", cache, path, "--quiet", code=3).output == ""
@@ -375,5 +376,5 @@ def test_label_is_refused_for_clips_features_and_what_is_not_a_cache(tmp_path, c
 
 
 def test_label_waits_for_no_run(cache, patients):
-    with store.writing(cache, store.read_attributes(cache), store.read_entries(cache)):
+    with open_writer(cache, catalog.read_attributes(cache), catalog.read_entries(cache)):
         assert "another run is writing to" in error(cli("label", cache, patients, "--class-names", "B,A", code=1))

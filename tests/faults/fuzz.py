@@ -423,7 +423,7 @@ def small_cache(folder: Path) -> Path:
 
 def look_after(root: Path) -> None:
     """What `info`, `verify`, and whoever trains do with a cache; each goes on where another has refused it."""
-    from cache import open_cache, store
+    from cache import catalog, open_cache
     from cache.errors import CacheError
     from cache.verify import verify
     from pipeline.jobs import repair, report
@@ -437,8 +437,8 @@ def look_after(root: Path) -> None:
         cache.inputs()
     with suppress(CacheError):
         list(report.verify_lines(verify(root)))
-    known = store.read_attributes(root)
-    summary = summarise(known, store.read_entries(root))
+    known = catalog.read_attributes(root)
+    summary = summarise(known, catalog.read_entries(root))
     json.dumps(report.cache_json(summary, known))
     list(report.cache_lines("cache", summary, known, False))
     if known.kind != "features":

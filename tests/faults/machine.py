@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from cache import open_cache, store
+from cache import catalog, open_cache
 from cache.errors import CacheError, LinkInside, NotACache
 from cache.features import feature_attributes, pending, source_of, writing_features
 from cache.fingerprint import digest_files
@@ -168,7 +168,7 @@ class Life(RuleBasedStateMachine):
         summary = self.preprocess(folder)
         self.settle(expected)
         assert summary.discovered == summary.complete + len(summary.quarantined) + len(summary.excluded)
-        assert summary.discovered == len(store.read_entries(self.root))
+        assert summary.discovered == len(catalog.read_entries(self.root))
         assert self.preprocess(folder).made == 0
 
     def settle(self, expected: dict[str, tuple[str, int | None]]) -> None:
@@ -260,7 +260,7 @@ class Life(RuleBasedStateMachine):
     def label(self) -> None:
         if self.damaged or not self.labels:
             return
-        entries = store.read_entries(self.root)
+        entries = catalog.read_entries(self.root)
         named = {name for name in self.labels if name in entries and entries[name].state != "excluded"}
         if named:
             relabel.run(relabel.prepare(self.root, self.sheet()))
@@ -272,10 +272,10 @@ class Life(RuleBasedStateMachine):
     def remove(self, name: str) -> None:
         if self.damaged:
             return
-        if name in store.read_entries(self.root):
+        if name in catalog.read_entries(self.root):
             remove(self.root, [name])
             self.known.pop(name, None)
-            assert name not in store.read_entries(self.root)
+            assert name not in catalog.read_entries(self.root)
             assert not [path for path in self.files() if f'"{name}"'.encode() in path.read_bytes()]
 
     # -- faults

@@ -111,23 +111,23 @@ def samples(root: Path) -> dict[str, Sample]:
 
 def cache_facts(root: Path) -> dict[str, Any]:
     """All that a command should leave the same: samples, ledger (but for rows), attributes, soundness, no rubbish."""
-    from cache import store
+    from cache import catalog, store
     from cache.verify import verify
 
     if not (root / "zarr.json").exists():
         return {}
-    entries = store.read_entries(root)
-    attributes = store.read_attributes(root)
+    entries = catalog.read_entries(root)
+    attributes = catalog.read_attributes(root)
     report = verify(root)
     rows = {entry.row for entry in entries.values() if entry.state == "complete"}
-    chunks = [row for row in store._row_folders(root, attributes.layout) if row not in rows]
+    chunks = [row for row in catalog.row_folders(root, attributes.layout) if row not in rows]
     return {
         "samples": samples(root),
         "ledger": {entry.id: entry.to_json() | {"row": entry.row >= 0} for entry in entries.values()},
         "attributes": repr(attributes),
         "faults": report.damaged | report.missing | report.unreadable | report.stale,
         "chunks without a sample": [row for row in chunks if store.chunk_path(root, row, attributes.layout).exists()],
-        "unpublished": store.unpublished(root),
+        "unpublished": catalog.unpublished(root),
         "unfinished files": [path.name for path in root.glob("*/partial/*")],
     }
 

@@ -4,9 +4,10 @@ import re
 
 import numpy as np
 
-from cache import store
+from cache import catalog, store
 from cache.fingerprint import digest_files, digest_recipe
 from cache.schema import Attributes, Entry, Source
+from cache.writer import open_writer
 
 SHAPE = (3, 4, 5)
 
@@ -44,7 +45,7 @@ def make_cache(root, samples=3, attributes=None, names=None, labels=None, **fiel
     """A cache in `root` of `samples`, a number of them or their values; what is there already is gone on with."""
     attributes = attributes or tiny_attributes()
     values = [volume(row, attributes.shape) for row in range(samples)] if isinstance(samples, int) else samples
-    with store.writing(root, attributes, store.read_entries(root)) as writer:
+    with open_writer(root, attributes, catalog.read_entries(root)) as writer:
         for row, value in enumerate(values, start=len(writer.entries)):
             given = fields | ({"label": labels[row]} if labels else {})
             writer.commit([write_sample(root, attributes, row, value, names and names[row], **given)])

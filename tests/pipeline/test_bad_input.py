@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from cache import open_cache
-from cache.store import chunk_path, read_entries
+from cache.catalog import read_entries
+from cache.store import chunk_path
 from pipeline.jobs import preprocess
 from pipeline.recipes.ct import CtRecipe
 from pipeline.workers.executors.serial import serial

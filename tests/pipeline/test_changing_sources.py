@@ -7,8 +7,9 @@ from contextlib import nullcontext
 import pytest
 
 from cache import open_cache
+from cache.catalog import read_entries
 from cache.schema import Entry, Source
-from cache.store import read_entries, writing
+from cache.writer import open_writer
 from pipeline.jobs import preprocess
 from pipeline.recipes.ct import CtRecipe
 from pipeline.workers.executors.serial import serial
@@ -100,7 +101,7 @@ def test_exclusions_by_an_earlier_version_are_dropped(tmp_path):
         )
         for number in range(5)
     ]
-    with writing(cache, job.attributes, read_entries(cache)) as writer:
+    with open_writer(cache, job.attributes, read_entries(cache)) as writer:
         writer.forget([f"{root}/.git"])
         writer.commit(old)
     summary = run(preprocess.prepare(scans, cache, RECIPE))

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from test_plan import record
 
-from cache import CacheError, schema, store
+from cache import CacheError, catalog, schema
 from cache.schema import Entry
+from cache.writer import open_writer
 from pipeline.errors import InvalidInput, PipelineError
 from pipeline.jobs import preprocess, report
 from pipeline.jobs.estimate import Estimate
@@ -88,7 +89,7 @@ def test_a_cache_keeps_the_patient_column_until_a_sheet_names_another(tmp_path):
         if header:
             sheet.write_text(f"{header}\na.nii,1,x\n")
         attributes = preprocess.prepare(source, root, CtRecipe(), labels=sheet if header else None).attributes
-        with store.writing(root, attributes, store.read_entries(root)):
+        with open_writer(root, attributes, catalog.read_entries(root)):
             pass
         return attributes.patient_column
 

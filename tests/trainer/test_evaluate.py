@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from test_cli import cli, error
 from test_train_cli import SHAPE, contents, edit, make_clips, make_scans, shown, trained
 
-from cache import open_cache, store
+from cache import catalog, open_cache
 from cache.schema import Source
 from cache.store import chunk_path
+from cache.writer import open_writer
 from tests.helpers.caches import make_cache, tiny_attributes, volume, write_sample
 from trainer import backend
 
@@ -165,10 +166,10 @@ def test_classes_are_matched_by_name_whatever_their_order(tmp_path, scans, tuned
 
 def relabel(root, labels, class_names=None):
     """Give the samples of a cache other labels, as a corrected CSV does."""
-    attributes = store.read_attributes(root)
+    attributes = catalog.read_attributes(root)
     attributes = attributes.replace(class_names=class_names or attributes.class_names)
-    entries = store.read_entries(root)
-    with store.writing(root, attributes, entries) as writer:
+    entries = catalog.read_entries(root)
+    with open_writer(root, attributes, entries) as writer:
         writer.commit([entry.replace(label=labels[entry.id]) for entry in entries.values()])
 
 
@@ -448,7 +449,7 @@ def test_names_with_commas_and_line_breaks_stay_one_field(tmp_path, tuned, out):
     sources = [Source("/scans", (name,)) for name in names]
     other = tmp_path / "other.zarr"
     attributes = tiny_attributes("uint16", SHAPE, "ct", ("a", "b"), window=[-1000.0, 400.0], orientation="SPL")
-    with store.writing(other, attributes, {}) as writer:
+    with open_writer(other, attributes, {}) as writer:
         for row, source in enumerate(sources):
             name = source.files[0].removesuffix(".nii")
             writer.commit([write_sample(other, attributes, row, volume(row, SHAPE), name, source=source)])

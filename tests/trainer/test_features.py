@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cache import DamagedSample, InvalidFeatures, open_cache, store, write_features
+from cache import DamagedSample, InvalidFeatures, catalog, open_cache, store, write_features
 from cache.features import extractor_path
 from cache.verify import verify
+from cache.writer import open_writer
 from tests.helpers.caches import make_cache, tiny_attributes, volume
 from trainer.config import PRETRAIN
 from trainer.data.augment import ANGLES, rotate
@@ -108,8 +109,8 @@ def test_features_that_are_there_and_fresh_are_not_made_again(folder):
 def test_only_what_changed_or_is_new_is_made(folder):
     root, attributes = folder / "clips.zarr", open_cache(folder / "clips.zarr").attributes
     extract(Extraction(root, folder / "features.zarr", WEIGHTS), nothing)  # they were moved: sources follow
-    entries = store.read_entries(root)
-    with store.writing(root, attributes, entries) as writer:
+    entries = catalog.read_entries(root)
+    with open_writer(root, attributes, entries) as writer:
         nbytes, digest = store.write_chunk(root, 4, volume(99, SHAPE), "uint8")
         changed = entries["s4"].__class__(**{**_fields(entries["s4"]), "nbytes": nbytes, "digest": digest})
         nbytes, digest = store.write_chunk(root, 12, volume(12, SHAPE), "uint8")

@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 
 from cache import Cache
+from cache.catalog import has_attributes
 from cache.confined import check_inside
 from cache.durable import make_folder
 from cache.lock import LOCK_FILES, LockHeld, exclusive
 from cache.schema import FEATURES, LAYOUTS, MAX_CLASSES, MAX_SAMPLE_BYTES, composed
-from cache.store import has_attributes
 from trainer.config import Config
 from trainer.data.splits import Split
 from trainer.errors import TrainerError

@@ -1,0 +1,291 @@
+"""The cache on disk: who writes what, and what a crash leaves.
+
+    CACHE/                    a Zarr v3 group; attributes: kind, recipe, class_names, format_version, sources
+      volume/c/ROW/0/0/0      one sample, one chunk file, written once by the worker that made it; in a cache of
+                              features they are features/c/ROW/0/0, or features/c/ROW/0/0/0 with an axis of angles
+      label/ sample_id/ group/   small arrays over the sample axis, derived from the ledger
+      ledger/                 a group without arrays, that has a copy of the attributes
+        entries.jsonl         the truth: how every input ended (see `ledger.py`), written by the coordinator
+        snapshot.jsonl        the same as last published, so that no fault of one file loses it
+        lock, lock.owner      held by the one run that may write, and which that is (see `lock.py`)
+        readers               locked together by all who have the cache open (see `lease.py`)
+        partial/              files being written, renamed into place when whole; chunks are written in volume/partial
+        aside/                what stood where a file or folder of the cache belongs: moved there, never deleted
+        digests.json          of the metadata, the snapshot and the derived arrays, as last published
+        unpublished           present while the derived arrays may lag behind the ledger
+
+The order of events for a sample: its chunk is written aside, flushed to disk and renamed; the folders that name it
+are flushed; then its ledger line is appended and flushed. Killed in between, the chunk has no line and the next run
+makes it again. A new version of a sample goes into another row; the chunk of the old one is removed after the commit,
+once no reader has the cache open. The derived arrays, and all Zarr metadata, are built in memory (`index.py`) and
+published file by file, the group's own `zarr.json` last; a reader therefore never meets half a document. No writer
+follows a link inside CACHE, but that of the array's folder to another disk where the caller allows it (`linked`).
+"""
+
+import json
+import math
+import stat
+import time
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+
+from cache import index, lease, ledger
+from cache.catalog import DIGESTS, MARKS, REMOVED, SNAPSHOT, Known, kept_rows, ledger_path, load, row_folders
+from cache.confined import check_inside
+from cache.durable import flush_folder, holds, make_folder, write_durably
+from cache.errors import CacheError, CacheLocked
+from cache.fingerprint import digest_bytes
+from cache.index import documents_of
+from cache.lock import LOCK_FILES, LockHeld, exclusive
+from cache.schema import Attributes, Entry, Layout
+from cache.store import chunk_path
+from cache.write_errors import write_errors
+
+PUBLISH_SECONDS = 30.0
+PUBLISH_SHARE = 20  # at most one part in as many of a run's time goes into publishing
+MAX_PUBLISHED = 2 * index.MAX_CHUNK_BYTES  # bytes of a file of a derived array or its metadata
+SCRATCH_NAME = 32  # characters of the name of a file that is being written
+
+
+class CacheWriter:
+    """The one writer of a cache: commits entries and publishes the derived arrays. Made by `open_writer`."""
+
+    def __init__(self, root: Path, attributes: Attributes, known: Known, linked: str) -> None:
+        self.root, self.attributes, self.linked = root, attributes, linked
+        self.kept = kept_rows(root, known, attributes.layout)
+        self._ledger = known.ledger
+        self._may_sweep = known.is_complete  # or a chunk without an entry may be all that is left of a sample
+        self._next_publication = math.inf
+        self._log: ledger.LedgerWriter | None = None
+        compact = known.ledger.lines <= 2 * len(known.entries) + 1000
+        if known.is_complete and compact and _may_be_appended(ledger_path(root)):
+            self._log = ledger.LedgerWriter(ledger_path(root), known.ledger.end, known.ledger.crc)
+            self._added = self._log.end
+        else:
+            self._rewrite()
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """The last entry of every input by id."""
+        return self._ledger.entries
+
+    def commit(self, entries: Iterable[Entry]) -> None:
+        """Make `entries` the last word on their inputs, durably; publish now and then."""
+        new = list(entries)
+        if not new:
+            return
+        if self._log is None:
+            raise CacheError(f"the ledger of {self.root} could not be replaced; run the same command again")
+        with write_errors(self.root):
+            self._log.append(new)
+        for entry in new:
+            self._ledger.add(entry)
+        self._added = self._log.end
+        if time.monotonic() > self._next_publication:
+            self.publish()
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Remove the entries of `ids` from the ledger and its snapshot."""
+        gone = self.entries.keys() & set(ids)
+        if gone:
+            self._close_log()
+            self._ledger.entries = {key: entry for key, entry in self.entries.items() if key not in gone}
+            self._ledger.superseded = [entry for entry in self._ledger.superseded if entry.id not in gone]
+            with write_errors(self.root):
+                self._rewrite()
+
+    def publish(self) -> None:
+        """Bring Zarr's metadata and the derived arrays up to date with the ledger; unchanged files are left alone."""
+        start = time.monotonic()
+        documents = documents_of(self.attributes, self.entries.values())
+        covered = (self._log.end, self._log.crc) if self._log else (ledger.ALL, 0)
+        documents[SNAPSHOT] = ledger.dump_snapshot(self._lines(), *covered)
+        documents[DIGESTS] = json.dumps({key: digest_bytes(data) for key, data in documents.items()}).encode()
+        with write_errors(self.root):
+            for key in sorted(documents, key=lambda key: (key == "zarr.json", key)):
+                if not holds(self.root / key, documents[key]):
+                    self._write(key, documents[key])
+            for path in index.published_chunks(self.root):
+                if path.relative_to(self.root).as_posix() not in documents:
+                    path.unlink()
+        now = time.monotonic()
+        self._next_publication = now + max(PUBLISH_SECONDS, PUBLISH_SHARE * (now - start))
+
+    def remove(self, ids: Collection[str]) -> None:
+        """Leave nothing of the inputs `ids` in the cache: not their lines, nor the chunks of any version of them.
+
+        Readers that have the cache open lose them too. Their lines go last, so that after a kill the same call finds
+        what is left to do.
+        """
+        gone = [entry for entry in self._lines() if entry.id in ids]
+        self.commit(Entry(name, "excluded", reason=REMOVED) for name in sorted({entry.id for entry in gone}))
+        self.publish()
+        rows = {entry.row for entry in gone if entry.row >= 0}
+        with write_errors(self.root):
+            for row in rows - {entry.row for entry in self.entries.values()}:
+                _remove_chunk(self.root, row, self.attributes.layout)
+        self.forget(ids)
+
+    def sweep(self) -> None:
+        """Remove the chunks that belong to no entry, earlier versions and what killed runs left, unless anybody may
+        have opened them."""
+        if not self._may_sweep:
+            return
+        with write_errors(self.root), lease.without_readers(self.root) as nobody:
+            if not nobody:
+                return
+            wanted = {entry.row for entry in self.entries.values() if entry.state == "complete"}
+            for row in row_folders(self.root, self.attributes.layout):
+                if row not in wanted:
+                    _remove_chunk(self.root, row, self.attributes.layout)
+            self._ledger.superseded = []
+
+    def finish(self) -> None:
+        """Publish for the last time, and say that nothing lags behind any more."""
+        with write_errors(self.root):
+            size = ledger_path(self.root).stat().st_size
+        if self._log and size != self._added:  # a signal came within `commit`
+            self._ledger = ledger.read(self.root / "ledger")
+            self._log.end, self._log.crc = self._ledger.end, self._ledger.crc
+        self.publish()
+        with write_errors(self.root):
+            for scratch in scratch_folders(self.root, self.attributes.layout):
+                flush_folder(scratch)  # or names that files had before they were renamed could come back
+            (self.root / "ledger" / "unpublished").unlink()
+
+    def close(self) -> None:
+        if self._log:
+            self._log.close()
+
+    def _close_log(self) -> None:
+        """From now on the snapshot stands for all of the log, until that is replaced."""
+        self.close()
+        self._log = None
+
+    def _lines(self) -> list[Entry]:
+        """The entries that a new log or snapshot holds: superseded ones first, as long as their chunks are there."""
+        return [*self._ledger.superseded, *self.entries.values()]
+
+    def write(self, key: str, data: bytes) -> None:
+        """Make `key`, a POSIX path below the cache, a file of `data`, durably. Raises CacheError."""
+        with write_errors(self.root):
+            self._write(key, data)
+
+    def _write(self, key: str, data: bytes) -> None:
+        inside = key.startswith(f"{self.attributes.layout.array}/")  # which may be on another disk
+        scratch = self.root / (self.attributes.layout.array if inside else "ledger") / "partial"
+        write_durably(self.root, self.root / key, data, scratch, self.linked)
+
+    def _rewrite(self) -> None:
+        """Replace the log by one of just the present entries; the snapshot stands for it meanwhile."""
+        self._close_log()
+        lines = self._lines()
+        data = ledger.dump(lines)
+        crc = zlib.crc32(data)
+        self._write(SNAPSHOT, ledger.dump_snapshot(lines))
+        self._write(f"ledger/{ledger.LOG}", data)
+        self._write(SNAPSHOT, ledger.dump_snapshot(lines, len(data), crc))
+        self._log = ledger.LedgerWriter(ledger_path(self.root), len(data), crc)
+        self._added = self._log.end
+
+
+def _may_be_appended(path: Path) -> bool:
+    """True for a regular file, or where there is nothing yet."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
+
+
+def _remove_chunk(root: Path, row: int, layout: Layout) -> None:
+    """Remove the chunk file of `row` and the folders that are empty then, durably."""
+    path = chunk_path(root, row, layout)
+    rows = root / layout.array / "c"
+    if any(part.is_symlink() for part in (path, *path.parents) if part.is_relative_to(rows) and part != rows):
+        return
+    with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        path.unlink()
+    for folder in path.parents:
+        if folder != rows:
+            with suppress(OSError):  # which is not empty
+                folder.rmdir()
+        if folder.is_dir():
+            flush_folder(folder)
+            break
+
+
+@contextmanager
+def open_writer(
+    root: Path, attributes: Attributes, planned_on: Mapping[str, Entry], linked: str = ""
+) -> Iterator[CacheWriter]:
+    """Open the cache in `root` for writing, making it where there is none.
+
+    The array's folder may be a link where `linked` is its name. Raises CacheLocked while another run writes, or where
+    one has written since the entries `planned_on` were read, and CacheError where the folder cannot be written. However
+    the block ends, short of a kill or a full disk, the derived arrays are published; where it ends well, chunks that
+    belong to no entry are removed.
+    """
+    with write_errors(root):
+        _check_links(root, attributes.layout, linked)
+        make_folder(root / "ledger")
+    with _lock(root):
+        known = load(root)
+        if known.entries != planned_on:
+            raise CacheLocked(f"another run has written to {root} meanwhile; run the same command again")
+        with write_errors(root):
+            chunks = root / attributes.layout.array / "c"  # made here, or one worker would rely on another to flush it
+            chunks.mkdir(parents=True, exist_ok=True)
+            for scratch in scratch_folders(root, attributes.layout):
+                _clear(scratch)
+            for name in MARKS:
+                (root / "ledger" / name).touch()
+            writer = CacheWriter(root, attributes, known, linked)
+        with closing(writer):
+            try:
+                with write_errors(root):
+                    for folder in (root / "ledger", chunks.parent, root, root.parent):
+                        flush_folder(folder)  # a run killed on its start has made some of these and flushed none
+                writer.publish()
+                yield writer
+            except BaseException:
+                with suppress(CacheError):  # a full disk must not hide why the run ended; `unpublished` stays
+                    writer.finish()
+                raise
+            writer.sweep()
+            writer.finish()
+
+
+def _check_links(root: Path, layout: Layout, linked: str) -> None:
+    """Raise LinkInside where a folder or file that is written in place is a link."""
+    for name in ("partial", "aside", *MARKS, ledger.LOG, *LOCK_FILES):
+        check_inside(root, root / "ledger" / name)
+    for name in ("c", "partial"):
+        check_inside(root, root / layout.array / name, linked)
+
+
+def scratch_folders(root: Path, layout: Layout) -> tuple[Path, Path]:
+    return root / "ledger" / "partial", root / layout.array / "partial"
+
+
+def _clear(scratch: Path) -> None:
+    """Make the folder `scratch` where there is none, and remove the files that a killed run left there."""
+    scratch.mkdir(exist_ok=True)
+    for path in scratch.iterdir():
+        if len(path.name) == SCRATCH_NAME and path.is_file() and not path.is_symlink():
+            path.unlink()
+
+
+@contextmanager
+def _lock(root: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        with write_errors(root):
+            try:
+                stack.enter_context(exclusive(root / "ledger" / "lock"))
+            except LockHeld as held:
+                raise CacheLocked(
+                    f"another run is writing to {root}{held.holder}; wait for it to end, or choose another CACHE"
+                    f"{held.way_out}"
+                ) from held
+        yield

@@ -463,8 +463,9 @@ def config(folder: Path) -> Target:
 def split(folder: Path) -> Target:
     import numpy as np
 
-    from trainer.data import splits
-    from trainer.runs.folder import read_split
+    from trainer.data.splits.check import check
+    from trainer.data.splits.groups import without_shared
+    from trainer.data.splits.split import Samples, read_split
 
     folder.mkdir()
     corpus = [data for name, data in kept_runs(folder) if name == "split.json"]
@@ -472,9 +473,10 @@ def split(folder: Path) -> Target:
 
     def read(path: Path) -> Any:
         given, count = read_split(path), len(ids)
-        about = (ids, np.arange(count) % 2, [f"g{n}" for n in range(count)], [f"d{n}" for n in range(count)])
-        splits.check(given, *about)
-        return splits.without_shared(given, ids, about[1], about[3], ["one", "two"])
+        groups, digests = ([f"{letter}{n}" for n in range(count)] for letter in "gd")
+        samples = Samples(ids, np.arange(count) % 2, groups, digests, ("one", "two"))
+        check(given, samples)
+        return without_shared(given, samples)
 
     return Target(corpus, ".json", change_json, read, WEIGHTS["split"])
 

@@ -120,6 +120,7 @@ def check_cache(root: Path) -> list[str]:
 
 def run_readers() -> dict[str, Callable[[Path], Any]]:
     """How each file of a finished run is read by the commands that go on from it."""
+    from trainer.data.splits.split import split_of_run
     from trainer.experiments import table
     from trainer.runs import folder as run
     from trainer.runs import manifest
@@ -133,7 +134,7 @@ def run_readers() -> dict[str, Callable[[Path], Any]]:
 
     return {
         "config": lambda root: run.read_run(root).to_json(),
-        "split": lambda root: run.split_of(root).to_json(),
+        "split": lambda root: split_of_run(root).to_json(),
         "samples": run.read_samples,
         "predictions": predictions,
         "seconds": lambda root: table.read_result("", 0, root).seconds,

@@ -25,7 +25,7 @@ from tests.helpers.networks import (
     variables,
 )
 from trainer.data.batches import epoch_order
-from trainer.data.splits import class_weights
+from trainer.data.class_weights import class_weights
 from trainer.errors import TrainerError
 from trainer.training import checkpoint
 from trainer.training.fit import fit, predict

@@ -11,6 +11,7 @@ from test_first_moments import Calls, Killed, watched
 from test_run import RUN, SPLIT
 
 from tests.helpers.networks import GIVEN, Listener, make_clips, outcome, small
+from trainer.data.splits.split import split_of_run
 from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import evaluate
 from trainer.experiments.table import read_result
@@ -23,7 +24,6 @@ from trainer.runs.folder import (
     read_predictions,
     read_run,
     read_samples,
-    split_of,
 )
 from trainer.runs.plan import Request
 from trainer.training.checkpoint import restore
@@ -57,7 +57,7 @@ def run(made, tmp_path):
 def read_everything(clips, run):
     """Whatever is read of a run again, after the check that `experiment` makes."""
     check_files(run)
-    about = read_run(run), split_of(run), read_samples(run), is_finished(run)
+    about = read_run(run), split_of_run(run), read_samples(run), is_finished(run)
     table = read_result("PT", 0, run)
     return about, table.predicted.probabilities.tobytes(), table.predicted.ids, table.seconds
 
@@ -102,7 +102,7 @@ def test_a_run_of_an_earlier_version_goes_on_and_has_a_list_then(clips, run):
 
 def test_a_run_that_goes_on_is_not_finished_until_it_has_ended_again(clips, run):
     assert is_finished(run)
-    begin(run, read_run(run), split_of(run), read_samples(run))
+    begin(run, read_run(run), split_of_run(run), read_samples(run))
     assert not is_finished(run)
     whole = outcome(run)
     trained(clips, run, resume=True)
@@ -138,7 +138,7 @@ def test_a_list_that_is_none_is_said(tmp_path, text):
         read_run(tmp_path)
 
 
-@pytest.mark.parametrize("reader", [read_run, split_of, read_samples, read_predictions])
+@pytest.mark.parametrize("reader", [read_run, split_of_run, read_samples, read_predictions])
 @pytest.mark.parametrize("number", [5, 13, 24])
 def test_an_error_of_the_system_is_said_and_nothing_else(run, monkeypatch, reader, number):
     def failing(path, *arguments):

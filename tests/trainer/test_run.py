@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cache import open_cache
 from tests.helpers.caches import make_cache, tiny_attributes
 from trainer.config import FINETUNE, PRETRAIN
-from trainer.data.splits import Split
+from trainer.data.splits.split import Split, read_split
 from trainer.errors import TrainerError
 from trainer.runs.folder import (
     OWN,
@@ -27,7 +27,6 @@ from trainer.runs.folder import (
     known,
     read_run,
     read_samples,
-    read_split,
     trained_on_too,
     writing,
 )
@@ -168,8 +167,11 @@ def test_a_split_that_is_none_is_refused_with_its_path(root):
     for data, reason in (
         ({"train": ["a"], "validation": []}, "split has no ids in 'validation'; expected "),
         ({"train": ["a"], "validation": ["a"]}, "split has 'a' in 'train' and in 'validation'; expected each id once"),
-        ({"train": ["a"], "validation": [1]}, "split has 1 in 'validation'; expected ids, as text in quotes"),
-        ({"train": ["a"], "validation": ["b"], "tset": ["c"]}, "split has a part 'tset'; expected "),
+        ({"train": ["a"], "validation": [1]}, "not a split: validation [1]; expected a list of ids"),
+        (
+            {"train": ["a"], "validation": ["b"], "tset": ["c"]},
+            "not a split: unknown key 'tset'; did you mean 'test'?",
+        ),
     ):
         path.write_text(json.dumps(data))
         assert message(read_split, path).startswith(f"{path}: {reason}")

@@ -8,7 +8,7 @@ from test_run import RUN, SPLIT
 
 from cache import open_cache
 from tests.helpers.caches import make_cache
-from tests.helpers.networks import SMALL, Listener
+from tests.helpers.networks import SMALL
 from trainer.errors import TrainerError
 from trainer.features import extract as features
 from trainer.runs import plan
@@ -30,13 +30,12 @@ def request(cache, run, **more):
 
 def said(cache, tmp_path, split=None):
     """The first note on a split."""
-    listener = Listener()
     path = None
     if split:
         path = tmp_path / "split.json"
         path.write_text(str(split).replace("'", '"'))
-    plan.split_for(request(cache, tmp_path / "run", split=path), cache, SMALL, False, listener)
-    return listener.notes[0]
+    _, notes = plan.choose_split(request(cache, tmp_path / "run", split=path), cache, SMALL, False)
+    return notes[0]
 
 
 def ids(*numbers):
@@ -108,4 +107,4 @@ def test_the_split_of_another_run_is_refused(cache, tmp_path):
     path = tmp_path / "split.json"
     path.write_text('{"train": ["s1"], "validation": ["s0"]}')
     with pytest.raises(TrainerError, match="has another split; leave it out"):
-        plan.split_for(request(cache, tmp_path / "run", split=path), cache, SMALL, True, Listener())
+        plan.choose_split(request(cache, tmp_path / "run", split=path), cache, SMALL, True)

@@ -9,12 +9,13 @@ import numpy as np
 
 from cache import Cache, open_cache
 from trainer.data.inputs import eval_transform, prediction_batch
+from trainer.data.splits.split import split_of_run
 from trainer.data.stream import READERS, Subset, subset
 from trainer.errors import TrainerError
 from trainer.evaluation.metrics import score
 from trainer.features.extractor import check_features
 from trainer.model.networks import model_for_inputs, trained_model
-from trainer.runs.folder import Run, changed_labels, check_cache, is_trained_on, read_run, split_of, trained_on_too
+from trainer.runs.folder import Run, changed_labels, check_cache, is_trained_on, read_run, trained_on_too
 from trainer.runs.names import samples_named
 from trainer.training.fit import predict
 
@@ -106,7 +107,7 @@ def _scored(root: Path, cache: Cache, part: str | None) -> tuple[str, list[str]]
     labelled = {name for name, label in zip(cache.ids, cache.labels, strict=True) if label >= 0}
     if is_trained_on(root, cache):
         chosen = part or "validation"
-        ids = [name for name in split_of(root).parts[chosen] if name in labelled]
+        ids = [name for name in split_of_run(root).subsets[chosen] if name in labelled]
         expected = f"labelled samples of the split's part {chosen!r}"
     elif part:
         raise TrainerError(

@@ -17,16 +17,17 @@ from typing import Any, Protocol
 from cache import Cache, open_cache
 from cache.paths import make_absolute
 from cache.resume import describe_difference
-from trainer.data import splits
 from trainer.data.inputs import check_side
+from trainer.data.splits.choose import checked_split, user_split
+from trainer.data.splits.split import Split, read_split
 from trainer.data.stream import READERS
 from trainer.errors import TrainerError
 from trainer.experiments.report import write_report
 from trainer.experiments.table import Result, read_result
 from trainer.features.extract import Extraction, extract
 from trainer.runs import files, manifest
-from trainer.runs.folder import check_cache, check_files, check_samples, inside_cache, is_finished, read_run, read_split
-from trainer.runs.plan import Request, checked_split, configure, given_split
+from trainer.runs.folder import check_cache, check_files, check_samples, inside_cache, is_finished, read_run
+from trainer.runs.plan import Request, configure
 from trainer.training.fit import Listener
 from trainer.training.train import train
 
@@ -174,18 +175,23 @@ def _check_caches(clips: Cache, scans: Cache) -> None:
         )
 
 
-def _check_batch(experiment: Experiment, parts: Mapping[str, splits.Split]) -> None:
+def _check_batch(experiment: Experiment, parts: Mapping[str, Split]) -> None:
     size = experiment.given.get("batch_size", 1)
     for name, split in parts.items():
         if size > len(split.train):
             raise TrainerError(f"batch_size {size}, but there are {len(split.train)} {name} to train on; lower it")
 
 
-def _given_split(experiment: Experiment, scans: Cache, observer: Observer) -> splits.Split | None:
-    return given_split(experiment.split, experiment.drop_shared, scans, observer.note) if experiment.split else None
+def _given_split(experiment: Experiment, scans: Cache, observer: Observer) -> Split | None:
+    if experiment.split is None:
+        return None
+    split, notes = user_split(experiment.split, experiment.drop_shared, scans)
+    for note in notes:
+        observer.note(note)
+    return split
 
 
-def _split(cache: Cache, seed: int, given: splits.Split | None) -> splits.Split:
+def _split(cache: Cache, seed: int, given: Split | None) -> Split:
     try:
         return checked_split(cache, given, seed)
     except TrainerError as error:

@@ -34,7 +34,7 @@ from cache.durable import make_folder
 from cache.lock import LOCK_FILES, LockHeld, exclusive
 from cache.schema import FEATURES, LAYOUTS, MAX_CLASSES, MAX_SAMPLE_BYTES, composed
 from trainer.config import Config
-from trainer.data.splits import Split
+from trainer.data.splits.split import Split, split_of_run
 from trainer.errors import TrainerError
 from trainer.runs import files, manifest
 
@@ -42,7 +42,6 @@ FORMAT_VERSION = 1
 SAME = ("window", "orientation")  # of a recipe: what changes the meaning of a value or an axis
 ABOUT = {"format_version": int, "kind": str, "shape": list, "class_names": list, "recipe": dict, "from": str}
 MOST_SIZE = 1 << 16  # of an axis of a sample: a network is built for it
-SPLIT = 'a split such as {"train": [ids], "validation": [ids]}'
 BEGUN = (*LOCK_FILES, "split.json", "samples.json", manifest.NAME)  # what a run killed before its config.json leaves
 READ_AGAIN = (
     "samples.json", "split.json", "config.json", "model.keras", "checkpoint.npz", "history.csv", "timings.csv",
@@ -121,24 +120,6 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and value.encode(errors="ignore").decode() == value
 
 
-def read_split(path: Path) -> Split:
-    """The split in `path`, which may be made by hand. Raises TrainerError."""
-    return _split(path, files.read_json(path, SPLIT))
-
-
-def split_of(root: Path) -> Split:
-    """The split of the run in `root`. Raises TrainerError."""
-    path = root / "split.json"
-    return _split(path, manifest.read_json(path, SPLIT))
-
-
-def _split(path: Path, data: Any) -> Split:
-    try:
-        return Split.from_json(data)
-    except TrainerError as error:
-        raise TrainerError(f"{path}: {error}") from error
-
-
 Known = tuple[str, str, int]  # of a sample: the digests of its chunk and of its source, and its label
 
 
@@ -197,7 +178,7 @@ def is_trained_on(root: Path, cache: Cache) -> bool:
 
     The same sample has the same id, and the bytes of its chunk or of its source are the same.
     """
-    recorded, split = read_samples(root), split_of(root)
+    recorded, split = read_samples(root), split_of_run(root)
     for name in (*split.train, *split.validation):
         if name not in recorded:
             raise TrainerError(f"{root}/samples.json lacks {name!r} of split.json; restore both, or train again")
@@ -208,7 +189,7 @@ def is_trained_on(root: Path, cache: Cache) -> bool:
 def trained_on_too(root: Path, cache: Cache, ids: Iterable[str]) -> list[str]:
     """Those of `ids` that the run in `root` trained on by whatever name: the bytes of chunk or source are the same."""
     recorded = read_samples(root)
-    learned = [recorded[name] for name in split_of(root).train]
+    learned = [recorded[name] for name in split_of_run(root).train]
     chunks, sources = ({sample[part] for sample in learned} - {""} for part in (0, 1))
     return [name for name, some in known(cache, ids).items() if some[0] in chunks or some[1] in sources]
 

@@ -1,6 +1,6 @@
 """What a run is to be: its configuration and its split, decided and checked before anything is written."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,15 @@ from cache import Cache
 from cache.paths import make_absolute
 from cache.registry import names
 from trainer.config import FINETUNE, KIND_OF, PRETRAIN, Config
-from trainer.data import splits
 from trainer.data.inputs import check_side
+from trainer.data.splits.choose import checked_split, split_notes, user_split
+from trainer.data.splits.split import Split, split_of_run
 from trainer.data.stream import READERS
 from trainer.errors import TrainerError
 from trainer.features.extractor import extractor_of
 from trainer.model.backbone import PACKAGE, get_backbone
-from trainer.runs.folder import Run, behind, check_cache, read_run, read_split, sample_shape, split_of
-from trainer.training.fit import SAVE_SECONDS, Listener
+from trainer.runs.folder import Run, behind, check_cache, read_run, sample_shape
+from trainer.training.fit import SAVE_SECONDS
 
 STAGES = {"pretrain": PRETRAIN, "finetune": FINETUNE}
 
@@ -170,51 +171,20 @@ def _check_features_again(request: Request, run: Run) -> None:
         raise TrainerError(f"{request.run} was begun with --features; give them again beside --resume")
 
 
-def split_for(request: Request, cache: Cache, config: Config, begun: bool, listener: Listener) -> splits.Split:
-    """The split of the run in RUN or that the user gives, checked for leaks; or a stratified one by whole groups."""
-    given = given_split(request.split, request.drop_shared, cache, listener.note) if request.split else None
-    split = split_of(request.run) if begun else given
-    if given and given != split:
+def choose_split(request: Request, cache: Cache, config: Config, exists: bool) -> tuple[Split, list[str]]:
+    """The split of the run in RUN if it `exists`, else the user's or a stratified one; and notes for the user.
+
+    Raises TrainerError where a split leaks, does not fit `cache`, or is not that of the run to resume.
+    """
+    users, notes = user_split(request.split, request.drop_shared, cache) if request.split else (None, [])
+    split = split_of_run(request.run) if exists else users
+    if users and users != split:
         raise TrainerError(f"--split {request.split} with --resume, but {request.run} has another split; leave it out")
     split = checked_split(cache, split, config.seed, config.validation_fraction)
-    unused = len(cache) - len(split.train) - len(split.validation) - len(split.test)
-    unlabelled = int((cache.labels < 0).sum())
-    listener.note(
-        f"{len(split.train)} samples to train on, {len(split.validation)} to validate on"
-        + (f", {len(split.test)} for testing" if split.test else "")
-        + (f", {unused} in no part" if unused else "")
-        + (f" ({unlabelled} without a label)" if unlabelled else "")
-    )
-    for note in splits.class_notes(split, cache.ids, cache.labels, cache.class_names):
-        listener.note(note)
-    return split
+    return split, [*notes, *split_notes(split, cache)]
 
 
-def given_split(path: Path, drop_shared: bool, cache: Cache, note: Callable[[str], None]) -> splits.Split:
-    """The split in `path`; with `drop_shared` without the training samples that other parts hold too, as is noted."""
-    split = read_split(path)
-    if not drop_shared:
-        return split
-    digests = [entry.digest for entry in cache.samples]
-    split, dropped = splits.without_shared(split, cache.ids, cache.labels, digests, cache.class_names)
-    if dropped:
-        note(f"--drop-shared leaves {splits.some_of(dropped)} out of training: validation or test hold the same arrays")
-    return split
-
-
-def checked_split(
-    cache: Cache, split: splits.Split | None, seed: int, fraction: float = splits.VALIDATION_SHARE
-) -> splits.Split:
-    """`split` after the check for leaks, or where there is none a stratified one by whole groups."""
-    about = (cache.ids, cache.labels, cache.groups, [entry.digest for entry in cache.samples])
-    if split is None:
-        return splits.stratified(*about, cache.class_names, seed, fraction)
-    splits.check(split, *about)
-    splits.check_classes(split, cache.ids, cache.labels, cache.class_names)
-    return split
-
-
-def check_batch(config: Config, split: splits.Split, by_hand: bool) -> None:
+def check_batch(config: Config, split: Split, by_hand: bool) -> None:
     if config.batch_size > len(split.train) and by_hand:
         raise TrainerError(
             f"batch_size {config.batch_size}, but there are {len(split.train)} samples to train on; lower it"

@@ -9,8 +9,9 @@ import keras
 
 from cache import Cache, open_cache
 from trainer.config import Config
-from trainer.data import splits
+from trainer.data.class_weights import class_weights
 from trainer.data.inputs import eval_transform, prediction_batch, train_transform
+from trainer.data.splits.split import Split
 from trainer.data.stream import subset
 from trainer.errors import TrainerError
 from trainer.evaluation.metrics import score
@@ -30,7 +31,7 @@ from trainer.runs.folder import (
     write_predictions,
     writing,
 )
-from trainer.runs.plan import Request, check_batch, new, resumed, split_for
+from trainer.runs.plan import Request, check_batch, choose_split, new, resumed
 from trainer.training.checkpoint import State
 from trainer.training.fit import Data, Listener, compile_for, fit, predict
 from trainer.training.logs import Logged
@@ -45,7 +46,9 @@ def train(request: Request, listener: Listener) -> dict[str, Any]:
     cache = open_cache(request.cache)
     features = open_cache(request.features) if request.features else None
     run = resumed(request, cache) if begun else new(request, cache, features)
-    split = split_for(request, cache, run.config, begun, listener)
+    split, notes = choose_split(request, cache, run.config, begun)
+    for note in notes:
+        listener.note(note)
     check_batch(run.config, split, "batch_size" in request.given)
     whole = starting_model(run, features, begun and (request.run / "checkpoint.npz").is_file())
     if features:
@@ -83,13 +86,13 @@ def _draw(root: Path, state: State, metrics: dict[str, Any], listener: Listener)
     add_picture(root / "confusion.png", partial(confusion_picture, metrics), listener.note)
 
 
-def _data(config: Config, cache: Cache, stored: Cache, split: splits.Split, readers: int) -> Data:
+def _data(config: Config, cache: Cache, stored: Cache, split: Split, readers: int) -> Data:
     """The two sides of the split, with labels from `cache` and samples from `stored`, which may be its features."""
     training, validation = (replace(subset(cache, ids), cache=stored) for ids in (split.train, split.validation))
     return Data(
         training,
         validation,
-        splits.class_weights(training.labels, len(cache.class_names)) if config.class_weights else None,
+        class_weights(training.labels, len(cache.class_names)) if config.class_weights else None,
         train_transform(config, stored),
         eval_transform(stored),
         prediction_batch(config, stored),

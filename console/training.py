@@ -10,7 +10,7 @@ from msgspec import Meta
 from console.options import takes
 from console.progress import Progress
 from console.shared_options import Features, Output, Reading, flag
-from trainer.config import Config
+from trainer.config import Augmentation, Config
 
 MODEL = ("backbone", "weights", "input_conv", "rnn", "freeze_backbone", "slices_per_step")
 OPTIMISATION = ("epochs", "batch_size", "optimizer", "learning_rate", "class_weights", "seed")
@@ -18,7 +18,7 @@ SPEED = ("precision", "jit_compile")
 config_options = takes("config", Config, (*MODEL, *OPTIMISATION, *SPEED), only_given=True)
 
 
-class Split(msgspec.Struct, frozen=True):
+class SplitOptions(msgspec.Struct, frozen=True):
     """Which samples train and which validate."""
 
     split: Annotated[
@@ -41,7 +41,7 @@ class Split(msgspec.Struct, frozen=True):
             raise click.UsageError("--drop-shared applies to the samples of --split; expected --split FILE too")
 
 
-class Augmentation(msgspec.Struct, frozen=True):
+class AugmentationOptions(msgspec.Struct, frozen=True):
     """Random changes to samples in training."""
 
     augment: Annotated[
@@ -52,7 +52,7 @@ class Augmentation(msgspec.Struct, frozen=True):
         ),
     ] = None
     augment_by: Annotated[
-        tuple[str, ...],
+        tuple[Augmentation, ...],
         Meta(
             description="How: any of rotation, shift and blur.",
             extra={"metavar": "A,B,…", "default": "rotation"},
@@ -70,7 +70,7 @@ class Augmentation(msgspec.Struct, frozen=True):
         return {"augmentation": (self.augment_by or ("rotation",)) if self.augment else ()}
 
 
-class Session(msgspec.Struct, frozen=True):
+class SessionOptions(msgspec.Struct, frozen=True):
     """How a run is carried out; nothing here changes its result."""
 
     resume: Annotated[bool, flag("--resume", "Resume the run in RUN where it stopped.")] = False
@@ -85,9 +85,9 @@ def run_stage(
     *,
     config: dict[str, Any],
     features: Features,
-    split: Split,
-    augmentation: Augmentation,
-    session: Session,
+    split: SplitOptions,
+    augmentation: AugmentationOptions,
+    session: SessionOptions,
     reading: Reading,
     output: Output,
 ) -> None:

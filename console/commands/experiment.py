@@ -10,7 +10,7 @@ from console.options import takes
 from console.output import print_lines
 from console.progress import Progress
 from console.shared_options import Reading
-from console.training import Split, config_options
+from console.training import SplitOptions, config_options
 from console.values import PATH
 
 
@@ -22,7 +22,7 @@ from console.values import PATH
 @click.option("--features", "frozen", is_flag=True, help="Keep the backbone frozen throughout, on cached features.")
 @click.option("--pretrain-epochs", type=int, help="For pretraining; default: as --epochs.")
 @config_options
-@takes("split", Split)
+@takes("split", SplitOptions)
 @takes("reading", Reading)
 @click.option("--quiet", is_flag=True, help="No progress, only errors.")
 def experiment(
@@ -33,7 +33,7 @@ def experiment(
     frozen: bool,
     config: dict[str, Any],
     pretrain_epochs: int | None,
-    split: Split,
+    split: SplitOptions,
     reading: Reading,
     quiet: bool,
 ) -> None:

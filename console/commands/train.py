@@ -8,7 +8,7 @@ import click
 from console.command import command
 from console.options import takes
 from console.shared_options import Features, Output, Reading
-from console.training import Augmentation, Session, Split, config_options, run_stage
+from console.training import AugmentationOptions, SessionOptions, SplitOptions, config_options, run_stage
 from console.values import PATH
 
 
@@ -22,9 +22,9 @@ def training_options(function: Any) -> Any:
     for decorate in (
         takes("output", Output),
         takes("reading", Reading),
-        takes("session", Session),
-        takes("augmentation", Augmentation),
-        takes("split", Split),
+        takes("session", SessionOptions),
+        takes("augmentation", AugmentationOptions),
+        takes("split", SplitOptions),
         config_options,
         takes("features", Features),
         click.argument("run", type=PATH),

@@ -3,21 +3,22 @@
 import shutil
 
 import pytest
-from test_cli import SMALL, cli, error, facts, junk, tree, write
-from test_train_cli import make_clips
 
 from cache import catalog, open_cache
 from cache.verify import verify
+from tests.helpers.commands import SMALL, cli, error, facts, tree
+from tests.helpers.runs import make_clips
+from tests.helpers.scans import write_invalid, write_scan
 
 
 @pytest.fixture
 def cache(tmp_path):
     """A cache of two scans whose `volume` was moved to the folder `disk` and linked; the source of a third is new."""
     for number, name in enumerate(("a", "b")):
-        write(tmp_path / f"s/{name}.nii", number)
+        write_scan(tmp_path / f"s/{name}.nii", number)
     cli("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
     move(tmp_path / "c/volume", tmp_path / "disk")
-    write(tmp_path / "s/c.nii", 3)
+    write_scan(tmp_path / "s/c.nii", 3)
     return tmp_path / "c"
 
 
@@ -71,7 +72,7 @@ def test_every_command_writes_to_the_disk_that_was_named(cache, tmp_path):
 
 
 def test_workers_write_there_too(cache, tmp_path):
-    junk(tmp_path / "s/bad.nii")
+    write_invalid(tmp_path / "s/bad.nii")
     size = ("--depth", 8, "--height", 16, "--width", 16)
     there = ("--linked-volume", tmp_path / "disk", "--workers", 1)
     ended = cli("preprocess", "ct", tmp_path / "s", cache, *size, *there)
@@ -80,7 +81,7 @@ def test_workers_write_there_too(cache, tmp_path):
 
 
 def test_a_folder_that_is_no_link_is_told(tmp_path):
-    write(tmp_path / "s/a.nii")
+    write_scan(tmp_path / "s/a.nii")
     command = ("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
     for _ in range(2):
         line = error(cli(*command, "--linked-volume", tmp_path))

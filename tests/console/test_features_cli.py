@@ -9,11 +9,11 @@ import sys
 
 import numpy as np
 import pytest
-from test_cli import ROOT, cli, error, facts, tree, usage
-from test_train_cli import SHAPE, make_clips, make_scans, refused, trained
 
 from cache import open_cache
 from tests.helpers.caches import make_cache, tiny_attributes, volume
+from tests.helpers.commands import ROOT, cli, error, facts, refusal, tree, usage
+from tests.helpers.runs import SHAPE, make_clips, make_scans, trained
 from trainer.runs.folder import OWN
 
 SMALL = ("--backbone", "small", "--weights", "none")
@@ -138,7 +138,10 @@ def test_the_backbone_of_a_run_on_clips_sees_scans(made, into):
 def test_a_killed_run_is_gone_on_with_by_the_same_command(tmp_path, into):
     root = make_clips(tmp_path / "clips.zarr", 40)
     kill = (
-        "import os, cli; cli.Progress.at = lambda self, done, total: done == 35 and os.kill(os.getpid(), 9); cli.main()"
+        "import os, cli\n"
+        "from console.progress import Progress\n"
+        "Progress.on_progress = lambda self, done, *_: done == 35 and os.kill(os.getpid(), 9)\n"
+        "cli.main()"
     )
     command = [sys.executable, "-c", kill, "features", root, into, *SMALL]
     killed = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, timeout=250)
@@ -158,7 +161,8 @@ def test_a_killed_run_is_gone_on_with_by_the_same_command(tmp_path, into):
 def test_ctrl_c_keeps_what_was_made_and_says_how_to_go_on(clips, into, monkeypatch):
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.setattr(
-        "console.progress.Progress.at", lambda self, done, _: done == 7 and os.kill(os.getpid(), signal.SIGINT)
+        "console.progress.Progress.on_progress",
+        lambda self, done, *_: done == 7 and os.kill(os.getpid(), signal.SIGINT),
     )
     monkeypatch.setattr(sys, "argv", ["cli.py", "features"])
     result = cli("features", clips, into, *SMALL)
@@ -174,10 +178,10 @@ def test_ctrl_c_keeps_what_was_made_and_says_how_to_go_on(clips, into, monkeypat
 
 
 def test_a_cache_that_is_none_or_holds_features_already(tmp_path, features, into):
-    assert refused(cli("features", tmp_path / "no.zarr", into, *SMALL), into) == (
+    assert refusal(cli("features", tmp_path / "no.zarr", into, *SMALL), into) == (
         f"Error: {tmp_path}/no.zarr is not a cache: it has no readable zarr.json; build one with `preprocess`\n"
     )
-    assert refused(cli("features", features, into, *SMALL), into) == (
+    assert refusal(cli("features", features, into, *SMALL), into) == (
         f"Error: {features} holds features; expected a cache of scans or clips\n"
     )
 
@@ -223,11 +227,11 @@ def test_features_of_something_else_are_not_mixed_in(made, own, cache, options, 
 def test_weights_that_are_not_there_or_not_for_this_backbone(tmp_path, clips, into):
     large = make_clips(tmp_path / "large.zarr", 2, shape=(4, 32, 32))
     lost = tmp_path / "lost.weights.h5"
-    message = refused(cli("features", large, into, "--weights", lost), into)
+    message = refusal(cli("features", large, into, "--weights", lost), into)
     assert all(word in message for word in (f"weights {lost}: no such file", "--weights PATH", "--weights none"))
-    message = refused(cli("features", clips, into, "--backbone", "small", "--weights", "imagenet"), into)
+    message = refusal(cli("features", clips, into, "--backbone", "small", "--weights", "imagenet"), into)
     assert all(word in message for word in ("'imagenet'", "backbone small", "--weights none"))
-    assert "seed -1; expected" in refused(cli("features", clips, into, *SMALL, "--seed", -1), into)
+    assert "seed -1; expected" in refusal(cli("features", clips, into, *SMALL, "--seed", -1), into)
 
 
 def test_weights_that_cannot_be_fetched_name_the_way_out(tmp_path, into, monkeypatch):
@@ -242,29 +246,29 @@ def test_weights_that_cannot_be_fetched_name_the_way_out(tmp_path, into, monkeyp
 
     monkeypatch.setattr(keras.applications, "VGG16", offline)
     large = make_clips(tmp_path / "large.zarr", 2, shape=(4, 32, 32))
-    message = refused(cli("features", large, into), into)
+    message = refusal(cli("features", large, into), into)
     reason = "URL fetch failure on https://example.org/vgg16.h5: Name or service not known"
     assert all(word in message for word in ("ImageNet weights of VGG-16", reason, "--weights PATH"))
 
 
 def test_slices_too_small_for_the_backbone(clips, into):
-    assert refused(cli("features", clips, into, "--weights", "none"), into) == (
+    assert refusal(cli("features", clips, into, "--weights", "none"), into) == (
         f"Error: {clips} has slices of 16×16 px, backbone vgg16 takes 32×32 or more; "
         "preprocess to a larger --height --width\n"
     )
 
 
 def test_a_run_that_has_no_backbone_for_this_cache(tmp_path, made, clips, into):
-    assert refused(cli("features", clips, into, "--from", tmp_path / "no"), into) == (
+    assert refusal(cli("features", clips, into, "--from", tmp_path / "no"), into) == (
         f"Error: {tmp_path}/no/config.json: No such file or directory; "
         "expected the config.json of a run, as `train` writes it\n"
     )
     deeper = make_scans(tmp_path / "ct.zarr", 2, shape=(5, 16, 16))
-    assert refused(cli("features", deeper, into, "--from", made / "pretrained"), into) == (
+    assert refusal(cli("features", deeper, into, "--from", made / "pretrained"), into) == (
         f"Error: {deeper} has shape (5, 16, 16), the run of --from was trained on (4, 16, 16); "
         "preprocess both to the same --depth --height --width\n"
     )
-    assert refused(cli("features", clips, into, "--from", made / "alone"), into) == (
+    assert refusal(cli("features", clips, into, "--from", made / "alone"), into) == (
         f"Error: {made}/alone was trained on features alone and has no backbone; give a run on volumes\n"
     )
 
@@ -274,13 +278,14 @@ def test_a_run_that_has_no_backbone_for_this_cache(tmp_path, made, clips, into):
     [("backbone", "small"), ("weights", "none"), ("input-conv", "random"), ("seed", 0), ("precision", "float32")],
 )
 def test_what_a_run_has_is_not_given_beside_it(made, clips, into, option, value):
-    assert refused(cli("features", clips, into, "--from", made / "pretrained", f"--{option}", value), into) == (
+    assert refusal(cli("features", clips, into, "--from", made / "pretrained", f"--{option}", value), into) == (
         f"Error: {option.replace('-', '_')} {value} with --from, whose run has its own; leave one of them out\n"
     )
 
 
 def test_options_that_are_none_are_usage(clips, into):
     assert "Invalid value for '--backbone'" in usage(cli("features", clips, into, "--backbone", "resnet"))
+    assert "-1 is not in the range" in usage(cli("features", clips, into, *SMALL, "--seed", -1))
     assert "it is empty; expected a path" in usage(cli("features", clips, ""))
 
 
@@ -298,19 +303,19 @@ def test_features_that_are_not_of_this_cache_are_refused(tmp_path, made, clips, 
     run = tmp_path / "run"
     scans = made / "ct.zarr"
     frozen = ("--freeze-backbone", *TRAIN)
-    assert refused(cli("train", "finetune", scans, run, "--features", features, *frozen), run) == (
+    assert refusal(cli("train", "finetune", scans, run, "--features", features, *frozen), run) == (
         f"Error: {features} holds features of another cache than {scans}; "
         f"run `features {scans} {features}` again, or into another folder\n"
     )
-    assert refused(cli("train", "finetune", scans, run, "--features", features, *TRAIN), run) == (
+    assert refusal(cli("train", "finetune", scans, run, "--features", features, *TRAIN), run) == (
         f"Error: {features} holds features of a backbone that cannot be trained on them; add --freeze-backbone, or "
         "leave the features out to train all layers on volumes\n"
     )
-    assert refused(cli("train", "pretrain", clips, run, "--features", scans, *TRAIN), run) == (
+    assert refusal(cli("train", "pretrain", clips, run, "--features", scans, *TRAIN), run) == (
         f"Error: --features {scans} for {clips}; expected a cache of features for a cache of volumes\n"
     )
     more = make_cache(tmp_path / "more.zarr", 13, tiny_attributes("uint8", SHAPE, "video"))
-    assert refused(cli("train", "pretrain", more, run, "--features", features, *TRAIN), run) == (
+    assert refusal(cli("train", "pretrain", more, run, "--features", features, *TRAIN), run) == (
         f"Error: {features} lacks features of {more}, or has them of volumes that were replaced since: 1 of 13, "
         f"the first is 's12'; run `features {more} {features}` again, or into another folder\n"
     )

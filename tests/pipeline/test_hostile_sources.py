@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from test_cli import SMALL, cli, facts, write
 
 from pipeline.errors import PipelineError
 from pipeline.labels.apply import apply_labels
 from pipeline.labels.sheet import MAX_ROW, MAX_ROWS, read_sheet
 from pipeline.sources.records import Record, Source
 from tests.helpers.caches import without_progress
+from tests.helpers.commands import SMALL, cli, facts
+from tests.helpers.scans import write_scan
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS, KIBIBYTES = 10, 500 * 1024  # limits of processor time and memory for one command
@@ -77,12 +78,12 @@ def header_of(path, place, layout, *values):
 
 
 def with_offset(folder, number):
-    return header_of(write(folder / "bad.nii"), VOX_OFFSET, "<f", number)
+    return header_of(write_scan(folder / "bad.nii"), VOX_OFFSET, "<f", number)
 
 
 def zipped(folder, tail):
     path = folder / "bad.nii.gz"
-    path.write_bytes(gzip.compress(write(folder / "bad.nii").read_bytes()) + tail)
+    path.write_bytes(gzip.compress(write_scan(folder / "bad.nii").read_bytes()) + tail)
     (folder / "bad.nii").unlink()
     return path
 
@@ -96,7 +97,7 @@ def zeros(mebibytes):
 
 def endless(folder):
     """A scan of 8 GB of voxels in 8 MB of gzip."""
-    path = header_of(write(folder / "bad.nii"), DIM, "<4h", 3, 1024, 1024, 4096)
+    path = header_of(write_scan(folder / "bad.nii"), DIM, "<4h", 3, 1024, 1024, 4096)
     start = path.read_bytes()[:352]
     path.unlink()
     bomb = folder / "bad.nii.gz"
@@ -122,7 +123,7 @@ SCANS = {
     "a sparse file": (lambda folder: sparse(folder / "bad.nii"), "no NIfTI header (it starts with zeros)"),
     "a sparse gzip": (lambda folder: sparse(folder / "bad.nii.gz"), "no gzip data, though named .gz"),
     "sparse after the voxels": (
-        lambda folder: os.truncate(write(folder / "bad.nii"), 8 << 30),
+        lambda folder: os.truncate(write_scan(folder / "bad.nii"), 8 << 30),
         "more than 1048576 bytes after the voxels",
     ),
     "a pipe": (lambda folder: os.mkfifo(folder / "bad.nii"), "'bad.nii' is not a regular file"),
@@ -139,7 +140,7 @@ def test_a_malicious_scan_is_quarantined_in_bounded_time_and_memory(name, tmp_pa
     make, reason = SCANS[name]
     (tmp_path / "scans").mkdir()
     make(tmp_path / "scans")
-    write(tmp_path / "scans/good.nii")
+    write_scan(tmp_path / "scans/good.nii")
     ended = measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL)
     assert (ended.code, ended.stderr) == (3, "")
     assert ended.is_bounded, ended
@@ -152,7 +153,7 @@ def test_a_malicious_scan_is_quarantined_in_bounded_time_and_memory(name, tmp_pa
 def test_a_scan_that_takes_too_long_is_quarantined_after_the_time_limit(tmp_path, workers):
     (tmp_path / "scans").mkdir()
     endless(tmp_path / "scans")
-    write(tmp_path / "scans/good.nii")
+    write_scan(tmp_path / "scans/good.nii")
     size = ("--depth", "8", "--height", "16", "--width", "16")
     options = (*size, "--workers", workers, "--scan-timeout", "4")
     ended = measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *options)
@@ -170,7 +171,7 @@ def test_a_scan_that_takes_too_long_is_quarantined_after_the_time_limit(tmp_path
 
 
 def test_slices_of_the_largest_size_take_bounded_memory(tmp_path):
-    path = header_of(write(tmp_path / "s/large.nii"), DIM, "<4h", 3, 4096, 4096, 4)
+    path = header_of(write_scan(tmp_path / "s/large.nii"), DIM, "<4h", 3, 4096, 4096, 4)
     start = header_of(path, DATATYPE, "<2h", 64, 64).read_bytes()[:352]  # float64
     path.unlink()
     (tmp_path / "s/large.nii.gz").write_bytes(gzip.compress(start) + zeros(512))
@@ -223,7 +224,7 @@ SHEETS = {
 )
 def test_a_malicious_sheet_gives_one_short_line_in_bounded_time_and_memory(name, command, tmp_path):
     make, problem = SHEETS[name]
-    write(tmp_path / "scans/a.nii")
+    write_scan(tmp_path / "scans/a.nii")
     cli("preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL)
     make(tmp_path / "s.csv")
     label = ("label", tmp_path / "c", tmp_path / "s.csv")
@@ -238,7 +239,7 @@ def test_a_malicious_sheet_gives_one_short_line_in_bounded_time_and_memory(name,
 
 
 def test_a_sheet_with_the_maximum_number_of_rows_is_read_and_its_problems_are_reported(tmp_path):
-    write(tmp_path / "scans/a.nii")
+    write_scan(tmp_path / "scans/a.nii")
     cli("preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL)
     rows = "".join(f"{number},1\n" for number in range(MAX_ROWS - 1))
     sheet = text(tmp_path / "s.csv", f"FileName,TypeOfTB\na,2\n{rows}")

@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_cli import SMALL, arrays, cli, error, facts, tree, usage, write
 from test_nothing_lost import killed_at_each_call, traces
 
 from cache import UnknownSample, open_cache, write_features
@@ -15,6 +14,8 @@ from cache.removal import remove
 from cache.verify import verify
 from cli import main
 from tests.helpers.caches import make_cache
+from tests.helpers.commands import SMALL, arrays, cli, error, facts, tree, usage
+from tests.helpers.scans import write_scan
 
 NAMES = ("alpha", "withdrawn_person", "omega")
 ELSEWHERE = (
@@ -27,7 +28,7 @@ ELSEWHERE = (
 def cache(tmp_path):
     """A CT cache of three scans with labels and patients, and a quarantined one."""
     for number, name in enumerate(NAMES):
-        write(tmp_path / f"s/{name}.nii", number)
+        write_scan(tmp_path / f"s/{name}.nii", number)
     (tmp_path / "s/broken_secret.nii").write_bytes(b"nothing")
     rows = [f"{name},{number + 1},patient of {name}" for number, name in enumerate(NAMES)]
     (tmp_path / "l.csv").write_text("\n".join(("FileName,TypeOfTB,Patient", *rows)))
@@ -142,9 +143,9 @@ def test_an_unreadable_file_of_ids_gives_one_line(cache, tmp_path, name):
 
 
 def test_inputs_that_mention_the_same_name_are_listed(tmp_path):
-    shutil.copy(write(tmp_path / "s/twin.nii"), tmp_path / "twin.nii")
+    shutil.copy(write_scan(tmp_path / "s/twin.nii"), tmp_path / "twin.nii")
     cli("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
-    write(tmp_path / "s/twin.nii.gz")
+    write_scan(tmp_path / "s/twin.nii.gz")
     cli("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
     other = f"{tmp_path}/s/twin.nii.gz"
     result = cli("remove", tmp_path / "c", "twin", "--yes")

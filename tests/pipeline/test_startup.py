@@ -9,7 +9,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_cli import SMALL, cli, facts, write
 
 from pipeline.errors import PipelineError
 from pipeline.workers import machine
@@ -17,6 +16,8 @@ from pipeline.workers.executor import Settings
 from pipeline.workers.executors.local import hold_interrupts, local_cluster
 from pipeline.workers.limits import default_workers, usable_workers
 from pipeline.workers.startup import exceeded_limits, raise_open_file_limit, start_error, watch_workers
+from tests.helpers.commands import SMALL, cli, facts
+from tests.helpers.scans import write_scan
 from tests.helpers.tasks import PATIENCE, results, work
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,7 +174,7 @@ def test_a_worker_that_dies_while_it_starts_gives_one_line_with_the_cause(tmp_pa
 
 
 def test_a_worker_killed_while_it_starts_gives_one_line(tmp_path):
-    write(tmp_path / "s/a.nii")
+    write_scan(tmp_path / "s/a.nii")
     arguments = ["preprocess", "ct", tmp_path / "s", tmp_path / "c", "--workers", "2"]
     with subprocess.Popen(
         [sys.executable, ROOT / "cli.py", *map(str, arguments)],
@@ -196,7 +197,7 @@ def test_a_worker_killed_while_it_starts_gives_one_line(tmp_path):
 
 
 def test_a_missing_library_ends_the_run_and_quarantines_nothing(tmp_path, monkeypatch):
-    write(tmp_path / "s/a.nii")
+    write_scan(tmp_path / "s/a.nii")
     monkeypatch.setitem(sys.modules, "pipeline.transforms.ct", None)
     ended = cli("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
     assert (ended.exit_code, ended.stdout) == (1, "")

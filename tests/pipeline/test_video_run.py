@@ -3,7 +3,6 @@
 import ctypes
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -179,8 +178,7 @@ def test_the_real_clips_end_with_every_damaged_one_named(tmp_path):
     assert verify(tmp_path / "v.zarr").sound
 
 
-@dataclass(frozen=True)
-class Troubled(VideoRecipe):
+class Troubled(VideoRecipe, frozen=True):
     """A recipe whose decoder hangs, holding the interpreter, or crashes on clips named so."""
 
     def make(self, paths):

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_cli import cli, error
 
+from tests.helpers.commands import cli, error
 from trainer import backend
 from trainer.errors import TrainerError
 

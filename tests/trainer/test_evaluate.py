@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from test_cli import cli, error
-from test_train_cli import SHAPE, contents, edit, make_clips, make_scans, shown, trained
 
 from cache import catalog, open_cache
 from cache.schema import Source
 from cache.store import chunk_path
 from cache.writer import open_writer
 from tests.helpers.caches import make_cache, tiny_attributes, volume, write_sample
+from tests.helpers.commands import cli, contents, edit_json, error, read_json
+from tests.helpers.runs import SHAPE, make_clips, make_scans, trained
 from trainer import backend
 
 backend.start()
@@ -101,7 +101,7 @@ def other_scans(root, **options):
 
 def test_on_its_own_cache_a_run_is_scored_on_its_validation_ids_as_when_it_was_trained(made, clips, scans):
     for run, cache in (("pretrained", clips), ("tuned", scans)):
-        metrics = shown(made / run / "metrics.json")
+        metrics = read_json(made / run / "metrics.json")
         wanted = metrics | {"part": "validation", "labels_changed": 0}
         assert scores(made / run, cache) == wanted
         assert scores(made / run, cache, "--part", "validation") == wanted
@@ -188,7 +188,7 @@ def test_labels_that_were_corrected_since_are_counted_and_told(copy, scans, tune
 
 def test_another_order_or_spelling_of_classes_changes_no_label(copy, scans, tuned):
     run, turned = copy(tuned), copy(scans)
-    edit(run / "config.json", class_names=["a", "b", "\u00e9"])
+    edit_json(run / "config.json", class_names=["a", "b", "\u00e9"])
     relabel(turned, {f"s{row}": (2, 1, 0)[row % 3] for row in range(12)}, ("e\u0301", "b", "a"))
     assert changed_labels(run, read_run(run), open_cache(turned)) == (0, 9)
     relabel(turned, {f"s{row}": row % 3 for row in range(12)}, ("e\u0301", "b", "a"))
@@ -308,7 +308,7 @@ def test_a_damaged_sample_is_named_and_nothing_is_written(copy, scans, tuned, ou
 )
 def test_a_config_that_was_tampered_with(copy, scans, tuned, out, fields, reason):
     run = copy(tuned)
-    edit(run / "config.json", **fields)
+    edit_json(run / "config.json", **fields)
     for result in (evaluate(run, scans), predict(run, scans, out)):
         assert reason in error(result)
     assert not out.exists()
@@ -392,13 +392,13 @@ def test_a_submission_has_a_line_for_each_file_its_class_counted_from_1_and_no_h
 
 def test_predictions_are_those_that_the_metrics_count(tmp_path, scans, tuned, out):
     predict(tuned, scans, out)
-    validation = shown(tuned / "split.json")["validation"]
+    validation = read_json(tuned / "split.json")["validation"]
     said = {name.removesuffix(".nii"): int(number) - 1 for name, number in rows(out)}
     cache = open_cache(scans)
     confusion = np.zeros((3, 3), int)
     for name in validation:
         confusion[cache.entry(f"s{name[1:]}").label, said[name[1:]]] += 1
-    assert confusion.tolist() == shown(tuned / "metrics.json")["confusion"]
+    assert confusion.tolist() == read_json(tuned / "metrics.json")["confusion"]
 
 
 def test_ids_decide_which_samples_in_which_order(tmp_path, scans, tuned, out):
@@ -455,7 +455,7 @@ def test_names_with_commas_and_line_breaks_stay_one_field(tmp_path, tuned, out):
             writer.commit([write_sample(other, attributes, row, volume(row, SHAPE), name, source=source)])
     run = tmp_path / "tuned"
     shutil.copytree(tuned, run)
-    edit(run / "config.json", class_names=["x,y", "two\nlines", 'say "z"'])
+    edit_json(run / "config.json", class_names=["x,y", "two\nlines", 'say "z"'])
     assert predict(run, other, out, "--probabilities", "--quiet").exit_code == 0
     assert [name for name, _ in rows(out)] == names
     header, *probabilities = rows(tmp_path / "out.probabilities.csv")

@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
-from test_cli import cli, error, tree, usage
 from test_table import cells
-from test_train_cli import contents, make_clips, make_scans, refused, shown
 
 from cache import open_cache
 from tests.helpers.caches import volume
+from tests.helpers.commands import cli, contents, error, read_json, refusal, tree, usage
+from tests.helpers.runs import make_clips, make_scans
 from trainer.evaluation.bootstrap import paired_bootstrap
 from trainer.evaluation.report import kappa_text
 from trainer.experiments.experiment import BEGUN, PRETRAINED, STRATEGIES, Experiment, _stage
@@ -95,7 +95,7 @@ def experiment(made, into, *options, clips=None, scans=None):
 
 
 def config(run):
-    return shown(run / "config.json")
+    return read_json(run / "config.json")
 
 
 # What it leaves
@@ -112,12 +112,12 @@ def test_the_folder_holds_runs_splits_and_the_report(made):
 def test_all_strategies_of_all_seeds_have_one_split_and_a_seeds_have_one_parent(made):
     for root in (made.streamed, made.frozen):
         for seed in root.glob("seed*"):
-            assert shown(seed / "pretrained/split.json") == shown(root / "clips.json")
+            assert read_json(seed / "pretrained/split.json") == read_json(root / "clips.json")
             for folder in FOLDERS:
-                assert shown(seed / folder / "split.json") == shown(root / "scans.json")
+                assert read_json(seed / folder / "split.json") == read_json(root / "scans.json")
                 expected = "" if folder == "no_pt" else str((seed / "pretrained").resolve())
                 assert config(seed / folder)["from"] == expected
-    split = shown(made.streamed / "scans.json")
+    split = read_json(made.streamed / "scans.json")
     assert sorted([*split["train"], *split["validation"]]) == sorted(open_cache(made.scans).ids)
 
 
@@ -194,7 +194,7 @@ def test_only_the_report_of_the_frozen_variant_says_that_it_is_one(made):
 def test_with_one_seed_the_report_and_the_runs_own_metrics_agree(made):
     with (made.streamed / "table.csv").open(newline="") as file:
         for row, folder in zip(csv.DictReader(file), FOLDERS, strict=True):
-            metrics = shown(made.streamed / "seed0" / folder / "metrics.json")
+            metrics = read_json(made.streamed / "seed0" / folder / "metrics.json")
             assert (float(row["kappa"]), float(row["accuracy"])) == (metrics["kappa"], metrics["accuracy"])
             assert {name: float(row[f"f1 {name}"]) for name in PAPER_TYPES} == metrics["f1"]
 
@@ -214,7 +214,7 @@ def test_the_report_is_printed_and_says_how_pretraining_went(made):
     assert made.said.stdout.endswith(f"\n{made.streamed / 'report.md'} has this with pictures\n")
     parts = [line for line in made.said.stderr.splitlines() if line.startswith("-- ")]
     assert parts == ["-- seed 0: pretraining", *(f"-- seed 0: {strategy.name}" for strategy in STRATEGIES)]
-    metrics = shown(made.streamed / "seed0/pretrained/metrics.json")
+    metrics = read_json(made.streamed / "seed0/pretrained/metrics.json")
     assert f"| 0 | {kappa_text(metrics)} | " in text
 
 
@@ -275,7 +275,7 @@ def test_what_was_killed_before_its_first_part_begins_anew_even_with_other_optio
     (into / "partial-scans.json").write_text("{")
     result = stopped_at("seed 0: pretraining", "experiment", made.clips, made.scans, into, *SMALL, "--rnn", "gru")
     assert result.exit_code == 130
-    assert shown(into / "experiment.json")["given"]["rnn"] == "gru"
+    assert read_json(into / "experiment.json")["given"]["rnn"] == "gru"
     assert {path.name for path in into.iterdir()} == {*BEGUN}
 
 
@@ -315,8 +315,8 @@ def test_a_split_that_is_given_is_that_of_the_scans(made, tmp_path, into):
     given = shutil.copy(made.frozen / "scans.json", tmp_path / "given.json")
     command = ("experiment", made.clips, made.scans, into, *SMALL, "--seed", 7, "--split", given)
     assert stopped_at("seed 0: pretraining", *command).exit_code == 130
-    assert shown(into / "scans.json") == shown(given)
-    assert shown(into / "clips.json").keys() == {"train", "validation"}
+    assert read_json(into / "scans.json") == read_json(given)
+    assert read_json(into / "clips.json").keys() == {"train", "validation"}
 
 
 def test_a_split_that_is_given_can_be_had_without_what_it_shares(made, tmp_path, into):
@@ -326,11 +326,11 @@ def test_a_split_that_is_given_can_be_had_without_what_it_shares(made, tmp_path,
     given.write_text(json.dumps({"train": [f"s{n}" for n in range(8)], "validation": ["s8", "s9", "s10", "s11"]}))
     command = ("experiment", clips, scans, into, *SMALL, "--batch-size", 5, "--split", given)
     assert "'s0' in 'train' and 's11' in 'validation', which hold the same array" in (
-        refused(cli(*command, "--quiet"), into)
+        refusal(cli(*command, "--quiet"), into)
     )
     for _ in range(2):  # the second is resumed
         assert stopped_at("seed 0: pretraining", *command, "--drop-shared").exit_code == 130
-        assert shown(into / "scans.json")["train"] == [f"s{n}" for n in range(1, 8)]
+        assert read_json(into / "scans.json")["train"] == [f"s{n}" for n in range(1, 8)]
 
 
 def by_hand(folder, *validation):
@@ -348,7 +348,7 @@ def test_caches_of_the_wrong_kind(made, into):
         (made.clips, made.clips, made.clips, "video", "ct"),
         (made.frozen / "features/clips.zarr", made.scans, made.frozen / "features/clips.zarr", "features", "video"),
     ):
-        assert refused(experiment(made, into, clips=clips, scans=scans), into) == (
+        assert refusal(experiment(made, into, clips=clips, scans=scans), into) == (
             f"Error: {wrong} holds {kind} samples, where {expected} was expected; build a cache by "
             f"`preprocess {expected}`, and give VIDEO_CACHE before CT_CACHE\n"
         )
@@ -356,7 +356,7 @@ def test_caches_of_the_wrong_kind(made, into):
 
 def test_caches_of_two_shapes(made, tmp_path, into):
     deeper = make_scans(tmp_path / "ct.zarr", 3, shape=(5, 16, 16))
-    assert refused(experiment(made, into, scans=deeper), into) == (
+    assert refusal(experiment(made, into, scans=deeper), into) == (
         f"Error: {made.clips} has shape (4, 16, 16), {deeper} has (5, 16, 16); "
         "preprocess both to the same --depth --height --width\n"
     )
@@ -364,24 +364,24 @@ def test_caches_of_two_shapes(made, tmp_path, into):
 
 def test_caches_that_cannot_be_split(made, tmp_path, into):
     unlabelled = make_scans(tmp_path / "ct.zarr", 3, labels=[-1] * 3)
-    assert refused(experiment(made, into, scans=unlabelled), into) == (
+    assert refusal(experiment(made, into, scans=unlabelled), into) == (
         f"Error: {unlabelled}: none of the 3 samples has a label; expected two classes or more; "
         "label them in the cache\n"
     )
     single = make_clips(tmp_path / "clips.zarr", 3, labels=[0, 0, 1])
-    assert f"Error: {single}: class 'two' has 1 sample" in refused(experiment(made, into, clips=single), into)
+    assert f"Error: {single}: class 'two' has 1 sample" in refusal(experiment(made, into, clips=single), into)
     lost = tmp_path / "lost.zarr"
-    assert f"{lost} is not a cache" in refused(experiment(made, into, scans=lost), into)
+    assert f"{lost} is not a cache" in refusal(experiment(made, into, scans=lost), into)
 
 
 def test_splits_that_are_none(made, tmp_path, into):
     split = by_hand(tmp_path, "s99")
-    assert refused(experiment(made, into, "--split", split), into) == (
+    assert refusal(experiment(made, into, "--split", split), into) == (
         f"Error: {made.scans}: split names 1 id not in the cache ('s99'); "
         "remove them, or give the cache that the split was made for\n"
     )
     lost = tmp_path / "lost.json"
-    assert refused(experiment(made, into, "--split", lost), into).startswith(f"Error: {lost}: No such file")
+    assert refusal(experiment(made, into, "--split", lost), into).startswith(f"Error: {lost}: No such file")
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_splits_that_are_none(made, tmp_path, into):
     ],
 )
 def test_values_out_of_range_in_either_stage(made, into, options, message):
-    assert refused(experiment(made, into, *options), into) == f"Error: {message}\n"
+    assert refusal(experiment(made, into, *options), into) == f"Error: {message}\n"
 
 
 @pytest.mark.parametrize("option", [("--epochs", 0), ("--learning-rate", -1), ("--seed", -1)])
@@ -402,7 +402,7 @@ def test_values_that_no_option_takes(made, into, option):
 
 
 def test_slices_too_small_for_the_backbone(made, into):
-    message = refused(experiment(made, into, "--backbone", "vgg16"), into)
+    message = refusal(experiment(made, into, "--backbone", "vgg16"), into)
     assert "has slices of 16×16 px, backbone vgg16 takes 32×32 or more" in message
 
 

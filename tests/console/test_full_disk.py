@@ -1,0 +1,56 @@
+"""A disk that is full or read-only."""
+
+import subprocess
+
+import pytest
+
+from tests.helpers.commands import cli, ct, error, shell
+from tests.helpers.scans import write_scan
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of 3 MB of our own, with a file of 1 MB on it that can be removed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"no disk of our own can be mounted here: {made.stderr.strip()}")
+    try:
+        (folder / "ballast").write_bytes(bytes(1_000_000))
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_full_disk_is_one_clear_line_and_after_freeing_space_the_run_goes_on(tmp_path, disk, workers):
+    for number in range(3):
+        write_scan(tmp_path / "scans" / f"{number}.nii", number, (40, 40, 40))
+    cache = disk / "ct.zarr"
+    run = ("preprocess", "ct", tmp_path / "scans", cache, "--depth", 60, "--height", 90, "--width", 90)
+    result = shell(*run, "--workers", workers)
+    assert (result.returncode, result.stdout, result.stderr) == (
+        1,
+        "",
+        f"Error: cannot write to {cache}: No space left on device; free some space and run the same command again\n",
+    )
+    assert cli("verify", cache).exit_code == 0
+    (disk / "ballast").unlink()
+    assert cli(*run, "--workers", 0).exit_code == 0
+    assert cli("verify", cache).stdout == "3 intact, 0 damaged, 0 missing, 0 stale\n"
+
+
+def test_a_cache_that_may_not_be_written_is_one_clear_line(scans, disk):
+    cache = disk / "ct.zarr"
+    ct(scans, cache)
+    write_scan(scans / "new.nii", 9)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    for path in (cache, disk / "new.zarr"):
+        assert error(ct(scans, path)) == (
+            f"Error: cannot write to {path}: Read-only file system; mount it for writing, or choose another path\n"
+        )
+    assert cli("verify", cache).stdout == "3 intact, 0 damaged, 0 missing, 0 stale\n"
+    assert error(cli("repair", cache, "--workers", 0)) == (
+        f"Error: cannot write to {cache}: Read-only file system; mount it for writing, or choose another path\n"
+    )

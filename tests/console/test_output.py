@@ -1,0 +1,140 @@
+"""What any command prints: names, terminals, pipes, progress, errors."""
+
+import io
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.commands import (
+    ROOT,
+    SMALL,
+    cli,
+    ct,
+    error,
+    facts,
+    shell,
+)
+from tests.helpers.scans import INVALID, write_invalid
+
+
+def test_names_are_printed_so_that_no_terminal_obeys_them(tmp_path, cache):
+    for name in ("\x1b[31mred\n.nii", "\u202eevil.nii"):
+        write_invalid(tmp_path / "scans" / name)
+    write_invalid(Path(os.fsdecode(os.fsencode(tmp_path / "scans") + b"/bad\xff.nii")))
+    result = ct(tmp_path / "scans", cache)
+    assert result.exit_code == 3
+    unread = "its name is not valid UTF-8; expected a name that every system can read; rename it"
+    assert result.stdout.splitlines()[3:] == [
+        f"  \\x1b[31mred\\n.nii: {INVALID}",
+        f"  bad\\udcff.nii: {unread}",
+        f"  \\u202eevil.nii: {INVALID}",
+    ]
+    assert facts(cache)["quarantined"] == 3
+
+
+def test_a_terminal_without_our_signs_gets_them_escaped(scans, cache):
+    ct(scans, cache)
+    result = shell("info", cache, env=os.environ | {"PYTHONIOENCODING": "cp866"})
+    assert result.returncode == 0
+    assert result.stdout.startswith(f"{cache}: ct, 3 samples of 8\\xd716\\xd716\n")
+
+
+def test_quiet_runs_are_silent_whatever_their_end(scans, cache):
+    for command in (
+        ("preprocess", "ct", scans, cache, *SMALL, "--dry-run"),
+        ("preprocess", "ct", scans, cache, *SMALL),
+        ("verify", cache),
+        ("repair", cache, "--workers", "0"),
+    ):
+        result = cli(*command, "--quiet")
+        assert (result.exit_code, result.output) == (0, "")
+    write_invalid(scans / "bad.nii")
+    result = ct(scans, cache, "--quiet")
+    assert (result.exit_code, result.output) == (3, "")
+
+
+def test_progress_is_plain_lines_on_stderr_where_there_is_no_terminal(scans, cache, monkeypatch):
+    write_invalid(scans / "bad.nii")
+    monkeypatch.setattr("console.progress.LINE_SECONDS", 0)
+    result = ct(scans, cache, "--json")
+    lines = result.stderr.splitlines()
+    assert len(lines) == 4
+    assert [line.split(" done, ")[0] for line in lines] == ["1 of 4", "2 of 4", "3 of 4", "4 of 4"]
+    assert lines[3].endswith("/s, 0 s left, 1 quarantined")
+    json.loads(result.stdout)
+    (line,) = cli("verify", cache).stderr.splitlines()
+    assert line.startswith("3 of 3 checked, ")
+    assert line.endswith("/s, 0 s left")
+
+
+def test_on_a_terminal_a_bar_shows_rate_time_left_and_quarantined_so_far(scans, cache):
+    pty, fcntl, termios = (pytest.importorskip(name) for name in ("pty", "fcntl", "termios"))
+    write_invalid(scans / "bad.nii")
+    ours, theirs = pty.openpty()
+    try:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        command = [sys.executable, ROOT / "cli.py", "preprocess", "ct", scans, cache, *SMALL]
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=250)
+        bar = os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert result.returncode == 3
+    assert re.search(r"100%\|█+\| 4/4 \[00:0\d<00:00, +[\d.]+ samples/s, quarantined=1\]", bar)
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback(scans, cache):
+    for number in range(2000):
+        (scans / f".{number}").touch()
+    ct(scans, cache)
+    with subprocess.Popen(
+        [sys.executable, ROOT / "cli.py", "info", cache], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline().startswith(str(cache))
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        process.wait(timeout=250)
+
+
+def test_without_any_output_channel_a_run_still_works(scans, cache):
+    command = f"exec {sys.executable} {ROOT / 'cli.py'} preprocess ct {scans} {cache} {' '.join(SMALL)} >&- 2>&-"
+    assert subprocess.run(command, shell=True, timeout=250).returncode == 0
+    assert cli("verify", cache).exit_code == 0
+
+
+def test_output_that_cannot_be_written_is_one_clear_line(scans, cache):
+    ct(scans, cache)
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    with full.open("w") as output:
+        command = [sys.executable, ROOT / "cli.py", "info", cache]
+        result = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=250)
+    assert result.returncode == 1
+    assert io.StringIO(result.stderr).readline() == (
+        "Error: cannot continue: No space left on device; free some space and run the same command again\n"
+    )
+
+
+def test_an_error_nobody_foresaw_is_one_line_that_asks_for_a_report(scans, cache, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("pipeline.jobs.preprocess.prepare", broken)
+    assert error(ct(scans, cache)) == (
+        "Error: RuntimeError: two\\nlines; this is not expected, please report it with the command you ran\n"
+    )
+
+
+def test_an_error_of_the_system_names_the_path(scans, cache, monkeypatch):
+    def broken(*_):
+        raise PermissionError(13, "Permission denied", str(cache))
+
+    monkeypatch.setattr("pipeline.jobs.preprocess.prepare", broken)
+    assert error(ct(scans, cache)) == (f"Error: {cache}: Permission denied; change the permissions\n")

@@ -1,0 +1,113 @@
+"""`preprocess`: what a run prints, and its options --dry-run and --stop-on-error."""
+
+import json
+
+import pytest
+
+from tests.helpers.commands import cli, ct, error, facts, tree, usage
+from tests.helpers.scans import INVALID, write_invalid, write_scan
+
+
+def test_a_run_says_what_it_made_and_how_every_input_ended(scans, cache, labels):
+    write_invalid(scans / "bad.nii")
+    (scans / ".DS_Store").touch()
+    result = ct(scans, cache, "--labels", labels("a.nii,1", "b.nii.gz,7", "bad.nii,2", "no.nii,1"))
+    assert result.exit_code == 3
+    assert result.stderr == ""
+    assert result.stdout == (
+        f"3 made, 0 already there, in {cache}\n"
+        "1 without a row in the labels, cached without a label: sub/c.nii\n"
+        "5 discovered = 3 complete + 1 quarantined + 1 excluded\n"
+        "Labels: column TypeOfTB; file names: FileName; patients: no column, each scan is a group of its own\n"
+        "Label refused: labels.csv line 3: 'b.nii.gz': label '7', expected 1 to 5 or a class name\n"
+        "Label refused: 1 row that names no scan: 'no.nii' (line 5)\n"
+        f"Quarantined:\n  bad.nii: {INVALID}\n"
+    )
+
+
+def test_the_json_of_a_run_and_of_info_are_as_promised(scans, cache, labels):
+    write_invalid(scans / "bad.nii")
+    run = json.loads(ct(scans, cache, "--labels", labels("a.nii,2", "x.nii,1"), "--json").stdout)
+    info = facts(cache)
+    assert {key: run[key] for key in info} == info
+    assert (info["kind"], info["shape"]) == ("ct", [8, 16, 16])
+    assert info["recipe"]["order"] == 3
+    assert info["labels"] == {
+        "Infiltrative": 0, "Focal": 1, "Tuberculoma": 0, "Miliary": 0, "Fibro-cavernous": 0, "null": 2
+    }  # fmt: skip
+    assert (info["discovered"], info["complete"], info["quarantined"], info["excluded"]) == (4, 3, 1, 0)
+    assert info["reasons"] == {"quarantined": {"bad.nii": INVALID}, "excluded": {}}
+    assert run["made"] == 3
+    assert run["wrong_labels"] == ["labels.csv line 3: 'x.nii': no scan has this name"]
+    assert run["unlabelled"] == ["b.nii.gz", "bad.nii", "sub/c.nii"]
+
+
+def test_another_labelled_set_names_its_classes(scans, cache, labels):
+    path = labels("a.nii,1", "b.nii.gz,2", header="scan,finding")
+    assert ct(scans, cache, "--class-names", "normal, ill", "--labels", path).exit_code == 0
+    assert facts(cache)["labels"] == {"normal": 1, "ill": 1, "null": 1}
+    assert ct(scans, cache).exit_code == 0
+    assert facts(cache)["labels"] == {"normal": 1, "ill": 1, "null": 1}
+
+
+@pytest.mark.parametrize("names", ["", "a,,b", "a,a", " a,a "])
+def test_class_names_must_differ(scans, cache, names):
+    message = usage(ct(scans, cache, "--class-names", names))
+    assert "--class-names" in message
+    assert f"{names!r}: expected different names" in message
+
+
+def test_class_names_too_few_for_the_labels_there_leave_the_cache_usable(scans, cache, labels):
+    ct(scans, cache, "--labels", labels("a.nii,5"))
+    error(ct(scans, cache, "--class-names", "normal,ill"))
+    assert cli("info", cache).exit_code == 0
+
+
+def test_labels_that_cannot_be_read_stop_the_run_before_any_work(scans, cache, tmp_path):
+    assert error(ct(scans, cache, "--labels", tmp_path)) == (
+        f"Error: cannot read labels {tmp_path}: it is a folder, not a file; "
+        "give a CSV with columns such as FileName,TypeOfTB\n"
+    )
+    assert not cache.exists()
+
+
+def test_a_dry_run_writes_nothing_and_says_what_it_would_do(scans, cache, labels):
+    write_invalid(scans / "bad.nii")
+    (scans / ".h").touch()
+    before = tree(scans.parent)
+    result = ct(scans, cache, "--dry-run")
+    first, second, third = result.stdout.splitlines()
+    assert result.exit_code == 0
+    assert third.startswith("No labels: add them with `label ")
+    assert first == "4 to make, 0 already there, 1 excluded; nothing is written"
+    assert second.startswith("About ")
+    assert " s with --workers 1, " in second
+    assert tree(scans.parent) == before
+
+    path = labels("a.nii,9")
+    result = ct(scans, cache, "--dry-run", "--json", "--labels", path)
+    figures = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert (figures["to_make"], figures["already_there"], figures["excluded"]) == (4, 0, 1)
+    assert figures["wrong_labels"] == ["labels.csv line 2: 'a.nii': label '9', expected 1 to 5 or a class name"]
+    assert figures["worker_memory_bytes"] > 0
+    assert not cache.exists()
+
+
+def test_a_dry_run_on_a_cache_leaves_it_alone(scans, cache, labels):
+    ct(scans, cache)
+    write_scan(scans / "new.nii", 9)
+    before = tree(scans.parent)
+    result = ct(scans, cache, "--dry-run")
+    assert result.stdout.startswith("1 to make, 3 already there, 0 excluded; nothing is written\n")
+    assert tree(scans.parent) == before
+
+
+def test_stop_on_error_stops_at_the_first_bad_input_and_keeps_what_was_done(scans, cache):
+    bad = write_invalid(scans / "b0.nii")
+    assert error(ct(scans, cache, "--stop-on-error")) == f"Error: {bad}: {INVALID}\n"
+    data = facts(cache)
+    assert (data["complete"], data["quarantined"]) == (2, 1)
+    assert cli("verify", cache).exit_code == 0
+    bad.unlink()
+    assert ct(scans, cache, "--stop-on-error").stdout.startswith("1 made, 2 already there")

@@ -1,0 +1,129 @@
+"""What `preprocess` refuses: wrong paths, wrong options, another recipe."""
+
+import pytest
+
+from tests.helpers.commands import SIZE, cli, ct, error, facts, tree, usage
+from tests.helpers.scans import write_scan
+
+
+@pytest.mark.parametrize("name", ["full", "file"])
+def test_a_path_that_is_something_else_is_refused_as_cache_and_untouched(scans, tmp_path, name):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/thesis.txt").write_text("years of work")
+    (tmp_path / "file").write_text("more")
+    before = tree(tmp_path)
+    assert error(ct(scans, tmp_path / name)) == (
+        f"Error: {tmp_path / name} exists and is not a cache; choose a path that is not there yet\n"
+    )
+    assert tree(tmp_path) == before
+
+
+def test_source_as_cache_is_refused_and_untouched(scans, tmp_path):
+    before = tree(scans)
+    assert error(ct(scans, scans)) == (
+        f"Error: {scans} exists and is not a cache; choose a path that is not there yet\n"
+    )
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert error(ct(empty, empty)) == f"Error: SOURCE {empty} is in CACHE {empty}; give a CACHE outside SOURCE\n"
+    assert tree(scans) == before
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_source_without_any_scan_is_most_likely_the_wrong_folder(tmp_path, cache, hidden):
+    source = tmp_path / "scans"
+    source.mkdir()
+    (source / "slice.dcm").touch()
+    (source / "link").symlink_to("/")
+    if hidden:
+        (source / "._x.nii").touch()
+    assert error(ct(source, cache)) == (
+        f"Error: SOURCE {source} holds no input; expected files that end in .nii.gz, .nii, .hdr, .img, .hdr.gz, "
+        ".img.gz, in it or in folders below it; found instead: .: DICOM files (1), not read; convert each series to "
+        "NIfTI, e.g. with dcm2niix · link: link to a folder, not followed; give the folder itself as SOURCE\n"
+    )
+    assert not cache.exists()
+
+
+def test_a_source_that_is_no_folder_is_refused(scans, cache):
+    for source in (scans / "missing", scans / "a.nii"):
+        assert error(ct(source, cache)) == (
+            f"Error: SOURCE {source} is not a folder; give the folder that holds the files\n"
+        )
+    assert not cache.exists()
+
+
+def test_two_inputs_of_one_id_are_quarantined_and_do_not_stop_the_run(scans, cache):
+    write_scan(scans / "a.nii.gz")
+    result = ct(scans, cache)
+    assert result.exit_code == 3
+    reason = (
+        "two files would get the id 'a' ('a.nii', 'a.nii.gz'); expected one file for each id; "
+        "keep one of them, or rename one"
+    )
+    assert f"Quarantined:\n  a.nii: {reason}\n  a.nii.gz: {reason}\n" in result.stdout
+    data = facts(cache)
+    assert (data["discovered"], data["complete"], data["quarantined"]) == (4, 2, 2)
+
+
+def test_another_recipe_is_refused_with_the_difference_and_the_way_out(scans, cache):
+    ct(scans, cache)
+    before = tree(cache)
+    assert error(ct(scans, cache, "--order", 1, "--window", -500, 400)) == (
+        f"Error: {cache} was built by another recipe (order 3 → 1, window [-1000.0, 400.0] → [-500.0, 400.0]); "
+        "give the same options, or another path\n"
+    )
+    assert tree(cache) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--depth", 0], "0 is not in the range 2<=x<=4096"),
+        (["--depth", -5], "-5 is not in the range 2<=x<=4096"),
+        (["--depth", 100_000], "100000 is not in the range 2<=x<=4096"),
+        (["--depth", "x"], "'x' is not a valid integer"),
+        (["--order", 9], "9 is not in the range 0<=x<=5"),
+        (["--window", 400, -1000], "window 400 -1000; expected two numbers in HU, the lower first"),
+        (["--window", "nan", 1], "nan is not a finite number"),
+        (["--preset", "original", "--order", 3],
+         "order 3 with preset original; that code used order 1, leave --order out"),
+        (["--workers", -1], "-1 is not in the range x>=0"),
+        (["--scheduler", "tcp://127.0.0.1:1"],
+         "--workers starts local processes, --scheduler uses existing ones"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_options_that_cannot_be_meant_are_usage_errors(scans, cache, options, message):
+    assert message in usage(ct(scans, cache, *options))
+    assert not cache.exists()
+
+
+def test_an_empty_path_is_not_taken_for_the_current_folder(scans, cache, monkeypatch):
+    monkeypatch.chdir(scans)
+    assert usage(ct("", cache)) == "Error: Invalid value for 'SOURCE': it is empty; expected a path"
+    assert usage(ct(scans, "")) == "Error: Invalid value for 'CACHE': it is empty; expected a path"
+
+
+@pytest.mark.parametrize(
+    "address", ["", "garbage", "tcp://", "http://127.0.0.1:1", "tcp://host:port", "host", "inproc://a/1/1", "a b:1"]
+)
+def test_what_is_no_scheduler_address_is_one_clear_line(scans, cache, address):
+    result = cli("preprocess", "ct", scans, cache, *SIZE, "--scheduler", address)
+    message = error(result)
+    assert f"scheduler {address!r}" in message
+    assert "expected one such as tcp://host:8786" in message
+    assert not cache.exists()
+
+
+def test_a_scheduler_that_does_not_answer_is_one_clear_line_and_the_cache_verifies(scans, cache, monkeypatch):
+    ct(scans, cache)
+    write_scan(scans / "new.nii", 9)
+    monkeypatch.setattr("pipeline.workers.executors.dask_cluster.CONNECT_SECONDS", 0.5)
+    result = cli("preprocess", "ct", scans, cache, *SIZE, "--json", "--scheduler", "tcp://127.0.0.1:1")
+    assert error(result) == (
+        "Error: no Dask scheduler answers at tcp://127.0.0.1:1 (OSError); "
+        "expected an address such as tcp://host:8786; start one with `dask scheduler`\n"
+    )
+    assert cli("verify", cache).stdout == "3 intact, 0 damaged, 0 missing, 0 stale\n"

@@ -1,0 +1,43 @@
+"""Ctrl-C and SIGTERM: an orderly end that keeps what was committed."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from tests.helpers.caches import without_progress
+from tests.helpers.commands import cli, running
+from tests.helpers.scans import write_scan
+
+STOPPED = "Stopped. What was committed is kept: run the same command again to go on.\n"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_how_to_go_on_and_keeps_what_was_committed(tmp_path, cache, workers, sent, code):
+    first = write_scan(tmp_path / "scans/0.nii", shape=(60, 60, 60))
+    for number in range(1, 300):
+        os.link(first, first.with_name(f"{number}.nii"))
+    with running(tmp_path / "scans", cache, "--workers", str(workers)) as process:
+        process.send_signal(sent)
+        stdout, stderr = process.communicate(timeout=250)
+    assert (process.returncode, stdout, without_progress(stderr)) == (code, "", STOPPED)
+    report = json.loads(cli("verify", cache, "--json").stdout)
+    assert report["ok"] >= 2
+    assert not report["damaged"]
+    assert not report["missing"]
+
+
+def test_an_impatient_user_gets_the_same_orderly_end(tmp_path, cache):
+    first = write_scan(tmp_path / "scans/0.nii", shape=(60, 60, 60))
+    for number in range(1, 300):
+        os.link(first, first.with_name(f"{number}.nii"))
+    with running(tmp_path / "scans", cache, "--workers", "0") as process:
+        for _ in range(4):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        stdout, stderr = process.communicate(timeout=250)
+    assert (process.returncode, stdout, without_progress(stderr)) == (130, "", STOPPED)
+    assert cli("verify", cache).exit_code == 0

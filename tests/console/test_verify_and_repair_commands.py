@@ -1,0 +1,95 @@
+"""`verify` and `repair`: faults are named and repaired."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cache import catalog
+from tests.helpers.commands import arrays, cli, ct, error, tree
+from tests.helpers.scans import write_scan
+
+
+def test_verify_and_repair_name_each_fault_and_heal_it(scans, cache):
+    ct(scans, cache)
+    sound = cli("verify", cache)
+    assert (sound.exit_code, sound.stdout) == (0, "3 intact, 0 damaged, 0 missing, 0 stale\n")
+
+    before = arrays(cache)
+    damaged, missing, _ = (Path(path) for path in sorted(before))
+    damaged.write_bytes(b"x" + damaged.read_bytes()[1:])
+    missing.unlink()
+    write_scan(scans / "sub/c.nii", 99)
+    result = cli("verify", cache, "--json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert report["ok"] == 0
+    assert [list(report[fault]) for fault in ("damaged", "missing", "stale")] == [["a"], ["b"], ["sub/c"]]
+
+    result = cli("repair", cache, "--workers", "0", "--json")
+    assert result.exit_code == 0
+    assert sorted(json.loads(result.stdout)["healed"]) == ["a", "b", "sub/c"]
+    assert cli("verify", cache, "--quiet").exit_code == 0
+    assert arrays(cache)[str(damaged)][2] == before[str(damaged)][2]
+
+
+def test_what_cannot_be_healed_is_named_and_fails(scans, cache):
+    ct(scans, cache)
+    chunk = Path(min(arrays(cache)))
+    chunk.unlink()
+    (scans / "a.nii").unlink()
+    result = cli("repair", cache, "--workers", "0", "--quiet")
+    assert result.exit_code == 1
+    assert result.stdout == (
+        f"Not repaired:\n  a: its chunk {chunk} is gone; run `repair`; "
+        f"but its source {scans / 'a.nii'} is gone: put it back\n0 repaired, 1 not repaired\n"
+    )
+
+
+def test_a_dry_repair_says_what_a_repair_would_do_and_writes_nothing(scans, cache):
+    ct(scans, cache)
+    assert cli("repair", cache, "--dry-run").stdout == (
+        "0 to make again, 0 to restore, 0 cannot be repaired; nothing is written\n"
+    )
+    chunk_of_a, chunk_of_b = (cache / f"volume/c/{row}/0/0/0" for row in (0, 1))
+    chunk_of_a.unlink()
+    chunk_of_b.write_bytes(b"damaged")
+    (cache / "label/c/0").write_bytes(b"")
+    (scans / "b.nii.gz").unlink()
+    before = tree(cache) | arrays(cache)
+    dry = cli("repair", cache, "--dry-run")
+    assert dry.exit_code == 1
+    assert dry.stdout == (
+        "Cannot be repaired:\n"
+        f"  b: chunk {chunk_of_b} has 7 bytes, recorded {catalog.read_entries(cache)['b'].nbytes}; run `repair` to "
+        f"rebuild it from its source; but its source {scans / 'b.nii.gz'} is gone: put it back\n"
+        "1 to make again from their sources: a\n"
+        "1 to restore from other parts of the cache: label/c/0\n"
+        "1 to make again, 1 to restore, 1 cannot be repaired; nothing is written\n"
+    )
+    told = json.loads(cli("repair", cache, "--dry-run", "--json").stdout)
+    assert (told["to_make"], told["to_restore"], list(told["failed"])) == (["a"], ["label/c/0"], ["b"])
+    assert tree(cache) | arrays(cache) == before
+    done = json.loads(cli("repair", cache, "--workers", 0, "--json").stdout)
+    assert (sorted(done["healed"]), list(done["failed"])) == (["a", "label/c/0"], ["b"])
+    assert cli("repair", cache, "--dry-run", "--quiet").exit_code == 1
+
+
+@pytest.mark.parametrize("file", ["entries.jsonl", "snapshot.jsonl", "digests.json", "zarr.json"])
+def test_a_dry_repair_of_a_damaged_ledger_writes_nothing(scans, cache, file):
+    ct(scans, cache)
+    (cache / "ledger" / file).write_bytes(b"damaged\n")
+    before = tree(cache)
+    dry = cli("repair", cache, "--dry-run", "--json")
+    assert tree(cache) == before
+    plan = json.loads(dry.stdout)
+    assert (plan["to_make"], plan["failed"]) == ([], {})
+    assert f"ledger/{file}" in plan["to_restore"]
+    assert json.loads(cli("repair", cache, "--workers", 0, "--json").stdout)["healed"] == plan["to_restore"]
+
+
+def test_what_is_no_cache_is_refused_by_every_command(tmp_path):
+    for command in ("info", "verify", "repair"):
+        assert error(cli(command, tmp_path)) == (
+            f"Error: {tmp_path} is not a cache: it has no readable zarr.json; build one with `preprocess`\n"
+        )

@@ -1,0 +1,137 @@
+"""`train --resume`."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+
+import pytest
+
+from cache import open_cache
+from cache.store import chunk_path
+from tests.helpers.caches import volume
+from tests.helpers.commands import cli, contents, edit_json, error, read_json
+from tests.helpers.runs import SHAPE, finetune, make_clips, pretrain, write_split
+from trainer.runs.folder import OWN
+
+STOPPED = "Stopped. What was committed is kept: run the same command again, with --resume, to go on.\n"
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(clips, copy, pretrained):
+    run = copy(pretrained)
+    before = contents(run)
+    result = cli("train", "pretrain", clips, run, "--resume", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == read_json(run / "metrics.json")
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--batch-size", 2), "batch_size 2 with --resume, but {run} has 4"),
+        (("--learning-rate", 0.5), "learning_rate 0.5 with --resume, but {run} has 0.001"),
+        (("--seed", 7), "seed 7 with --resume, but {run} has 0"),
+        (("--class-weights",), "class_weights True with --resume, but {run} has False"),
+        (("--rnn", "gru"), "rnn gru with --resume, but {run} has lstm"),
+        (("--backbone", "vgg16"), "backbone vgg16 with --resume, but {run} has small"),
+    ],
+)
+def test_only_epochs_may_change_when_a_run_is_resumed(clips, copy, pretrained, option, message):
+    run = copy(pretrained)
+    before = contents(run)
+    assert error(pretrain(clips, run, "--resume", *option)) == (
+        f"Error: {message.format(run=run)}; leave it out, or train into another RUN\n"
+    )
+    assert contents(run) == before
+
+
+def test_a_run_is_resumed_by_its_own_command_parent_and_split(tmp_path, clips, scans, copy, made):
+    run = copy(made / "tuned")
+    before = contents(run)
+    assert error(pretrain(clips, run, "--resume")) == (
+        f"Error: {run} is a run of `train finetune`; resume it by that command\n"
+    )
+    assert error(finetune(scans, run, "--resume", "--from", run)) == (
+        f"Error: --from {run} with --resume, but {run} began from {(made / 'pretrained').resolve()}\n"
+    )
+    split = write_split(tmp_path, train=["s0", "s1"], validation=["s2"])
+    assert error(finetune(scans, run, "--resume", "--split", split)) == (
+        f"Error: --split {split} with --resume, but {run} has another split; leave it out\n"
+    )
+    assert contents(run) == before
+    assert finetune(scans, run, "--resume", "--split", made / "by_hand.json").exit_code == 0
+    assert contents(run) == before
+
+
+def test_a_run_goes_on_to_more_epochs_never_to_fewer_and_needs_its_parent_no_more(copy, made):
+    run, parent = copy(made / "tuned"), copy(made / "pretrained")
+    edit_json(run / "config.json", **{"from": str(parent)})
+    shutil.rmtree(parent)
+    first = (run / "history.csv").read_text()
+    result = cli("train", "finetune", made / "ct.zarr", run, "--resume", "--epochs", 3)
+    assert result.exit_code == 0
+    assert [line.partition("  ")[0] for line in result.stdout.splitlines()[:2]] == ["epoch 2/3", "epoch 3/3"]
+    assert (run / "history.csv").read_text().startswith(first)
+    assert (run / "history.csv").read_text().count("\n") == 4
+    assert read_json(run / "config.json")["epochs"] == 3
+    before = contents(run)
+    assert error(finetune(made / "ct.zarr", run, "--resume", "--epochs", 2)) == (
+        f"Error: epochs 2 with --resume, but {run} has 3; only more can be given\n"
+    )
+    assert contents(run) == before
+
+
+def test_a_run_is_resumed_on_the_samples_it_began_with(tmp_path, copy, pretrained):
+    run = copy(pretrained)
+    before = contents(run)
+    other = make_clips(tmp_path / "other.zarr", [1 - volume(row, SHAPE) for row in range(12)])
+    message = error(pretrain(other, run, "--resume"))
+    assert message.endswith(
+        f" of {other} is not the one {run} began with; give that cache, or train into another RUN\n"
+    )
+    fewer = make_clips(tmp_path / "fewer.zarr", 11)
+    assert error(pretrain(fewer, run, "--resume")) == (
+        "Error: split names 1 id not in the cache ('s11'); remove them, or give the cache that the split was made for\n"
+    )
+    unlabelled = make_clips(tmp_path / "unlabelled.zarr", labels=[-1] + [0, 1] * 5 + [0])
+    assert "has no label in the cache" in error(pretrain(unlabelled, run, "--resume"))
+    renamed = make_clips(tmp_path / "renamed.zarr", class_names=("two", "one"))
+    assert error(pretrain(renamed, run, "--resume")) == (
+        f"Error: {renamed} has classes ['two', 'one'], {run} ['one', 'two']; give its own cache\n"
+    )
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminated"])
+def test_a_stopped_run_says_how_to_go_on_and_does(clips, pretrained, run, monkeypatch, signals, sent, code):
+    stop = lambda self, done, total, unit, *_: (unit, done) == ("steps", 2) and os.kill(os.getpid(), sent)  # noqa: E731
+    monkeypatch.setattr("console.progress.Progress.on_progress", stop)
+    monkeypatch.setattr(sys, "argv", ["cli.py", "train"])
+    result = pretrain(clips, run)
+    assert (result.exit_code, result.stdout, result.stderr) == (code, "", STOPPED)
+    assert {path.name for path in run.iterdir()} <= set(OWN) - {"model.keras", "metrics.json"}
+    monkeypatch.undo()
+    assert "has no model.keras" in error(cli("evaluate", run, clips, "--quiet"))
+    if sent == signal.SIGINT:
+        assert pretrain(clips, run, "--resume").exit_code == 0
+        for name in ("history.csv", "metrics.json", "split.json", "config.json"):
+            assert (run / name).read_bytes() == (pretrained / name).read_bytes()
+
+
+def test_resume_begins_a_run_where_there_is_none_and_a_damaged_sample_stops_it_by_name(tmp_path, run):
+    clips = make_clips(tmp_path / "clips.zarr")
+    path = chunk_path(clips, open_cache(clips).entry("s3").row)
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    before = contents(clips)
+    assert error(pretrain(clips, run, "--resume")) == (
+        f"Error: s3: chunk {path} is not what was written, its digest differs; "
+        "run `repair` to rebuild it from its source\n"
+    )
+    assert not (run / "model.keras").exists()
+    assert contents(clips) == before
+    path.write_bytes(sound)
+    assert pretrain(clips, run, "--resume").exit_code == 0
+    assert (run / "metrics.json").is_file()

@@ -1,0 +1,46 @@
+"""Training onto a disk that is full or read-only."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from tests.helpers.commands import cli, contents, error
+from tests.helpers.runs import pretrain
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Makes a disk of so many bytes of our own, and says where."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(*options):
+        made = subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", folder], capture_output=True, text=True)
+        if made.returncode:
+            pytest.skip(f"no disk of our own can be mounted here: {made.stderr.strip()}")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", "-l", folder], capture_output=True)
+
+
+def test_a_full_disk_is_one_clear_line_and_the_last_good_weights_stay(clips, copy, pretrained, disk):
+    size = sum(path.stat().st_size for path in pretrained.rglob("*") if path.is_file())
+    run = shutil.copytree(pretrained, disk("-o", f"size={size + 1_000_000}") / "run")
+    before = contents(run)
+    message = error(pretrain(clips, run, "--resume", "--epochs", 2))
+    assert "No space left on device; what was saved before is kept; free some space" in message
+    after = contents(run)
+    assert after[str(run / "model.keras")] == before[str(run / "model.keras")]
+    assert not list(run.glob("partial-*"))
+    assert cli("evaluate", run, clips, "--quiet").exit_code == 0
+    subprocess.run(["mount", "-o", f"remount,size={3 * size}", run.parent], check=True)
+    assert pretrain(clips, run, "--resume", "--epochs", 2).exit_code == 0
+    assert (run / "history.csv").read_text().count("\n") == 3
+
+
+def test_a_run_that_may_not_be_written_is_one_clear_line(clips, disk):
+    folder = disk("-o", "ro")
+    message = error(pretrain(clips, folder / "run"))
+    assert message == (f"Error: {folder}/run: Read-only file system; mount it for writing, or choose another path\n")

@@ -1,0 +1,83 @@
+"""`train --split`: a split file of the user."""
+
+import pytest
+
+from cache import open_cache
+from tests.helpers.caches import volume
+from tests.helpers.commands import cli, read_json, refusal, usage
+from tests.helpers.runs import SHAPE, TRAIN_SMALL, make_clips, pretrain, write_split
+
+
+def test_a_split_that_is_none(tmp_path, clips, run):
+    lost = tmp_path / "lost.json"
+    layout = '{"train": [ids], "validation": [ids]}'
+    assert refusal(pretrain(clips, run, "--split", lost), run) == (
+        f"Error: {lost}: No such file or directory; expected a split such as {layout}\n"
+    )
+    path = write_split(tmp_path, train=["s0", "s1"], validation="s2")
+    assert refusal(pretrain(clips, run, "--split", path), run) == (
+        f"Error: {path}: split has 's2' as 'validation'; expected a list of ids\n"
+    )
+    path = write_split(tmp_path, train=["s0", "s1"], validation=["s1"])
+    assert refusal(pretrain(clips, run, "--split", path), run) == (
+        f"Error: {path}: split has 's1' in 'train' and in 'validation'; expected each id once\n"
+    )
+    path.write_text("[" * 1_000_000)
+    assert "is not readable as JSON" in refusal(pretrain(clips, run, "--split", path), run)
+
+
+def test_a_split_of_ids_that_no_cache_has(tmp_path, clips, run):
+    path = write_split(tmp_path, train=["s0", "../../etc/passwd"], validation=["s1\n"])
+    assert refusal(pretrain(clips, run, "--split", path), run) == (
+        "Error: split names 2 ids not in the cache ('../../etc/passwd', 's1\\n'); "
+        "remove them, or give the cache that the split was made for\n"
+    )
+
+
+def test_a_split_that_leaks(tmp_path, run):
+    shared = make_clips(tmp_path / "group.zarr", 4, group="g01")
+    for part in ("validation", "test"):
+        parts = {"train": ["s0"], "validation": ["s2"]} | {part: ["s1"]}
+        message = refusal(pretrain(shared, run, "--split", write_split(tmp_path, **parts)), run)
+        assert "are of one group" in message
+        assert "'g01'" in message
+    sample = open_cache(shared)[0]
+    twins = make_clips(tmp_path / "twins.zarr", [sample, sample, 1 - sample])
+    path = write_split(tmp_path, train=["s0", "s2"], validation=["s1"])
+    message = refusal(pretrain(twins, run, "--split", path), run)
+    assert "'s0' in 'train' and 's1' in 'validation', which hold the same array" in message
+    assert "add --drop-shared" in message
+
+
+@pytest.fixture
+def twins(tmp_path):
+    """Clips of which s4 holds the array of s0, and a split with them in different parts."""
+    values = [volume(number, SHAPE) for number in (0, 1, 2, 3, 0, 5)]
+    split = write_split(tmp_path, train=["s0", "s1", "s2"], validation=["s3", "s4"], test=["s5"])
+    return make_clips(tmp_path / "twins.zarr", values), split
+
+
+def test_a_split_by_hand_can_be_had_without_what_it_shares_and_resumed(twins, run):
+    (clips, split), kept = twins, {"train": ["s1", "s2"], "validation": ["s3", "s4"], "test": ["s5"]}
+    command = ("train", "pretrain", clips, run, *TRAIN_SMALL[:-1], "--batch-size", 2, "--split", split)
+    first = cli(*command, "--drop-shared")
+    assert first.exit_code == 0, first.output
+    assert "--drop-shared leaves 1 sample ('s0') out of training: validation or test hold the same arrays" in (
+        first.stderr.splitlines()
+    )
+    assert read_json(run / "split.json") == kept
+    resumed = cli(*command, "--drop-shared", "--resume", "--epochs", 2)
+    assert resumed.exit_code == 0, resumed.output
+    assert read_json(run / "split.json") == kept
+    without = cli(*command, "--resume", "--epochs", 2)
+    assert without.exit_code == 1
+    assert "has another split; leave it out" in without.stderr
+
+
+def test_dropping_what_is_shared_needs_a_split_and_leaves_every_class(tmp_path, twins, run):
+    clips, split = twins
+    assert "expected --split FILE too" in usage(pretrain(clips, run, "--drop-shared"))
+    split = write_split(tmp_path, train=["s0", "s1"], validation=["s3", "s4"])
+    assert "--drop-shared leaves no sample of class 'one' to train on" in (
+        refusal(pretrain(clips, run, "--drop-shared", "--split", split), run)
+    )

@@ -1,0 +1,112 @@
+"""Run the command line in tests: in this process or in one of its own; what it printed and left."""
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from cli import main
+from tests.helpers.caches import without_progress
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = ("--depth", "8", "--height", "16", "--width", "16")
+SMALL = (*SIZE, "--workers", "0")
+
+
+def cli(*arguments):
+    """Run the command line in this process; whatever happens, there is no traceback."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+def shell(*arguments, **options):
+    """Run the command line as a process of its own."""
+    command = [sys.executable, ROOT / "cli.py", *map(str, arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=250, **options)
+    ended.stderr = without_progress(ended.stderr)
+    return ended
+
+
+def ct(source, cache, *options):
+    return cli("preprocess", "ct", source, cache, *SMALL, *options)
+
+
+def error(result, code=1):
+    """The one line on stderr of a command that failed."""
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def usage(result):
+    """What was wrong with the arguments, without the reminder of the usage."""
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    first, second, blank, *last = result.stderr.splitlines()
+    assert first.startswith("Usage: ")
+    assert second.endswith("--help' for help.")
+    assert blank == ""
+    return "\n".join(last)
+
+
+def facts(cache):
+    """`info --json`, the ledger found balanced."""
+    data = json.loads(cli("info", cache, "--json").stdout)
+    assert data["discovered"] == data["complete"] + data["quarantined"] + data["excluded"]
+    return data
+
+
+def arrays(cache):
+    """Each chunk file by its path: inode, time and bytes, so that a file written anew shows."""
+    files = (path for path in (cache / "volume" / "c").rglob("*") if path.is_file())
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def tree(folder):
+    return {str(path): (path.lstat().st_mtime_ns, path.lstat().st_size) for path in [folder, *folder.rglob("*")]}
+
+
+def contents(folder):
+    """Every file below `folder` byte for byte; of a folder its name."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in [folder, *folder.rglob("*")]}
+
+
+def refusal(result, run):
+    """The error of a command that was refused before it touched the new RUN."""
+    message = error(result)
+    assert not run.exists()
+    return message
+
+
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+def edit_json(path, **changes):
+    """Change what the file says, in a run of an earlier version, which had no list of digests."""
+    path.with_name("manifest.json").unlink()
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@contextmanager
+def running(source, cache, *options):
+    """A run that has committed something and has much left to do."""
+    command = [sys.executable, ROOT / "cli.py", "preprocess", "ct", source, cache, *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        ledger, limit = cache / "ledger" / "entries.jsonl", time.monotonic() + 240
+        while not (ledger.exists() and ledger.read_bytes().count(b"\n") > 2):
+            assert process.poll() is None
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -1,4 +1,4 @@
-"""Inputs that cannot be added to a cache as it is: each check raises PipelineError with the way out."""
+"""Inputs that conflict with the samples in a cache: each check raises PipelineError and names a remedy."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

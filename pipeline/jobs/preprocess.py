@@ -109,7 +109,7 @@ def _attributes(source: Path, recipe: Recipe, labelling: Labelling, old: Attribu
     try:
         return Attributes(recipe.kind, recipe.to_json(), labelling.class_names, sources, patient_column=column)
     except ValueError as error:
-        raise PipelineError(f"no cache can be made of {source}: {error}") from error
+        raise PipelineError(f"no cache can be made from {source}: {error}") from error
 
 
 def run(

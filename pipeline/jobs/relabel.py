@@ -48,13 +48,16 @@ def prepare(
     names = tuple(map(composed, class_names or old.class_names))
     records, report = apply_labels(records, path, names, columns, by_position=class_names is not None)
     check_not_wiping(report, path, inputs)
-    new = [entry.replace(label=item.label, group=item.group) for entry, item in zip(inputs, records, strict=True)]
-    change = relabelling(inputs, {item.id: item.label for item in records}, old.class_names, names)
+    pairs = zip(inputs, records, strict=True)
+    relabelled = [entry.replace(label=record.label, group=record.group) for entry, record in pairs]
+    changed = [entry for entry in relabelled if entry != entries[entry.id]]
+    change = relabelling(inputs, {record.id: record.label for record in records}, old.class_names, names)
     attributes = old.replace(class_names=names, patient_column=report.patient_column or old.patient_column)
-    return RelabelJob(root, attributes, entries, [e for e in new if e != entries[e.id]], report, change)
+    return RelabelJob(root, attributes, entries, changed, report, change)
 
 
 def _check_kind(root: Path, kind: str) -> None:
+    """Raise PipelineError for a cache whose labels do not come from a CSV."""
     if is_labelled_by_csv(kind):
         return
     inputs = FEATURES

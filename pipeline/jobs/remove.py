@@ -40,10 +40,10 @@ def prepare(root: Path, ids: Sequence[str]) -> Removal:
     Raises UnknownSample where an id is not in the cache, CacheError where the cache cannot be read.
     """
     root = cache_root(root)
-    known = catalog.read_entries(root)
-    entries = inputs_named(root, ids, known)
+    all_entries = catalog.read_entries(root)
+    entries = inputs_named(root, ids, all_entries)
     names = {shown(entry.id) for entry in entries}
-    others = [entry for entry in known.values() if entry.reason and entry.id not in ids]
+    others = [entry for entry in all_entries.values() if entry.reason and entry.id not in ids]
     return Removal(root, entries, [entry.id for entry in others if any(name in entry.reason for name in names)])
 
 
@@ -53,8 +53,8 @@ def read_ids(path: Path) -> list[str]:
         with io.TextIOWrapper(open_regular(path, MAX_BYTES), encoding="utf-8-sig") as file:
             ids = [line.strip() for line in file if line.strip()]
     except OSError as error:
-        todo = remedy(error, "check the path and its permissions")
-        raise PipelineError(f"cannot read ids from {path}: {reason(error)}; {todo}") from error
+        advice = remedy(error, "check the path and its permissions")
+        raise PipelineError(f"cannot read ids from {path}: {reason(error)}; {advice}") from error
     except UnicodeError as error:
         raise PipelineError(f"{path} is not text in UTF-8; expected one id per line") from error
     if not ids:

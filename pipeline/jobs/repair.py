@@ -36,7 +36,7 @@ class RepairResult:
 
 @dataclass(frozen=True)
 class RepairJob:
-    """The samples to make again (`tasks`), and the result for those that need no making or cannot be made."""
+    """The samples to make again (`tasks`), and the result for those that need not or cannot be made."""
 
     root: Path
     attributes: Attributes
@@ -91,7 +91,7 @@ def run(job: RepairJob, executor: ExecutorContext, callback: Callback | None = N
 def _tasks(
     root: Path, attributes: Attributes, entries: Mapping[str, Entry], report: Report, result: RepairResult
 ) -> Iterator[Task]:
-    """The samples to make again; adds to `result` those that need no making, and those that cannot be made."""
+    """The samples to make again; adds to `result` those that need not or cannot be made."""
     recipe = digest_recipe(attributes.recipe)
     faults = report.damaged | report.missing | report.stale
     without_source = {name for name in faults if name in entries and not entries[name].source.files}
@@ -122,7 +122,7 @@ def _settle_unlisted(keys: set[str], entries: Mapping[str, Entry], result: Repai
     """Settle faults that belong to no entry: damaged ledger lines are dropped, damaged arrays written again."""
     lines = {key for key in keys if key.startswith(LINE)}
     if len(lines) > sum(not entry.digest for entry in entries.values() if entry.state == "complete"):
-        result.failed |= dict.fromkeys(lines, "dropped; run `preprocess` to make again what it was about")
+        result.failed |= dict.fromkeys(lines, "dropped; run `preprocess` to make again the samples that it described")
         keys = keys - lines  # no array says which samples they described
     result.repaired += keys
 

@@ -148,8 +148,8 @@ def plan_lines(job: PreprocessJob, workers: int, sample: Estimate | None) -> Ite
 
 def _invalid(job: PreprocessJob) -> dict[str, str]:
     """Inputs that are invalid before any is opened: path → reason."""
-    records = [item for item in job.inputs.records if item.id not in job.plan.vanished]
-    return {item.source.files[0]: str(InvalidInput(*item.refusal)) for item in records if item.refusal}
+    records = [record for record in job.inputs.records if record.id not in job.plan.vanished]
+    return {record.source.files[0]: str(InvalidInput(*record.refusal)) for record in records if record.refusal}
 
 
 def _labels(count: int) -> str:

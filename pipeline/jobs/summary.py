@@ -10,7 +10,7 @@ from pipeline.sources.format import is_labelled_by_csv
 
 @dataclass
 class Summary:
-    """The ledger of a cache in figures, and what the run that has just ended did to it.
+    """The ledger of a cache in figures, and the changes by the run that has just ended.
 
     `complete` counts samples. `quarantined` and `excluded` map the path of each input to the reason: its path below
     SOURCE, or its full path where the cache was made from several SOURCEs. `labels` counts samples by class name, None

@@ -13,14 +13,14 @@ class TaskFailure:
 def died(times: int) -> TaskFailure:
     """The failure of a task on which `times` workers died, two of them while nothing else was running."""
     return TaskFailure(
-        f"worker died {times} times on it, twice with nothing else running, likely memory: it needs more than a worker "
-        "has; expected it to fit; use fewer --workers or a larger machine and run again"
+        f"{times} workers died on it, two of them with nothing else running, likely because it needs more memory than "
+        "a worker has; expected it to fit; use fewer --workers or a larger machine and run again"
     )
 
 
 def timed_out(seconds: float) -> TaskFailure:
     """The failure of a task that exceeded the limit of `seconds`."""
     return TaskFailure(
-        f"it was not done after {seconds:g} s; expected it to end; check the file, or allow more time "
+        f"not finished after {seconds:g} s; expected it to finish; check the file, or allow more time "
         "(--scan-timeout, --clip-timeout)"
     )

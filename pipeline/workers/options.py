@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 
 WORKERS_HELP = "Local processes; default: one per core, fewer where memory is short; 0: this process."
-SCHEDULER_HELP = "Use the Dask cluster there, such as tcp://host:8786."
+SCHEDULER_HELP = "Use the Dask cluster at ADDRESS, such as tcp://host:8786."
 EXECUTOR_HELP = "Where samples are made; default: as --workers and --scheduler imply."
 
 

@@ -66,7 +66,7 @@ def test_a_task_that_kills_workers_fails_after_two_deaths_alone_and_the_others_s
     result_of = results(pool(work, tasks))
     failure = result_of.pop("poison")
     assert failure == died(3)
-    assert "likely memory" in failure.reason
+    assert "needs more memory" in failure.reason
     assert result_of == {task: task.upper() for task in tasks if task != "poison"}
 
 

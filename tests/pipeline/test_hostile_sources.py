@@ -160,7 +160,7 @@ def test_a_scan_that_takes_too_long_is_quarantined_after_the_time_limit(tmp_path
     assert (ended.code, ended.stderr) == (3, "")
     assert facts(tmp_path / "c")["complete"] == 1
     assert facts(tmp_path / "c")["reasons"]["quarantined"] == {
-        "bad.nii.gz": "it was not done after 4 s; expected it to end; check the file, or allow more time "
+        "bad.nii.gz": "not finished after 4 s; expected it to finish; check the file, or allow more time "
         "(--scan-timeout, --clip-timeout)"
     }
     if workers:

@@ -1,4 +1,4 @@
-"""Phantom clips are sound UCF-like files whose class shows in the order and tempo of their frames, and nowhere else."""
+"""Phantom clips are intact UCF-like files whose class shows only in the order and tempo of their frames."""
 
 import os
 import re
@@ -29,8 +29,8 @@ def tree(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def sound(tree):
-    """Kinds, groups and frames (clip, 70, 64, 64) of every sound clip, as the pipeline reads them."""
+def intact(tree):
+    """Kinds, groups and frames (clip, 70, 64, 64) of every intact clip, as the pipeline reads them."""
     paths = [path for path in sorted(tree.rglob("*.avi")) if "_c04" not in path.name]
     frames = [video_clip(path, **SHAPE)[0] for path in paths]
     kinds = [CLASSES.index(path.parent.name) for path in paths]
@@ -38,7 +38,7 @@ def sound(tree):
 
 
 def pooled(frames):
-    """What a network without memory may see of each frame: gray levels and edges, pooled over the frame."""
+    """Features for a network without memory: gray levels and edges of each frame, pooled over the frame."""
     frames = frames.astype(np.float32)
     edges = [np.diff(frames, axis=axis) for axis in (-1, -2)]
     maps = [frames, frames**2, np.abs(frames - 120), *(np.maximum(sign * e, 0) for e in edges for sign in (1, -1))]
@@ -47,14 +47,14 @@ def pooled(frames):
 
 
 def held_out_accuracy(features, kinds, groups):
-    """Accuracy of a logistic regression on groups that it was not fitted to, over all of them."""
+    """Accuracy of a logistic regression on held-out groups, averaged over all groups."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
     held = [groups == group for group in np.unique(groups)]
     return np.mean([model.fit(features[~out], kinds[~out]).score(features[out], kinds[out]) for out in held])
 
 
-def told_by_sequence(frames):
-    """The class, from the course of the outline's size: how often it comes round, how much of the time it rises."""
+def class_from_sequence(frames):
+    """The class, from the size of the outline over time: its number of cycles, and how much of the time it grows."""
     size = np.array([np.std(np.nonzero(frame > 115)[1]) for frame in frames])
     cycles = np.abs(np.fft.rfft(size - size.mean())).argmax()
     rising = np.mean(size[3:] > size[:-3])
@@ -62,7 +62,7 @@ def told_by_sequence(frames):
     return action + min(PERIODS, key=lambda tempo: abs(len(size) / PERIODS[tempo] - cycles))
 
 
-def test_the_tree_is_named_as_ucf50_and_holds_two_odd_clips_beside_the_sound_ones(tree):
+def test_the_tree_is_named_like_ucf50_and_has_a_short_and_a_damaged_clip(tree):
     names = {path.relative_to(tree).as_posix() for path in tree.rglob("*.avi")}
     assert len(names) == len(CLASSES) * GROUPS * CLIPS + 2
     assert {SHORT, DAMAGED} <= names
@@ -70,7 +70,7 @@ def test_the_tree_is_named_as_ucf50_and_holds_two_odd_clips_beside_the_sound_one
     assert list(CLASSES) == sorted(CLASSES)  # so that labels are the same with and without --classes
 
 
-def test_every_sound_clip_is_read_without_a_note(tree):
+def test_every_intact_clip_is_read_without_a_note(tree):
     for path in tree.rglob("*_c0[123].avi"):
         frames, _, record = video_clip(path, **SHAPE)
         assert frames.shape == (70, 64, 64)
@@ -80,7 +80,7 @@ def test_every_sound_clip_is_read_without_a_note(tree):
         assert path.stat().st_size < 400_000
 
 
-def test_the_short_clip_is_excluded_and_the_damaged_one_refused(tree):
+def test_the_short_clip_is_excluded_and_the_damaged_one_quarantined(tree):
     with pytest.raises(Excluded, match="too short: 43 frames, 70 needed"):
         video_clip(tree / SHORT, **SHAPE)
     with pytest.raises(InvalidInput) as caught:
@@ -89,7 +89,7 @@ def test_the_short_clip_is_excluded_and_the_damaged_one_refused(tree):
     assert 10 < decoded < 70 < LENGTHS[0] <= promised
 
 
-def test_xvid_keeps_what_was_drawn(tree):
+def test_xvid_preserves_the_frames(tree):
     path = tree / "GrowSlow/v_GrowSlow_g02_c01.avi"
     frames, _, _ = video_clip(path, depth=70, height=240, width=320)
     drawn = clip(CLASSES.index("GrowSlow"), 2, 1, 0, 70)
@@ -97,8 +97,8 @@ def test_xvid_keeps_what_was_drawn(tree):
     assert np.percentile(frames, 99) - np.median(frames) > 90
 
 
-def test_no_single_frame_tells_the_class(sound):
-    kinds, groups, frames = sound
+def test_no_single_frame_identifies_the_class(intact):
+    kinds, groups, frames = intact
     every = range(0, 70, 5)
     features = pooled(frames[:, every]).reshape(len(frames) * len(every), -1)
     kinds, groups = np.repeat(kinds, len(every)), np.repeat(groups, len(every))
@@ -108,19 +108,19 @@ def test_no_single_frame_tells_the_class(sound):
         assert held_out_accuracy(features[two], kinds[two], groups[two]) < 0.5 + 0.12, pair
 
 
-def test_no_bag_of_frames_tells_the_class_and_no_first_frame(sound):
-    kinds, groups, frames = sound
+def test_neither_the_unordered_frames_nor_the_first_frame_identify_the_class(intact):
+    kinds, groups, frames = intact
     for features in (pooled(frames[:, ::2]).mean(axis=1), pooled(frames[:, 0])):
         assert held_out_accuracy(features, kinds, groups) < 1 / 6 + 0.15  # of 72: four standard errors
 
 
-def test_the_sequence_of_frames_tells_the_class_of_every_clip(sound):
-    kinds, _, frames = sound
-    assert [told_by_sequence(clip) for clip in frames] == [CLASSES[kind] for kind in kinds]
+def test_the_sequence_of_frames_identifies_the_class_of_every_clip(intact):
+    kinds, _, frames = intact
+    assert [class_from_sequence(clip) for clip in frames] == [CLASSES[kind] for kind in kinds]
 
 
 @pytest.mark.parametrize("kind", range(6))
-def test_in_any_70_frames_every_size_is_shown_equally_often(kind):
+def test_every_size_is_equally_frequent_in_any_70_frames(kind):
     for start in np.random.default_rng(0).random(20):
         growth = course(kind, start, 90)[7:77]
         assert growth.min() >= 0
@@ -129,7 +129,7 @@ def test_in_any_70_frames_every_size_is_shown_equally_often(kind):
         assert growth.mean() == pytest.approx(0.5, abs=0.04)
 
 
-def test_a_group_shares_its_scene_across_classes_and_numbers_and_starts_anywhere():
+def test_a_group_shares_its_scene_across_classes_and_numbers_but_not_its_start():
     ends = [clip(kind, 2, number, 0, 1, (60, 80))[0, :, -8:] for kind in range(6) for number in (1, 2)]
     assert np.ptp([end.mean() for end in ends]) < 1
     starts = [clip(0, 2, number, 0, 1, (60, 80)).mean() for number in range(1, 30)]
@@ -170,7 +170,7 @@ def test_the_same_arguments_give_the_same_bytes_and_progress_is_reported(tmp_pat
     assert not np.array_equal(clip(0, 1, 1, 0, 3), clip(0, 1, 2, 0, 3))
 
 
-def test_what_cannot_be_written_is_refused_by_name_and_in_silence(tmp_path, capfd):
+def test_an_unwritable_path_is_named_and_opencv_prints_nothing(tmp_path, capfd):
     with pytest.raises(ValueError, match="class 6; expected 0 to 5"):
         clip(6, 1, 1, 0, 70)
     with pytest.raises(OSError, match="is not UTF-8"):

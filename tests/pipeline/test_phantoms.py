@@ -36,25 +36,25 @@ def written(tmp_path_factory):
 
 
 def lungs(volume, side=None):
-    """Aerated lung, without windpipe and stomach gas; of one side of the patient if asked."""
+    """Voxels of aerated lung, without windpipe and stomach gas; only one side of the patient where `side` is given."""
     x = np.arange(SHAPE[2]) - (SHAPE[2] - 1) / 2
     half = np.ones(SHAPE[2], bool) if side is None else side * x > 0
     return (volume > -940) & (volume < -600) & half
 
 
 def pieces(mask):
-    """Volumes (cm3) of the connected pieces of a mask, without single voxels."""
+    """Volumes (cm3) of the connected components of a mask, without single voxels."""
     sizes = np.bincount(ndimage.label(mask)[0].ravel())[1:]
     return sizes[sizes > 1] * VOXEL
 
 
 def added(kind, seed):
-    """HU that a lesion adds to the healthy lungs of the same patient, elsewhere 0."""
+    """HU that a lesion adds to the healthy lungs of the same patient; 0 elsewhere."""
     healthy = phantom(0, seed)
     return np.where(healthy < -500, phantom(kind, seed).astype(float) - healthy, 0)
 
 
-def test_the_same_arguments_give_the_same_voxels_and_other_seeds_do_not():
+def test_the_same_arguments_give_the_same_voxels_and_other_seeds_give_others():
     tiny = (12, 40, 40)
     assert np.array_equal(scan(4, 7, tiny), scan(4, 7, tiny))
     assert not np.array_equal(scan(4, 7, tiny), scan(4, 8, tiny))
@@ -163,7 +163,7 @@ def test_fibrocavernous_shrinks_one_lung(seed):
     assert left_over[1] > 0.95
 
 
-def test_every_sound_file_shows_its_anatomy_whatever_its_orientation(written):
+def test_every_intact_file_shows_its_anatomy_in_any_orientation(written):
     folder, rows = written
     seen = set()
     for number, row in enumerate(rows[:-1], start=1):
@@ -184,7 +184,7 @@ def test_every_sound_file_shows_its_anatomy_whatever_its_orientation(written):
     assert seen == set(ORIENTATIONS)
 
 
-def test_kinds_of_file_vary(written):
+def test_file_types_vary(written):
     folder, rows = written
     images = [nib.load(folder / row["FileName"]) for row in rows[:5]]
     assert [image.get_data_dtype().name for image in images] == ["int16", "uint8", "float32", "int16", "int16"]
@@ -239,7 +239,7 @@ def test_writing_again_gives_the_same_bytes_and_reports_progress(tmp_path):
     assert (other.parent / "scans" / "TRN_0001.nii.gz").read_bytes() != first[1].read_bytes()
 
 
-def test_every_seed_finds_room_for_its_lesions():
+def test_lesions_fit_into_the_lungs_of_every_seed():
     for seed in range(25):
         for kind in (1, 2, 3, 5):
             scan(kind, seed, (4, 8, 8))

@@ -70,7 +70,7 @@ def _show_plan(job: "PreprocessJob", timeout: float, workers: WorkerOptions, out
 def _run(job: "PreprocessJob", timeout: float, mode: Mode, workers: WorkerOptions, linked: str, output: Output) -> bool:
     """Run `job` and print how it ended; returns whether every input is complete and every label valid."""
     from pipeline.jobs import preprocess, report
-    from pipeline.labels.report import labels_json
+    from pipeline.jobs.label_report import labels_json
 
     executor = executor_for(workers, len(job.plan.tasks), (job.source, job.root), output, timeout)
     with Progress(output.quiet, len(job.plan.tasks)) as progress:

@@ -8,6 +8,7 @@ from cache.text import cut, listed, shown
 from cache.verify import Report
 from pipeline.errors import InvalidInput
 from pipeline.jobs.estimate import Estimate
+from pipeline.jobs.label_report import label_lines, labels_json, no_labels_line
 from pipeline.jobs.preprocess import PreprocessJob
 from pipeline.jobs.relabel import RelabelJob
 from pipeline.jobs.repair import RepairJob, RepairResult
@@ -20,7 +21,6 @@ from pipeline.jobs.report_lines import (
     visible_exclusions,
 )
 from pipeline.jobs.summary import Summary
-from pipeline.labels.report import label_lines, labels_json, no_labels_line
 from pipeline.sources.format import is_labelled_by_csv
 from pipeline.sources.formats.video import NO_SCENE
 from pipeline.sources.records import Inputs

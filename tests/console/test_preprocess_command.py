@@ -18,7 +18,7 @@ def test_a_run_says_what_it_made_and_how_every_input_ended(scans, cache, labels)
         f"3 made, 0 already there, in {cache}\n"
         "1 without a row in the labels, cached without a label: sub/c.nii\n"
         "5 discovered = 3 complete + 1 quarantined + 1 excluded\n"
-        "Labels: column TypeOfTB; file names: FileName; patients: no column, each scan is a group of its own\n"
+        "Labels: column TypeOfTB; file names: FileName; patients: no column, each scan is its own group\n"
         "Label refused: labels.csv line 3: 'b.nii.gz': label '7', expected 1 to 5 or a class name\n"
         "Label refused: 1 row that names no scan: 'no.nii' (line 5)\n"
         f"Quarantined:\n  bad.nii: {INVALID}\n"

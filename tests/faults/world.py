@@ -20,7 +20,7 @@ SIZE = ("--depth", 4, "--height", 16, "--width", 16, "--workers", 0, "--quiet")
 TRAINING = ("--backbone", "small", "--weights", "none", "--readers", 1, "--quiet")
 MODULES = (
     "av", "cv2", "isal.igzip", "nibabel", "psutil", "scipy.ndimage", "threadpoolctl", "zarr", "cli", "cache.removal",
-    "cache.verify", "pipeline.jobs.sample", "pipeline.labels.report", "pipeline.demo.phantom_clips",
+    "cache.verify", "pipeline.jobs.sample", "pipeline.jobs.label_report", "pipeline.demo.phantom_clips",
     "pipeline.demo.phantoms", "pipeline.jobs.relabel", "pipeline.jobs.report", "pipeline.transforms.video",
 )  # fmt: skip
 HEAVY_MODULES = (

@@ -69,7 +69,7 @@ def test_labels_are_folders_and_groups_are_scenes(tree, tmp_path):
         "Rowing/v_Rowing_g01_c01": (1, "Rowing/g01"),
         "Rowing/v_Rowing_g01_c02": (1, "Rowing/g01"),
     }
-    assert clips.entry("Mixing/holiday").details["notes"] == ["its name has no _gNN_cMM: it is a group of its own"]
+    assert clips.entry("Mixing/holiday").details["notes"] == ["its name has no _gNN_cMM: it is its own group"]
     found = info(tmp_path / "v.zarr")
     assert found["kind"] == "video"
     assert (found["discovered"], found["complete"], found["quarantined"], found["excluded"]) == (6, 5, 0, 1)

@@ -24,7 +24,7 @@ UNREAD = {
 }
 CLIP_NAME = re.compile(r"v_.+_(g\d+)_c\d+", re.IGNORECASE)
 NO_CLASS = ("it is not in a class folder", "SOURCE/Class/v_Class_gNN_cMM.avi", "put it into the folder of its class")
-NO_SCENE = "its name has no _gNN_cMM: it is a group of its own"
+NO_SCENE = "its name has no _gNN_cMM: it is its own group"
 # The paper's ten of UCF50's classes, in its label order (ViPTT-Net §2.3).
 PAPER_CLASSES: tuple[str, ...] = ("Mixing", "TennisSwing", "HorseRiding", "JumpRope", "JumpingJack")
 PAPER_CLASSES += ("BaseballPitch", "Rowing", "SkateBoarding", "WalkingWithDog", "Skijet")

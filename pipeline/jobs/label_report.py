@@ -62,7 +62,7 @@ def columns_line(report: LabelReport, attributes: Attributes) -> str:
         before = f", column {cut(attributes.patient_column)}" if attributes.patient_column else ""
         patients = f"no column, {count} from earlier runs are kept{before}"
     else:
-        patients = "no column, each scan is a group of its own"
+        patients = "no column, each scan is its own group"
     unused = f"; not used: {listed(columns.unused)}" if columns.unused else ""
     return f"{used}; patients: {patients}{unused}"
 

@@ -117,22 +117,22 @@ def _read_clip(
 
 
 def _record(clip: Clip, notes: list[str]) -> dict[str, Any]:
-    """What is stored about the source, after its frames have been read."""
-    shown = clip.orientation
-    size = [clip.height, clip.width] if shown.transposed else [clip.width, clip.height]
-    if not shown.exact:
-        notes = [*notes, f"rotation of {shown.rotation} degrees ignored; only right angles are applied"]
+    """The record of the source, after its frames have been read."""
+    orientation = clip.orientation
+    size = [clip.height, clip.width] if orientation.transposed else [clip.width, clip.height]
+    if not orientation.exact:
+        notes = [*notes, f"rotation of {orientation.rotation} degrees ignored; only right angles are applied"]
     if clip.interlaced:
         notes = [*notes, "interlaced: every other row of a frame is from another moment"]
     if clip.resized:
-        notes = [*notes, "its frames change size; each was resized by itself"]
+        notes = [*notes, "its frames change size; each was resized from its own"]
     return {
         "promised": clip.promised or None,
         "fps": clip.fps,
         "size": size,
         "codec": clip.codec,
-        "rotation": shown.rotation,
-        "mirrored": shown.mirrored,
+        "rotation": orientation.rotation,
+        "mirrored": orientation.mirrored,
         "interlaced": clip.interlaced,
         "decoder": DECODER,
         "opencv": cv2.__version__,
@@ -142,6 +142,6 @@ def _record(clip: Clip, notes: list[str]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _use_one_thread() -> None:
-    """Keep OpenCV silent in this process and to one thread: the next clip is another core's work."""
+    """Make OpenCV silent in this process and use one thread: other cores work on other clips."""
     cv2.setNumThreads(1)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -104,7 +104,7 @@ BAD = {  # these do not: the beginning of the reason
     "complex.nii": (patched((DATATYPE, 32, 64)), "complex64 voxels"),
     "unknown dtype.nii": (patched((DATATYPE, 999, 16)), "a header that nibabel rejects"),
     "voxels in the header.nii": (patched((VOX_OFFSET, 8.0)), "a header that nibabel rejects|voxels said to start"),
-    "voxels far off.nii": (patched((VOX_OFFSET, 1e9)), "voxels said to start at byte"),
+    "voxels far off.nii": (patched((VOX_OFFSET, 1e9)), "vox_offset"),
     "intercept NaN.nii": (patched((SLOPE, 1.0), (INTER, np.nan)), "scl_inter nan"),
     "singular affine.nii": (patched((SFORM, 1), (SROW, *[1.0] * 12)), "an unusable affine"),
     "affine NaN.nii": (patched((SFORM, 1), (SROW, *[np.nan] * 12)), "an unusable affine"),

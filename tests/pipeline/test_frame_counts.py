@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.readers.clip.container import OpenVideo, _shown_entries
+from pipeline.readers.clip.container import OpenVideo, _displayed_entries
 from pipeline.readers.clip.decode import Clip
 
 
@@ -23,7 +23,7 @@ def frame(timestamp, size=1, is_discard=False):
     ],
 )
 def test_the_index_of_an_mp4_gives_the_number_of_frames_and_their_duration(entries, shown, ticks):
-    assert _shown_entries(SimpleNamespace(index_entries=entries)) == (shown, ticks)
+    assert _displayed_entries(SimpleNamespace(index_entries=entries)) == (shown, ticks)
 
 
 def video(**fields):
@@ -55,7 +55,7 @@ def test_the_number_of_frames_that_a_container_lists(fields, listed):
     ("duration", "fps", "frames"), [(2_000_000, 25.0, 50), (None, 25.0, 0), (2_000_000, None, 0), (1 << 60, 25.0, 0)]
 )
 def test_frames_are_estimated_from_the_duration(duration, fps, frames):
-    assert video(of_file=duration).guess(fps) == frames
+    assert video(of_file=duration).estimate(fps) == frames
 
 
 def test_errors_of_other_streams_are_ignored():
@@ -70,10 +70,10 @@ def test_missing_packets_are_counted(packets, missing):
 
 
 @pytest.mark.parametrize(
-    ("fields", "lost"), [({}, 1), ({"_shown": 9}, 0), ({"codec": "mpeg4"}, 0), ({"interlaced": True}, 0)]
+    ("fields", "lost"), [({}, 1), ({"_displayed": 9}, 0), ({"codec": "mpeg4"}, 0), ({"interlaced": True}, 0)]
 )
 def test_packets_without_a_frame_count_as_lost_where_the_codec_always_has_one(fields, lost):
     clip = SimpleNamespace(
-        **{"codec": "h264", "interlaced": False, "_packets": 10, "_leading": 1, "_shown": 8} | fields
+        **{"codec": "h264", "interlaced": False, "_packets": 10, "_leading": 1, "_displayed": 8} | fields
     )
     assert Clip.lost.fget(clip) == lost

@@ -106,7 +106,7 @@ def endless(folder):
 
 
 SCANS = {
-    "voxels at 512 GB": (lambda folder: with_offset(folder, 512e9), "voxels said to start at byte 512000000000"),
+    "voxels at 512 GB": (lambda folder: with_offset(folder, 512e9), "vox_offset 512000000000"),
     "voxels beyond the end": (lambda folder: with_offset(folder, 1e6), "a header that claims 1001680 bytes"),
     "a gzip bomb after the voxels": (
         lambda folder: zipped(folder, zeros(8192)),
@@ -114,14 +114,14 @@ SCANS = {
     ),
     "empty members after the voxels": (
         lambda folder: zipped(folder, gzip.compress(b"") * (1 << 20)),
-        "more than 4194304 bytes in which nothing is stored",
+        "more than 4194304 bytes of empty gzip data",
     ),
     "padding after the voxels": (
         lambda folder: os.truncate(zipped(folder, b""), 8 << 30),
-        "more than 4194304 bytes in which nothing is stored",
+        "more than 4194304 bytes of empty gzip data",
     ),
     "a sparse file": (lambda folder: sparse(folder / "bad.nii"), "no NIfTI header (it starts with zeros)"),
-    "a sparse gzip": (lambda folder: sparse(folder / "bad.nii.gz"), "no gzip data, though named .gz"),
+    "a sparse gzip": (lambda folder: sparse(folder / "bad.nii.gz"), "not gzip data, though named .gz"),
     "sparse after the voxels": (
         lambda folder: os.truncate(write_scan(folder / "bad.nii"), 8 << 30),
         "more than 1048576 bytes after the voxels",

@@ -333,7 +333,7 @@ def test_frames_that_change_size_on_the_way_are_each_resized_from_their_own(tmp_
     upright = write_avi(tmp_path / "upright.avi", [jpeg(picture) for picture in pictured[40:]], size=(64, 96))
     np.testing.assert_array_equal(frames[:40], resized(decoded(path)[:40]))
     np.testing.assert_array_equal(frames[40:], resized(decoded(upright)[:30]))
-    assert (record["size"], record["notes"]) == ([96, 64], ["its frames change size; each was resized by itself"])
+    assert (record["size"], record["notes"]) == ([96, 64], ["its frames change size; each was resized from its own"])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (16, 4), (17, 33)])

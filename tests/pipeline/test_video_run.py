@@ -91,8 +91,8 @@ def test_classes_are_taken_in_the_order_given_and_others_are_excluded(tree, tmp_
     ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Mixing", *SMALL)
     assert ended.exit_code == 1
     assert ended.stderr == (
-        "Error: Rowing/v_Rowing_g01_c01.avi is in the cache, but now it would be excluded (class Rowing is not asked "
-        "for); give the same options as before, or another CACHE\n"
+        "Error: Rowing/v_Rowing_g01_c01.avi is in the cache, but now it would be excluded (class Rowing was not "
+        "chosen); give the same options as before, or another CACHE\n"
     )
 
 

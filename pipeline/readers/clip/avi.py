@@ -3,14 +3,14 @@
 import os
 from pathlib import Path
 
-LISTS = {b"RIFF", b"LIST"}  # what an AVI nests
-ENTERED = {b"AVI ", b"AVIX", b"movi", b"rec "}  # kinds of those that lead to its frames
+LISTS = {b"RIFF", b"LIST"}  # chunks with chunks inside
+ENTERED = {b"AVI ", b"AVIX", b"movi", b"rec "}  # types of lists that contain frames
 
 
 def empty_chunks(path: Path, stream: int) -> int:
-    """How many frames of an AVI are stored as empty chunks, which stand for "the one before again".
+    """How many frames of an AVI are stored as empty chunks, which repeat the previous frame.
 
-    FFmpeg passes over them without a word, while the header counts them. Counting stops where the file does.
+    FFmpeg skips them silently, but the header counts them. Counting stops at the end of the file.
     """
     frames = {b"%02d%s" % (stream, kind) for kind in (b"dc", b"db")}
     count = 0

@@ -14,12 +14,12 @@ def check_count(clip: Clip, count: int) -> list[str]:
     if clip.missing > TOLERANCE:
         raise InvalidInput(given, f"the {clip.promised} that its header promises", FETCH_AGAIN)
     if count == 0:
-        raise InvalidInput(given, "at least one", FETCH_AGAIN)
+        raise InvalidInput(given, "at least one frame", FETCH_AGAIN)
     if clip.lost > TOLERANCE:
-        raise InvalidInput(given, f"{clip.lost} more, which give no picture", FETCH_AGAIN)
+        raise InvalidInput(given, f"{clip.lost} more frames, which give no picture", FETCH_AGAIN)
     if clip.cut_off:
         raise InvalidInput(
-            f"{given}, the last of which may be cut off", "a file that ends with a whole packet", FETCH_AGAIN
+            f"{given}, the last of which may be cut off", "a file that ends with a complete packet", FETCH_AGAIN
         )
     if clip.promised in (0, count):
         return []

@@ -1,7 +1,7 @@
-"""A video file, opened by PyAV: its video stream, and how many frames the container says that has.
+"""A video file opened by PyAV: its video stream, and the number of frames that the container promises.
 
-A file is opened by the demuxer that its first bytes ask for, with no protocol but files and no references followed, so
-that neither a playlist nor an MP4 leads to another file or host.
+A file is opened with the demuxer that fits its first bytes. No protocol except files is allowed and no references are
+followed, so that neither a playlist nor an MP4 leads to another file or host.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ import av
 
 from pipeline.errors import InvalidInput
 from pipeline.readers.clip.mp4 import ends_inside_box, has_gap
-from pipeline.readers.remedies import FETCH_AGAIN, MOVE_OUT
+from pipeline.readers.remedies import FETCH_AGAIN, MAX_LINE, MOVE_OUT
 
-TOLERANCE = 2  # frames by which an honest header may be off
-MAX_FRAMES = 10_000_000  # a header that promises more promises nothing
+TOLERANCE = 2  # frames by which the header of an intact clip may be wrong
+MAX_FRAMES = 10_000_000  # a header that promises more is ignored
 OPTIONS = {"protocol_whitelist": "file", "enable_drefs": "0", "use_absolute_path": "0"}
-BRIEF = {"probesize": "32", "fpsprobesize": "0"}  # look ahead no further than the first packet
-COUNTED = {"avi", "mov"}  # demuxers of containers that write down how many frames they hold
-# Before PyAV 19 a title that is not UTF-8 made a clip unreadable; 19 keeps its bytes, and knows no such option.
+MINIMAL_PROBE = {"probesize": "32", "fpsprobesize": "0"}  # read no further than the first packet
+COUNTED = {"avi", "mov"}  # demuxers of containers that store the number of frames
+# Before PyAV 19 a title that is not UTF-8 made a clip unreadable; PyAV 19 keeps its bytes and has no such option.
 METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 PICTURES = ("attached_pic", "still_image", "timed_thumbnails")  # cover art: a "video" stream that is not the clip
 INTACT_CLIP = "an intact clip"
 NO_GAP = "export it again without the gap from the program that cut it, or move it out of SOURCE"
 CONVERT_CODEC = "convert it to H.264, for example by ffmpeg -i IN -c:v libx264 OUT.mp4"
 
-logging.getLogger("libav").addHandler(logging.NullHandler())  # what FFmpeg reports is told, never printed
+logging.getLogger("libav").addHandler(logging.NullHandler())  # messages of FFmpeg are reported, never printed
 
 Report = tuple[int, str, str]  # level, name of the demuxer or codec, text
 
 
 @dataclass(frozen=True)
 class OpenVideo:
-    """One open file, before its first packet: its stream of video, and what FFmpeg reports about it meanwhile.
+    """One open file, before its first packet: its video stream, and what FFmpeg reports while reading it.
 
-    `ignored` names the decoders of other streams, whose reports say nothing about the video.
+    `ignored` names the decoders of other streams, whose reports are not about the video.
     """
 
     container: Any
@@ -55,42 +55,42 @@ class OpenVideo:
 
     @property
     def promised(self) -> int:
-        """How many frames the container itself says it has; 0 where it does not say."""
+        """The number of frames that the container stores; 0 where it does not."""
         frames = self.stream.frames
         return frames if self.demuxer in COUNTED and 0 < frames <= MAX_FRAMES else 0
 
     def listed(self) -> int:
-        """How many packets with a frame to show the container lists: `promised` without those an edit list hides.
+        """The number of displayed frames that the container lists: `promised` without those that an edit list hides.
 
-        An edit list shortens the stream with its index. Where only the index is short, that is damage, not listed.
+        An edit list shortens both the stream and its index. Where only the index is short, the file is damaged.
         """
         if not self.promised or self.demuxer != "mov":
             return self.promised
-        shown, ticks = _shown_entries(self.stream)
-        if shown >= self.promised - TOLERANCE or not self.stream.duration:
-            return shown
+        displayed, ticks = _displayed_entries(self.stream)
+        if displayed >= self.promised - TOLERANCE or not self.stream.duration:
+            return displayed
         slack = 2 * (TOLERANCE + 1) * ticks
-        return shown if shown and (self.stream.duration - ticks) * shown <= slack else self.promised
+        return displayed if displayed and (self.stream.duration - ticks) * displayed <= slack else self.promised
 
-    def guess(self, fps: float | None) -> int:
-        """The number of frames by the duration, which may be that of the sound; nothing is to be held to it."""
+    def estimate(self, fps: float | None) -> int:
+        """An estimate of the number of frames from the duration, which may be that of the sound."""
         frames = (self.container.duration or 0) / av.time_base * (fps or 0)
         return round(frames) if frames <= MAX_FRAMES else 0
 
 
 @contextmanager
 def open_video(path: Path, demuxer: str) -> Iterator[OpenVideo]:
-    """The video in `path`. Raises InvalidInput where it has none that can be decoded, OSError.
+    """Open the video in `path`. Raises InvalidInput where it has no video that can be decoded, OSError.
 
-    What FFmpeg logs in this thread is kept as `reports`; PyAV passes on no other thread's.
+    The messages that FFmpeg logs in this thread are kept as `reports`; PyAV does not pass on those of other threads.
     """
     av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)  # or a second clip with the same damage would pass
+    av.logging.set_skip_repeated(False)  # otherwise a second clip with the same damage passes
     with av.logging.Capture() as reports:
         container = _opened(path, demuxer, OPTIONS, reports)
-        if _of_demuxer(reports, demuxer):  # damage, maybe behind all frames needed; it will be met when it is read
+        if _of_demuxer(reports, demuxer):  # damage, maybe after the frames needed; reading finds it
             container.close()
-            container = _opened(path, demuxer, OPTIONS | BRIEF, reports)
+            container = _opened(path, demuxer, OPTIONS | MINIMAL_PROBE, reports)
         with container:
             if _of_demuxer(reports, demuxer):
                 raise InvalidInput(f"a damaged header: {message(None, reports)}", INTACT_CLIP, FETCH_AGAIN)
@@ -103,14 +103,14 @@ def open_video(path: Path, demuxer: str) -> Iterator[OpenVideo]:
 
 
 def message(error: BaseException | None, reports: list[Report]) -> str:
-    """What FFmpeg had to say, as one short printable line; never empty."""
-    told = [" ".join(text.split()) for _, _, text in reports]
-    said = next(filter(None, told), "") or getattr(error, "strerror", "") or str(error or "") or "an error without text"
-    return ascii(said[:160].rstrip("."))[1:-1]
+    """The first message of FFmpeg as one short printable line; never empty."""
+    texts = [" ".join(text.split()) for _, _, text in reports]
+    first = next(filter(None, texts), "") or getattr(error, "strerror", "") or str(error or "")
+    return ascii((first or "an error without text")[:MAX_LINE].rstrip("."))[1:-1]
 
 
 def check_readable(path: Path, error: BaseException) -> None:
-    """Raise OSError where `path` cannot be read; FFmpeg raises one for much that is wrong in a file, too."""
+    """Raise OSError where `path` cannot be read; FFmpeg also raises OSError for many kinds of damage."""
     if isinstance(error, OSError):
         with path.open("rb", buffering=0) as file:
             while file.read(1 << 20):
@@ -134,7 +134,7 @@ def _of_demuxer(reports: list[Report], demuxer: str) -> bool:
 def _video_stream(container: Any, is_cut: bool) -> Any:
     """The first video stream that is not a picture. Raises InvalidInput where there is none, or no decoder for it.
 
-    Either can be all that damage has left of a header: of one that `is_cut` short, or that has no stream to play.
+    Either may be due to a damaged header: one that `is_cut` short, or one without any stream.
     """
     pictures = [stream for stream in container.streams.video if _is_picture(stream)]
     streams = [stream for stream in container.streams.video if stream not in pictures]
@@ -144,7 +144,7 @@ def _video_stream(container: Any, is_cut: bool) -> Any:
         raise InvalidInput(given, "a clip", MOVE_OUT if playable and not is_cut else FETCH_AGAIN)
     if streams[0].codec_context is None:
         given, remedy = "a video in a codec that FFmpeg cannot decode", FETCH_AGAIN if is_cut else CONVERT_CODEC
-        raise InvalidInput(given, "H.264, MPEG-4 or the like", remedy)
+        raise InvalidInput(given, "H.264, MPEG-4 or another common codec", remedy)
     return streams[0]
 
 
@@ -153,7 +153,7 @@ def _is_picture(stream: Any) -> bool:
 
 
 def _ignore_others(container: Any, video: Any) -> frozenset[str]:
-    """Have every stream but `video` passed over; the names under which their decoders report."""
+    """Discard all streams except `video`; return the names under which their decoders report."""
     others = [stream for stream in container.streams if stream.index != video.index]
     for stream in others:
         stream.discard = av.stream.Discard.all
@@ -161,13 +161,13 @@ def _ignore_others(container: Any, video: Any) -> frozenset[str]:
     return frozenset(names - {video.codec_context.name})
 
 
-def _shown_entries(stream: Any) -> tuple[int, int]:
-    """How many frames the index of an MP4 has to show, and how long all of them but the last are, in its time base."""
-    shown = ticks = 0
-    before = None  # the time of the entry before, if that one is shown
+def _displayed_entries(stream: Any) -> tuple[int, int]:
+    """The number of displayed frames in the index of an MP4, and the duration of all but the last, in its time base."""
+    displayed = ticks = 0
+    previous = None  # time of the previous entry, if that is displayed
     for entry in stream.index_entries:
-        ticks += entry.timestamp - before if before is not None else 0
-        is_shown = entry.size > 0 and not entry.is_discard
-        before = entry.timestamp if is_shown else None
-        shown += is_shown
-    return shown, ticks
+        ticks += entry.timestamp - previous if previous is not None else 0
+        is_displayed = entry.size > 0 and not entry.is_discard
+        previous = entry.timestamp if is_displayed else None
+        displayed += is_displayed
+    return displayed, ticks

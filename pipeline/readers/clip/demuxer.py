@@ -42,7 +42,7 @@ def demuxer_of(path: Path) -> str:
 
 
 def demuxer(head: bytes) -> str | None:
-    """The name of FFmpeg's demuxer for a file that starts with `head`; None where it is not a known container."""
+    """FFmpeg's demuxer for a file that starts with `head`; None where it is not a known container."""
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "avi"
     if head[4:8] in BOX_TYPES:
@@ -54,18 +54,18 @@ def demuxer(head: bytes) -> str | None:
 
 
 def _transport_packet(head: bytes) -> tuple[int, int] | None:
-    """Of the packets of a transport stream that starts with `head`: their length, and the bytes before its sync."""
-    return next((found for found in TRANSPORT_PACKETS if _syncs(head, *found) == b"GGG"), None)
+    """(packet length, bytes before the sync byte) of a transport stream with this `head`; None for other data."""
+    return next((packet for packet in TRANSPORT_PACKETS if _sync_bytes(head, *packet) == b"GGG"), None)
 
 
-def _syncs(head: bytes, size: int, start: int) -> bytes:
+def _sync_bytes(head: bytes, size: int, start: int) -> bytes:
     return head[start : start + 2 * size + 1 : size]
 
 
 def ends_inside_packet(path: Path) -> bool:
-    """Whether a transport stream ends within a packet, so that its last frame lacks its end.
+    """Whether a transport stream ends within a packet, so that its last frame is incomplete.
 
-    The demuxer does not say so: there, a frame ends where the next one starts.
+    The demuxer does not report that, since a frame ends where the next one starts.
     """
     with path.open("rb", buffering=0) as file:
         packet = _transport_packet(file.read(HEAD))
@@ -74,4 +74,4 @@ def ends_inside_packet(path: Path) -> bool:
         size, start = packet
         left = path.stat().st_size % size
         file.seek(-left, os.SEEK_END)
-        return file.read(left)[start : start + 1] == b"G"  # not so of what was appended, such as padding
+        return file.read(left)[start : start + 1] == b"G"  # False for appended data, such as padding

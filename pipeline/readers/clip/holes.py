@@ -3,16 +3,16 @@
 NAL_CODECS = {"h264", "hevc"}
 NAL_ZEROS = 16  # emulation prevention keeps encoders from writing more than a few in a row
 RANGE_CODED = {"vp8", "vp9"}
-SEARCHED_CODECS = NAL_CODECS | RANGE_CODED  # the codecs that `has_hole` knows
-RANGE_ZEROS = 512  # bytes; libvpx was seen to write 83 in a row into a flat frame of 1080p, fewer into smaller ones
-PIXELS_PER_ZERO = 4096  # so that larger frames may hold longer runs
+SEARCHED_CODECS = NAL_CODECS | RANGE_CODED  # those that `has_hole` checks
+RANGE_ZEROS = 512  # bytes; libvpx writes up to 83 in a row for a flat frame of 1080p (measured), fewer for smaller ones
+PIXELS_PER_ZERO = 4096  # larger frames may have longer runs
 
 
 def has_hole(packet: bytes, codec: str, pixels: int) -> bool:
-    """True where an encoded frame of `pixels` holds zeros that no encoder of this codec writes, as a lost sector does.
+    """Whether an encoded frame of `pixels` has a run of zeros that no encoder of its codec writes, as in a lost sector.
 
-    H.264 and HEVC forbid them but as padding: at the end, or before a start code. In VP8 and VP9, whose decoders take
-    anything, long runs are improbable. Other codecs may hold zeros (MJPEG of flat pictures), or report them.
+    H.264 and HEVC allow such runs only as padding: at the end, or before a start code. In VP8 and VP9, whose decoders
+    accept any data, long runs are improbable. Other codecs may have zeros (MJPEG of flat pictures) or report them.
     """
     if codec in RANGE_CODED:
         return bytes(max(RANGE_ZEROS, pixels // PIXELS_PER_ZERO)) in packet

@@ -8,29 +8,29 @@ from pipeline.errors import InvalidInput
 
 
 class LeadingPackets:
-    """Which packets of a clip that was cut out of another refer to frames from before the cut, and are not shown.
+    """Finds the packets at the start of a cut clip that refer to frames from before the cut; players do not show them.
 
-    Those are the ones before the first key frame, and those that follow it in the file and precede it when shown.
-    `missed` holds their time stamps, `excused` what one of them was damaged by.
+    These are the packets before the first key frame, and those that come after it in the file but before it in display
+    order. `skipped` are their time stamps; `damage` is the error that decoding one of them gave.
     """
 
     def __init__(self) -> None:
         self.key_seen = False
-        self.missed: set[int | None] = set()
-        self.excused: InvalidInput | None = None
+        self.skipped: set[int | None] = set()
+        self.damage: InvalidInput | None = None
         self._key: int | None = None
         self._over = False
 
-    def cuts_off(self, packet: Any) -> bool:
-        """Whether `packet`, the next in the file, is one of them."""
+    def includes(self, packet: Any) -> bool:
+        """Whether `packet`, the next in the file, is a leading one."""
         if self._over:
             return False
         if packet.is_keyframe:
             self._over = self.key_seen or packet.pts is None
             self.key_seen, self._key = True, packet.pts
             return False
-        missed = not self.key_seen or (packet.pts is not None and self._key is not None and packet.pts < self._key)
-        self._over = not missed
-        if missed:
-            self.missed.add(packet.pts)
-        return missed
+        is_leading = not self.key_seen or (packet.pts is not None and self._key is not None and packet.pts < self._key)
+        self._over = not is_leading
+        if is_leading:
+            self.skipped.add(packet.pts)
+        return is_leading

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-MAX_BOX = 1 << 20  # bytes of a box of an MP4 that are read; an edit list has 12 or 20 an entry
+MAX_BOX = 1 << 20  # bytes read of one box; an entry of an edit list has 12 or 20
 
 
 def ends_inside_box(path: Path) -> bool:
-    """Whether an MP4 ends before one of its outermost boxes does, as it does where a download broke off.
+    """Whether an MP4 ends before one of its outermost boxes ends, as after a broken download.
 
-    Whatever is behind the last box and is not one, such as padding, is not looked at.
+    Data after the last box, such as padding, are ignored.
     """
     size = path.stat().st_size
     with path.open("rb", buffering=0) as file:
@@ -21,9 +21,9 @@ def ends_inside_box(path: Path) -> bool:
 
 
 def has_gap(path: Path) -> bool:
-    """Whether an edit list of an MP4 shows nothing for a while between two parts of the video.
+    """Whether an edit list of an MP4 has a gap between two parts of the video, in which nothing is shown.
 
-    FFmpeg fills such a gap with the frames that the track starts with.
+    FFmpeg fills such a gap with the first frames of the track.
     """
     size = path.stat().st_size
     with path.open("rb", buffering=0) as file:
@@ -37,31 +37,31 @@ def has_gap(path: Path) -> bool:
 
 def _is_broken_by_empty_edit(elst: bytes) -> bool:
     entry = struct.Struct(">Qqi" if elst[:1] == b"\1" else ">Iii")  # duration, start in the media or -1, rate
-    whole = elst[8 : 8 + (len(elst) - 8) // entry.size * entry.size]
-    empty = [start == -1 for _, start, _ in entry.iter_unpack(whole)][: int.from_bytes(elst[4:8], "big")]
+    entries = elst[8 : 8 + (len(elst) - 8) // entry.size * entry.size]
+    empty = [start == -1 for _, start, _ in entry.iter_unpack(entries)][: int.from_bytes(elst[4:8], "big")]
     shown = [index for index, is_empty in enumerate(empty) if not is_empty]
     return bool(shown) and any(empty[shown[0] : shown[-1]])
 
 
 def _inside(file: IO[bytes], parent: tuple[int, int], *names: bytes) -> Iterator[tuple[int, int]]:
-    """Where the bodies of the boxes at the path `names` below `parent` start and end."""
+    """The (start, end) of the body of each box at the path `names` below `parent`."""
     for name, start, end in _boxes(file, *parent):
         if name == names[0] and end <= parent[1]:
             yield from _inside(file, (start, end), *names[1:]) if names[1:] else [(start, end)]
 
 
-def _boxes(file: IO[bytes], place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """The boxes side by side from `place` on: name, where the body starts, where it says it ends."""
-    while place + 8 <= end:
-        header = _read(file, place, place + 16)
+def _boxes(file: IO[bytes], position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Consecutive boxes from `position`: name, start of the body, and the end that the header gives."""
+    while position + 8 <= end:
+        header = _read(file, position, position + 16)
         length, name = int.from_bytes(header[:4], "big"), header[4:8]
-        start = place + (16 if length == 1 else 8)
+        start = position + (16 if length == 1 else 8)
         if length == 1:
             length = int.from_bytes(header[8:], "big")
-        if length < start - place or not name.isalnum():  # a length of 0 stands for "up to the end"
+        if length < start - position or not name.isalnum():  # a length of 0 means "to the end of the file"
             return
-        place += length
-        yield name, start, place
+        position += length
+        yield name, start, position
 
 
 def _read(file: IO[bytes], start: int, end: int) -> bytes:

@@ -13,9 +13,9 @@ RIGHT_ANGLE = math.tan(math.radians(0.5))  # a display matrix within half a degr
 
 @dataclass(frozen=True)
 class Orientation:
-    """How a stored frame becomes the one that is shown: mirrored left to right if so, then turned clockwise.
+    """How a stored frame becomes the displayed one: mirrored left to right where `mirrored`, then rotated clockwise.
 
-    `rotation` is in whole degrees. Only right angles are `exact` and applied; of any other a frame stays as stored.
+    `rotation` is in whole degrees. Only right angles are `exact` and applied; for other angles frames stay as stored.
     """
 
     rotation: int = 0
@@ -24,11 +24,11 @@ class Orientation:
 
     @property
     def transposed(self) -> bool:
-        """True where a shown frame is as wide as the stored one is high."""
+        """Whether a displayed frame is as wide as the stored frame is high."""
         return self.exact and self.rotation in (90, 270)
 
     def apply(self, plane: np.ndarray) -> np.ndarray:
-        """`plane` (height, width) as it is shown, C-contiguous; the same array where nothing is to be done."""
+        """`plane` (height, width) as it is displayed, C-contiguous; the same array where nothing changes."""
         if not self.exact or (self.rotation == 0 and not self.mirrored):
             return plane
         shown = plane[:, ::-1] if self.mirrored else plane
@@ -36,9 +36,9 @@ class Orientation:
 
 
 def orientation(matrix: bytes) -> Orientation:
-    """The orientation that a display matrix (nine 32-bit numbers as FFmpeg gives them) stands for.
+    """The orientation of a display matrix, nine 32-bit numbers as from FFmpeg.
 
-    It maps a stored point (x, y) to (a·x + c·y, b·x + d·y); a matrix that maps everything to one line stands for none.
+    It maps a stored point (x, y) to (a·x + c·y, b·x + d·y). A matrix that maps all points to one line is ignored.
     """
     a, b, _, c, d, *_ = struct.unpack("=9i", matrix)
     determinant = a * d - b * c

@@ -1,4 +1,4 @@
-"""The geometry of a NIfTI header: the affine, which way each file axis runs, and what is odd about them."""
+"""The geometry of a NIfTI header: the affine, the direction of each file axis, and notes on what is unusual."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ WRONG_UNITS = {1: "metres", 3: "micrometres"}  # xyzt_units -> name
 
 
 def read_affine(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[np.ndarray, tuple[tuple[int, int], ...]]:
-    """The affine that nibabel would choose, and which way in the world each file axis runs."""
+    """The affine that nibabel would choose, and the direction in the world of each file axis.
+
+    Raises InvalidInput where the affine does not define three axes.
+    """
     remedy = "correct its sform or qform, or convert it again from DICOM"
     try:
         with np.errstate(all="ignore"):
             affine = np.array(header.get_best_affine(), np.float64)
             directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
             volume = abs(np.linalg.det(directions)) if np.isfinite(affine).all() else np.nan
-            axes = io_orientation(affine)  # NaN for an axis it cannot tell
+            axes = io_orientation(affine)  # NaN for an axis without a direction
             if not volume > MIN_VOLUME or not np.isfinite(axes).all():
                 raise ValueError("singular, not finite or ambiguous")
     except Exception as exc:
@@ -36,12 +39,12 @@ def read_affine(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[np.ndarr
 
 
 def _affine_notes(header: nifti1.Nifti1Header, affine: np.ndarray, volume: float) -> Iterator[str]:
-    """What is odd about the orientation and spacing. `volume` is that of the axis directions' parallelepiped."""
+    """Notes on unusual orientation and spacing; `volume` is that of the parallelepiped of the axis directions."""
     sform, qform = bool(header["sform_code"] > 0), bool(header["qform_code"] > 0)
     if not sform and not qform:
         yield "no orientation codes: axes taken as nibabel's default, LAS"
     tilt = math.degrees(math.acos(min(1.0, volume)))
-    if tilt > MIN_TILT:  # which no qform can say, so that it disagrees
+    if tilt > MIN_TILT:  # which a qform cannot express, so it would disagree
         yield f"its axes are {tilt:.0f} degrees from perpendicular (gantry tilt); the scan was not straightened"
     elif sform:
         yield from _disagreement(header, affine, qform)
@@ -50,7 +53,7 @@ def _affine_notes(header: nifti1.Nifti1Header, affine: np.ndarray, volume: float
 
 
 def _disagreement(header: nifti1.Nifti1Header, sform: np.ndarray, qform: bool) -> Iterator[str]:
-    """Where the sform, which is used, says something else than the qform or, if that is not set, than pixdim."""
+    """Where the sform, which is used, disagrees with the qform or, without one, with pixdim."""
     try:
         with np.errstate(all="ignore"):
             other = np.array(header.get_qform() if qform else header.get_base_affine(), np.float64)
@@ -64,8 +67,8 @@ def _disagreement(header: nifti1.Nifti1Header, sform: np.ndarray, qform: bool) -
         yield f"its sform has a spacing of {_mm(steps)} and its {name} of {_mm(others)}; the sform was used"
     elif qform and not (np.abs(sform - other)[:3, :3] * extent).sum(axis=1).max() <= MAX_DISAGREEMENT:
         codes = "".join(aff2axcodes(sform)), "".join(aff2axcodes(other))
-        way = f"axes toward {codes[0]} and {codes[1]}" if codes[0] != codes[1] else "axes at different angles"
-        yield f"its sform and qform have {way}; the sform was used"
+        difference = f"axes toward {codes[0]} and {codes[1]}" if codes[0] != codes[1] else "axes at different angles"
+        yield f"its sform and qform have {difference}; the sform was used"
 
 
 def _mm(steps: np.ndarray) -> str:

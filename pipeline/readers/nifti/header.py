@@ -22,7 +22,7 @@ WRONG_HEADER = "its header is wrong: correct it, or export the scan again with a
 
 
 def read_header(stream: Stream, paired: bool) -> tuple[nifti1.Nifti1Header, int, list[str]]:
-    """The parsed header, the bytes read for it, and what nibabel found odd and mended."""
+    """The parsed header, the number of bytes read for it, and notes on what nibabel repaired."""
     block = stream.read(348)
     if block[:2] == GZIP:
         if stream.zipped:
@@ -40,25 +40,25 @@ def read_header(stream: Stream, paired: bool) -> tuple[nifti1.Nifti1Header, int,
     if (magic[1:2] == b"i") != paired:
         given, expected = ("n+1", "ni1") if paired else ("ni1", "n+1")
         kind = "a .hdr/.img pair" if paired else "a single file"
-        raise InvalidInput(f"magic {given} in {kind}", f"magic {expected}", "rename it to what its magic says")
+        raise InvalidInput(f"magic {given} in {kind}", f"magic {expected}", "rename it as its magic says")
     header, notes = _parse(HEADERS[size, magic], block, order)
     return header, size, notes
 
 
 def _not_nifti(block: bytes) -> InvalidInput:
-    """What a file is that starts with `block`, which is not a NIfTI header."""
-    found = describe(block)
-    if found:
-        return InvalidInput(f"no NIfTI header: the file is {found.name}", "NIfTI-1 or NIfTI-2", found.remedy)
+    """The error for a file that starts with `block`, which is not a NIfTI header."""
+    contents = describe(block)
+    if contents:
+        return InvalidInput(f"no NIfTI header: the file is {contents.name}", "NIfTI-1 or NIfTI-2", contents.remedy)
     if not block:
-        return InvalidInput("no NIfTI header: there is nothing inside", "NIfTI-1 or NIfTI-2", FETCH_AGAIN)
+        return InvalidInput("no NIfTI header: the file is empty inside", "NIfTI-1 or NIfTI-2", FETCH_AGAIN)
     return InvalidInput(f"no NIfTI header ({first_bytes(block)})", "NIfTI-1 or NIfTI-2", unknown_remedy(block))
 
 
 def _parse(kind: type[nifti1.Nifti1Header], block: bytes, order: str) -> tuple[nifti1.Nifti1Header, list[str]]:
-    """nibabel's reading of a header, mended as `nibabel.load` would, its log kept as notes."""
+    """The header as nibabel reads it, repaired as by `nibabel.load`; its log messages become notes."""
     notes: list[str] = []
-    logger = logging.Logger("a header's own")  # nibabel's would print
+    logger = logging.Logger("header")  # nibabel's own would print
     logger.addHandler(_NoteHandler(notes))
     try:
         with np.errstate(all="ignore"):

@@ -25,7 +25,7 @@ MAX_SURPLUS = 1 << 20  # bytes after the voxels that are tolerated, with a note
 
 @dataclass(frozen=True)
 class Scan:
-    """What a checked header says, axes in file order (fastest first), and the voxels still to be read."""
+    """The fields of a checked header, axes in file order (fastest first), and the voxels, to be read once."""
 
     shape: tuple[int, int, int]
     dtype: np.dtype  # with the file's byte order
@@ -34,25 +34,25 @@ class Scan:
     affine: np.ndarray  # float64 (4, 4), voxel indices to mm in RAS+
     axes: tuple[tuple[int, int], ...]  # per file axis: world axis (0 R, 1 A, 2 S), +1 along it or -1 against
     spacing: tuple[float, float, float]  # mm
-    notes: list[str]  # what was odd, yet accepted
+    notes: list[str]  # what is unusual but accepted
     _stream: Stream = field(repr=False)
     _hasher: xxh3_128 = field(repr=False)
-    placed: bool = True  # False without orientation codes: then axes and origin are nibabel's default
+    placed: bool = True  # False without orientation codes: axes and origin are then nibabel's default
 
     @property
     def orientation(self) -> str:
-        """The directions that the file axes grow toward, such as "LPS"."""
+        """The directions that the file axes point to, such as "LPS"."""
         return "".join(("RL", "AP", "SI")[world][step < 0] for world, step in self.axes)
 
     @property
     def digest(self) -> str:
-        """xxh3_128 of the source files' own bytes, in order; complete once `slices` is exhausted."""
+        """xxh3_128 of the bytes of the source files, in order; complete once `slices` is exhausted."""
         return self._hasher.hexdigest()
 
     def slices(self) -> Iterator[np.ndarray]:
-        """Yield each raw (mid, fast) slice, slowest axis outermost: read-only, `dtype`; once only.
+        """Yield each raw (mid, fast) slice along the slowest axis: read-only, `dtype`; once only.
 
-        InvalidInput on damage, wherever in the file it shows: a volume counts only once this is exhausted.
+        Raises InvalidInput at damage anywhere in the file: a volume is valid only once this is exhausted.
         """
         n_fast, n_mid, n_slow = self.shape
         size = n_fast * n_mid * self.dtype.itemsize
@@ -65,7 +65,7 @@ class Scan:
                     FETCH_AGAIN,
                 )
             yield np.frombuffer(block, self.dtype).reshape(n_mid, n_fast)
-        surplus = self._stream.skip(MAX_SURPLUS)  # reading on to the end is what checks a gzip's checksum
+        surplus = self._stream.skip(MAX_SURPLUS)  # reading to the end checks the checksum of gzip
         if self._stream.read(1):
             raise _too_long(n_slow * size)
         if surplus:
@@ -76,7 +76,7 @@ class Scan:
 def open_scan(paths: tuple[Path, ...]) -> Iterator[Scan]:
     """Open one `.nii` or `.nii.gz`, or a `(.hdr, .img)` pair, and check its header before anything else.
 
-    Raises InvalidInput for what cannot become a sample, OSError for what the system would not let us read.
+    Raises InvalidInput for a file that cannot become a sample, OSError for one that the system does not let us read.
     """
     hasher = xxh3_128()
     with ExitStack() as stack:
@@ -91,16 +91,16 @@ def open_scan(paths: tuple[Path, ...]) -> Iterator[Scan]:
 
 
 def _checked(header: nifti1.Nifti1Header, length: int, stream: Stream, notes: list[str], hasher: xxh3_128) -> Scan:
-    """The scan, its stream at the first voxel; InvalidInput for whatever in the header cannot be a CT volume."""
+    """The scan, its stream at the first voxel. Raises InvalidInput where the header cannot be that of a CT volume."""
     shape, dtype = read_shape(header, notes), read_dtype(header)
     offset = read_offset(header, length)
     claimed = offset + math.prod(shape) * dtype.itemsize
     if claimed > stream.capacity:
-        instead = None if length else describe(stream.head)  # a .img may be a pointer or a page as well
+        contents = None if length else describe(stream.head)  # a .img may be an LFS pointer or a web page
         raise InvalidInput(
             f"a header that claims {claimed} bytes ({' x '.join(map(str, shape))} of {dtype.name})",
             f"at most {stream.capacity}, what this file can hold",
-            f"its .img is {instead.name}: {instead.remedy}" if instead else FETCH_AGAIN,
+            f"its .img is {contents.name}: {contents.remedy}" if contents else FETCH_AGAIN,
         )
     if not stream.zipped and stream.capacity - claimed > MAX_SURPLUS:
         raise _too_long(claimed - offset)
@@ -116,5 +116,5 @@ def _too_long(voxels: int) -> InvalidInput:
     return InvalidInput(
         f"more than {MAX_SURPLUS} bytes after the voxels",
         f"the file to end after {voxels} bytes of voxels",
-        "its header and voxels don't belong together: export it again",
+        "its header and voxels do not belong together: export it again",
     )

@@ -24,8 +24,8 @@ CHUNK = 1 << 19  # bytes a read; isal gains nothing above
 class _HashingFile(io.RawIOBase):
     """A regular file that hashes every byte read from it. The hasher continues from file to file.
 
-    `allowed` is how many more bytes it gives. Raises InvalidInput where more are asked for: a gzip file may be padded
-    without end, and its reader would go through all of that in a single call.
+    `allowed` is how many more bytes may be read. Raises InvalidInput beyond that: a gzip file may have endless padding,
+    which its reader would read in a single call.
     """
 
     def __init__(self, file: io.BufferedReader, hasher: xxh3_128) -> None:
@@ -38,7 +38,7 @@ class _HashingFile(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         if self.allowed <= 0:
             raise InvalidInput(
-                f"more than {MAX_EMPTY} bytes in which nothing is stored", "a gzip file of one scan", FETCH_AGAIN
+                f"more than {MAX_EMPTY} bytes of empty gzip data", "a gzip file of one scan", FETCH_AGAIN
             )
         count = self._file.readinto(buffer) or 0
         self.allowed -= count
@@ -47,7 +47,7 @@ class _HashingFile(io.RawIOBase):
 
 
 class Stream:
-    """The uncompressed bytes of one file, front to back. `capacity`: the most that they can be."""
+    """The uncompressed bytes of one file, front to back. `capacity` is the largest possible number of them."""
 
     def __init__(self, path: Path, hasher: xxh3_128, stack: ExitStack) -> None:
         file = stack.enter_context(_open(path))
@@ -65,19 +65,19 @@ class Stream:
         self._file = igzip.IGzipFile(fileobj=source, mode="rb") if self.zipped else source
 
     def read(self, count: int) -> bytes:
-        """Exactly `count` bytes, fewer only at the end; InvalidInput if the gzip stream is damaged."""
-        self._raw.allowed = 2 * count + MAX_EMPTY  # what cannot be compressed takes a little more than its size
+        """The next `count` bytes, fewer only at the end. Raises InvalidInput where the gzip stream is damaged."""
+        self._raw.allowed = 2 * count + MAX_EMPTY  # incompressible data take a little more than their size
         try:
             return self._file.read(count)
         except (EOFError, gzip.BadGzipFile, igzip_lib.error) as exc:  # type: ignore[misc]  # its stub errs
             raise InvalidInput(
                 f"damaged gzip data, or other bytes after its end ({one_line(exc)})",
-                "one sound gzip stream up to the end of the file",
+                "one intact gzip stream up to the end of the file",
                 FETCH_AGAIN,
             ) from exc
 
     def skip(self, count: int) -> int:
-        """Read past `count` bytes; how many there really were."""
+        """Skip `count` bytes; return how many existed."""
         left = count
         while left and (got := len(self.read(min(left, CHUNK)))):
             left -= got
@@ -85,7 +85,7 @@ class Stream:
 
 
 def _open(path: Path) -> io.BufferedReader:
-    """A regular file, open for reading; opening a pipe would wait for ever."""
+    """Open a regular file; opening a pipe would wait forever."""
     try:
         return cast(io.BufferedReader, open_regular(path))
     except UnexpectedFile as error:
@@ -93,13 +93,13 @@ def _open(path: Path) -> io.BufferedReader:
 
 
 def _not_gzip(head: bytes) -> InvalidInput:
-    """What a file named .gz is that starts with `head`, not as gzip does."""
-    found = describe(head)
-    if found is NIFTI or head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
+    """The error for a file named .gz that starts with `head`, which is not gzip."""
+    contents = describe(head)
+    if contents is NIFTI or head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
         return InvalidInput("plain data named .gz", "gzip data", "rename it without .gz, or compress it")
-    if found:
-        return InvalidInput(f"{found.name}, though named .gz", "NIfTI in gzip", found.remedy)
-    return InvalidInput(f"no gzip data, though named .gz ({first_bytes(head)})", "NIfTI in gzip", unknown_remedy(head))
+    if contents:
+        return InvalidInput(f"{contents.name}, though named .gz", "NIfTI in gzip", contents.remedy)
+    return InvalidInput(f"not gzip data, though named .gz ({first_bytes(head)})", "NIfTI in gzip", unknown_remedy(head))
 
 
 def first_bytes(head: bytes) -> str:
@@ -107,5 +107,5 @@ def first_bytes(head: bytes) -> str:
 
 
 def unknown_remedy(head: bytes) -> str:
-    """The remedy where nobody knows what a file is. Zeros are left where a download or a copy broke off."""
+    """The remedy for a file of unknown type. A broken download or copy leaves zeros."""
     return "check what the file is, and convert it to NIfTI if it is a scan" if any(head) else FETCH_AGAIN

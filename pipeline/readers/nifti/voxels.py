@@ -10,7 +10,7 @@ from nibabel import nifti1
 from pipeline.errors import InvalidInput
 from pipeline.readers.nifti.header import WRONG_HEADER
 
-MAX_AXIS = 4096  # voxels; far above any CT, and it bounds what one slice can allocate
+MAX_AXIS = 4096  # voxels; far above any CT, and it bounds the size of one slice
 MAX_OFFSET = 1 << 26  # bytes before the voxels: a header and its extensions
 CONVERT = "convert it to single-channel NIfTI, e.g. with dcm2niix"
 
@@ -36,15 +36,15 @@ def read_shape(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[int, int,
 
 
 def _not_one_volume(shape: list[int], given: str) -> InvalidInput:
-    """Why `shape`, of four axes or more, is not that of one volume, naming what is likely an axis of channels.
+    """The error for a `shape` of four axes or more, naming the likely axis of channels.
 
-    Such an axis is not just dropped, single though it may be: the affine is for the first three axes.
+    An axis of size 1 before the last is not dropped, since the affine belongs to the first three axes.
     """
     single = [str(axis) for axis, size in enumerate(shape, 1) if size == 1]
     if len(shape) - len(single) == 3:
         axes = f"{'axis' if len(single) == 1 else 'axes'} {' and '.join(single)}"
         remedy = f"remove {axes}, e.g. by numpy.squeeze, and save the rest with the affine of its own three axes"
-        return InvalidInput(f"{given}, a single one along {axes} (a channel?)", "three axes", remedy)
+        return InvalidInput(f"{given}, of size 1 along {axes} (a channel?)", "three axes", remedy)
     if len(shape) == 4 and shape[0] <= 4 < min(shape[1:]):
         remedy = "keep one channel, data[0] in NumPy, and save it with the affine of its own three axes"
         return InvalidInput(
@@ -62,12 +62,12 @@ def read_dtype(header: nifti1.Nifti1Header) -> np.dtype:
 
 
 def read_offset(header: nifti1.Nifti1Header, length: int) -> int:
-    """Where in the voxel file its voxels start, from 0; `length` bytes of it are read already."""
+    """The offset of the voxels in their file, in bytes; `length` bytes of it have been read."""
     offset = float(header["vox_offset"])
-    least = length + 4 if length else 0  # the header is followed by four bytes saying whether it is extended
-    if not offset.is_integer() or not least <= offset <= MAX_OFFSET:
-        expected = f"a whole number from {least} to {MAX_OFFSET}"
-        raise InvalidInput(f"voxels said to start at byte {offset:.15g}", expected, WRONG_HEADER)
+    lowest = length + 4 if length else 0  # four bytes after the header say whether it has extensions
+    if not offset.is_integer() or not lowest <= offset <= MAX_OFFSET:
+        expected = f"a whole number from {lowest} to {MAX_OFFSET}"
+        raise InvalidInput(f"vox_offset {offset:.15g}", expected, WRONG_HEADER)
     return int(offset)
 
 

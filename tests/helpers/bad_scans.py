@@ -95,7 +95,7 @@ BAD = {  # these do not: the beginning of the reason
     "five real dimensions.nii": (dims(12, 13, 7, 1, 2), "12 x 13 x 7 x 1 x 2 voxels, more than one volume"),
     "size 0.nii": (dims(12, 13, 0), "12 x 13 x 0 voxels"),
     "size -5.nii": (dims(12, 13, -5), "12 x 13 x -5 voxels"),
-    "channel first.nii": (dims(1, 12, 13, 14), "1 x 12 x 13 x 14 voxels, a single one along axis 1"),
+    "channel first.nii": (dims(1, 12, 13, 14), "1 x 12 x 13 x 14 voxels, of size 1 along axis 1"),
     "Git LFS.nii.gz": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n", "a Git LFS pointer"),
     "login page.nii.gz": (b"<!DOCTYPE html><html>", "an HTML page, though named .gz"),
     "DICOM.nii": (bytes(128) + b"DICM" + bytes(400), "no NIfTI header: the file is a DICOM file"),

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BUILT := .venv/built
 
-.PHONY: demo test slow campaign fresh lint lock wheel clean
+.PHONY: demo test slow campaign fresh lint lock docs wheel clean
 
 demo: $(BUILT)
 	$(BIN)/python cli.py demo demo
@@ -41,6 +41,10 @@ lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras --group dev \
 	  --custom-compile-command "make lock" --quiet --output-file requirements.lock pyproject.toml
 	$(PYTHON) .ci/environment.py
+
+# The command and Python references, from the commands and docstrings.
+docs: $(BUILT)
+	$(BIN)/python .ci/reference.py
 
 wheel: $(BUILT)
 	$(BIN)/python -m build --wheel --no-isolation

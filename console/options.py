@@ -23,6 +23,7 @@ from console.command import RenamedOption
 from console.values import PATH, FiniteFloat, NameList, WholeNumber
 
 Function = Callable[..., Any]
+METAVARS: dict[Any, str] = {int: "N", float: "X"}
 BOUNDS = ("gt", "ge", "lt", "le")
 
 
@@ -69,7 +70,11 @@ def option(field: msgspec.structs.FieldInfo) -> Callable[[Function], Function]:
     names = extra.get("option", f"{name}/--no-{name[2:]}" if switch else name)
     default = extra.get("default", _default_text(field.default, names))
     pair = get_origin(declared.type) is tuple and ... not in get_args(declared.type)
-    settings = {} if switch else {"type": _parameter_type(declared), "metavar": extra.get("metavar")}
+    settings = (
+        {}
+        if switch
+        else {"type": _parameter_type(declared), "metavar": extra.get("metavar", METAVARS.get(declared.type))}
+    )
     return click.option(
         names,
         field.name,
@@ -80,7 +85,6 @@ def option(field: msgspec.structs.FieldInfo) -> Callable[[Function], Function]:
         old_options=extra.get("old_options", ()),
         old_values=extra.get("old_values"),
         nargs=len(get_args(declared.type)) if pair else 1,
-        **({"is_flag": True} if switch else {}),
         **settings,
     )
 

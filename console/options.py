@@ -65,28 +65,27 @@ def option(field: msgspec.structs.FieldInfo) -> Callable[[Function], Function]:
     """The click option of one field; its value is None where the user does not give it."""
     declared = declaration(field.type)
     extra = declared.extra
-    switch = declared.type is bool
     name = f"--{field.name.replace('_', '-')}"
-    names = extra.get("option", f"{name}/--no-{name[2:]}" if switch else name)
-    default = extra.get("default", _default_text(field.default, names))
-    pair = get_origin(declared.type) is tuple and ... not in get_args(declared.type)
-    settings = (
-        {}
-        if switch
-        else {"type": _parameter_type(declared), "metavar": extra.get("metavar", METAVARS.get(declared.type))}
-    )
+    names = extra.get("option", f"{name}/--no-{name[2:]}" if declared.type is bool else name)
     return click.option(
         names,
         field.name,
         cls=FieldOption,
         default=None,
         help=declared.description,
-        default_text=default,
+        default_text=extra.get("default", _default_text(field.default, names)),
         old_options=extra.get("old_options", ()),
         old_values=extra.get("old_values"),
-        nargs=len(get_args(declared.type)) if pair else 1,
-        **settings,
+        **({"is_flag": True} if declared.type is bool else _value_settings(declared)),
     )
+
+
+def _value_settings(declared: Declaration) -> dict[str, Any]:
+    """How click reads the value of an option that is not a flag."""
+    kind = declared.type
+    places = len(get_args(kind)) if get_origin(kind) is tuple and ... not in get_args(kind) else 1
+    metavar = declared.extra.get("metavar", METAVARS.get(kind))
+    return {"type": _parameter_type(declared), "metavar": metavar, "nargs": places}
 
 
 class FieldOption(RenamedOption):

@@ -4,6 +4,7 @@ Everything here may come from an untrusted file, so `from_json` checks types and
 """
 
 import math
+import re
 import sys
 import unicodedata
 from dataclasses import dataclass, replace
@@ -62,7 +63,16 @@ FEATURES = Layout(
 )
 AUGMENTED = replace(FEATURES, axes=("angle", *FEATURES.axes))  # one set of features for each rotation
 SIZES = {"channel": "channels"}  # what the size of an axis is called in recipes, where not by the axis' own name
-LAYOUTS = {"ct": VOLUME, "video": VOLUME, "features": FEATURES}
+KIND = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+def layout_of(kind: str) -> Layout:
+    """How samples of `kind` are stored: features, or the volumes that every source format gives. Raises ValueError."""
+    if not KIND.fullmatch(kind):
+        raise ValueError(
+            f"kind {kind!r:.{SHOWN}}, expected a name in lower-case letters, such as ct, video or features"
+        )
+    return FEATURES if kind == "features" else VOLUME
 
 
 def scale_factor(dtype: str) -> float | None:
@@ -174,8 +184,6 @@ class Attributes(Record, frozen=True, forbid_unknown_fields=False):
         structs.force_setattr(self, "class_names", tuple(map(composed, self.class_names)))
         if self.format_version != FORMAT_VERSION:
             raise ValueError(f"format_version {self.format_version!r:.{SHOWN}}, expected {FORMAT_VERSION}")
-        if self.kind not in LAYOUTS:
-            raise ValueError(f"kind {self.kind!r:.{SHOWN}}, expected one of {', '.join(LAYOUTS)}")
         if self.recipe.get("dtype") not in self.layout.dtypes:
             dtype = self.recipe.get("dtype")
             raise ValueError(f"dtype {dtype!r:.{SHOWN}}, expected one of {', '.join(self.layout.dtypes)}")
@@ -204,7 +212,7 @@ class Attributes(Record, frozen=True, forbid_unknown_fields=False):
     @property
     def layout(self) -> Layout:
         """How samples are stored; that of features says if there is one set for each of several angles."""
-        return AUGMENTED if self.kind == "features" and "angles" in self.recipe else LAYOUTS[self.kind]
+        return AUGMENTED if self.kind == "features" and "angles" in self.recipe else layout_of(self.kind)
 
     @property
     def shape(self) -> tuple[int, ...]:

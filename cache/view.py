@@ -132,7 +132,7 @@ def _planes(cache: "Cache", volume: np.ndarray, slices: int) -> tuple["matplotli
             axes.imshow(volume[planes[number]], cmap="gray", vmin=0, vmax=1)
             place = {"transform": axes.transAxes, "va": "top", "in_layout": False}
             axes.text(0.03, 0.97, str(planes[number]), color="gold", fontsize=8, **place)
-    return figure, f"{PLANE_OF_KIND[cache.kind]}s of {len(volume)}"
+    return figure, f"{PLANE_OF_KIND.get(cache.kind, 'slice')}s of {len(volume)}"
 
 
 def summary_html(cache: "Cache") -> str:

@@ -133,8 +133,8 @@ def test_a_recipe_that_no_sample_could_have_is_refused(change):
 
 
 def test_another_kind_or_format_is_refused():
-    with pytest.raises(ValueError, match="kind 'mri', expected one of ct, video, features"):
-        GOOD.replace(kind="mri")
+    with pytest.raises(ValueError, match="kind 'an MRI', expected a name in lower-case letters"):
+        GOOD.replace(kind="an MRI")
     with pytest.raises(ValueError, match="format_version 2, expected 1"):
         GOOD.replace(format_version=2)
 

@@ -32,7 +32,7 @@ from cache.catalog import has_attributes
 from cache.confined import check_inside
 from cache.durable import make_folder
 from cache.lock import LOCK_FILES, LockHeld, exclusive
-from cache.schema import FEATURES, LAYOUTS, MAX_CLASSES, MAX_SAMPLE_BYTES, composed
+from cache.schema import MAX_CLASSES, MAX_SAMPLE_BYTES, composed, layout_of
 from trainer.config import Config
 from trainer.data.splits.split import Split, split_of_run
 from trainer.errors import TrainerError
@@ -97,9 +97,7 @@ def _typed(name: str, value: Any, kind: type) -> Any:
 
 def _check_shape(kind: str, shape: list[Any]) -> None:
     """Raises ValueError for what is no shape of samples of `kind`, or one that no machine holds."""
-    if kind not in LAYOUTS:
-        raise ValueError(f"kind {kind!r:.200}, expected one of {', '.join(LAYOUTS)}")
-    axes = FEATURES.axes if kind == "features" else LAYOUTS[kind].axes
+    axes = layout_of(kind).axes
     if len(shape) != len(axes) or not all(type(size) is int and 0 < size <= MOST_SIZE for size in shape):
         raise ValueError(f"shape {reprlib.repr(shape)}, expected {len(axes)} integers from 1 to {MOST_SIZE}")
     if math.prod(shape) > MAX_SAMPLE_BYTES:

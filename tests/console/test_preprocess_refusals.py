@@ -46,7 +46,7 @@ def test_a_source_without_any_scan_is_most_likely_the_wrong_folder(tmp_path, cac
     assert not cache.exists()
 
 
-def test_a_source_that_is_no_folder_is_refused(scans, cache):
+def test_a_source_that_is_not_a_folder_is_refused(scans, cache):
     for source in (scans / "missing", scans / "a.nii"):
         assert error(ct(source, cache)) == (
             f"Error: SOURCE {source} is not a folder; give the folder that holds the files\n"

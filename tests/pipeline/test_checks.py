@@ -112,7 +112,7 @@ def test_a_ct_in_hu_is_not_flagged(flagged, chest, change):
 
 
 @pytest.mark.parametrize(("change", "name"), FAULTS.values(), ids=FAULTS)
-def test_what_is_not_hu_is_flagged(flagged, chest, change, name):
+def test_values_that_are_not_hu_are_flagged(flagged, chest, change, name):
     assert name in names(flagged(change(chest))[0])
 
 
@@ -138,7 +138,7 @@ def test_no_real_ct_is_flagged(real_data):
 
 
 @pytest.mark.parametrize("name", ["3DCT_lung.nii.gz", "aorta_ct_cropped.nii.gz", "STS_008_CT.nii.gz"])
-def test_real_ct_is_flagged_once_it_is_not_hu_any_more(real_data, flagged, name):
+def test_real_ct_is_flagged_when_it_is_no_longer_in_hu(real_data, flagged, name):
     image = nib.load(real_data / "ct" / name)
     hu = np.asarray(image.dataobj).astype(np.int32)
     for change in SOUND.values():
@@ -175,7 +175,7 @@ def test_every_real_image_that_is_not_ct_is_flagged(real_data):
         assert {"no air", "few values"} & flagged, found  # one of them has two values
 
 
-def test_a_reason_says_what_was_measured_expected_and_is_to_be_done(flagged, chest):
+def test_a_flag_says_what_was_measured_what_is_expected_and_what_to_do(flagged, chest):
     (found, *_), _ = flagged(chest + 1024)
     assert found == (
         "no air: 0.0 % of voxels between -1200 and -700 HU, a chest CT has 20 % or more; "
@@ -203,7 +203,7 @@ def test_the_likely_cause_is_named(flagged, chest, change, cause):
 @pytest.mark.parametrize(
     "change", ["a mask", "a mask of 255", "a mask of air", "labels", "one value", "all NaN", "infinite"]
 )
-def test_what_has_a_few_values_or_none_is_flagged_for_that_alone(flagged, chest, change):
+def test_a_scan_with_few_values_or_none_has_only_that_flag(flagged, chest, change):
     data, name = FAULTS[change]
     assert names(flagged(data(chest))[0]) == {name}
 
@@ -231,7 +231,7 @@ def test_implausible_geometry_is_flagged(flagged, chest, affine, expected):
     assert names(flagged(chest, affine)[0]) == expected
 
 
-def test_512_pixels_of_exactly_1_mm_are_flagged_wherever_they_lie(flagged):
+def test_512_pixels_of_exactly_1_mm_are_flagged_in_any_orientation(flagged):
     hu = np.tile(np.random.default_rng(0).integers(-1000, 400, (64, 64, 60), np.int16), (8, 8, 1))
     assert names(flagged(hu, placed(1, 1, 1))[0]) == {"spacing never set"}
     assert flagged(hu, placed(0.9, 0.9, 1))[0] == []
@@ -239,7 +239,7 @@ def test_512_pixels_of_exactly_1_mm_are_flagged_wherever_they_lie(flagged):
 
 
 @pytest.mark.parametrize("codes", ["RAS", "PIR", "SLA"])
-def test_slices_are_counted_along_the_body_whatever_the_files_axes(flagged, chest, codes):
+def test_slices_are_counted_along_the_body_in_any_axis_order(flagged, chest, codes):
     image = nib.Nifti1Image(chest[:, :, ::4], placed(3.6, 3.6, 10))
     turned = image.as_reoriented(nib.orientations.ornt_transform(
         nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(codes)))  # fmt: skip
@@ -251,7 +251,7 @@ def test_slices_are_counted_along_the_body_whatever_the_files_axes(flagged, ches
     assert record["measured"]["extent_z"] == 100
 
 
-def test_a_window_that_leaves_black_and_white_is_flagged(flagged, chest):
+def test_a_window_that_gives_only_black_and_white_is_flagged(flagged, chest):
     assert names(flagged(chest, window=(1400, 1500))[0]) == {"clipped"}
 
 
@@ -264,7 +264,7 @@ def test_nonfinite_voxels_are_measured_and_leave_finite_figures(flagged, chest):
 
 @pytest.mark.parametrize("slope", [2.0, -2.0])
 @pytest.mark.parametrize("dtype", ["<i2", ">i2", "u1", "<f4", ">f8", "<u8"])
-def test_a_sample_of_voxels_is_every_one_of_a_small_scan_in_hu(dtype, slope):
+def test_all_voxels_of_a_small_scan_are_measured_in_hu(dtype, slope):
     raw = np.random.default_rng(0).integers(0, 200, (5, 6, 7)).astype(dtype)
     sample = VoxelSample(raw.shape, raw.dtype)
     for plane in raw:
@@ -274,7 +274,7 @@ def test_a_sample_of_voxels_is_every_one_of_a_small_scan_in_hu(dtype, slope):
     assert distinct == len(np.unique(raw))
 
 
-def test_a_large_scan_is_measured_on_a_part_of_every_slice():
+def test_some_voxels_of_every_slice_of_a_large_scan_are_measured():
     sample = VoxelSample((50, 512, 512), np.dtype("i2"))
     for number in range(50):
         sample.add(np.full((512, 512), number, np.int16))
@@ -283,7 +283,7 @@ def test_a_large_scan_is_measured_on_a_part_of_every_slice():
     assert 100_000 < hu.size <= 220_000
 
 
-def test_no_limit_is_out_of_the_table():
+def test_every_check_is_in_the_table():
     plausible = measure(
         np.sort(np.random.default_rng(0).uniform(-1000, 400, 5000)), 5000,
         nonfinite=0, window=HU, shape=(512, 512, 100), spacing=(0.7, 0.7, 2), origin=200,
@@ -307,14 +307,14 @@ def test_the_figures_of_known_values():
     assert (found.slices, found.extent_x, found.extent_y, found.extent_z) == (6, 8, 15, 24)
 
 
-def test_what_lies_further_than_50_hu_from_the_padding_is_below_air():
+def test_values_more_than_50_hu_from_the_padding_are_below_air():
     hu = np.concatenate([np.full(500, -2000.0), np.full(200, -1940.0), np.full(1300, -900.0)])
     found = measure(hu, 3, nonfinite=0, window=HU, shape=(4, 5, 6), spacing=(2, 3, 4), origin=7)
     assert (found.padding, found.below_air) == (0.25, pytest.approx(0.1))
     assert found.low == -1940
 
 
-def test_a_scan_of_padding_alone_has_its_value_as_the_lowest():
+def test_a_scan_of_padding_only_has_the_padding_as_its_lowest_value():
     found = measure(np.full(50, -2000.0), 1, nonfinite=0, window=HU, shape=(4, 5, 6), spacing=(2, 3, 4), origin=7)
     assert (found.padding, found.low, found.air) == (1, -2000, 0)
 
@@ -333,14 +333,14 @@ def test_a_clip_that_moves_is_not_flagged():
     assert findings["measured"]["change"] > 100
 
 
-def test_one_small_thing_that_moves_is_no_still():
+def test_one_small_moving_object_is_not_a_still():
     frames = np.repeat(moving(1), 10, axis=0)
     frames[4, 3, 5] ^= 128
     assert clip_findings(frames)["flags"] == []
 
 
 @pytest.mark.parametrize("noise", [0, 4])
-def test_a_still_is_flagged_though_encoding_changed_it_a_little(noise):
+def test_a_still_is_flagged_despite_small_changes_by_encoding(noise):
     frames = np.clip(moving(1) + np.random.default_rng(1).integers(0, noise + 1, (10, 24, 32)), 0, 255)
     assert names(clip_findings(frames.astype(np.uint8))["flags"]) == {"still"}
 
@@ -404,12 +404,12 @@ def plausible():
         ({"extent_z": 50}, {"extent_z": 49}, "extent"),
     ],
 )
-def test_a_figure_is_flagged_from_its_limit_on(plausible, inside, outside, name):
+def test_a_figure_beyond_its_limit_is_flagged(plausible, inside, outside, name):
     assert names(flags(replace(plausible, **inside))) <= ({"too dense"} if "distinct" in inside else set())
     assert name in names(flags(replace(plausible, **outside)))
 
 
-def test_shares_say_nothing_of_a_scan_of_few_values(plausible):
+def test_shares_are_not_checked_for_a_scan_with_few_values(plausible):
     shares = {"air": 0, "soft_tissue": 0, "dense": 0.9, "bright": 0.9, "below_air": 0.9, "clipped_low": 1}
     assert names(flags(replace(plausible, distinct=2, **shares))) == {"few values"}
     assert names(flags(replace(plausible, distinct=1, **shares))) == {"constant"}

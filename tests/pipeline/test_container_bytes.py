@@ -48,9 +48,7 @@ def movie(elst, handler=b"vide", large=False):
         ([0, -1, 20], 4, True),
     ],
 )
-def test_an_edit_list_leaves_a_gap_where_nothing_is_shown_between_two_parts(
-    tmp_path, starts, count, gap, version, large
-):
+def test_an_edit_list_with_an_empty_part_between_two_others_has_a_gap(tmp_path, starts, count, gap, version, large):
     path = tmp_path / "clip.mp4"
     path.write_bytes(movie(edit_list(version, *starts, count=count, more=b"\xff" * 3), large=large))
     assert has_gap(path) == gap
@@ -59,7 +57,7 @@ def test_an_edit_list_leaves_a_gap_where_nothing_is_shown_between_two_parts(
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_a_file_that_ends_before_its_last_box_is_cut(tmp_path, large):
+def test_a_file_that_ends_inside_its_last_box_is_cut_off(tmp_path, large):
     path = tmp_path / "clip.mp4"
     data = movie(edit_list(0, 0), large=large)
     for size, cut in ((len(data), False), (len(data) - 1, True), (len(data) - 20, True)):
@@ -90,7 +88,7 @@ def matrix(a, b, c, d):
     return struct.pack("=9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
 
 
-def test_a_matrix_that_maps_everything_to_one_line_turns_nothing():
+def test_a_matrix_that_maps_everything_to_one_line_is_ignored():
     assert orientation(matrix(ONE, ONE, ONE, ONE)) == Orientation()
     assert orientation(matrix(0, 0, 0, 0)) == Orientation()
     assert orientation(matrix(2 * ONE, ONE, 4 * ONE, 2 * ONE)) == Orientation()
@@ -98,7 +96,7 @@ def test_a_matrix_that_maps_everything_to_one_line_turns_nothing():
 
 @pytest.mark.parametrize(("degrees", "exact"), [(0, True), (0.4, True), (-0.4, True), (0.7, False), (45, False)])
 @pytest.mark.parametrize("quarters", range(4))
-def test_less_than_half_a_degree_from_a_right_angle_is_one(degrees, exact, quarters):
+def test_less_than_half_a_degree_from_a_right_angle_counts_as_one(degrees, exact, quarters):
     sine, cosine = (round(ONE * value) for value in (math.sin(math.radians(degrees)),
                                                       math.cos(math.radians(degrees))))  # fmt: skip
     a, b, c, d = cosine, sine, -sine, cosine

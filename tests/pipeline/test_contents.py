@@ -67,7 +67,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize(("name", "case"), KNOWN.items(), ids=KNOWN)
-def test_a_file_is_known_by_its_first_bytes_and_comes_with_a_remedy(name, case):
+def test_a_file_is_recognised_by_its_first_bytes_and_has_a_remedy(name, case):
     head, remedy = case
     found = describe(head[:HEAD])
     assert name.removeprefix("a ").split(" with")[0].replace("XHTML", "HTML") in found.name
@@ -76,7 +76,7 @@ def test_a_file_is_known_by_its_first_bytes_and_comes_with_a_remedy(name, case):
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti1Pair, nib.Nifti2Image])
-def test_nifti_is_known_and_so_it_is_inside_gzip(kind):
+def test_nifti_is_recognised_also_inside_gzip(kind):
     header = kind(np.zeros((4, 5, 6), np.int16), np.eye(4)).header
     raw = header.binaryblock + bytes(4)
     assert describe(raw[:HEAD]) is NIFTI
@@ -84,16 +84,16 @@ def test_nifti_is_known_and_so_it_is_inside_gzip(kind):
 
 
 @pytest.mark.parametrize("head", [b"", b"\0", bytes(HEAD), bytes(range(256)), b"\xde\xad\xbe\xef" * 80, b"\x1f\x8c"])
-def test_what_does_not_tell_is_unknown(head):
+def test_other_bytes_are_unknown(head):
     assert describe(head) is None
 
 
-def test_a_text_is_not_taken_for_a_container_by_what_stands_inside_it():
+def test_a_text_with_a_signature_inside_is_not_a_container():
     assert describe(b"the wide road").name.startswith("text")
 
 
 @pytest.mark.parametrize("head", [b"\x1f\x8b", b"\x1f\x8bnothing", gzip.compress(b"", mtime=0)])
-def test_gzip_that_tells_nothing_is_unknown(head):
+def test_gzip_of_other_bytes_is_unknown(head):
     assert inside_gzip(head) is None
 
 
@@ -128,6 +128,6 @@ def test_gzip_that_tells_nothing_is_unknown(head):
         (b"\0\0\1\xb3\x16", "an MPEG video"),
     ],
 )
-def test_the_signature_of_a_format_is_looked_for_where_its_specification_has_it(head, name):
+def test_a_signature_counts_only_at_the_offset_of_its_specification(head, name):
     assert describe(head).name.startswith(name)
     assert describe(b"\x01" + head) is None or not describe(b"\x01" + head).name.startswith(name)

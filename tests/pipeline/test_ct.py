@@ -94,7 +94,7 @@ def ramp(shape=(9, 10, 11), low=-1500, high=1500, dtype="int16"):
 
 @pytest.mark.parametrize("order", range(6))
 @pytest.mark.parametrize("codes", ["LPS", "RAS", "AIL", "SPR", "PIR", "IRA", "LSP"])
-def test_the_affine_decides_whatever_the_files_axis_order(save, codes, order):
+def test_the_affine_decides_the_orientation_in_any_axis_order(save, codes, order):
     lps = nib.Nifti1Image(ramp(), np.diag([-1, -2, 3, 1.0]))
     turned = lps.as_reoriented(ornt_transform(axcodes2ornt("LPS"), axcodes2ornt(codes)))
     path = save(np.asarray(turned.dataobj), turned.affine)
@@ -103,7 +103,7 @@ def test_the_affine_decides_whatever_the_files_axis_order(save, codes, order):
     equal(volume, oracle(lps, order=order))
 
 
-def test_depth_row_and_column_grow_toward_superior_posterior_and_left(save):
+def test_depth_row_and_column_point_to_superior_posterior_and_left(save):
     ras = np.full((8, 8, 8), -1000, "int16")
     ras[6, 1, 7] = 400  # far right, far back, at the top
     volume, _ = sample(save(ras, np.eye(4)), (8, 8, 8), order=1)
@@ -146,7 +146,7 @@ def test_any_window_equals_float64(save, window):
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8"])
 @pytest.mark.parametrize("preset", ["paper", "original"])
-def test_voxels_that_are_no_number_count_as_air_and_are_counted(save, dtype, preset):
+def test_nonfinite_voxels_become_air_and_are_counted(save, dtype, preset):
     data = ramp(low=-900, dtype=dtype)
     data[2, 3, 4], data[0, 0, 0], data[8, 9, 10] = np.nan, np.inf, -np.inf
     path = save(data)
@@ -168,7 +168,7 @@ def test_air_below_the_window_is_black_and_above_it_white(save):
 
 
 @pytest.mark.parametrize("shape", [(10, 10, 13), (9, 9, 82), (11, 11, 8), (12, 9, 8), (9, 12, 7), (9, 11, 7)])
-def test_preset_original_is_the_original_code_with_its_blank_edges(save, shape):
+def test_preset_original_equals_the_original_code_with_its_blank_edges(save, shape):
     path = save(ramp(shape), np.diag([1, -1, -1, 1]))
     wanted = original(nib.load(path), (70, 20, 24))
     equal(sample(path, (70, 20, 24), order=1, preset="original")[0], wanted)
@@ -176,7 +176,7 @@ def test_preset_original_is_the_original_code_with_its_blank_edges(save, shape):
         assert (wanted[-1] == 0).all()
 
 
-def test_the_record_says_what_the_file_was(save):
+def test_the_record_describes_the_file(save):
     _, record = sample(save(ramp(dtype=">i2"), np.diag([2, -1, 3, 1]), slope=np.nan))
     assert record.pop("measured")["spacing_z"] == 3
     assert record.pop("flags")[-1].startswith("extent: 18 × 10 × 33 mm")
@@ -254,7 +254,7 @@ def test_a_real_scan_at_full_size_equals_the_original_code():
 
 
 @REAL
-def test_one_scan_in_four_orientations_is_one_sample():
+def test_one_scan_in_four_orientations_gives_the_same_sample():
     first, *others = (sample(DATA / f"nifti_odd/{codes}.nii.gz")[0] for codes in ("LPS", "RAS", "AIL", "SPR"))
     for other in others:
         equal(other, first)
@@ -269,6 +269,6 @@ def test_a_real_pair_equals_the_oracle():
 
 
 @pytest.mark.parametrize(("window", "air"), [((-1000, 400), 0), ((-3000, -2500), 1), ((-1100, -900), 0.5)])
-def test_a_voxel_that_is_no_number_counts_as_air_whatever_the_window(save, window, air):
+def test_a_nonfinite_voxel_becomes_air_in_any_window(save, window, air):
     path = save(np.full((6, 7, 8), np.nan, np.float32))
     equal(sample(path, (4, 4, 4), window=window)[0], air)

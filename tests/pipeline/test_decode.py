@@ -100,14 +100,14 @@ def test_every_right_angle_and_mirror_is_applied(mp4, tmp_path, unit):
     assert record["size"] == [wanted[0].shape[1], wanted[0].shape[0]]
 
 
-def test_vp9_in_mp4_is_turned_and_mirrored_too(tmp_path):
+def test_vp9_in_mp4_is_also_rotated_and_mirrored(tmp_path):
     path = encode(tmp_path / "clip.mp4", "libvpx-vp9", "mp4")
     turned = patched(path, b"tkhd", 40, (0, ONE, 0, ONE, 0, 0), tmp_path / "turned.mp4")
     wanted = [np.ascontiguousarray(frame.swapaxes(0, 1)) for frame in every_frame(path)]
     np.testing.assert_array_equal(video_clip(turned, **SHAPE)[0], resized(wanted[:70]))
 
 
-def test_a_matrix_gives_where_a_corner_is_shown():
+def test_a_display_matrix_moves_a_corner_as_specified():
     plane = np.arange(12).reshape(3, 4)
     for a, b, c, d in MATRICES:
         shown = orientation(struct.pack("=9i", a * ONE, b * ONE, 0, c * ONE, d * ONE, 0, 0, 0, 1 << 30)).apply(plane)
@@ -117,7 +117,7 @@ def test_a_matrix_gives_where_a_corner_is_shown():
             assert shown[y - top, x - left] == value
 
 
-def test_other_angles_are_noted_and_an_empty_matrix_is_none(mp4, tmp_path):
+def test_other_angles_are_noted_and_an_empty_matrix_is_ignored(mp4, tmp_path):
     half = round(ONE * 0.5**0.5)
     path = patched(mp4, b"tkhd", 40, (half, half, 0, -half, half, 0), tmp_path / "turned.mp4")
     frames, _, record = video_clip(path, **SHAPE)
@@ -149,7 +149,7 @@ def woven(count=20):
         ("mpeg2video", "mpegts", {"flags": INTERLACED, "qmin": "1", "qmax": "1"}),
     ],
 )
-def test_interlaced_clips_keep_the_colours_of_their_fields_apart_and_say_so(tmp_path, codec, container, options):
+def test_the_chroma_of_interlaced_fields_is_kept_apart_and_noted(tmp_path, codec, container, options):
     path = encode(tmp_path / "clip", codec, container, list(woven()), **options)
     frames, _, record = video_clip(path, depth=20, height=SIZE[1], width=SIZE[0])
     assert np.abs(frames[:, 0::2].astype(int) - 29).max() <= 6  # blue in gray
@@ -191,7 +191,7 @@ def test_a_frame_that_was_not_converted_is_never_stored(tmp_path, mp4, monkeypat
     assert reason.startswith("frame 1 of 96 x 64 (yuv420p), not converted: ")
 
 
-def test_raw_pictures_are_read_from_either_end(tmp_path):
+def test_raw_pictures_are_read_in_either_row_order(tmp_path):
     drawn = pictures(20, (94, 64))
     rows = [np.pad(picture.reshape(64, -1), ((0, 0), (0, 2))) for picture in drawn]  # each row fills whole words
     upward = write_avi(tmp_path / "up.avi", [row[::-1].tobytes() for row in rows], bytes(4), size=(94, 64))
@@ -223,7 +223,7 @@ CONTAINERS = {
 
 @pytest.mark.parametrize("name", CONTAINERS)
 @pytest.mark.parametrize("sampling", ["head", "uniform"])
-def test_every_container_is_read_by_what_it_is_whatever_its_name(tmp_path, name, sampling):
+def test_every_container_is_recognised_by_its_bytes_not_its_name(tmp_path, name, sampling):
     codec, container, options = CONTAINERS[name]
     path = encode(tmp_path / name, codec, container, pictures(70), **options)
     frames, _, record = video_clip(path, **SHAPE, sampling=sampling)
@@ -293,7 +293,7 @@ def write_with_cover(path, video=True):
     return path
 
 
-def test_a_cover_picture_is_not_taken_for_the_clip(tmp_path):
+def test_a_cover_picture_is_not_the_clip(tmp_path):
     _, _, record = video_clip(write_with_cover(tmp_path / "clip.mp4"), **SHAPE)
     assert (record["size"], record["frames"]) == ([96, 64], 70)
     state, reason = outcome(write_with_cover(tmp_path / "song.mp4", video=False))
@@ -303,7 +303,7 @@ def test_a_cover_picture_is_not_taken_for_the_clip(tmp_path):
     )
 
 
-def test_a_title_that_is_not_utf_8_harms_no_clip(tmp_path):
+def test_a_clip_with_a_title_that_is_not_utf_8_is_read(tmp_path):
     path = tmp_path / "clip.avi"
     with av.open(str(path), "w") as output:
         output.metadata["title"] = "a title"
@@ -330,7 +330,7 @@ def hiding(path, count, to, end=0):
 
 
 @pytest.mark.parametrize(("count", "end"), [(10, 0), (25, 0), (0, 10), (15, 15)])
-def test_frames_that_an_edit_list_hides_are_not_shown_and_not_missed(mp4, tmp_path, count, end):
+def test_frames_hidden_by_an_edit_list_are_not_missing(mp4, tmp_path, count, end):
     path = hiding(mp4, count, tmp_path / "cut.mp4", end)
     shown = 80 - count - end
     frames, _, record = video_clip(path, **{**SHAPE, "depth": 20}, sampling="head")
@@ -345,7 +345,7 @@ def test_frames_that_an_edit_list_hides_are_not_shown_and_not_missed(mp4, tmp_pa
 
 
 @pytest.mark.parametrize("sampling", ["head", "uniform"])
-def test_a_damaged_index_that_hides_frames_is_no_edit_list(tmp_path, sampling):
+def test_a_damaged_index_that_hides_frames_is_damage(tmp_path, sampling):
     path = encode(tmp_path / "clip.mp4", "libx264", "mp4", bf="2")  # with B frames, so that there is a `ctts`
     damaged = patched(path, b"ctts", 8 + 8 * 5, (60, -1_500_000_000), tmp_path / "damaged.mp4")
     assert outcome(path, sampling=sampling, depth=75)[0] == "complete"
@@ -385,7 +385,7 @@ def test_an_edit_list_puts_parts_in_order_and_a_gap_within_the_video_is_refused(
 
 
 @pytest.mark.parametrize("places", [[10] * 6, [0] * 4, [30] * 8, [3, 9, 9, 30, 30, 30]])
-def test_empty_chunks_repeat_a_frame_and_are_not_missed(tmp_path, places):
+def test_empty_chunks_repeat_a_frame_and_are_not_missing(tmp_path, places):
     frames = [jpeg(picture) for picture in pictures(30)]
     chunks = list(frames)
     for place in sorted(places, reverse=True):
@@ -403,7 +403,7 @@ def test_empty_chunks_repeat_a_frame_and_are_not_missed(tmp_path, places):
     assert outcome(path)[0] == "refused"
 
 
-def test_frames_that_the_encoder_skipped_are_not_missed(tmp_path):
+def test_frames_skipped_by_the_encoder_are_not_missing(tmp_path):
     """MPEG-4 has pictures that say "not coded", which real XviD clips hold by the dozen."""
     path = encode(tmp_path / "coded.avi", "mpeg4", "avi", bf="0")
     with av.open(str(path)) as container:
@@ -431,7 +431,7 @@ def test_frames_that_the_encoder_skipped_are_not_missed(tmp_path):
         ("mpeg2video", "mpegts", {"bf": "2", "g": "15"}),
     ],
 )
-def test_leading_frames_of_a_cut_are_left_out_without_being_damage(tmp_path, codec, container, options):
+def test_leading_frames_after_a_cut_are_dropped_and_are_not_damage(tmp_path, codec, container, options):
     whole = encode(tmp_path / "whole", codec, container, pictures(100), **options)
     with av.open(str(whole)) as source, av.open(str(tmp_path / "cut"), "w", format=container) as output:
         stream = source.streams.video[0]
@@ -461,14 +461,14 @@ def test_a_recording_may_start_anywhere(tmp_path):
 
 
 @pytest.mark.parametrize("padding", [0, 512, 3000])
-def test_zeros_that_mjpeg_may_hold_are_no_damage(tmp_path, padding):
+def test_zeros_in_mjpeg_are_not_damage(tmp_path, padding):
     flat = [jpeg(np.full((480, 640, 3), level, np.uint8)) + bytes(padding) for level in range(0, 200, 10)]
     path = write_avi(tmp_path / "flat.avi", flat, size=(640, 480))
     for sampling in ("head", "uniform"):
         assert outcome(path, depth=20, sampling=sampling)[0] == "complete"
 
 
-def test_a_hole_is_zeros_inside_what_an_encoder_wrote():
+def test_a_hole_is_a_run_of_zeros_inside_an_encoded_frame():
     coded = b"\x65\x88" + bytes(range(2, 250)) * 4
     for codec in ("h264", "hevc"):
         assert has_hole(coded + bytes(40) + coded, codec, 1)
@@ -485,7 +485,7 @@ def test_a_hole_is_zeros_inside_what_an_encoder_wrote():
     [("mpeg4", "avi"), ("mjpeg", "avi"), ("libx264", "mp4"), ("libx265", "mp4"), ("libvpx", "webm")],
 )
 @pytest.mark.parametrize("kind", ["hole", "noise", "cut"])
-def test_damage_is_refused_each_time_it_is_met(tmp_path, codec, container, kind):
+def test_damage_is_refused_every_time(tmp_path, codec, container, kind):
     noise = np.random.default_rng(0).integers(0, 256, (80, 64, 96, 3), np.uint8)
     options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
     pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -511,7 +511,7 @@ def test_an_mp4_that_ends_within_its_header_is_damaged_wherever_that_is(tmp_path
         assert state == "complete" or reason.endswith("fetch or export it again"), (end - start, reason)
 
 
-def test_an_mp4_whose_header_names_no_stream_to_play_is_damaged(mp4, tmp_path):
+def test_an_mp4_header_without_a_stream_is_damaged(mp4, tmp_path):
     data = mp4.read_bytes()
     place = data.index(b"mdhd")
     (tmp_path / "hole.mp4").write_bytes(data[:place] + bytes(400) + data[place + 400 :])
@@ -536,7 +536,7 @@ def test_a_transport_stream_that_ends_within_a_packet_is_damaged_only_where_its_
     assert outcome(path, depth=20)[0] == "complete"
 
 
-def test_two_packets_of_a_transport_stream_are_what_is_left_of_one(tmp_path):
+def test_two_packets_of_a_transport_stream_are_not_a_clip(tmp_path):
     data = encode(tmp_path / "clip.ts", "libx264", "mpegts").read_bytes()
     (tmp_path / "cut.ts").write_bytes(data[:300])
     state, reason = outcome(tmp_path / "cut.ts")
@@ -583,7 +583,7 @@ def test_a_reason_is_never_empty():
     assert message(ValueError("odd"), []) == "odd"
 
 
-def test_what_ffmpeg_calls_an_error_of_the_disk_is_damage_unless_the_file_cannot_be_read(mp4, tmp_path, monkeypatch):
+def test_an_oserror_of_ffmpeg_is_damage_unless_the_file_is_unreadable(mp4, tmp_path, monkeypatch):
     """FFmpeg says EIO of a Matroska file that ends too early, and EPERM of odd values in an ASF file."""
 
     def fail(*_arguments, **_options):
@@ -600,7 +600,7 @@ def test_what_ffmpeg_calls_an_error_of_the_disk_is_damage_unless_the_file_cannot
     check_readable(tmp_path / "gone.mp4", av.error.InvalidDataError(1, "odd"))
 
 
-def test_a_thread_hears_of_its_own_clip_only(mp4, tmp_path):
+def test_a_thread_gets_reports_about_its_own_clip_only(mp4, tmp_path):
     data = bytearray(mp4.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 300] = np.random.default_rng(0).bytes(300)
     (tmp_path / "damaged.mp4").write_bytes(data)
@@ -620,7 +620,7 @@ def test_a_thread_hears_of_its_own_clip_only(mp4, tmp_path):
     assert ends == {"damaged": {"refused"}, "sound": {"complete"}}
 
 
-def test_frames_that_grow_too_large_on_the_way_are_refused_by_their_size(tmp_path, monkeypatch):
+def test_frames_that_become_too_large_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "MAX_PIXELS", 96 * 64)
     path = write_avi(tmp_path / "sizes.avi", [jpeg(picture) for picture in [*pictures(10), *pictures(10, (128, 96))]])
     assert outcome(path, depth=10)[0] == "complete"
@@ -643,7 +643,7 @@ FIELD = {
 
 
 @pytest.mark.parametrize("name", FIELD)
-def test_every_odd_but_sound_clip_gives_all_its_frames(real_data, name):
+def test_every_unusual_but_intact_clip_gives_all_its_frames(real_data, name):
     count, notes = FIELD[name]
     path = real_data / "field" / name
     wanted = resized(every_frame(path))
@@ -657,11 +657,11 @@ def test_every_odd_but_sound_clip_gives_all_its_frames(real_data, name):
         video_clip(path, depth=300, height=32, width=40)
 
 
-def test_the_table_has_every_odd_clip(real_data):
+def test_the_table_has_every_unusual_clip(real_data):
     assert sorted(FIELD) == sorted(path.name for path in (real_data / "field").iterdir() if path.is_file())
 
 
-def test_what_an_edit_list_hides_are_the_first_frames(real_data):
+def test_the_edit_list_hides_the_first_frames(real_data):
     path = real_data / "field/trimmed_editlist.mp4"
     every = resized(every_frame(path, ignore_editlist="1"))
     np.testing.assert_array_equal(video_clip(path, **{**SHAPE, "depth": 89})[0], every[-89:])
@@ -675,7 +675,7 @@ def test_a_mirrored_clip_is_its_twin_mirrored(real_data):
 
 
 @pytest.mark.parametrize("name", ["interlaced_h264.mp4", "interlaced_xvid.avi"])
-def test_an_interlaced_real_clip_is_near_its_luma_and_always_another_picture(real_data, name):
+def test_an_interlaced_real_clip_is_close_to_its_luma_and_changes(real_data, name):
     frames = video_clip(real_data / "field" / name, depth=50, height=240, width=320)[0]
     with av.open(str(real_data / "field" / name)) as container:
         luma = np.stack([frame.to_ndarray()[:240, :320] for frame in container.decode(video=0)])
@@ -700,7 +700,7 @@ def test_of_several_video_streams_the_first_is_the_clip(real_data):
         (b"import { a } from 'b';\n", "not a video container", "move it out of SOURCE"),
     ],
 )
-def test_what_is_not_a_video_is_named_and_its_remedy_follows_from_that(tmp_path, data, given, remedy):
+def test_a_file_that_is_not_a_video_is_named_with_a_remedy(tmp_path, data, given, remedy):
     path = tmp_path / "v_A_g01_c01.ts"
     path.write_bytes(data)
     with pytest.raises(InvalidInput) as refused:

@@ -25,7 +25,7 @@ def summary(*entries):
     return summarise(ATTRIBUTES, {item.id: item for item in entries})
 
 
-def test_only_samples_that_have_some_are_listed():
+def test_only_samples_with_findings_are_listed():
     found = summary(
         entry("a", flags=["no air: 0 %"], notes=[]), entry("b", flags=[], notes=["odd"]), entry("c"),
         entry("d", state="quarantined", flags=["x"], notes=["y"]),
@@ -35,19 +35,19 @@ def test_only_samples_that_have_some_are_listed():
     assert (data["flags"], data["notes"]) == (found.flags, found.notes)
 
 
-def test_records_of_other_versions_or_other_makers_do_no_harm():
+def test_records_of_other_versions_or_programs_are_tolerated():
     found = summary(entry("a", flags="text", notes=None), entry("b", flags={"x": 1}), entry("c", notes=[3]))
     assert (found.flags, found.notes) == ({}, {"c": ["3"]})
 
 
-def test_the_ledgers_line_counts_flagged_samples_and_still_adds_up():
+def test_the_ledger_line_counts_flagged_samples():
     found = summary(entry("a", flags=["x"]), entry("b"), entry("c", state="quarantined"))
     line = "3 discovered = 2 complete + 1 quarantined + 0 excluded"
     assert ledger_line(found) == f"{line}; 1 of the complete flagged"
     assert ledger_line(summary(entry("a"), entry("b"), entry("c", state="quarantined"))) == line
 
 
-def test_texts_that_differ_in_figures_only_are_told_once_with_ten_ids():
+def test_texts_that_differ_only_in_figures_are_reported_once_with_ten_ids():
     found = summary(*(entry(f"s{n:03}", notes=[f"{n} bytes were ignored"], flags=["no air: 0 %"]) for n in range(900)))
     ten = ", ".join(f"s{n:03}" for n in range(10))
     assert list(finding_lines(found.findings)) == [
@@ -60,13 +60,13 @@ def test_texts_that_differ_in_figures_only_are_told_once_with_ten_ids():
     ]
 
 
-def test_a_cache_without_findings_says_nothing_of_them():
+def test_a_cache_without_findings_reports_none():
     found = summary(entry("a", flags=[], notes=[]), entry("b"))
     assert list(finding_lines(found.findings)) == []
     assert not any("flag" in line.lower() for line in cache_lines("c", found, ATTRIBUTES, unpublished=False))
 
 
-def test_the_same_array_in_any_number_of_samples_takes_no_time_for_each_pair():
+def test_many_samples_with_the_same_array_are_not_compared_in_pairs():
     labels = [-1, 0, 0, 1, 2] * 4000
     found = summary(*(entry(f"{number:05}", label=label, digest="x") for number, label in enumerate(labels)))
     assert len(found.flags) == 16_000
@@ -104,12 +104,12 @@ def test_one_array_twice_under_one_label_is_noted():
     ]
 
 
-def test_an_unlabelled_copy_contradicts_nobody():
+def test_an_unlabelled_copy_contradicts_no_label():
     found = summary(entry("a", label=-1, digest="x"), entry("b", label=1, digest="x"))
     assert (found.flags, list(found.notes)) == ({}, ["a", "b"])
 
 
-def test_a_flag_refuses_nothing_and_shows_in_every_place_that_tells_of_a_sample(tmp_path):
+def test_a_flag_refuses_nothing_and_is_shown_everywhere(tmp_path):
     (tmp_path / "scans").mkdir()
     hu = np.random.default_rng(0).integers(-1000, 400, (6, 7, 20), np.int16)
     for name, shift in (("right", 0), ("shifted", 1024)):

@@ -101,14 +101,14 @@ def wrong(report):
         "TypeOfTB,x,FileName\n1,,a.nii\n5,,b.nii.gz\n3,9,sub/a.nii\n2,,p.hdr",
     ],
 )
-def test_a_table_is_read_however_a_spreadsheet_wrote_it(labels, text):
+def test_a_table_from_any_spreadsheet_is_read(labels, text):
     given, groups, report = labels(text)
     assert given == ALL
     assert groups == {name: name for name in given}
     assert report.wrong == report.unlabelled == []
 
 
-def test_a_comma_inside_a_quoted_name_separates_nothing(labels, root):
+def test_a_comma_inside_a_quoted_name_is_not_a_separator(labels, root):
     put(root, "c, d; e.nii")
     assert labels(f'{HEADER}\n"c, d; e.nii",3\n')[0] == {"c, d; e": 2}
     assert labels(f'{HEADER}\n"c, d; e.nii",3\n'.replace(",3", ";3").replace(HEADER, "FileName;TypeOfTB"))[0] == {
@@ -133,11 +133,11 @@ def test_a_comma_inside_a_quoted_name_separates_nothing(labels, root):
         (f"{HEADER}\n", "CSV have a header and no rows; expected one row for each scan"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_not_such_a_table_is_refused_with_what_to_do(refused, content, problem):
+def test_a_file_that_is_not_a_labels_table_is_refused_with_a_remedy(refused, content, problem):
     assert refused(content).startswith(f"labels {problem}")
 
 
-def test_what_is_not_a_file_or_too_large_is_refused_unopened(tmp_path):
+def test_a_path_that_is_not_a_file_or_too_large_is_refused_unopened(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with (tmp_path / "large").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
@@ -217,7 +217,7 @@ def test_a_named_column_wins_over_the_first_two(labels, names):
         (",".join("x" * 50 for _ in range(50)), "no column of file names"),
     ],
 )  # fmt: skip
-def test_a_header_that_does_not_say_which_column_is_which_is_refused(refused, header, problem):
+def test_an_ambiguous_header_is_refused(refused, header, problem):
     message = refused(f"{header}\na.nii,1,2,3\n" if header.strip() else header)
     assert message.startswith(f"labels CSV have {problem}")
     assert len(message) < 500
@@ -242,7 +242,7 @@ def test_a_chosen_column_wins(labels, header, choice):
         assert groups["a"] == groups["b"] == "P1"
 
 
-def test_a_chosen_column_that_is_not_there_or_chosen_twice_is_refused(refused):
+def test_a_chosen_column_that_is_missing_or_chosen_twice_is_refused(refused):
     assert refused(GOOD, choice=ColumnChoice(patient="Pat")) == (
         "labels CSV have no column named 'Pat', given by --patient-column; the header is 'FileName', 'TypeOfTB'"
     )
@@ -263,7 +263,7 @@ def test_a_chosen_column_that_is_not_there_or_chosen_twice_is_refused(refused):
     "header",
     ["scan,finding", "x,y", "x,y,z", "case,finding", "Patient,x,y", "x,Label", "x;y;z", "image,finding,patient"],
 )
-def test_with_class_names_columns_of_any_name_are_found_by_position(labels, header):
+def test_with_class_names_columns_with_any_name_are_found_by_position(labels, header):
     text = "P,a.nii,2\nP,b.nii.gz,1" if header.startswith("P") else "a.nii,2,P\nb.nii.gz,1,P"
     if header.count(",") + header.count(";") == 1:
         text = text.replace(",P", "")
@@ -280,7 +280,7 @@ def test_by_position_a_label_column_is_not_picked_from_several(refused):
     assert message.startswith("labels CSV have no column of labels")
 
 
-def test_by_position_a_label_column_may_be_called_as_a_class_is(labels):
+def test_by_position_a_label_column_may_have_the_name_of_a_class(labels):
     assert labels("image,mass\na.nii,2\nb.nii.gz,Mass\n", ("normal", "mass"), by_position=True)[0] == {"a": 1, "b": 1}
 
 
@@ -308,7 +308,7 @@ def test_a_label_that_is_not_a_class_is_reported_with_name_and_line(labels, labe
 
 @pytest.mark.parametrize("zero", ["0", "0.0", "00", "-0", "0,0"])
 @pytest.mark.parametrize("row", ["a.nii", "elsewhere.nii"])
-def test_a_sheet_that_counts_from_0_is_refused_whole(refused, zero, row):
+def test_a_sheet_that_counts_from_0_is_refused(refused, zero, row):
     text = f'{HEADER}\nb.nii.gz,1\n{row},"{zero}"\np.hdr,4\nsub/a.nii,"{zero}"\n'
     assert refused(text) == (
         f"labels CSV have label {zero!r} in 2 rows, the first is line 3 ({row!r}); labels count from 1: add 1 to every "
@@ -328,18 +328,18 @@ def test_a_label_may_be_a_class_name(labels, text, form):
     assert labels(f"{HEADER}\na.nii,{text}\n", ("x", unicodedata.normalize(form, "Résumé")))[0] == {"a": 1}
 
 
-def test_a_class_name_in_another_case_must_be_clear(labels):
+def test_a_class_name_in_another_case_must_be_unambiguous(labels):
     given, _, report = labels(f"{HEADER}\na.nii,ill\nb.nii.gz,Ill\np.hdr,ILL\n", ("ill", "Ill"))
     assert given == {"a": 0, "b": 1}
     assert [row.problem for row in report.wrong] == ["label 'ILL', expected 1 to 2 or a class name"]
 
 
 @pytest.mark.parametrize("text", ["Fibro cavernous", "fibro_cavernous", "FIBROCAVERNOUS", "Fibro - cavernous"])
-def test_a_class_name_may_be_spelt_with_other_signs_between_its_words(labels, text):
+def test_a_class_name_may_have_other_separators_between_words(labels, text):
     assert labels(f"{HEADER}\na.nii,{text}\n")[0] == {"a": 4}
 
 
-def test_signs_between_the_words_of_a_class_name_count_where_two_differ_by_them_and_beside_digits(labels):
+def test_separators_in_class_names_matter_next_to_digits_and_where_two_names_differ_by_them(labels):
     given, _, report = labels(
         f"{HEADER}\na.nii,a b\nb.nii.gz,a_b\np.hdr,1-2\nsub/a.nii,T 1\n", ("a b", "ab", "12", "T1")
     )
@@ -390,14 +390,14 @@ def test_exact_names_win_over_similar_ones(labels, root):
 
 
 @pytest.mark.parametrize("name", ["x/a.nii", "c.nii/", "", ".", "/", "\\", "nii", ".nii", "*.nii", "=cmd|'/C calc'!A0"])
-def test_a_name_that_fits_no_scan_is_reported(labels, root, name):
+def test_a_name_without_a_scan_is_reported(labels, root, name):
     (root / "a.nii").unlink()
     given, _, report = labels(f'{HEADER}\nb.nii.gz,1\n"{name}",1\n')
     assert given == {"b": 0}
     assert wrong(report) == [f"labels.csv line 3: {name!r}: no scan has this name"]
 
 
-def test_a_bare_name_that_several_files_have_must_be_given_as_a_path(labels, root):
+def test_a_file_name_that_several_files_have_needs_its_path(labels, root):
     put(root, "x/c.nii", "y/c.nii")
     given, _, report = labels("FileName,TypeOfTB\nc.nii,1\ny/c.nii,2\nE:\\z\\c,3\n")
     assert given == {"y/c": 1}
@@ -408,7 +408,7 @@ def test_a_bare_name_that_several_files_have_must_be_given_as_a_path(labels, roo
     ]
 
 
-def test_an_id_that_two_files_would_get_names_neither_of_them_and_says_so(labels, root):
+def test_an_id_that_two_files_would_get_names_neither_and_is_reported(labels, root):
     put(root, "twin.nii", "twin.nii.gz")
     _, _, report = labels(f"{HEADER}\na.nii,1\ntwin,2\n")
     assert wrong(report) == ["labels.csv line 3: 'twin': 2 scans have this name; give the path below SOURCE"]
@@ -416,7 +416,7 @@ def test_an_id_that_two_files_would_get_names_neither_of_them_and_says_so(labels
     assert report.wrong == []
 
 
-def test_a_sheet_of_which_no_row_fits_is_refused_with_examples_of_both(refused):
+def test_a_sheet_without_a_matching_row_is_refused_with_examples(refused):
     rows = "".join(f"{number},1\n" for number in range(1500))
     assert refused(f"ID,Label\n{rows}") == (
         "no row of labels CSV names a scan; its column 'ID' holds '0', '1', '2', '3', '4', '5', '6', '7', '8', '9' and "
@@ -424,13 +424,13 @@ def test_a_sheet_of_which_no_row_fits_is_refused_with_examples_of_both(refused):
     )
 
 
-def test_a_file_without_a_row_is_told_apart_from_one_with_a_wrong_row(labels):
+def test_a_file_without_a_row_is_distinguished_from_one_with_a_wrong_row(labels):
     _, _, report = labels("FileName,TypeOfTB\na.nii,9\nb.nii.gz,1\n")
     assert len(report.wrong) == 1
     assert report.unlabelled == ["p.hdr", "sub/a.nii"]
 
 
-def test_a_duplicate_row_counts_once_where_alike_and_not_at_all_where_not(labels):
+def test_duplicate_rows_count_only_where_they_agree(labels):
     given, _, report = labels(GOOD + "b,5\np.img,Focal\na.nii,4\na.nii,1\n")
     assert given == {"b": 4, "sub/a": 2, "p": 1}
     assert wrong(report) == [
@@ -441,7 +441,7 @@ def test_a_duplicate_row_counts_once_where_alike_and_not_at_all_where_not(labels
     assert report.unlabelled == []
 
 
-def test_a_cell_too_many_is_reported_for_it_may_be_a_decimal_comma(labels):
+def test_a_surplus_cell_is_reported_since_it_may_be_a_decimal_comma(labels):
     for trailing in ("", ","):
         given, _, report = labels(f"FileName,TypeOfTB{trailing}\na.nii,2,5\n")
         assert given == {}
@@ -465,7 +465,7 @@ def test_a_long_name_is_cut_in_the_report(labels):
 
 
 @pytest.mark.parametrize("nobody", ["", "NA", "na", "nan", "NaN", "None", "-", "N/A", "null", "?", " ", "#N/A", "<NA>"])
-def test_what_stands_for_no_patient_makes_a_group_of_its_own(labels, nobody):
+def test_a_scan_without_a_patient_is_its_own_group(labels, nobody):
     _, groups, report = labels(f"{HEADER},Patient\na.nii,1,{nobody}\nb.nii.gz,2,{nobody}\np.hdr,1,P3\n")
     assert groups == {"a": "a", "b": "b", "p": "P3", "sub/a": "sub/a"}
     assert (report.patients, report.wrong) == (1, [])
@@ -484,7 +484,7 @@ def test_patients_that_differ_in_case_or_inner_space_are_different(labels):
     assert groups == {"a": "P 1", "b": "p 1", "p": "P1", "sub/a": "P1"}
 
 
-def test_groups_from_before_stay_where_a_sheet_says_nothing_of_patients(labels):
+def test_groups_stay_where_a_sheet_has_no_patients(labels):
     known = {"a": "P1", "b": "P1", "p": "P2", "sub/a": "sub/a"}
     _, groups, report = labels(GOOD, groups=known)
     assert groups == known

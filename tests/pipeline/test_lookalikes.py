@@ -83,7 +83,7 @@ def excluded(root, name, data=b"", find=find_scans):
         ("not UTF-8 \udcff.nii.xz", "decompress it"),
     ],
 )
-def test_a_name_like_a_scans_is_excluded_with_what_to_do(root, name, remedy):
+def test_a_file_named_like_a_scan_is_excluded_with_a_remedy(root, name, remedy):
     reason = excluded(root, name)
     assert remedy in reason
     assert "; " in reason
@@ -101,7 +101,7 @@ def test_a_name_like_a_scans_is_excluded_with_what_to_do(root, name, remedy):
         ("A.zip", "unpack it"),
     ],
 )
-def test_a_name_like_a_clips_is_excluded_with_what_to_do(root, name, remedy):
+def test_a_file_named_like_a_clip_is_excluded_with_a_remedy(root, name, remedy):
     assert remedy in excluded(root, name, find=find_clips)
 
 
@@ -120,11 +120,11 @@ def test_a_name_like_a_clips_is_excluded_with_what_to_do(root, name, remedy):
         "z.mp4.part",
     ],
 )
-def test_what_stands_beside_scans_is_not_mentioned(root, name):
+def test_other_files_next_to_scans_are_not_reported(root, name):
     assert excluded(root, name, b"text") == ""
 
 
-def test_images_are_no_business_of_scans_nor_scans_of_clips(root):
+def test_images_are_ignored_for_scans_and_scans_for_clips(root):
     put(root, **{"x.jpg": b"", "x.avi": b"", "y.vob": b"", "z.gif": b""})
     assert (find_scans(root).records, find_scans(root).excluded) == ([], {})
     for path in root.iterdir():
@@ -147,7 +147,7 @@ def test_a_name_with_a_number_before_its_ending_is_an_ordinary_input(root):
 
 
 @pytest.mark.parametrize("name", ["IM{:04}", "1.2.840.113619.2.{}", "slice{}.dcm", "slice{}.IMA", "x.{}.dicom"])
-def test_the_dicom_files_of_a_folder_are_one_exclusion_with_their_number(root, name):
+def test_dicom_files_are_one_exclusion_for_each_folder(root, name):
     folder = root / "patient" / "series"
     folder.mkdir(parents=True)
     for number in range(500):
@@ -161,7 +161,7 @@ def test_the_dicom_files_of_a_folder_are_one_exclusion_with_their_number(root, n
     }
 
 
-def test_the_images_of_a_folder_of_frames_are_one_exclusion(root):
+def test_images_are_one_exclusion_for_each_folder(root):
     (root / "A" / "frames").mkdir(parents=True)
     for number in range(30):
         (root / "A" / "frames" / f"{number}.jpg").touch()
@@ -178,18 +178,18 @@ def test_the_images_of_a_folder_of_frames_are_one_exclusion(root):
         ("x", b"NRRD0004\n", "convert it"),
     ],
 )
-def test_a_scan_whose_name_does_not_tell_is_known_by_its_first_bytes(root, name, data, remedy):
+def test_a_scan_with_another_name_is_recognised_by_its_first_bytes(root, name, data, remedy):
     reason = excluded(root, name, data)
     assert "by its first bytes, but not by its name" in reason
     assert remedy in reason
 
 
-def test_a_clip_whose_name_does_not_tell_is_known_by_its_first_bytes(root):
+def test_a_clip_with_another_name_is_recognised_by_its_first_bytes(root):
     assert "give it the ending of its format" in excluded(root, "A/x", AVI, find_clips)
     assert excluded(root, "A/x", bz2.compress(AVI), find_clips) == ""
 
 
-def test_only_regular_files_of_unknown_name_are_opened(root, monkeypatch):
+def test_only_regular_files_with_unknown_endings_are_opened(root, monkeypatch):
     os.mkfifo(root / "pipe")
     os.mkfifo(root / "pipe.nii.gz.1")
     (root / "broken").symlink_to("nowhere")
@@ -208,7 +208,7 @@ def test_only_regular_files_of_unknown_name_are_opened(root, monkeypatch):
     assert sorted(inputs.excluded) == [".", "pipe.nii.gz.1"]
 
 
-def test_a_file_that_may_not_be_read_does_not_end_the_search(root, monkeypatch):
+def test_an_unreadable_file_does_not_stop_the_search(root, monkeypatch):
     def closed(*_):
         raise PermissionError(13, "Permission denied")
 
@@ -217,7 +217,7 @@ def test_a_file_that_may_not_be_read_does_not_end_the_search(root, monkeypatch):
     assert [record.id for record in find_scans(root).records] == ["x"]
 
 
-def test_a_link_to_a_file_of_unknown_name_is_followed(root):
+def test_a_link_to_a_file_with_unknown_ending_is_followed(root):
     (root.parent / "far").write_bytes(DICOM)
     (root / "near").symlink_to(root.parent / "far")
     assert list(find_scans(root).excluded) == ["."]

@@ -87,7 +87,7 @@ def flipped_bit(raw, position):
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize("dtype", ["u1", "i1", "<i2", ">i2", "<u2", ">i4", "<u4", "<i8", ">u8", "<f4", ">f4", "<f8"])
-def test_every_plain_dtype_and_byte_order_is_read_as_it_is(write, kind, dtype):
+def test_every_plain_dtype_and_byte_order_is_read(write, kind, dtype):
     data = voxels(dtype)
     header = kind.header_class(endianness=">" if dtype[0] == ">" else "<")
     header.set_data_dtype(data.dtype)
@@ -110,7 +110,7 @@ def test_a_pair_is_read_and_its_digest_covers_both_files_in_order(tmp_path):
 
 
 @pytest.mark.parametrize("tail", [b"", bytes(100_000)], ids=["plain", "zero padding"])
-def test_the_digest_is_of_every_byte_on_disk(write, tail):
+def test_the_digest_covers_every_byte_on_disk(write, tail):
     raw = gzip.compress(nifti()) + tail
     _, array, digest = read(write(raw, "scan.nii.gz"))
     np.testing.assert_array_equal(array, voxels())
@@ -133,7 +133,7 @@ def test_trailing_axes_of_one_are_dropped(write):
 
 
 @pytest.mark.parametrize("slope", [0, np.nan, np.inf, -np.inf])
-def test_a_slope_that_is_none_means_no_scaling_as_for_nibabel_and_is_noted(write, slope):
+def test_an_invalid_slope_means_no_scaling_as_in_nibabel_and_is_noted(write, slope):
     raw = patched((SLOPE, slope), (INTER, 5))
     scan, _, _ = read(write(raw))
     assert (scan.slope, scan.inter) == (1, 0)
@@ -141,7 +141,7 @@ def test_a_slope_that_is_none_means_no_scaling_as_for_nibabel_and_is_noted(write
     np.testing.assert_array_equal(nib.Nifti1Image.from_bytes(raw).get_fdata(), voxels())
 
 
-def test_no_orientation_codes_is_nibabels_default_and_noted(write):
+def test_without_orientation_codes_nibabels_default_is_used_and_noted(write):
     raw = patched((SFORM_CODE, 0), (QFORM_CODE, 0))
     scan, _, _ = read(write(raw))
     np.testing.assert_array_equal(scan.affine, nib.Nifti1Image.from_bytes(raw).affine)
@@ -149,7 +149,7 @@ def test_no_orientation_codes_is_nibabels_default_and_noted(write):
     assert "no orientation codes" in scan.notes[-1]
 
 
-def test_a_negative_pixdim_is_mended_as_nibabel_does_and_noted(write):
+def test_a_negative_pixdim_is_repaired_as_by_nibabel_and_noted(write):
     raw = patched((PIXDIM, 1, -1, -2, 3, 1, 1, 1, 1), (SFORM_CODE, 0), (QFORM_CODE, 1))
     scan, _, _ = read(write(raw))
     assert any("pixdim" in note for note in scan.notes)
@@ -173,7 +173,7 @@ def test_header_extensions_are_skipped(write):
     np.testing.assert_array_equal(array, voxels())
 
 
-def test_a_few_bytes_too_many_are_noted(write):
+def test_surplus_bytes_are_noted(write):
     for paths in (write(nifti() + b"xyz"), write(gzip.compress(nifti() + b"xyz"), "scan.nii.gz")):
         scan, _, digest = read(paths)
         assert scan.notes[-1] == "3 bytes after the voxels were ignored"
@@ -184,7 +184,7 @@ def notes(write, *changes, affine=LPS):
     return read(write(patched(*changes, image=nifti(affine=affine))))[0].notes
 
 
-def test_a_sound_header_is_not_noted(write):
+def test_a_valid_header_gives_no_notes(write):
     oblique = np.eye(4)
     oblique[:3, :3] = nib.eulerangles.euler2mat(0.2, -0.3, 0.4) * (0.7, 0.7, 2.5)
     for affine in (LPS, oblique):
@@ -227,7 +227,7 @@ def test_sform_and_qform_that_differ_in_origin_or_by_rounding_are_not_noted(writ
     assert read(write(both_forms(moved)))[0].notes == []
 
 
-def test_an_unusable_qform_does_not_harm_a_sound_sform(write):
+def test_an_unusable_qform_does_not_matter_with_a_valid_sform(write):
     scan, _, _ = read(write(patched((QFORM_CODE, 1), ((256, "3f"), 9, 9, 9))))
     assert scan.notes[0].startswith("its qform cannot be read (")
     np.testing.assert_array_equal(scan.affine, LPS)
@@ -244,7 +244,7 @@ def test_a_pixdim_that_disagrees_with_the_sform_is_noted(write):
     [((6, 7, 8), 1, 3.14, False), ((6, 7, 8), 1, 3.145, True), ((6, 7, 8), 1.19, 3, False), ((6, 7, 8), 1.21, 3, True),
      ((2, 21, 8), 1.9, 3, False), ((2, 21, 8), 2.1, 3, True)],
 )  # fmt: skip
-def test_a_spacing_disagrees_where_it_makes_a_millimetre_from_the_first_voxel_to_the_last(write, shape, x, z, noted):
+def test_spacings_disagree_from_one_millimetre_over_the_complete_scan(write, shape, x, z, noted):
     raw = patched((SFORM_CODE, 1), (PIXDIM, 1, x, 2, z, 1, 1, 1, 1), image=nifti(voxels(shape=shape)))
     assert bool(read(write(raw))[0].notes) == noted
 
@@ -264,7 +264,7 @@ def test_units_that_are_not_millimetres_are_noted(write, unit, name):
 
 
 @pytest.mark.parametrize(("sform", "qform"), [(0, 0), (1, 0), (0, 1), (2, 0), (0, 4)])
-def test_a_scan_is_placed_where_a_form_has_a_code(write, sform, qform):
+def test_a_scan_is_placed_if_a_form_has_a_code(write, sform, qform):
     assert read(write(patched((SFORM_CODE, sform), (QFORM_CODE, qform))))[0].placed == bool(sform or qform)
 
 
@@ -397,7 +397,7 @@ def test_an_img_may_begin_like_gzip(tmp_path):
         ((6, 7, 8, 3), "more than one volume", "split it"),
     ],
 )
-def test_an_axis_of_channels_is_named_with_how_to_get_rid_of_it(write, shape, given, remedy):
+def test_an_axis_of_channels_is_named_with_a_remedy(write, shape, given, remedy):
     error = refusal(write(dims(*shape)))
     assert error.given.endswith(given)
     assert error.remedy.startswith(remedy)
@@ -420,7 +420,7 @@ REMEDIES = {  # a file's bytes -> what its owner must do
 
 @pytest.mark.parametrize("how", ["plain", "plain named .gz", "inside gzip"])
 @pytest.mark.parametrize("what", REMEDIES)
-def test_the_remedy_follows_what_the_file_is(write, what, how):
+def test_the_remedy_depends_on_the_type_of_the_file(write, what, how):
     raw, remedy = REMEDIES[what]
     raw = gzip.compress(raw) if how == "inside gzip" else raw
     assert remedy in refusal(write(raw, "scan.nii" if how == "plain" else "scan.nii.gz")).remedy
@@ -431,7 +431,7 @@ def test_the_remedy_follows_what_the_file_is(write, what, how):
     [dims(6, 0, 8), dims(6, -7, 8), patched((VOX_OFFSET, 0)), patched((VOX_OFFSET, 352.5)), patched((MAGIC, bytes(4)))],
     ids=["a size of 0", "a negative size", "voxels in the header", "voxels at a broken byte", "Analyze"],
 )
-def test_only_a_damaged_file_is_to_be_fetched_again(write, raw):
+def test_only_damaged_files_should_be_fetched_again(write, raw):
     assert FETCH not in refusal(write(raw)).remedy
 
 
@@ -450,7 +450,7 @@ def test_either_half_of_a_pair_may_be_compressed(tmp_path, header, image):
     refusal(tuple(paths))
 
 
-def test_voxels_that_were_not_fetched_are_told_from_damaged_ones(tmp_path):
+def test_voxels_that_were_not_fetched_are_distinguished_from_damaged_ones(tmp_path):
     nib.save(nib.Nifti1Pair(voxels(), LPS), tmp_path / "s.hdr")
     paths = (tmp_path / "s.hdr", tmp_path / "s.img")
     paths[1].write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 672\n")
@@ -524,19 +524,19 @@ def test_a_huge_claim_is_refused_before_any_allocation(write):
 
 
 @pytest.mark.parametrize("name", ["folder.nii.gz", "pipe.nii.gz"])
-def test_what_is_not_a_regular_file_is_refused_without_waiting(tmp_path, name):
+def test_anything_but_a_regular_file_is_refused_without_waiting(tmp_path, name):
     path = tmp_path / name
     (Path.mkdir if name.startswith("folder") else os.mkfifo)(path)
     assert refusal((path,)).given == "not a regular file"
 
 
-def test_a_vanished_file_is_the_systems_error(tmp_path):
+def test_a_vanished_file_raises_the_systems_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         read((tmp_path / "gone.nii",))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
-def test_a_locked_file_is_the_systems_error(write):
+def test_a_file_without_permission_raises_the_systems_error(write):
     paths = write(nifti())
     paths[0].chmod(0)
     with pytest.raises(PermissionError):

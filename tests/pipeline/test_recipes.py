@@ -29,7 +29,7 @@ def test_a_recipe_survives_json(recipe):
     assert recipe_from_json(recipe.to_json()) == recipe
 
 
-def test_the_default_is_the_papers():
+def test_the_default_recipe_is_that_of_the_paper():
     assert CtRecipe().to_json() == {
         "kind": "ct",
         "version": 1,
@@ -44,7 +44,7 @@ def test_the_default_is_the_papers():
     }
 
 
-def test_the_original_keeps_the_files_axes():
+def test_preset_original_keeps_the_file_axes():
     assert CtRecipe(preset="original", order=1).to_json()["orientation"] == "file"
 
 
@@ -75,14 +75,14 @@ NUMBERS = "expected two numbers in HU, the lower first"
         ),
     ],
 )
-def test_what_cannot_be_followed_is_refused(fields, message):
+def test_an_invalid_recipe_is_refused(fields, message):
     with pytest.raises(PipelineError) as caught:
         CtRecipe(**fields)
     assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_clip_is_stored_as_gray_values_or_as_their_share_of_255(tmp_path, dtype):
+def test_a_clip_is_stored_as_gray_values_or_divided_by_255(tmp_path, dtype):
     write_xvid(tmp_path / "clip.avi", 8)
     gray, made = (
         VideoRecipe(depth=4, height=8, width=8, dtype=each).make((tmp_path / "clip.avi",)).values
@@ -98,7 +98,7 @@ def test_a_clip_is_stored_as_gray_values_or_as_their_share_of_255(tmp_path, dtyp
 
 
 @pytest.mark.parametrize("size", [2, 4096])
-def test_the_smallest_and_the_largest_size_can_be_followed(size):
+def test_the_smallest_and_the_largest_size_are_valid(size):
     assert CtRecipe(depth=size, height=2, width=2).depth == size
 
 
@@ -109,7 +109,7 @@ def test_a_recipe_of_another_version_is_refused():
 
 
 @pytest.mark.parametrize("data", [{}, {"kind": "mri"}, {"kind": "ct"}, {**CtRecipe().to_json(), "window": 1}])
-def test_a_recipe_that_is_none_is_refused(data):
+def test_json_that_is_not_a_recipe_is_refused(data):
     with pytest.raises(
         PipelineError, match=r"^the cache's recipe cannot be read \(.*\); it was made by another version"
     ):

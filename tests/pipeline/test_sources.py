@@ -56,7 +56,7 @@ def test_endings_count_in_any_case_and_at_any_depth(root, name):
 
 
 @pytest.mark.parametrize("folder", ["x.nii", "x.nii.gz", "x.hdr"])
-def test_a_folder_named_like_an_input_is_a_folder_where_anything_is_listed_below_it(root, folder):
+def test_a_folder_named_like_an_input_is_a_folder_if_it_contains_anything_listed(root, folder):
     assert ids(put(root, f"{folder}/x.nii")) == [f"{folder}/x"]
     assert ids(put(root, "x.NII")) == ["x", f"{folder}/x"]  # and takes no file's id
     inputs = put(root, "d.nii/more/1.dcm", "d.nii.gz/2.dcm", "p.nii/x.nii.part")
@@ -68,7 +68,7 @@ def test_a_folder_named_like_an_input_is_a_folder_where_anything_is_listed_below
     ]
 
 
-def test_other_files_are_passed_over_and_counted_by_their_endings(root):
+def test_other_files_are_ignored_and_counted_by_their_endings(root):
     inputs = put(root, "x.gz", "nii", "README", "labels.csv", "more/notes.csv", "x.nii.json", "x.mp4", "a.hdr.png")
     assert inputs.records == []
     assert inputs.excluded == {}
@@ -98,7 +98,7 @@ def test_halves_whose_names_differ_in_case_are_two_inputs(root):
     ("first", "second"),
     [("x.nii", "x.nii.gz"), ("x.NII", "x.nii"), ("x.HDR", "x.hdr"), ("d/x.IMG", "d/x.img"), ("x.hdr", "x.hdr.gz")],
 )
-def test_of_two_files_of_one_id_each_is_refused_by_its_path_naming_both(root, first, second):
+def test_two_files_with_one_id_are_both_refused_naming_both(root, first, second):
     records = put(root, "good.nii", first, second).records
     assert [record.id for record in records] == [f"{root}/{first}", f"{root}/{second}", "good"]
     for record in records[:2]:
@@ -119,19 +119,19 @@ def test_a_folder_named_like_a_scan_does_not_take_its_id(root):
     assert folder.refusal
 
 
-def test_a_lone_half_of_a_pair_does_not_take_the_id_of_a_whole_scan(root):
+def test_half_a_pair_does_not_take_the_id_of_a_complete_scan(root):
     whole, half = sorted(put(root, "x.nii", "x.hdr").records, key=lambda record: record.source.files, reverse=True)
     assert (whole.id, whole.refusal) == ("x", None)
     assert half.refusal[0] == "two files would get the id 'x' ('x.hdr', 'x.nii')"
 
 
-def test_a_pair_and_a_single_file_of_one_id_are_both_refused(root):
+def test_a_pair_and_a_single_file_with_one_id_are_both_refused(root):
     records = put(root, "x.img", "x.nii", "x.hdr").records
     assert [record.source.files for record in records] == [("x.hdr", "x.img"), ("x.nii",)]
     assert all(record.refusal for record in records)
 
 
-def test_many_files_of_one_id_are_not_all_named_in_each_reason(root):
+def test_a_reason_names_at_most_five_files_with_one_id(root):
     for number in range(9):
         put(root, f"{number}/A/x.avi")
     records = find_clips(root).records
@@ -141,7 +141,7 @@ def test_many_files_of_one_id_are_not_all_named_in_each_reason(root):
 
 
 @pytest.mark.parametrize(("first", "second"), [("A/x.avi", "A/x.mp4"), ("a/A/x.avi", "b/A/x.avi")])
-def test_two_clips_of_one_id_are_refused_and_their_neighbours_are_not(root, first, second):
+def test_two_clips_with_one_id_are_refused_but_other_clips_are_not(root, first, second):
     put(root, first, second, "A/y.avi")
     (*both, other) = find_clips(root).records
     assert {record.source.files[0] for record in both} == {first, second}
@@ -149,7 +149,7 @@ def test_two_clips_of_one_id_are_refused_and_their_neighbours_are_not(root, firs
     assert (other.id, other.refusal) == ("A/y", None)
 
 
-def test_the_file_that_a_sample_was_made_of_keeps_its_id_when_a_second_one_turns_up(root):
+def test_the_source_of_a_sample_keeps_its_id_when_a_second_file_appears(root):
     (before,) = put(root, "x.nii.gz").records
     entries = {"x": Entry("x", "complete", row=0, source=before.source)}
     newcomer, kept = keep_ids(put(root, "x.nii").records, entries)
@@ -160,13 +160,13 @@ def test_the_file_that_a_sample_was_made_of_keeps_its_id_when_a_second_one_turns
 
 
 @pytest.mark.parametrize("state", ["quarantined", "excluded"])
-def test_what_has_no_sample_keeps_no_id(root, state):
+def test_a_file_without_a_sample_does_not_keep_its_id(root, state):
     (before,) = put(root, "x.nii.gz").records
     records = put(root, "x.nii").records
     assert keep_ids(records, {"x": Entry("x", state, source=before.source)}) == records
 
 
-def test_ids_that_differ_in_case_or_accents_alone_are_two(root):
+def test_ids_that_differ_only_in_case_or_accents_are_different(root):
     assert len(put(root, "a.nii", "A.nii", "é.nii", unicodedata.normalize("NFD", "é.nii")).records) == 4
 
 
@@ -174,11 +174,11 @@ def test_ids_that_differ_in_case_or_accents_alone_are_two(root):
     "name",
     ["a\nb", "a b", " a ", "été", "-x", "--help", "%s%n", "\x1b[31mred", "x" * 251, "a.b.", "\u202egnp", "*", "a\\b"],
 )
-def test_any_name_a_file_can_have_is_its_id(root, name):
+def test_any_valid_file_name_becomes_an_id(root, name):
     assert ids(put(root, f"{name}.nii")) == [name]
 
 
-def test_a_name_that_is_not_utf8_is_listed_too(root):
+def test_a_name_that_is_not_utf8_is_also_listed(root):
     path = os.fsencode(root) + b"/bad\xff.nii"
     with open(path, "wb"):  # noqa: PTH123 - a path of bytes
         pass
@@ -205,7 +205,7 @@ def test_hidden_and_system_files_are_excluded_each_by_its_path(root):
         "a/@eaDir",
     ],
 )
-def test_a_hidden_or_system_folder_is_one_exclusion_whatever_it_holds(root, folder, monkeypatch):
+def test_a_hidden_or_system_folder_is_one_exclusion(root, folder, monkeypatch):
     put(root, "x.nii", *(f"{folder}/{number}/y.nii" for number in range(5)))
     scandir = os.scandir
     looked = []
@@ -227,7 +227,7 @@ def test_a_link_to_a_file_is_an_input_and_one_to_a_folder_is_excluded(root):
     assert inputs.excluded == {"folder": LINKED, "folder.nii": LINKED, "up": LINKED}
 
 
-def test_links_that_lead_nowhere_are_inputs_of_unknown_size(root):
+def test_broken_links_are_inputs_of_unknown_size(root):
     (root / "broken.nii").symlink_to("nowhere")
     (root / "loop.nii").symlink_to("loop.nii")
     inputs = find_scans(root)
@@ -236,7 +236,7 @@ def test_links_that_lead_nowhere_are_inputs_of_unknown_size(root):
 
 
 @pytest.mark.parametrize("name", ["link.nii.gz", "A/link.avi"])
-def test_a_link_of_git_annex_that_leads_nowhere_is_refused_with_the_command_that_fetches_it(root, name):
+def test_a_broken_git_annex_link_is_refused_with_the_command_that_fetches_it(root, name):
     put(root, "A/x.avi")
     (root / name).symlink_to(".git/annex/objects/Xj/6p/SHA256E-s9--ab.nii.gz/SHA256E-s9--ab.nii.gz")
     find = find_clips if name.endswith(".avi") else find_scans
@@ -250,7 +250,7 @@ def test_a_pipe_is_listed_without_being_opened(root):
     assert ids(find_scans(root)) == ["pipe"]
 
 
-def test_folders_nested_ten_thousand_deep_are_looked_through_as_far_as_paths_reach(root, monkeypatch):
+def test_folders_nested_ten_thousand_deep_are_searched_up_to_the_longest_path(root, monkeypatch):
     monkeypatch.chdir(root)
     put(root, "sound.nii")
     for depth in range(10_000):
@@ -273,7 +273,7 @@ def test_folders_nested_ten_thousand_deep_are_looked_through_as_far_as_paths_rea
             os.rmdir("d")  # noqa: PTH106
 
 
-def test_the_cache_is_not_looked_into(root):
+def test_the_cache_is_not_searched(root):
     put(root, "x.nii", "cache.nii/inside.nii")
     assert ids(find_scans(root, root / "cache.nii")) == ["x"]
 
@@ -285,7 +285,7 @@ def test_a_source_in_the_cache_is_refused(root):
 
 
 @pytest.mark.parametrize("name", ["missing", "file"])
-def test_a_source_that_is_no_folder_is_refused(tmp_path, name):
+def test_a_source_that_is_not_a_folder_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
     message = refusal(find_scans, tmp_path / name)
     assert message == f"SOURCE {tmp_path / name} is not a folder; give the folder that holds the files"
@@ -305,7 +305,7 @@ def test_a_folder_that_cannot_be_listed_is_refused(root, monkeypatch):
     assert message == f"cannot list {root / 'closed'}: Permission denied; change the permissions"
 
 
-def test_what_was_seen_of_a_source_follows_its_files(root):
+def test_observing_a_source_again_gives_its_present_size_and_time(root):
     (record,) = put(root, "x.nii").records
     assert observe(record.source) == record.source
     (root / "x.nii").write_bytes(b"more than before")

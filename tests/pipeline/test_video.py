@@ -83,7 +83,7 @@ def test_the_originals_order_of_steps_gives_the_same_to_one_gray_level(tmp_path,
 
 
 @pytest.mark.parametrize(("count", "depth"), [(70, 70), (71, 70), (90, 70), (140, 7), (9, 2), (9, 1)])
-def test_uniform_is_the_frames_nearest_to_even_points_from_the_first_to_the_last(xvid, count, depth):
+def test_uniform_takes_the_frames_nearest_to_evenly_spaced_points(xvid, count, depth):
     frames, _, record = video_clip(xvid(count), **{**SHAPE, "depth": depth}, sampling="uniform")
     points = [index * (count - 1) / max(depth - 1, 1) for index in range(depth)]
     np.testing.assert_array_equal(frames, resized(decoded(xvid(count)))[[int(point + 0.5) for point in points]])
@@ -116,7 +116,7 @@ def test_where_the_spline_overshoots_white_stays_white(tmp_path):
 
 @pytest.mark.parametrize("sampling", ["head", "uniform", "spline"])
 @pytest.mark.parametrize("count", [1, 2, 69])
-def test_a_short_clip_is_left_out_looped_or_stretched_as_asked(xvid, count, sampling):
+def test_a_short_clip_is_skipped_looped_or_stretched(xvid, count, sampling):
     options = {**SHAPE, "sampling": sampling}
     with pytest.raises(Excluded, match=f"^too short: {count} frames, 70 needed$"):
         video_clip(xvid(count), **options)
@@ -133,7 +133,7 @@ def test_a_short_clip_is_left_out_looped_or_stretched_as_asked(xvid, count, samp
 
 @pytest.mark.parametrize("sampling", ["head", "uniform", "spline"])
 @pytest.mark.parametrize("short", ["skip", "loop", "stretch"])
-def test_a_clip_of_no_frames_is_refused(tmp_path, sampling, short):
+def test_a_clip_without_frames_is_refused(tmp_path, sampling, short):
     state, reason = outcome(write_avi(tmp_path / "none.avi", []), sampling=sampling, short=short)
     assert state == "refused"
     assert "no video stream" in reason or "0 frames" in reason
@@ -154,7 +154,7 @@ def test_spaced_repeats_where_there_are_too_few_and_never_skips_back():
 
 @pytest.mark.parametrize("promised", [0, 1, 70, 89, 91, 92, 10_000_001, 3_000_000_000, 0xFFFFFFFF])
 @pytest.mark.parametrize("sampling", ["head", "uniform", "spline"])
-def test_the_frames_are_those_that_decode_whatever_the_header_promises(xvid, tmp_path, sampling, promised):
+def test_frames_are_counted_by_decoding_not_by_the_header(xvid, tmp_path, sampling, promised):
     path = promising(xvid(90), tmp_path / "lies.avi", promised)
     frames, _, record = video_clip(path, **SHAPE, sampling=sampling)
     np.testing.assert_array_equal(frames, video_clip(xvid(90), **SHAPE, sampling=sampling)[0])
@@ -164,7 +164,7 @@ def test_the_frames_are_those_that_decode_whatever_the_header_promises(xvid, tmp
 
 
 @pytest.mark.parametrize("promised", [93, 3_000_000])
-def test_a_header_that_promises_more_makes_the_whole_clip_damage_but_not_its_head(xvid, tmp_path, promised):
+def test_a_header_that_promises_more_is_damage_unless_only_the_head_is_needed(xvid, tmp_path, promised):
     path = promising(xvid(90), tmp_path / "lies.avi", promised)
     for sampling in ("uniform", "spline"):
         state, reason = outcome(path, sampling=sampling)
@@ -184,7 +184,7 @@ def test_too_few_frames_are_short_within_two_of_the_promise_and_damage_beyond(xv
     assert outcome(silent, short=short)[0] == ("excluded" if short == "skip" else "complete")
 
 
-def test_spline_refuses_more_frames_than_its_stated_bound_and_counts_before_it_says_so(xvid, monkeypatch):
+def test_spline_refuses_more_frames_than_its_limit_after_counting_them(xvid, monkeypatch):
     monkeypatch.setattr(spline, "MAX_WEIGHTS", 89 * 70)
     state, reason = outcome(xvid(90), sampling="spline")
     assert (state, reason.split(";")[0]) == ("refused", "90 frames")
@@ -207,7 +207,7 @@ def sound(request, xvid):
 
 
 @pytest.mark.parametrize("tenth", range(10))
-def test_a_clip_cut_at_any_tenth_gives_its_sound_head_with_a_note_or_is_refused(sound, tmp_path, tenth):
+def test_a_clip_cut_at_any_tenth_gives_its_intact_head_with_a_note_or_is_refused(sound, tmp_path, tenth):
     data = sound.read_bytes()
     path = tmp_path / "cut.avi"
     path.write_bytes(data[: len(data) * tenth // 10])
@@ -241,7 +241,7 @@ def test_a_zeroed_hole_never_changes_a_frame_that_is_accepted(sound, tmp_path, s
             assert state == "refused"
 
 
-def test_a_hole_in_the_middle_is_refused_where_needed_and_harmless_behind_the_head(xvid, tmp_path):
+def test_a_hole_is_refused_where_frames_are_needed_and_harmless_after_the_head(xvid, tmp_path):
     path = tmp_path / "hole.avi"
     path.write_bytes(holed(xvid(90).read_bytes(), 2048, 5))
     assert outcome(path, sampling="uniform")[0] == "refused"
@@ -252,7 +252,7 @@ def test_a_hole_in_the_middle_is_refused_where_needed_and_harmless_behind_the_he
 @needs_data
 @pytest.mark.parametrize("name", ["big_buck_bunny_432_433.webm", "no_duration.webm", "nasa_13013.mp4"])
 @pytest.mark.parametrize("tenth", [3, 5, 8])
-def test_a_hole_or_cut_in_other_containers_is_refused_too(tmp_path, name, tenth):
+def test_a_hole_or_cut_in_other_containers_is_also_refused(tmp_path, name, tenth):
     data = (DATA / "video_odd" / name).read_bytes()
     path = tmp_path / name
     for damaged in (holed(data, 4096, tenth), data[: len(data) * tenth // 10]):
@@ -260,7 +260,7 @@ def test_a_hole_or_cut_in_other_containers_is_refused_too(tmp_path, name, tenth)
         assert outcome(path, sampling="uniform", short="loop")[0] == "refused"
 
 
-def test_scrambled_frames_behind_a_sound_header_are_refused(xvid, tmp_path):
+def test_scrambled_frames_after_a_valid_header_are_refused(xvid, tmp_path):
     data = bytearray(xvid(71).read_bytes())
     start, end = data.index(b"movi") + 4, data.rindex(b"idx1")
     data[start:end] = np.random.default_rng(0).bytes(end - start)
@@ -268,7 +268,7 @@ def test_scrambled_frames_behind_a_sound_header_are_refused(xvid, tmp_path):
     assert outcome(tmp_path / "scrambled.avi")[0] == "refused"
 
 
-def test_one_broken_frame_among_sound_ones_is_refused_only_where_it_is_needed(tmp_path):
+def test_one_broken_frame_is_refused_only_where_it_is_needed(tmp_path):
     frames = [jpeg(picture) for picture in pictures(80)]
     frames[60] = frames[60][: len(frames[60]) // 2]
     path = write_avi(tmp_path / "broken.avi", frames)
@@ -296,7 +296,7 @@ NO_CLIPS = {
 
 @pytest.mark.parametrize("name", NO_CLIPS)
 @pytest.mark.parametrize("suffix", ["avi", "mp4", "webm"])
-def test_what_is_no_clip_is_refused_whatever_its_name(tmp_path, name, suffix):
+def test_a_file_that_is_not_a_clip_is_refused_under_any_name(tmp_path, name, suffix):
     path = tmp_path / f"clip.{suffix}"
     path.write_bytes(NO_CLIPS[name])
     (tmp_path / "other.avi").write_bytes(b"")
@@ -312,7 +312,7 @@ def test_a_header_alone_is_refused(xvid, tmp_path):
     assert "71" in reason or "no video stream" in reason
 
 
-def test_sound_alone_is_refused(tmp_path):
+def test_audio_without_video_is_refused(tmp_path):
     path = write_avi(tmp_path / "sound.avi", [bytes(1600)] * 50, b"\0\0\0\0", stream=b"auds")
     state, reason = outcome(path, short="loop")
     assert (state, reason) == ("refused", "no video stream; expected a clip; move it out of SOURCE")
@@ -326,7 +326,7 @@ def test_an_unknown_codec_is_refused_by_name(tmp_path):
     assert "convert it to H.264" in reason
 
 
-def test_frames_that_change_size_on_the_way_are_each_resized_from_their_own(tmp_path):
+def test_frames_that_change_size_are_each_resized_from_their_own(tmp_path):
     pictured = [*pictures(40), *pictures(40, (64, 96))]
     path = write_avi(tmp_path / "sizes.avi", [jpeg(picture) for picture in pictured])
     frames, _, record = video_clip(path, **SHAPE)
@@ -376,7 +376,7 @@ def test_a_name_that_is_not_utf_8_ends_in_a_sample_or_is_refused(xvid, tmp_path)
     assert outcome(path)[0] in ("complete", "refused")
 
 
-def test_what_passes_at_a_second_reading_is_no_damage(xvid, monkeypatch):
+def test_an_error_that_passes_at_a_second_reading_is_not_damage(xvid, monkeypatch):
     opened, whole = [], video.open_clip
 
     def failing_once(path, container):
@@ -392,7 +392,7 @@ def test_what_passes_at_a_second_reading_is_no_damage(xvid, monkeypatch):
     assert np.array_equal(frames, video_clip(xvid(8), depth=8, height=16, width=16)[0])
 
 
-def test_what_opencv_raises_becomes_a_refusal(xvid, monkeypatch):
+def test_an_opencv_error_becomes_invalid_input(xvid, monkeypatch):
     def fail(*_arguments, **_options):
         raise cv2.error("a failed\nassertion")
 
@@ -475,7 +475,7 @@ def test_every_real_clip_ends_as_the_table_says(name):
 @pytest.mark.parametrize(
     "name", [name for name, wanted in HEAD_OF_70.items() if wanted == COMPLETE and "av1" not in name]
 )
-def test_every_sound_real_clip_is_the_same_frames_by_uniform(name):
+def test_uniform_takes_decoded_frames_of_every_intact_real_clip(name):
     frames, _, record = video_clip(DATA / name, **SHAPE, sampling="uniform")
     every = resized(decoded(DATA / name))
     assert record["frames"] == len(every)
@@ -496,7 +496,7 @@ def test_rotation_is_applied(name, turns):
 
 
 @needs_data
-def test_a_duration_counts_as_no_promise():
+def test_a_duration_is_not_a_promise():
     assert outcome(DATA / "video_odd/no_duration.webm")[1]["promised"] is None
     assert outcome(DATA / "video_odd/transparent.webm")[1]["promised"] is None
 

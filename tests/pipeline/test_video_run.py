@@ -108,7 +108,7 @@ def test_an_order_given_later_changes_labels_and_touches_no_array(tree, tmp_path
     assert open_cache(tmp_path / "v.zarr").labels.tolist() == [1, 1, 1, 0, 0]
 
 
-def test_an_unknown_class_lists_those_there_are(tree, tmp_path):
+def test_an_unknown_class_is_refused_with_the_existing_ones(tree, tmp_path):
     ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "paper", *SMALL)
     assert ended.exit_code == 1
     missing = ", ".join(name for name in PAPER_CLASSES if name not in ("Mixing", "Rowing"))
@@ -124,7 +124,7 @@ def test_the_papers_classes_are_its_ten_in_label_order(tmp_path):
     assert len(set(PAPER_CLASSES)) == 10
 
 
-def test_a_clip_outside_any_class_folder_is_quarantined_and_so_are_two_of_one_id(tree, tmp_path):
+def test_clips_outside_class_folders_or_with_one_id_are_quarantined(tree, tmp_path):
     write_clip(tree / "v_Lost_g01_c01.avi")
     ended = run("preprocess", "video", tree, tmp_path / "v.zarr", *SMALL)
     assert ended.exit_code == 3
@@ -142,7 +142,7 @@ def test_a_clip_outside_any_class_folder_is_quarantined_and_so_are_two_of_one_id
 
 
 @pytest.mark.parametrize("short", ["loop", "stretch"])
-def test_short_clips_can_be_filled_up(short, tree, tmp_path):
+def test_short_clips_can_be_looped_or_stretched(short, tree, tmp_path):
     ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--short", short, *SMALL)
     assert ended.exit_code == 0, ended.output
     filled = open_cache(tmp_path / "v.zarr")["Rowing/v_Rowing_g02_c01"]

@@ -28,7 +28,7 @@ def scipy_zoom(volume, shape, order, mode="nearest"):
 
 @pytest.mark.parametrize("order", range(6))
 @pytest.mark.parametrize(("n_in", "n_out"), [(2, 2), (2, 300), (65, 64), (138, 70), (300, 7), (97, 500), (400, 400)])
-def test_the_matrix_is_what_scipy_does_to_each_column_of_the_identity(n_in, n_out, order):
+def test_the_matrix_equals_scipy_on_each_column_of_the_identity(n_in, n_out, order):
     columns = [ndimage.zoom(column, n_out / n_in, order=order, mode="nearest") for column in np.eye(n_in)]
     np.testing.assert_allclose(matrix(Axis(n_in, n_out, order)), np.transpose(columns), rtol=0, atol=2e-8)
 
@@ -75,7 +75,7 @@ def test_mode_constant_blanks_the_edges_that_scipy_blanks(depth):
     assert (wanted[-1] == 0).all() == (depth != 138)
 
 
-def test_feeding_one_reused_buffer_gives_the_whole_volumes_bits():
+def test_feeding_planes_in_one_reused_buffer_gives_the_same_bits():
     volume, shape = np.float32(noise((75, 40, 50))), (30, 20, 25)
     zoomer, buffer = Zoom(volume.shape, shape, 3), np.empty((40, 50), np.float32)
     for plane in volume:
@@ -84,21 +84,21 @@ def test_feeding_one_reused_buffer_gives_the_whole_volumes_bits():
     np.testing.assert_array_equal(zoomer.result(), zoom(volume, shape, 3))
 
 
-def test_missing_planes_are_noticed():
+def test_missing_planes_raise_an_error():
     zoomer = Zoom((3, 4, 4), (2, 2, 2), 1)
     zoomer.feed(np.zeros((4, 4), np.float32))
     with pytest.raises(ValueError, match="1 planes were fed; expected 3"):
         zoomer.result()
 
 
-def test_blocks_hold_no_subnormal_weight_which_would_slow_products_tenfold():
+def test_blocks_have_no_subnormal_weights_which_are_slow():
     for order in range(6):
         weights = np.concatenate([tile.weights.ravel() for tile in tiles(Axis(512, 224, order), 512)])
         assert (np.abs(weights[weights != 0]) > 1e-9).all()
 
 
 @pytest.mark.parametrize("side", [7, 8, 64, 512])
-def test_the_originals_spline_turn_of_a_square_is_an_exact_quarter_turn(side):
+def test_the_authors_spline_rotation_of_a_square_is_exact(side):
     plane = np.float32(noise((side, side)))
     np.testing.assert_allclose(rotate_by_spline(plane), np.rot90(plane), rtol=0, atol=1e-6)
 

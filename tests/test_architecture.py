@@ -1,6 +1,7 @@
 """Who may import whom: own modules, and each heavy library by its doors only."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +128,8 @@ def test_the_command_line_imports_nothing_heavy_at_first():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert ended.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: path.stem)
+def test_no_test_imports_a_test(path):
+    assert [name for name in imports(path) if re.search(r"(^|\.)test_", name)] == []

@@ -1,26 +1,23 @@
 """Whatever stands in CACHE or FEATURES, every command ends soon, in little memory, with one line where it fails."""
 
 import json
-import os
-import shutil
 import zlib
-from contextlib import closing, contextmanager
 from functools import cache, partial
-from pathlib import Path
 
 import pytest
 from numcodecs.checksum32 import CRC32C
-from numcodecs.zstd import Zstd
-from test_links_inside import as_made, extract, here, words_of
 
-from tests.faults import world
-from tests.faults.server import Server
+from tests.helpers.archives import command_words, extract, fresh_copy, here
 from tests.helpers.caches import make_cache
+from tests.helpers.hostile import (
+    REPLACEMENTS,
+    check,
+    compressed,
+    server,
+)
 
-__all__ = ["here"]  # a fixture
+__all__ = ["here", "server"]  # fixtures
 
-LINE = 2200  # characters at most: some are escaped
-GIGANTIC = 8 << 30
 LEDGER, SNAPSHOT, ATTRIBUTES = "ledger/entries.jsonl", "ledger/snapshot.jsonl", ("zarr.json", "ledger/zarr.json")
 FILES = [
     "zarr.json", "ledger/zarr.json", LEDGER, SNAPSHOT, "ledger/digests.json", "ledger/lock", "ledger/lock.owner",
@@ -30,96 +27,9 @@ FILES = [
 FOLDERS = ["ledger", "ledger/partial", "ledger/aside", "label", "label/c", "sample_id/c", "volume", "volume/c"]
 
 
-@contextmanager
-def limited(folder, part):
-    """A server in `folder` that runs the commands of `part` with little time and memory.
-
-    What they are allowed to allocate must not depend on how many threads had to do with it.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MALLOC_ARENA_MAX", "1")
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-        with closing(Server("limited", folder, part)) as server:
-            yield server
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with limited(tmp_path_factory.mktemp("server"), world.LIGHT) as server:
-        yield server
-
-
 # -- how to make things hostile ----------------------------------------------------------------------------------------
 
 
-def in_place(path):
-    """`path`, where nothing is any more, in a folder that is there."""
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def sparse(path):
-    """8 GB of zeros that take no space."""
-    with in_place(path).open("wb") as file:
-        file.truncate(GIGANTIC)
-
-
-def longer(path):
-    """What was there, and 8 GB of zeros behind it."""
-    path.parent.mkdir(exist_ok=True)
-    with path.open("ab") as file:
-        file.truncate(GIGANTIC)
-
-
-def endless(path):
-    in_place(path).symlink_to("/dev/zero")
-
-
-def pipe(path):
-    os.mkfifo(in_place(path))
-
-
-def device(path):
-    """/dev/zero itself."""
-    try:
-        os.mknod(in_place(path), 0o666 | 0o020000, os.makedev(1, 5))
-    except PermissionError:
-        pytest.skip("only root can make a device")
-
-
-def folder(path):
-    in_place(path).mkdir()
-    (path / "0").write_bytes(b"0")
-
-
-def loop(path):
-    in_place(path).symlink_to(path)
-
-
-def nested(path):
-    """8 MB of brackets."""
-    in_place(path).write_bytes(b"[" * (1 << 23))
-
-
-def junk(path):
-    """A line of 80 MB without an end."""
-    with in_place(path).open("wb") as file:
-        for _ in range(80):
-            file.write(b"x" * 1_000_000)
-
-
-REPLACEMENTS = {
-    "8 GB of zeros as": sparse,
-    "8 GB of zeros behind": longer,
-    "a link to /dev/zero as": endless,
-    "a pipe as": pipe,
-    "a device as": device,
-    "a folder as": folder,
-    "a link to itself as": loop,
-    "brackets as": nested,
-    "a line of 80 MB as": junk,
-}
 FOR_FOLDERS = ("a link to /dev/zero as", "a pipe as", "a link to itself as")
 
 
@@ -129,10 +39,6 @@ def zstd(size, blocks, states_size=True):
     repeated, last = 0b010 | 1 << 20, 0b011 | 1 << 20  # type of block, and its size above
     frame = header + (repeated.to_bytes(3, "little") + b"\0") * (blocks - 1) + last.to_bytes(3, "little") + b"\0"
     return bytes(CRC32C(location="end").encode(frame))
-
-
-def compressed(content):
-    return bytes(CRC32C(location="end").encode(Zstd(3).encode(content)))
 
 
 def strings(*values):
@@ -337,56 +243,43 @@ SOME = [name for name in ATTACKS if not name.endswith("copy") and (name not in P
 COMMANDS = ("info", "verify", "read", "repair", "preprocess", "label", "remove")
 
 
-def check(server, *words):
-    """Run a command, which must end as it is to; return its exit code."""
-    ((_, (code, out, err, left)),) = server.run([[str(word) for word in words]])
-    name, told = words[0], f"{out}{err}"
-    assert code in (0, 1, 3), f"{name}: {code}, {told[:2000]}"
-    assert left == 0, name
-    for sign in ("Traceback", "please report", "MemoryError", "bad_alloc"):
-        assert sign not in told, f"{name}: {told[-2000:]}"
-    assert err.count("\n") <= 1, f"{name}: {err[:2000]}"
-    assert max(map(len, told.split("\n"))) <= LINE, f"{name}: {max(told.split(chr(10)), key=len)[:1000]}"
-    return code
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_sound_folders_pass(server, here, name):
-    as_made(here)
-    assert check(server, *words_of(name, here)) == (1 if name in ("verify", "read") else 0)  # a chunk is lost
-    check(server, *words_of("repair", here))
-    assert check(server, *words_of(name, here)) == (1 if name == "remove" else 0)  # it was removed before
+    fresh_copy(here)
+    assert check(server, *command_words(name, here)) == (1 if name in ("verify", "read") else 0)  # a chunk is lost
+    check(server, *command_words("repair", here))
+    assert check(server, *command_words(name, here)) == (1 if name == "remove" else 0)  # it was removed before
 
 
 @pytest.mark.parametrize("attack", SOME)
 def test_repair_of_a_hostile_cache_ends_soon_in_little_memory(server, here, attack):
-    root = as_made(here)
+    root = fresh_copy(here)
     ATTACKS[attack](root)
-    check(server, *words_of("repair", here))
+    check(server, *command_words("repair", here))
 
 
 @pytest.mark.parametrize("attack", [name for name in SOME if name in LINES | ATTRIBUTE_ATTACKS])
 def test_what_is_said_of_a_hostile_cache_is_short(server, here, attack):
-    root = as_made(here)
+    root = fresh_copy(here)
     ATTACKS[attack](root)
-    check(server, *words_of("info", here))
+    check(server, *command_words("info", here))
 
 
 def test_a_chunk_is_not_read_that_is_larger_than_its_sample_can_be(server, here):
-    root = as_made(here)
+    root = fresh_copy(here)
     with (root / "volume/c/0/0/0/0").open("wb") as file:
         file.truncate(2**31 - 1)
     write_ledger(root, entry(nbytes=2**31 - 1))
-    check(server, *words_of("read", here))
+    check(server, *command_words("read", here))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_hostile_cache_ends_every_command_soon_in_little_memory(server, here, name, attack):
-    root = as_made(here)
+    root = fresh_copy(here)
     ATTACKS[attack](root)
-    check(server, *words_of(name, here))
+    check(server, *command_words(name, here))
 
 
 def made_features(folder):
@@ -420,7 +313,7 @@ def test_hostile_features_end_every_command_soon_in_little_memory(server, tmp_pa
             ("read", tmp_path / "features.zarr"),
             ("verify", tmp_path / "features.zarr"),
         ):
-            root = as_made(tmp_path, "features.zarr")
+            root = fresh_copy(tmp_path, "features.zarr")
             if name in PLACES:
                 how, place = next((how, name.removeprefix(f"{how} ")) for how in REPLACEMENTS if name.startswith(how))
                 REPLACEMENTS[how](root / in_features(place))

@@ -6,16 +6,18 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from test_second_runs import CLIPS, SMALL, clip, scan
 
 from cache import CacheError, write_features
-from cache import writer as cache_writer
 from cache.oserrors import REMEDIES
 from cache.verify import verify
 from pipeline.jobs import preprocess
 from pipeline.recipes.ct import CtRecipe
 from pipeline.workers.executors.serial import serial
 from tests.faults.calls import Calls, Killed, watched
+from tests.helpers.interruptions import documents_built_once
+from tests.helpers.small_sources import CLIPS, SMALL, clip, scan
+
+__all__ = ["documents_built_once"]  # fixtures
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EMFILE)
 
@@ -39,20 +41,6 @@ def command(request, tmp_path):
     scan(tmp_path / "scans" / "a.nii")
     clip(tmp_path / "clips", "A/1")
     return lambda root: request.param(tmp_path / request.param.__name__, root)
-
-
-@pytest.fixture(autouse=True)
-def documents_built_once(monkeypatch):
-    """Building the same documents hundreds of times takes most of the time, and no system call."""
-    built, build_them = {}, cache_writer.documents_of
-
-    def remembered(attributes, entries):
-        key = repr((attributes, list(entries)))
-        if key not in built:
-            built[key] = build_them(attributes, entries)
-        return dict(built[key])
-
-    monkeypatch.setattr(cache_writer, "documents_of", remembered)
 
 
 def contents(root):

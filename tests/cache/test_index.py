@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import zarr
 from numcodecs.zstd import Zstd
-from test_hostile_folders import compressed
 
 from cache import index
 from cache.schema import MAX_ROWS, UNLABELLED, Entry
 from tests.helpers.caches import make_cache, tiny_attributes
+from tests.helpers.hostile import compressed
 
 
 def labels(*values):

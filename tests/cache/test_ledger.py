@@ -11,11 +11,11 @@ from contextlib import closing, contextmanager
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_schema import entries
 
 from cache import ledger
 from cache.errors import CacheError
 from cache.schema import Entry, Source
+from tests.helpers.strategies import entries
 
 ENTRIES = [
     Entry(f"s{row}", "complete", row=row, source=Source("/data", (f"{row}.nii",), 1, 2, "d"), digest="e", nbytes=50)

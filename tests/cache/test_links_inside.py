@@ -6,20 +6,16 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
-from click.testing import CliRunner
-from test_first_moments import documents_built_once
 
-import cli
-from cache import open_cache
 from cache.errors import CacheError
-from cache.features import feature_attributes, pending, source_of, writing_features
 from cache.verify import verify
 from tests.faults import world
-from tests.helpers.caches import SHAPE, make_cache
+from tests.helpers.archives import command, command_words, extract, fresh_copy, here
+from tests.helpers.caches import make_cache
+from tests.helpers.interruptions import documents_built_once
 
-__all__ = ["documents_built_once"]  # a fixture
+__all__ = ["documents_built_once", "here"]  # fixtures
 
 DERIVED = [f"{array}{part}" for array in ("label", "sample_id", "group") for part in ("", "/zarr.json", "/c", "/c/0")]
 LEDGER = [
@@ -44,23 +40,6 @@ COMMANDS = ("preprocess", "repair", "label", "remove", "verify", "info")
 RUNS = (("preprocess",), ("repair",), ("info", "verify", "label"), ("remove",))
 
 
-@pytest.fixture(scope="module")
-def here(tmp_path_factory):
-    """A folder of scans, their labels and the cache made of them, whose next commands all have work.
-
-    Since the cache was made, there is a new scan, a changed one, a lost chunk, and other labels.
-    """
-    folder = tmp_path_factory.mktemp("made")
-    world.write_scans(folder / world.SCANS, count=2)
-    assert command(*words_of("preprocess", folder)) == 0
-    shutil.copytree(folder / world.CT, folder / "as made")
-    world.write_labels(folder / "other.csv", ["S01.nii.gz", "S02.nii.gz"], shift=1)
-    world.write_scans(folder / world.SCANS, count=1, first=3)
-    shutil.copyfile(folder / world.SCANS / "S03.nii.gz", folder / world.SCANS / "S01.nii.gz")
-    (folder / "as made/volume/c/1/0/0/0").unlink()
-    return folder
-
-
 @pytest.fixture
 def features_here(tmp_path):
     """A volume cache of two samples, and the features made of them; a third sample is new since, and a chunk lost."""
@@ -70,51 +49,6 @@ def features_here(tmp_path):
     (tmp_path / "features.zarr").rename(tmp_path / "as made")
     (tmp_path / "as made/features/c/1/0/0").unlink()
     return tmp_path
-
-
-def as_made(folder, name=world.CT):
-    """The cache in `folder` as it was at first."""
-    if (folder / name).is_symlink():
-        (folder / name).unlink()
-    shutil.rmtree(folder / name, ignore_errors=True)
-    return shutil.copytree(folder / "as made", folder / name)
-
-
-def words_of(name, folder):
-    """The words of a command on the cache in `folder`."""
-    root, labels = folder / world.CT, folder / world.LABELS
-    more = {"repair": ("--workers", 0), "label": (folder / "other.csv",), "remove": ("S02", "--yes")}.get(name, ())
-    return {"preprocess": ("preprocess", "ct", folder / world.SCANS, root, "--labels", labels, *world.SIZE)}.get(
-        name, (name, root, *more)
-    )
-
-
-def command(*words):
-    """The exit code of a command, which must end in one line where it fails."""
-    ended = CliRunner().invoke(cli.main, [str(word) for word in words])
-    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exc_info
-    check_told(ended.exit_code, ended.stderr)
-    return ended.exit_code
-
-
-def check_told(code, said):
-    assert code in (0, 1, 3), said
-    assert "Traceback" not in said
-    assert "please report" not in said
-    assert said.count("\n") <= 1, said
-
-
-def extract(folder, times=1.0):
-    """Do what the command `features` does, with a mean in place of a network."""
-    volumes, into = open_cache(folder / "volumes"), folder / "features.zarr"
-    attributes = feature_attributes(SHAPE[0], SHAPE[1], volumes.class_names, "mean", volumes=volumes)
-    work = pending(volumes, into, attributes)
-    with writing_features(into, attributes, volumes.ids) as features:
-        features.keep_extractor(b"weights" * int(times))
-        features.follow(volumes)
-        for name in work.to_make:
-            values, entry = volumes[name].mean(2), volumes.entry(name)
-            features.put(name, values * np.float32(times), entry.label, entry.group, source_of(volumes, name))
 
 
 # -- victims -----------------------------------------------------------------------------------------------------------
@@ -196,9 +130,9 @@ def test_the_places_are_all_that_is_in_a_cache(here, features_here):
 def test_no_command_writes_through_a_link_inside_cache(here, tmp_path, names, target):
     victims = Victims(tmp_path / "outside")
     for link in [*VOLUMES, *PASSING, *(f"volume/{row}" for row in NEW_ROWS)]:
-        victims.put_link(as_made(here) / link, target)
+        victims.put_link(fresh_copy(here) / link, target)
         for name in names:
-            code = command(*words_of(name, here))
+            code = command(*command_words(name, here))
             victims.check(f"{name} with {link} as a link")
             if name == "repair" and code == 0:
                 assert command("verify", here / world.CT) == 0, f"repaired with {link} as a link"
@@ -208,7 +142,7 @@ def test_no_command_writes_through_a_link_inside_cache(here, tmp_path, names, ta
 def test_features_are_written_through_no_link_inside_features(features_here, tmp_path, target):
     victims = Victims(tmp_path / "outside")
     for link in [*FEATURES, *PASSING, *(f"features/{row}" for row in NEW_ROWS)]:
-        root = as_made(features_here, "features.zarr")
+        root = fresh_copy(features_here, "features.zarr")
         victims.put_link(root / link, target)
         for work in (partial(extract, features_here, times=2.0), partial(verify, root)):
             with suppress(CacheError):
@@ -219,18 +153,18 @@ def test_features_are_written_through_no_link_inside_features(features_here, tmp
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("linked", [False, True])
 def test_cache_itself_may_be_a_link(here, name, linked, tmp_path):
-    root = as_made(here)
+    root = fresh_copy(here)
     if linked:
         root.rename(tmp_path / "elsewhere")
         root.symlink_to(tmp_path / "elsewhere")
-    assert command(*words_of(name, here)) == (1 if name == "verify" else 0)
+    assert command(*command_words(name, here)) == (1 if name == "verify" else 0)
     assert root.is_symlink() == linked
     if name in ("preprocess", "repair"):
         assert command("verify", root) == 0
 
 
 def test_features_themselves_may_be_a_link(features_here):
-    as_made(features_here, "elsewhere")
+    fresh_copy(features_here, "elsewhere")
     (features_here / "features.zarr").symlink_to(features_here / "elsewhere")
     extract(features_here)
     assert (features_here / "features.zarr").is_symlink()

@@ -7,8 +7,6 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from test_first_moments import Calls, Killed, documents_built_once, watched
-from test_second_runs import CLIPS, clip, run
 
 from cache import UnknownSample, catalog, ledger, open_cache
 from cache.errors import MissingSample
@@ -18,6 +16,8 @@ from cache.writer import open_writer
 from pipeline import jobs
 from pipeline.workers.executors.serial import serial
 from tests.helpers.caches import make_cache, tiny_attributes, volume, write_sample
+from tests.helpers.interruptions import copied, documents_built_once, killed_at_each_call, traces
+from tests.helpers.small_sources import CLIPS, clip, run
 
 LEDGER = ("ledger/entries.jsonl", "ledger/snapshot.jsonl")
 
@@ -50,25 +50,6 @@ def grays(cache):
 
 def repair(root):
     return jobs.repair.run(jobs.repair.prepare(root), nullcontext(serial))
-
-
-def copied(folder, target):
-    shutil.copytree(folder, target, copy_function=shutil.copy2)
-    return target
-
-
-def killed_at_each_call(folder, work, tmp_path):
-    """Every state that a kill of `work`, a function of the cache, leaves of a copy of the one in `folder`."""
-    whole = copied(folder, tmp_path / "whole")
-    with watched(Calls(whole)) as calls:
-        work(whole)
-    assert calls.count > 20
-    for number in range(calls.count):
-        root = copied(folder, tmp_path / f"killed {number}")
-        with watched(Calls(root, number)), pytest.raises(Killed):
-            work(root)
-        yield root
-        shutil.rmtree(root)
 
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
@@ -263,10 +244,6 @@ def test_the_rows_of_changed_and_new_sources_do_not_depend_on_kills(clips, tmp_p
 
 
 # -- removal -----------------------------------------------------------------------------------------------------------
-
-
-def traces(root, name):
-    return [str(path) for path in root.rglob("*") if path.is_file() and name.encode() in path.read_bytes()]
 
 
 def test_nothing_of_a_removed_sample_is_left_whenever_the_removal_is_killed(tmp_path):

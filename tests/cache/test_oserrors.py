@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from test_second_runs import SMALL, run, scan
 
 from cache import CacheError, DamagedSample, UnreadableSample, catalog, open_cache, store
 from cache.durable import UNFLUSHABLE, flush_folder
@@ -22,6 +21,7 @@ from pipeline.labels.sheet import read_sheet
 from pipeline.recipes.ct import CtRecipe
 from pipeline.workers.executors.serial import serial
 from tests.helpers.caches import make_cache
+from tests.helpers.small_sources import SMALL, run, scan
 from trainer.errors import TrainerError
 from trainer.runs import files
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_second_runs import SMALL, scan
 
 from cache import CacheError, NotACache, open_cache, write_features
 from cache.paths import absolute
@@ -14,6 +13,7 @@ from cli import main
 from pipeline.jobs import preprocess
 from pipeline.recipes.ct import CtRecipe
 from tests.helpers.caches import make_cache
+from tests.helpers.small_sources import SMALL, scan
 from trainer.experiments.experiment import Experiment
 from trainer.features.extract import Extraction
 from trainer.runs.plan import Request

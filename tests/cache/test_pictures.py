@@ -9,11 +9,11 @@ from pathlib import Path
 
 import matplotlib
 import pytest
-from test_report import TYPES, history, metrics
 
 from cache import CacheError, open_cache
 from cache.pictures import own_settings
 from tests.helpers.caches import make_cache
+from tests.helpers.scores import TYPES, history, metrics
 from trainer.errors import TrainerError
 from trainer.evaluation.pictures import add_picture, confusion_picture, curves_picture, write_picture
 

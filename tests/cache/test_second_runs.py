@@ -4,44 +4,18 @@ import json
 import shutil
 from contextlib import nullcontext
 
-import nibabel as nib
 import numpy as np
 import pytest
 
 from cache import NotACache, open_cache
-from cache.fingerprint import digest_files
 from cache.store import chunk_path
 from cache.verify import verify
-from pipeline.errors import InvalidInput, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.jobs import preprocess, repair
 from pipeline.jobs.estimate import estimate
-from pipeline.recipes.base import Sample
 from pipeline.recipes.ct import CtRecipe
-from pipeline.recipes.video import VideoRecipe
 from pipeline.workers.executors.serial import serial
-
-SMALL = {"depth": 4, "height": 8, "width": 8}
-
-
-class Clips(VideoRecipe):
-    """Clips of constant gray, from text files, so that classes can be tested without encoding any."""
-
-    def make(self, paths):
-        if (text := paths[0].read_text()) == "bad":
-            raise InvalidInput("bad", "good", "mend it")
-        values = np.full((self.depth, self.height, self.width), len(text), np.uint8)
-        return Sample(values, digest_files(paths), {"notes": []})
-
-
-def clip(root, name, text="clip"):
-    path = root / name.split("/")[0] / f"v_{name.replace('/', '_')}_g01_c01.avi"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
-
-
-def run(source, cache, recipe, **options):
-    return preprocess.run(preprocess.prepare(source, cache, recipe, **options), nullcontext(serial))
+from tests.helpers.small_sources import CLIPS, SMALL, clip, run, scan
 
 
 def labels(cache):
@@ -49,9 +23,6 @@ def labels(cache):
     return {
         name: opened.class_names[label] for name, label in zip(opened.ids, opened.labels, strict=True) if label >= 0
     }
-
-
-CLIPS = Clips(**SMALL)
 
 
 def clips_of(*classes):
@@ -88,12 +59,6 @@ def test_a_second_source_has_classes_of_its_own(tree):
     run(tree / "t", tree / "c", CLIPS, class_names=("A", "C", "B"))
     assert open_cache(tree / "c").class_names == ["A", "C", "B"]
     assert labels(tree / "c") == clips_of("B", "C") | {"A/v_A_1_g01_c01": "A"}
-
-
-def scan(path, value=0, shape=(6, 6, 6)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(np.full(shape, value, np.int16), np.diag([-1, -1, 1, 1])), path)
-    return path
 
 
 @pytest.fixture

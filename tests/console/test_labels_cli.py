@@ -8,7 +8,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_nothing_lost import killed_at_each_call
 
 from cache import catalog, open_cache, write_features
 from cache.verify import verify
@@ -17,6 +16,7 @@ from cli import main
 from pipeline.jobs import relabel
 from pipeline.sources.formats.video import find_clips
 from tests.helpers.caches import make_cache, tiny_attributes
+from tests.helpers.interruptions import killed_at_each_call
 
 SMALL = ("--depth", "4", "--height", "8", "--width", "8", "--workers", "0")
 SCANS = ("TRN_0001", "TRN_0002", "TRN_0003", "TRN_0004")

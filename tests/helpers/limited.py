@@ -35,7 +35,7 @@ def read(cache: Path) -> None:
 @click.argument("folder", type=Path)
 def extract(folder: Path) -> None:
     """Do what `features` does in FOLDER, with a mean in place of a network."""
-    from test_links_inside import extract
+    from tests.helpers.archives import extract
 
     extract(folder)
 

@@ -7,13 +7,7 @@ from hypothesis import strategies as st
 from cache.schema import Entry, Source
 from pipeline.jobs.plan import Task, make_plan, same_files
 from pipeline.sources.ids import path_id
-from pipeline.sources.records import Record
-
-ROOT = "/scans"
-
-
-def record(name, size=10, mtime_ns=1, root=ROOT, label=-1, group=""):
-    return Record(name, Source(root, (f"{name}.nii",), size, mtime_ns), label, group or name)
+from tests.helpers.records import ROOT, record
 
 
 def entry(record, row, state="complete", **fields):

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-from test_plan import record
 
 from cache import CacheError, catalog, schema
 from cache.schema import Entry
@@ -17,6 +16,7 @@ from pipeline.jobs.sample import current_source, quarantine_reason
 from pipeline.labels.apply import LabelReport, WrongRow, check_not_wiping
 from pipeline.recipes.ct import CtRecipe
 from pipeline.sources.walk import _folders_of
+from tests.helpers.records import record
 
 
 @pytest.mark.parametrize(("make", "kind"), [(os.mkdir, "a folder"), (os.mkfifo, "not a regular file")])

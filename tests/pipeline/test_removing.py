@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_nothing_lost import killed_at_each_call, traces
 
 from cache import UnknownSample, open_cache, write_features
 from cache.removal import remove
@@ -15,6 +14,7 @@ from cache.verify import verify
 from cli import main
 from tests.helpers.caches import make_cache
 from tests.helpers.commands import SMALL, arrays, cli, error, facts, tree, usage
+from tests.helpers.interruptions import killed_at_each_call, traces
 from tests.helpers.scans import write_scan
 
 NAMES = ("alpha", "withdrawn_person", "omega")

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
-from test_table import cells
 
 from cache import open_cache
 from tests.helpers.caches import volume
 from tests.helpers.commands import cli, contents, error, read_json, refusal, tree, usage
+from tests.helpers.markdown import cells
 from tests.helpers.runs import make_clips, make_scans
 from trainer.evaluation.bootstrap import paired_bootstrap
 from trainer.evaluation.report import kappa_text

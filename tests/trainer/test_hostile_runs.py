@@ -8,9 +8,9 @@ import zlib
 from functools import cache
 
 import pytest
-from test_hostile_folders import REPLACEMENTS, check, limited, longer
 
 from tests.faults import world
+from tests.helpers.hostile import REPLACEMENTS, check, limited, longer
 
 ZEROS, BLOCK = 6 << 30, 1 << 24  # bytes
 FILES = [
@@ -44,7 +44,7 @@ def here(made, tmp_path):
     return tmp_path
 
 
-def words_of(name, here):
+def command_words(name, here):
     return {
         "resume": (*world._pretrain(here)[:-3], "--epochs", 2, "--resume"),
         "evaluate": ("evaluate", here / "run", here / world.VIDEO, "--quiet"),
@@ -175,13 +175,13 @@ SOME = [
 
 @pytest.mark.parametrize("name", ["resume", "evaluate", "predict"])
 def test_sound_runs_pass(server, here, name):
-    assert check(server, *words_of(name, here)) == 0
+    assert check(server, *command_words(name, here)) == 0
 
 
 @pytest.mark.parametrize("attack", SOME)
 def test_a_hostile_run_ends_soon_in_little_memory(server, here, attack):
     ATTACKS[attack](here / "run")
-    check(server, *words_of("predict" if "model" in attack or "config" in attack else "resume", here))
+    check(server, *command_words("predict" if "model" in attack or "config" in attack else "resume", here))
 
 
 @pytest.mark.slow
@@ -189,4 +189,4 @@ def test_a_hostile_run_ends_soon_in_little_memory(server, here, attack):
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_hostile_run_ends_every_command_soon_in_little_memory(server, here, name, attack):
     ATTACKS[attack](here / "run")
-    check(server, *words_of(name, here))
+    check(server, *command_words(name, here))

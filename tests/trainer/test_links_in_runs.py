@@ -4,12 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_manifest import trained
-from test_run import RUN, SPLIT
 
 from cache import CacheError
 from cache.lock import LOCK_FILES
 from tests.helpers.networks import GIVEN, Listener, make_clips
+from tests.helpers.run_folders import RUN, SPLIT, trained
 from trainer.errors import TrainerError
 from trainer.runs import files
 from trainer.runs.files import PARTIAL

@@ -4,13 +4,12 @@ import json
 import os
 import random
 import shutil
-from pathlib import Path
 
 import pytest
-from test_first_moments import Calls, Killed, watched
-from test_run import RUN, SPLIT
 
-from tests.helpers.networks import GIVEN, Listener, make_clips, outcome, small
+from tests.faults.calls import Calls, Killed, watched
+from tests.helpers.networks import outcome, small
+from tests.helpers.run_folders import RUN, SPLIT, clips, made, run, trained
 from trainer.data.splits.split import split_of_run
 from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import evaluate
@@ -25,33 +24,12 @@ from trainer.runs.folder import (
     read_run,
     read_samples,
 )
-from trainer.runs.plan import Request
 from trainer.training.checkpoint import restore
-from trainer.training.train import train
+
+__all__ = ["clips", "made", "run"]  # fixtures
 
 SAMPLES = {"s0": ("d0", "", 0), "s1": ("d1", "", 1)}
 LISTED = {name: b'{"now": "%s"}\n' % name.encode() for name in ("samples.json", "split.json", "config.json")}
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    return make_clips(tmp_path_factory.mktemp("manifest") / "clips.zarr")
-
-
-def trained(clips, run, epochs=2, **more):
-    given = {**GIVEN, "epochs": epochs}
-    train(Request("pretrain", clips, run, given, readers=1, **more), Listener())
-    return run
-
-
-@pytest.fixture(scope="module")
-def made(clips, tmp_path_factory):
-    return trained(clips, tmp_path_factory.mktemp("made") / "run")
-
-
-@pytest.fixture
-def run(made, tmp_path):
-    return Path(shutil.copytree(made, tmp_path / "run"))
 
 
 def read_everything(clips, run):

@@ -7,29 +7,14 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from tests.helpers.scores import TYPES, history, metrics
 from trainer.errors import TrainerError
 from trainer.evaluation.metrics import score
 from trainer.evaluation.pictures import confusion_picture, curves_picture, write_picture
 from trainer.evaluation.report import epoch_line, kappa_text, metrics_lines, stall_advice
 
-TYPES = ("Infiltrative", "Focal", "Tuberculoma", "Miliary", "Fibro-cavernous")
 LONG = tuple(f"a class whose name goes on and on, far beyond what a picture has room for, number {n}" for n in "12")
 ODD = ("$\\frac{", "two\nlines", "日本", "\ud800", "\x1b[31m", "a,b")
-
-
-def metrics(names, n=300):
-    generator = np.random.default_rng(0)
-    truth = generator.integers(0, len(names), n)
-    probabilities = generator.random((n, len(names)))
-    probabilities[np.arange(n), truth] += 0.6
-    return score(truth, probabilities / probabilities.sum(1, keepdims=True), names)
-
-
-def history(epochs):
-    losses = 1 + np.cos(np.arange(epochs))
-    columns = {"loss": losses, "accuracy": 1 - losses / 2, "val_loss": losses + 0.1, "val_accuracy": 1 - losses / 2}
-    rows = [{"epoch": n + 1} | {name: float(values[n]) for name, values in columns.items()} for n in range(epochs)]
-    return [row | {"val_kappa": 2 * row["val_accuracy"] - 1} for row in rows]
 
 
 def pixels(path, figure):

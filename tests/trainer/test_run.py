@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from cache import open_cache
 from tests.helpers.caches import make_cache, tiny_attributes
-from trainer.config import FINETUNE, PRETRAIN
-from trainer.data.splits.split import Split, read_split
+from tests.helpers.run_folders import RUN, SPLIT
+from trainer.config import PRETRAIN
+from trainer.data.splits.split import read_split
 from trainer.errors import TrainerError
 from trainer.runs.folder import (
     OWN,
@@ -31,9 +32,6 @@ from trainer.runs.folder import (
     writing,
 )
 
-RECIPE = {"kind": "ct", "window": [-1000.0, 400.0], "orientation": "SPL"}
-RUN = Run(FINETUNE, "ct", (3, 4, 5), ("one", "two"), RECIPE)
-SPLIT = Split(("s0",), ("s1",))
 NAMES = "expected a list of different names, at most 10000"
 ANOTHER = "is not the one {root} began with; give that cache, or train into another RUN"
 FOREIGN = "{root} holds {name!r} and no run; expected a folder that is new or empty"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
+from tests.helpers.markdown import cells
 from trainer.errors import TrainerError
 from trainer.evaluation.bootstrap import paired_bootstrap
 from trainer.evaluation.scores.kappa import kappa
@@ -55,18 +56,6 @@ def test_the_figures_beside_ours_are_those_of_the_paper_s_table_1():
 
 def of(found, strategy):
     return [result.predicted for result in found if result.strategy == strategy]
-
-
-def cells(lines):
-    """The tables of a report: of each its rows, split at unescaped bars."""
-    tables, last = [], ""
-    for line in lines:
-        if line.startswith("|"):
-            tables += [] if last.startswith("|") else [[]]
-            hidden = line.replace("\\\\", "\0").replace("\\|", "\1")
-            tables[-1].append([cell.strip() for cell in hidden.strip("|").split("|")])
-        last = line
-    return tables
 
 
 # Statistics

@@ -4,11 +4,11 @@ import re
 from dataclasses import replace
 
 import pytest
-from test_run import RUN, SPLIT
 
 from cache import open_cache
 from tests.helpers.caches import make_cache
 from tests.helpers.networks import SMALL
+from tests.helpers.run_folders import RUN, SPLIT
 from trainer.errors import TrainerError
 from trainer.features import extract as features
 from trainer.runs import plan

@@ -1,0 +1,122 @@
+"""What may stand in place of a file or folder, and commands with little time and memory to try it on."""
+
+import os
+import shutil
+from contextlib import closing, contextmanager
+
+import pytest
+from numcodecs.checksum32 import CRC32C
+from numcodecs.zstd import Zstd
+
+from tests.faults import world
+from tests.faults.server import Server
+
+LINE = 2200  # characters at most: some are escaped
+
+
+GIGANTIC = 8 << 30
+
+
+@contextmanager
+def limited(folder, part):
+    """A server in `folder` that runs the commands of `part` with little time and memory.
+
+    What they are allowed to allocate must not depend on how many threads had to do with it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MALLOC_ARENA_MAX", "1")
+        with closing(Server("tests.helpers.limited", folder, part)) as server:
+            yield server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with limited(tmp_path_factory.mktemp("server"), world.LIGHT) as server:
+        yield server
+
+
+def in_place(path):
+    """`path`, where nothing is any more, in a folder that is there."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def sparse(path):
+    """8 GB of zeros that take no space."""
+    with in_place(path).open("wb") as file:
+        file.truncate(GIGANTIC)
+
+
+def longer(path):
+    """What was there, and 8 GB of zeros behind it."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("ab") as file:
+        file.truncate(GIGANTIC)
+
+
+def endless(path):
+    in_place(path).symlink_to("/dev/zero")
+
+
+def pipe(path):
+    os.mkfifo(in_place(path))
+
+
+def device(path):
+    """/dev/zero itself."""
+    try:
+        os.mknod(in_place(path), 0o666 | 0o020000, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("only root can make a device")
+
+
+def folder(path):
+    in_place(path).mkdir()
+    (path / "0").write_bytes(b"0")
+
+
+def loop(path):
+    in_place(path).symlink_to(path)
+
+
+def nested(path):
+    """8 MB of brackets."""
+    in_place(path).write_bytes(b"[" * (1 << 23))
+
+
+def junk(path):
+    """A line of 80 MB without an end."""
+    with in_place(path).open("wb") as file:
+        for _ in range(80):
+            file.write(b"x" * 1_000_000)
+
+
+REPLACEMENTS = {
+    "8 GB of zeros as": sparse,
+    "8 GB of zeros behind": longer,
+    "a link to /dev/zero as": endless,
+    "a pipe as": pipe,
+    "a device as": device,
+    "a folder as": folder,
+    "a link to itself as": loop,
+    "brackets as": nested,
+    "a line of 80 MB as": junk,
+}
+
+
+def compressed(content):
+    return bytes(CRC32C(location="end").encode(Zstd(3).encode(content)))
+
+
+def check(server, *words):
+    """Run a command, which must end as it is to; return its exit code."""
+    ((_, (code, out, err, left)),) = server.run([[str(word) for word in words]])
+    name, told = words[0], f"{out}{err}"
+    assert code in (0, 1, 3), f"{name}: {code}, {told[:2000]}"
+    assert left == 0, name
+    for sign in ("Traceback", "please report", "MemoryError", "bad_alloc"):
+        assert sign not in told, f"{name}: {told[-2000:]}"
+    assert err.count("\n") <= 1, f"{name}: {err[:2000]}"
+    assert max(map(len, told.split("\n"))) <= LINE, f"{name}: {max(told.split(chr(10)), key=len)[:1000]}"
+    return code

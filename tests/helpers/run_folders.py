@@ -1,0 +1,42 @@
+"""Folders of runs: a tiny document, and a run that was trained."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.networks import GIVEN, Listener, make_clips
+from trainer.config import FINETUNE
+from trainer.data.splits.split import Split
+from trainer.runs.folder import Run
+from trainer.runs.plan import Request
+from trainer.training.train import train
+
+RECIPE = {"kind": "ct", "window": [-1000.0, 400.0], "orientation": "SPL"}
+
+
+RUN = Run(FINETUNE, "ct", (3, 4, 5), ("one", "two"), RECIPE)
+
+
+SPLIT = Split(("s0",), ("s1",))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return make_clips(tmp_path_factory.mktemp("manifest") / "clips.zarr")
+
+
+def trained(clips, run, epochs=2, **more):
+    given = {**GIVEN, "epochs": epochs}
+    train(Request("pretrain", clips, run, given, readers=1, **more), Listener())
+    return run
+
+
+@pytest.fixture(scope="module")
+def made(clips, tmp_path_factory):
+    return trained(clips, tmp_path_factory.mktemp("made") / "run")
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    return Path(shutil.copytree(made, tmp_path / "run"))

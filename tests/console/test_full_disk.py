@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.helpers.commands import cli, ct, error, shell
+from tests.helpers.commands import cli, ct, error, mentions, shell
 from tests.helpers.scans import write_scan
 
 
@@ -47,10 +47,6 @@ def test_a_cache_that_may_not_be_written_is_one_clear_line(scans, disk):
     write_scan(scans / "new.nii", 9)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     for path in (cache, disk / "new.zarr"):
-        assert error(ct(scans, path)) == (
-            f"Error: cannot write to {path}: Read-only file system; mount it for writing, or choose another path\n"
-        )
+        mentions(error(ct(scans, path)), path, "Read-only", "another")
     assert cli("verify", cache).stdout == "3 intact, 0 damaged, 0 missing, 0 stale\n"
-    assert error(cli("repair", cache, "--workers", 0)) == (
-        f"Error: cannot write to {cache}: Read-only file system; mount it for writing, or choose another path\n"
-    )
+    mentions(error(cli("repair", cache, "--workers", 0)), cache, "Read-only", "another")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cache import catalog
-from tests.helpers.commands import arrays, cli, ct, error, tree
+from tests.helpers.commands import arrays, cli, ct, error, mentions, tree
 from tests.helpers.scans import write_scan
 
 
@@ -90,6 +90,4 @@ def test_a_dry_repair_of_a_damaged_ledger_writes_nothing(scans, cache, file):
 
 def test_what_is_no_cache_is_refused_by_every_command(tmp_path):
     for command in ("info", "verify", "repair"):
-        assert error(cli(command, tmp_path)) == (
-            f"Error: {tmp_path} is not a cache: it has no readable zarr.json; build one with `preprocess`\n"
-        )
+        mentions(error(cli(command, tmp_path)), tmp_path, "`preprocess`")

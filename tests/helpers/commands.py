@@ -45,6 +45,11 @@ def error(result, code=1):
     return result.stderr
 
 
+def mentions(message, *words):
+    """Check that an error names paths, options and values; one golden file has its exact words."""
+    assert [word for word in words if str(word) not in message] == [], message
+
+
 def usage(result):
     """What was wrong with the arguments, without the reminder of the usage."""
     assert result.exit_code == 2

@@ -11,7 +11,7 @@ import pytest
 from cache import open_cache
 from cache.store import chunk_path
 from tests.helpers.caches import volume
-from tests.helpers.commands import cli, contents, edit_json, error, read_json
+from tests.helpers.commands import cli, contents, edit_json, error, mentions, read_json
 from tests.helpers.runs import SHAPE, finetune, make_clips, pretrain, write_split
 from trainer.runs.folder import OWN
 
@@ -41,25 +41,23 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(clips, copy, pretrained):
 def test_only_epochs_may_change_when_a_run_is_resumed(clips, copy, pretrained, option, message):
     run = copy(pretrained)
     before = contents(run)
-    assert error(pretrain(clips, run, "--resume", *option)) == (
-        f"Error: {message.format(run=run)}; leave it out, or train into another RUN\n"
-    )
+    mentions(error(pretrain(clips, run, "--resume", *option)), message.format(run=run), "another", "leave")
     assert contents(run) == before
 
 
 def test_a_run_is_resumed_by_its_own_command_parent_and_split(tmp_path, clips, scans, copy, made):
     run = copy(made / "tuned")
     before = contents(run)
-    assert error(pretrain(clips, run, "--resume")) == (
-        f"Error: {run} is a run of `train finetune`; resume it by that command\n"
-    )
-    assert error(finetune(scans, run, "--resume", "--from", run)) == (
-        f"Error: --from {run} with --resume, but {run} began from {(made / 'pretrained').resolve()}\n"
+    mentions(error(pretrain(clips, run, "--resume")), run, "`train finetune`")
+    mentions(
+        error(finetune(scans, run, "--resume", "--from", run)),
+        "--from",
+        run,
+        "--resume",
+        (made / "pretrained").resolve(),
     )
     split = write_split(tmp_path, train=["s0", "s1"], validation=["s2"])
-    assert error(finetune(scans, run, "--resume", "--split", split)) == (
-        f"Error: --split {split} with --resume, but {run} has another split; leave it out\n"
-    )
+    mentions(error(finetune(scans, run, "--resume", "--split", split)), "--split", split, "--resume", run)
     assert contents(run) == before
     assert finetune(scans, run, "--resume", "--split", made / "by_hand.json").exit_code == 0
     assert contents(run) == before
@@ -77,9 +75,7 @@ def test_a_run_goes_on_to_more_epochs_never_to_fewer_and_needs_its_parent_no_mor
     assert (run / "history.csv").read_text().count("\n") == 4
     assert read_json(run / "config.json")["epochs"] == 3
     before = contents(run)
-    assert error(finetune(made / "ct.zarr", run, "--resume", "--epochs", 2)) == (
-        f"Error: epochs 2 with --resume, but {run} has 3; only more can be given\n"
-    )
+    mentions(error(finetune(made / "ct.zarr", run, "--resume", "--epochs", 2)), "--resume", run)
     assert contents(run) == before
 
 
@@ -92,15 +88,11 @@ def test_a_run_is_resumed_on_the_samples_it_began_with(tmp_path, copy, pretraine
         f" of {other} is not the one {run} began with; give that cache, or train into another RUN\n"
     )
     fewer = make_clips(tmp_path / "fewer.zarr", 11)
-    assert error(pretrain(fewer, run, "--resume")) == (
-        "Error: split names 1 id not in the cache ('s11'); remove them, or give the cache that the split was made for\n"
-    )
+    mentions(error(pretrain(fewer, run, "--resume")), "'s11'", "remove", "cache")
     unlabelled = make_clips(tmp_path / "unlabelled.zarr", labels=[-1] + [0, 1] * 5 + [0])
     assert "has no label in the cache" in error(pretrain(unlabelled, run, "--resume"))
     renamed = make_clips(tmp_path / "renamed.zarr", class_names=("two", "one"))
-    assert error(pretrain(renamed, run, "--resume")) == (
-        f"Error: {renamed} has classes ['two', 'one'], {run} ['one', 'two']; give its own cache\n"
-    )
+    mentions(error(pretrain(renamed, run, "--resume")), renamed, "'two'", "'one'", run)
     assert contents(run) == before
 
 
@@ -126,10 +118,7 @@ def test_resume_begins_a_run_where_there_is_none_and_a_damaged_sample_stops_it_b
     sound = path.read_bytes()
     path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
     before = contents(clips)
-    assert error(pretrain(clips, run, "--resume")) == (
-        f"Error: s3: chunk {path} is not what was written, its digest differs; "
-        "run `repair` to rebuild it from its source\n"
-    )
+    mentions(error(pretrain(clips, run, "--resume")), path, "`repair`")
     assert not (run / "model.keras").exists()
     assert contents(clips) == before
     path.write_bytes(sound)

@@ -6,16 +6,14 @@ import sys
 
 import pytest
 
-from tests.helpers.commands import contents, error
+from tests.helpers.commands import contents, error, mentions
 from tests.helpers.runs import pretrain
 
 
 def test_a_run_that_exists_is_left_alone(clips, copy, pretrained):
     run = copy(pretrained)
     before = contents(run)
-    assert error(pretrain(clips, run)) == (
-        f"Error: {run} holds a run already; go on with it by --resume, or choose another RUN\n"
-    )
+    mentions(error(pretrain(clips, run)), run, "--resume")
     assert contents(run) == before
 
 
@@ -25,18 +23,14 @@ def test_a_run_that_is_something_else_is_left_alone(tmp_path, clips, run, option
     nowhere = tmp_path / "nowhere"
     nowhere.symlink_to(tmp_path / "gone")
     for path in (run, nowhere):
-        assert error(pretrain(clips, path, *options)) == (
-            f"Error: {path} is a file; expected a folder that is new or empty, or a run to --resume\n"
-        )
+        mentions(error(pretrain(clips, path, *options)), path, "--resume")
     assert (run.read_text(), nowhere.is_symlink()) == ("mine", True)
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "chapter.tex").write_text("mine")
     (folder / "partial-results.csv").write_text("mine")
     before = contents(folder)
-    assert error(pretrain(clips, folder, *options)) == (
-        f"Error: {folder} holds 'chapter.tex' and no run; expected a folder that is new or empty\n"
-    )
+    mentions(error(pretrain(clips, folder, *options)), folder, "'chapter.tex'")
     assert contents(folder) == before
 
 
@@ -44,9 +38,7 @@ def test_a_cache_is_no_place_for_a_run(clips, scans):
     before = contents(clips), contents(scans)
     for cache in (clips, scans):
         for path in (cache, cache / "run", cache / "ledger" / "deep" / "run"):
-            assert error(pretrain(clips, path)) == (
-                f"Error: {path} is inside the cache {cache.resolve()}, which holds samples only; choose another RUN\n"
-            )
+            mentions(error(pretrain(clips, path)), path, cache.resolve())
     assert (contents(clips), contents(scans)) == before
 
 
@@ -59,7 +51,7 @@ def test_while_a_process_trains_into_a_run_no_other_may(clips, copy, pretrained)
         before = contents(run)
         message = error(pretrain(clips, run, "--resume"))
         other.communicate(b"\n")
-    assert message == f"Error: another process trains into {run}; wait for it to end, or choose another RUN\n"
+    mentions(message, run, "another", "process")
     assert contents(run) == before
 
 
@@ -70,13 +62,9 @@ def test_a_run_that_another_process_began_meanwhile_is_left_alone(clips, pretrai
         shutil.copytree(pretrained, run)
 
     monkeypatch.setattr(train, "starting_model", first_model)
-    assert error(pretrain(clips, run)) == (
-        f"Error: {run} holds a run already; go on with it by --resume, or choose another RUN\n"
-    )
+    mentions(error(pretrain(clips, run)), run, "--resume")
     assert {path.name: path.read_bytes() for path in run.glob("*.*")} == {
         path.name: path.read_bytes() for path in pretrained.glob("*.*")
     }
     shutil.rmtree(run)
-    assert error(pretrain(clips, run, "--resume")) == (
-        f"Error: another process has trained into {run} meanwhile; run the same command again\n"
-    )
+    mentions(error(pretrain(clips, run, "--resume")), run, "meanwhile", "another")

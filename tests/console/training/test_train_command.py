@@ -9,6 +9,7 @@ import pytest
 from cache import open_cache
 from tests.helpers.commands import (
     cli,
+    mentions,
     read_json,
 )
 from tests.helpers.runs import TRAIN_SMALL, trained
@@ -82,7 +83,7 @@ def test_a_picture_that_fails_costs_no_result(clips, run, monkeypatch, options):
     evaluated = cli("evaluate", run, clips, "--picture", run.parent / "confusion.png", *options)
     assert evaluated.exit_code == 1
     assert evaluated.stdout.startswith("{" if options else f"{run} on {clips}, part validation\nkappa")
-    assert evaluated.stderr.splitlines()[-1] == f"Error: cannot draw {run.parent / 'confusion.png'} {why}"
+    mentions(evaluated.stderr.splitlines()[-1], run.parent / "confusion.png", why)
 
 
 def test_logs_that_cannot_be_written_cost_no_result_and_show_no_traceback(clips, run, monkeypatch):

@@ -136,7 +136,7 @@ CHECKS = (
         lambda m: m.spacing_x == m.spacing_y == m.spacing_z == 1 and (m.origin == 0 or _wide_at_1_mm(m)),
         lambda m: (
             f"spacing of exactly 1 × 1 × 1 mm for {m.extent_x:.0f} × {m.extent_y:.0f} × {m.extent_z:.0f} voxels, "
-            "which is what software writes that knows none; convert it again from DICOM"
+            "the default of software that does not know it; convert it again from DICOM"
         ),
     ),
     Check(

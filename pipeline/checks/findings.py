@@ -38,9 +38,9 @@ def collect_findings(complete: Iterable[Entry], class_names: Mapping[int, str]) 
     for group in _same_arrays(entries):
         findings.duplicates += [entry.id for entry in group]
         findings.two_labels += [(group[0].id, entry.id) for entry in group if _contradict(group[0], entry)]
-        odd = next((entry for entry in group if _contradict(group[0], entry)), group[0])
+        contradicting = next((entry for entry in group if _contradict(group[0], entry)), group[0])
         for entry in group:
-            _add_same_array(findings, entry, group, odd, class_names)
+            _add_same_array(findings, entry, group, contradicting, class_names)
     findings.flags, findings.notes = dict(sorted(findings.flags.items())), dict(sorted(findings.notes.items()))
     return findings
 
@@ -68,13 +68,13 @@ def _contradict(one: Entry, other: Entry) -> bool:
 
 
 def _add_same_array(
-    findings: Findings, entry: Entry, group: list[Entry], odd: Entry, class_names: Mapping[int, str]
+    findings: Findings, entry: Entry, group: list[Entry], contradicting: Entry, class_names: Mapping[int, str]
 ) -> None:
-    """Add the finding that `entry` has the same array as its `group`; `odd` is the first with another label, if any.
+    """Add the finding that `entry` has the same array as its `group`; `contradicting` has another label, if any does.
 
     Pairs are not compared, since a large cache of blank clips is one group.
     """
-    other = group[0] if _contradict(entry, group[0]) else odd
+    other = group[0] if _contradict(entry, group[0]) else contradicting
     if _contradict(entry, other):
         findings.flags.setdefault(entry.id, []).append(
             f"{TWO_LABELS}: the same array as {shown(other.id)}, which is labelled "

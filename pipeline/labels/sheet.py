@@ -72,7 +72,7 @@ def _row(line: int, cells: list[str], columns: Columns) -> Row:
 
 
 def _header_score(path: Path, encoding: str, separator: str, choice: ColumnChoice) -> tuple[int, int]:
-    """How much the first line looks like a header with this separator: (known names, cells)."""
+    """How much the first line looks like a header with this separator: (known column names, cells)."""
     try:
         with _table(path, encoding, separator) as table:
             _, header = next(table, (0, []))

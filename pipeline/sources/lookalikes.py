@@ -106,12 +106,12 @@ class Lookalikes:
 
 def lookalikes(kind: str) -> Lookalikes:
     """The lookalikes of the inputs of `kind`: inputs of other formats are something else."""
-    wanted = format_of(kind)
+    own = format_of(kind)
     formats = [format_of(name) for name in kinds()]
     inputs = {ending.rpartition(".")[2] for other in formats if other.kind != kind for ending in other.endings}
     unread = {ending for each in formats for ending in each.unread}
     ignored = (set(IGNORED.split()) | unread | inputs) - {"gz"}
-    return Lookalikes(kind, wanted.endings, wanted.unread, ignored, wanted.rename)
+    return Lookalikes(kind, own.endings, own.unread, ignored, own.rename)
 
 
 def _suffix(name: str) -> tuple[str, str]:

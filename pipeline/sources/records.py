@@ -29,7 +29,7 @@ class Record:
         note: goes into the sample's record.
         refusal: why it cannot become a sample, as the arguments of `InvalidInput`, where its path shows that already.
         claimed: the id it would have if no other file would get the same one.
-        unreadable: why the system cannot tell whether its files exist; empty where it can.
+        unreadable: why the system could not check that its files exist; empty where it could.
     """
 
     id: str
@@ -102,7 +102,7 @@ def _annex_refusal(source: Source) -> tuple[str, str, str] | None:
 def observe(source: Source) -> Source:
     """`source` with the present sizes and times of its files; size -1 where one does not exist.
 
-    Raises OSError where the system cannot tell.
+    Raises OSError where the system cannot check that.
     """
     try:
         return observe_readable(source)

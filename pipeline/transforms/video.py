@@ -94,13 +94,13 @@ def _read_clip(
     Which frames are picked depends on how many there are, so the clip is decoded again where the estimate was wrong.
     """
     depth = len(frames)
-    most = method.max_frames(depth) if method.max_frames else None
+    max_frames = method.max_frames(depth) if method.max_frames else None
     expected = -1
     for _ in range(MAX_DECODES):
         with open_clip(path, container) as clip:
             if expected < 0:
                 expected = clip.estimate
-            if most is not None and expected > most:
+            if max_frames is not None and expected > max_frames:
                 expected = 0  # too many to trust a header: count first
             if expected < depth:
                 count = pick_frames(clip, range(expected), frames)
@@ -109,8 +109,8 @@ def _read_clip(
             notes = check_count(clip, count)
             if count == expected:
                 return count, _record(clip, notes)
-        if most is not None and count > most:
-            expectation = f"at most {most} with --sampling {sampling}"
+        if max_frames is not None and count > max_frames:
+            expectation = f"at most {max_frames} with --sampling {sampling}"
             raise InvalidInput(f"{count} frames", expectation, "use --sampling uniform, or cut the clip")
         expected = count
     raise InvalidInput("a clip that decodes to another length each time", INTACT_CLIP, FETCH_AGAIN)

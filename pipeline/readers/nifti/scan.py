@@ -99,7 +99,7 @@ def _checked(header: nifti1.Nifti1Header, length: int, stream: Stream, notes: li
         contents = None if length else describe(stream.head)  # a .img may be an LFS pointer or a web page
         raise InvalidInput(
             f"a header that claims {claimed} bytes ({' x '.join(map(str, shape))} of {dtype.name})",
-            f"at most {stream.capacity}, what this file can hold",
+            f"at most {stream.capacity}, the capacity of this file",
             f"its .img is {contents.name}: {contents.remedy}" if contents else FETCH_AGAIN,
         )
     if not stream.zipped and stream.capacity - claimed > MAX_SURPLUS:

@@ -192,7 +192,7 @@ def test_a_cache_and_a_run_say_who_holds_them_and_the_way_out(tiny, tmp_path, wi
     )
     (tmp_path / "run").mkdir()
     record(tmp_path / "run" / "lock", host="node7", pid=42, user="anna")
-    with pytest.raises(TrainerError) as refused, run.writing(tmp_path / "run", resume=False):
+    with pytest.raises(TrainerError) as refused, run.lock_run(tmp_path / "run", resume=False):
         pass
     refused.match(
         rf"^another process trains into {tmp_path}/run{owner}; wait for it to end, or choose another RUN; "

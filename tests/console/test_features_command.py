@@ -14,7 +14,7 @@ from cache import open_cache
 from tests.helpers.caches import make_cache, tiny_attributes, volume
 from tests.helpers.commands import ROOT, cli, error, facts, mentions, refusal, tree, usage
 from tests.helpers.runs import SHAPE, make_clips, make_scans, trained
-from trainer.runs.folder import OWN
+from trainer.runs.folder import RUN_FILES
 
 SMALL = ("--backbone", "small", "--weights", "none")
 TRAIN = ("--epochs", 1, "--batch-size", 4, "--quiet")
@@ -280,7 +280,9 @@ def test_options_that_are_none_are_usage(clips, into):
 
 def test_features_alone_give_a_whole_run_on_the_split_that_is_given(made):
     assert (
-        {"metrics.json", "model.keras", "split.json"} <= {path.name for path in (made / "alone").iterdir()} <= set(OWN)
+        {"metrics.json", "model.keras", "split.json"}
+        <= {path.name for path in (made / "alone").iterdir()}
+        <= set(RUN_FILES)
     )
     assert json.loads((made / "alone/split.json").read_text()) == json.loads((made / "by_hand.json").read_text())
 

@@ -446,7 +446,7 @@ def look_after(root: Path) -> None:
 
 
 def config(folder: Path) -> Target:
-    from trainer.runs.folder import read_run
+    from trainer.runs.run import read_run
 
     folder.mkdir()
     corpus = [data for name, data in kept_runs(folder) if name == "config.json"]

@@ -79,7 +79,7 @@ def make_run(folder: Path) -> Path:
 
     unpack(folder)
     root = next(path.parent for path in sorted(folder.rglob("validation.csv")))
-    run.end(root)
+    run.finish(root)
     return root
 
 
@@ -122,8 +122,9 @@ def run_readers() -> dict[str, Callable[[Path], Any]]:
     """How each file of a finished run is read by the commands that go on from it."""
     from trainer.data.splits.split import split_of_run
     from trainer.experiments import table
-    from trainer.runs import folder as run
     from trainer.runs import manifest
+    from trainer.runs.run import read_run
+    from trainer.runs.samples import read_samples
 
     def weights(name: str) -> Callable[[Path], Any]:
         return lambda root: (manifest.check(root / name), digest(root / name))[1]
@@ -133,9 +134,9 @@ def run_readers() -> dict[str, Callable[[Path], Any]]:
         return [found.ids, found.class_names, found.labels.tolist(), found.probabilities.tolist()]
 
     return {
-        "config": lambda root: run.read_run(root).to_json(),
+        "config": lambda root: read_run(root).to_json(),
         "split": lambda root: split_of_run(root).to_json(),
-        "samples": run.read_samples,
+        "samples": read_samples,
         "predictions": predictions,
         "seconds": lambda root: table.read_result("", 0, root).seconds,
         "model": weights("model.keras"),

@@ -8,8 +8,8 @@ import pytest
 from tests.helpers.networks import GIVEN, Listener, make_clips
 from trainer.config import FINETUNE
 from trainer.data.splits.split import Split
-from trainer.runs.folder import Run
 from trainer.runs.plan import Request
+from trainer.runs.run import Run
 from trainer.training.train import train
 
 RECIPE = {"kind": "ct", "window": [-1000.0, 400.0], "orientation": "SPL"}

@@ -23,7 +23,8 @@ from trainer import backend
 backend.start()
 
 from trainer.model.networks import trained_model  # noqa: E402 - after `start`, which keeps TensorFlow's chatter away
-from trainer.runs.folder import changed_labels, read_run  # noqa: E402
+from trainer.runs.run import read_run  # noqa: E402
+from trainer.runs.samples import changed_labels  # noqa: E402
 
 NOT_ITS_WEIGHTS = "restore it from a copy, or train again\n"
 
@@ -352,8 +353,8 @@ def test_weights_of_another_network_are_refused(copy, made, scans, tuned, out):
     shutil.copy(made / "pretrained" / "model.keras", run)  # of two classes, not of three
     message = error(predict(run, scans, out))
     assert message == (
-        f"Error: {run}/model.keras is not what was written, its digest is not that in manifest.json; restore it from a "
-        "copy, or train again; if you changed it yourself, delete manifest.json\n"
+        f"Error: {run}/model.keras is damaged or was changed: its digest differs from that in manifest.json; "
+        "restore it from a copy, or train again; if you changed it yourself, delete manifest.json\n"
     )
     (run / "manifest.json").unlink()
     message = error(predict(run, scans, out))

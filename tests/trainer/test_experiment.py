@@ -22,7 +22,8 @@ from trainer.evaluation.bootstrap import paired_bootstrap
 from trainer.evaluation.report import kappa_text
 from trainer.experiments.experiment import BEGUN, PRETRAINED, STRATEGIES, Experiment, _stage
 from trainer.experiments.report import PAPER_TYPES
-from trainer.runs.folder import OWN, read_predictions
+from trainer.runs.folder import RUN_FILES
+from trainer.runs.predictions import read_predictions
 
 SMALL = (
     "--backbone",
@@ -106,7 +107,9 @@ def test_the_folder_holds_runs_splits_and_the_report(made):
     assert {path.name for path in made.frozen.iterdir()} == {*BEGUN, *REPORT, "seed0", "seed1", "features"}
     for run in (*made.streamed.glob("seed*/*"), *made.frozen.glob("seed*/*")):
         assert run.name in RUNS
-        assert {"metrics.json", "model.keras", "validation.csv"} <= {path.name for path in run.iterdir()} <= set(OWN)
+        assert (
+            {"metrics.json", "model.keras", "validation.csv"} <= {path.name for path in run.iterdir()} <= set(RUN_FILES)
+        )
 
 
 def test_all_strategies_of_all_seeds_have_one_split_and_a_seeds_have_one_parent(made):

@@ -18,8 +18,8 @@ from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import evaluate
 from trainer.features.extract import Extraction, FrameFeatures, extract
 from trainer.model.networks import initial_model, trained_model
-from trainer.runs.folder import read_run
 from trainer.runs.plan import Request, new_run
+from trainer.runs.run import read_run
 from trainer.training.train import train
 
 SHAPE = (5, 16, 16)

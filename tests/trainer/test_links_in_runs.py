@@ -12,7 +12,7 @@ from tests.helpers.run_folders import RUN, SPLIT, trained
 from trainer.errors import TrainerError
 from trainer.runs import files
 from trainer.runs.files import PARTIAL
-from trainer.runs.folder import OWN, begin, end, writing
+from trainer.runs.folder import RUN_FILES, finish, lock_run, write_run_files
 from trainer.runs.plan import Request
 from trainer.training.logs import Logged
 from trainer.training.train import train
@@ -36,10 +36,10 @@ def victim(tmp_path):
     folder = tmp_path / "victim"
     (folder / "folder").mkdir(parents=True)
     for place in (folder, folder / "folder"):
-        for name in ("file", *OWN):
+        for name in ("file", *RUN_FILES):
             (place / f"mine-{name}").write_text("mine")
     (folder / "file").write_text("mine")
-    for name in OWN:
+    for name in RUN_FILES:
         (folder / "folder" / name).write_text("mine")
     return folder
 
@@ -60,18 +60,18 @@ def link(path, victim, target):
 
 def write_everything(root):
     """Every way in which training writes into RUN."""
-    with writing(root, resume=True):
-        begin(root, RUN, SPLIT, {"s0": ("d0", "", 0), "s1": ("d1", "", 1)})
-        for name in OWN:
+    with lock_run(root, resume=True):
+        write_run_files(root, RUN, SPLIT, {"s0": ("d0", "", 0), "s1": ("d1", "", 1)})
+        for name in RUN_FILES:
             if name not in ("logs", *LOCK_FILES):
                 files.replace(root / name, b"new")
         with Logged(Listener(), root / "logs") as logged:
             logged.after_epoch({"epoch": 1, "loss": 1.0}, {"seconds": 1.0}, 1)
-        end(root)
+        finish(root)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", [*OWN, *(f"{PARTIAL}{name}" for name in OWN if name != "logs")])
+@pytest.mark.parametrize("name", [*RUN_FILES, *(f"{PARTIAL}{name}" for name in RUN_FILES if name != "logs")])
 def test_no_way_of_writing_into_a_run_follows_a_link(victim, tmp_path, name, target):
     run = tmp_path / "run"
     run.mkdir()
@@ -87,7 +87,7 @@ def test_no_way_of_writing_into_a_run_follows_a_link(victim, tmp_path, name, tar
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", [*OWN, *(f"{PARTIAL}{name}" for name in OWN if name != "logs")])
+@pytest.mark.parametrize("name", [*RUN_FILES, *(f"{PARTIAL}{name}" for name in RUN_FILES if name != "logs")])
 def test_a_run_with_a_link_in_it_writes_nothing_outside(clips, made, victim, tmp_path, name, target):
     run = Path(shutil.copytree(made, tmp_path / "run"))
     link(run / name, victim, target)

@@ -15,20 +15,15 @@ from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import evaluate
 from trainer.experiments.table import read_result
 from trainer.runs import manifest
-from trainer.runs.folder import (
-    READ_AGAIN,
-    begin,
-    check_files,
-    is_finished,
-    read_predictions,
-    read_run,
-    read_samples,
-)
+from trainer.runs.folder import CHECKED_FILES, check_files, is_finished, write_run_files
+from trainer.runs.predictions import read_predictions
+from trainer.runs.run import read_run
+from trainer.runs.samples import SampleFingerprint, read_samples
 from trainer.training.checkpoint import restore
 
 __all__ = ["clips", "made", "run"]  # fixtures
 
-SAMPLES = {"s0": ("d0", "", 0), "s1": ("d1", "", 1)}
+SAMPLES = {"s0": SampleFingerprint("d0", "", 0), "s1": SampleFingerprint("d1", "", 1)}
 LISTED = {name: b'{"now": "%s"}\n' % name.encode() for name in ("samples.json", "split.json", "config.json")}
 
 
@@ -42,11 +37,11 @@ def read_everything(clips, run):
 
 def test_what_is_read_again_is_listed_once_the_run_has_ended(made):
     listed = json.loads((made / "manifest.json").read_text())["files"]
-    assert listed.keys() == {*READ_AGAIN}
+    assert listed.keys() == {*CHECKED_FILES}
     assert all(len(digests) == 1 for digests in listed.values())
 
 
-@pytest.mark.parametrize("name", [*READ_AGAIN, "manifest.json"])
+@pytest.mark.parametrize("name", [*CHECKED_FILES, "manifest.json"])
 def test_a_bit_flipped_in_any_file_is_found(clips, run, name):
     path, chance = run / name, random.Random(name)
     before = path.read_bytes()
@@ -68,19 +63,19 @@ def test_a_file_of_another_run_is_not_believed_when_a_run_goes_on(clips, run, tm
     shutil.copy(other / name, run / name)
     if (other / name).read_bytes() == (run / name).read_bytes() and name in ("split.json", "samples.json"):
         (run / name).write_bytes((run / name).read_bytes().replace(b"s1", b"s9"))
-    with pytest.raises(TrainerError, match=rf"{name} is not what was written, its digest is not that"):
+    with pytest.raises(TrainerError, match=rf"{name} is damaged or was changed: its digest differs from that"):
         trained(clips, run, epochs=3, resume=True)
 
 
 def test_a_run_of_an_earlier_version_goes_on_and_has_a_list_then(clips, run):
     (run / "manifest.json").unlink()
     trained(clips, run, epochs=3, resume=True)
-    assert json.loads((run / "manifest.json").read_text())["files"].keys() == {*READ_AGAIN}
+    assert json.loads((run / "manifest.json").read_text())["files"].keys() == {*CHECKED_FILES}
 
 
 def test_a_run_that_goes_on_is_not_finished_until_it_has_ended_again(clips, run):
     assert is_finished(run)
-    begin(run, read_run(run), split_of_run(run), read_samples(run))
+    write_run_files(run, read_run(run), split_of_run(run), read_samples(run))
     assert not is_finished(run)
     whole = outcome(run)
     trained(clips, run, resume=True)
@@ -92,25 +87,25 @@ def test_killed_at_any_call_the_files_are_those_of_the_list(tmp_path):
     before = {name: b'{"before": "%s"}\n' % name.encode() for name in LISTED}
     whole = tmp_path / "whole"
     whole.mkdir()
-    manifest.begin(whole, before)
+    manifest.write_files(whole, before)
     with watched(Calls(whole)) as calls:
-        manifest.begin(whole, LISTED)
+        manifest.write_files(whole, LISTED)
     assert calls.count > 12
     for number in range(calls.count):
         root = tmp_path / str(number)
         root.mkdir()
-        manifest.begin(root, before)
+        manifest.write_files(root, before)
         with watched(Calls(root, number)), pytest.raises(Killed):
-            manifest.begin(root, LISTED)
+            manifest.write_files(root, LISTED)
         for name in LISTED:
             assert manifest.read(root / name, "a file") in (before[name], LISTED[name])
-        manifest.begin(root, LISTED)
+        manifest.write_files(root, LISTED)
         assert [manifest.read(root / name, "a file") for name in LISTED] == list(LISTED.values())
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"files": {}, "digest": "0"}', '{"files": [], "digest": 1}'])
 def test_a_list_that_is_none_is_said(tmp_path, text):
-    begin(tmp_path, RUN, SPLIT, SAMPLES)
+    write_run_files(tmp_path, RUN, SPLIT, SAMPLES)
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(TrainerError, match=r"manifest\.json "):
         read_run(tmp_path)
@@ -144,10 +139,10 @@ def test_weights_that_cannot_be_read_are_not_called_another_run_s(clips, run, mo
 def test_a_file_is_listed_before_it_is_written_where_there_is_a_list(tmp_path, monkeypatch, listed):
     """Or a kill in between would leave a file that the list says is another."""
     if listed:
-        begin(tmp_path, RUN, SPLIT, SAMPLES)
+        write_run_files(tmp_path, RUN, SPLIT, SAMPLES)
         for name in ("samples.json", "split.json", "config.json"):
             (tmp_path / name).unlink()
     order, replace = [], manifest.files.replace
     monkeypatch.setattr(manifest.files, "replace", lambda path, data: order.append(path.name) or replace(path, data))
-    manifest.begin(tmp_path, LISTED)
+    manifest.write_files(tmp_path, LISTED)
     assert order == [*["manifest.json"] * listed, *LISTED, *["manifest.json"] * (not listed)]

@@ -14,7 +14,7 @@ from trainer.evaluation.bootstrap import paired_bootstrap
 from trainer.evaluation.scores.kappa import kappa
 from trainer.experiments.report import PAPER, PAPER_TYPES, _differences, kappa_picture, report_lines, write_report
 from trainer.experiments.table import Result, read_result, rows_of
-from trainer.runs.folder import Predicted, write_predictions
+from trainer.runs.predictions import ValidationPredictions, write_predictions
 
 STRATEGIES = tuple(PAPER)
 TABLE_1 = """
@@ -44,7 +44,7 @@ def results(names=PAPER_TYPES, seeds=2, n=60, strategies=STRATEGIES):
     for seed in range(seeds):
         for strategy in strategies:
             scores = rng.random((n, len(names))) + 0.7 * np.eye(len(names))[labels] * (rng.random((n, 1)) < 0.5)
-            predicted = Predicted(ids, labels, scores / scores.sum(1, keepdims=True), tuple(names))
+            predicted = ValidationPredictions(ids, labels, scores / scores.sum(1, keepdims=True), tuple(names))
             found.append(Result(strategy, seed, predicted, seconds=60.0 * (seed + 1), epochs=4 + seed))
     return found
 
@@ -102,7 +102,7 @@ def test_resamples_hold_the_same_cases_for_all_strategies():
     same = [Result("PT", 0, found[0].predicted, 1.0, 1)]
     probabilities = found[0].predicted.probabilities.copy()
     probabilities[0] = np.roll(probabilities[0], 1)
-    near = [Result("PT+CW", 0, Predicted(*_but(found[0].predicted, probabilities)), 1.0, 1)]
+    near = [Result("PT+CW", 0, ValidationPredictions(*_but(found[0].predicted, probabilities)), 1.0, 1)]
     plain, equal, other = rows_of([*found, *same, *near])
     np.testing.assert_array_equal(plain.resamples, equal.resamples)
     assert 0 < np.std(other.resamples - plain.resamples) < np.std(plain.resamples) / 3
@@ -131,7 +131,7 @@ def test_runs_on_other_cases_are_not_compared(spoil):
         "labels": (sound.ids, np.roll(sound.labels, 1), sound.probabilities, sound.class_names),
         "class_names": (sound.ids, sound.labels, sound.probabilities, sound.class_names[::-1]),
     }[spoil]
-    found[-1] = Result("PT+CW+AUG", 1, Predicted(*changed), 1.0, 1)
+    found[-1] = Result("PT+CW+AUG", 1, ValidationPredictions(*changed), 1.0, 1)
     with pytest.raises(TrainerError) as caught:
         rows_of(found)
     assert str(caught.value) == (
@@ -227,8 +227,8 @@ def test_the_picture_shows_each_seed_beside_the_mean_and_the_papers_beside_its_t
 
 def test_equal_and_hopeless_runs_give_a_report_too(tmp_path):
     names, truth = ("a", "b"), np.array([0, 1, 0])
-    always = Predicted(("x", "y", "z"), truth, np.tile([0.9, 0.1], (3, 1)), names)
-    right = Predicted(("x", "y", "z"), truth, np.eye(2)[truth], names)
+    always = ValidationPredictions(("x", "y", "z"), truth, np.tile([0.9, 0.1], (3, 1)), names)
+    right = ValidationPredictions(("x", "y", "z"), truth, np.eye(2)[truth], names)
     found = [Result(name, 0, right if name == "PT" else always, 0.0, 1) for name in STRATEGIES]
     text = "\n".join(write_report(tmp_path, found))
     assert "nan" not in text
@@ -241,7 +241,9 @@ def constant(guesses, truth=(0, 1, 0), names=HOSTILE[:2]):
     """One seed each of a strategy that always predicts the same class."""
     ids, truth = tuple(f"s{number}" for number in range(len(truth))), np.array(truth)
     for seed, guess in enumerate(guesses):
-        yield Result("PT", seed, Predicted(ids, truth, np.tile(np.eye(2)[guess], (len(truth), 1)), names), 0.0, 1)
+        yield Result(
+            "PT", seed, ValidationPredictions(ids, truth, np.tile(np.eye(2)[guess], (len(truth), 1)), names), 0.0, 1
+        )
 
 
 def test_a_constant_prediction_is_named_for_each_seed_instead_of_an_interval():

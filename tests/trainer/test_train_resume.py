@@ -176,7 +176,9 @@ def test_a_run_that_has_ended_gives_its_metrics_again(clips, whole, tmp_path):
 def test_a_broken_checkpoint_is_said_in_one_line(clips, whole, tmp_path):
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     (run / "checkpoint.npz").write_bytes(b"broken")
-    with pytest.raises(TrainerError, match=r"checkpoint.npz is not what was written, its digest is not that in"):
+    with pytest.raises(
+        TrainerError, match=r"checkpoint.npz is damaged or was changed: its digest differs from that in"
+    ):
         trained(clips, run, resume=True)
     (run / "manifest.json").unlink()
     with pytest.raises(TrainerError, match=r"checkpoint.npz is no checkpoint of this run .*; restore it, or start"):

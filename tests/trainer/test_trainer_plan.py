@@ -1,7 +1,6 @@
 """What a training run is about to do is decided, checked and said before it begins."""
 
 import re
-from dataclasses import replace
 
 import pytest
 
@@ -12,8 +11,9 @@ from tests.helpers.run_folders import RUN, SPLIT
 from trainer.errors import TrainerError
 from trainer.features import extract as features
 from trainer.runs import plan
-from trainer.runs.folder import begin
+from trainer.runs.folder import write_run_files
 from trainer.runs.plan import Request
+from trainer.runs.samples import SampleFingerprint
 
 LABELS = [0, 1] * 6
 
@@ -72,7 +72,8 @@ def test_a_cache_all_of_which_is_used_says_no_more(tmp_path):
     ],
 )
 def test_a_run_goes_on_with_features_only_where_it_began_with_them(cache, tmp_path, kind, cached, given, problem):
-    run = replace(RUN, kind=kind, config=RUN.config.replace(cached_features=cached))
+    shape = (3, 4) if kind == "features" else (3, 4, 5)
+    run = RUN.replace(kind=kind, shape=shape, config=RUN.config.replace(cached_features=cached))
     asked = request(cache, tmp_path, features=tmp_path / "f.zarr" if given else None)
     if not problem:
         plan._check_features_again(asked, run)
@@ -103,7 +104,9 @@ def test_without_a_run_features_are_of_the_network_that_each_kind_begins_with(mo
 
 def test_the_split_of_another_run_is_refused(cache, tmp_path):
     (tmp_path / "run").mkdir()
-    begin(tmp_path / "run", RUN, SPLIT, {"s0": ("d0", "", 0), "s1": ("d1", "", 1)})
+    write_run_files(
+        tmp_path / "run", RUN, SPLIT, {"s0": SampleFingerprint("d0", "", 0), "s1": SampleFingerprint("d1", "", 1)}
+    )
     path = tmp_path / "split.json"
     path.write_text('{"train": ["s1"], "validation": ["s0"]}')
     with pytest.raises(TrainerError, match="has another split; leave it out"):

@@ -15,8 +15,9 @@ from trainer.errors import TrainerError
 from trainer.evaluation.metrics import score
 from trainer.features.extractor import check_features
 from trainer.model.networks import model_for_inputs, trained_model
-from trainer.runs.folder import Run, changed_labels, check_cache, is_trained_on, read_run, trained_on_too
 from trainer.runs.names import samples_named
+from trainer.runs.run import Run, check_cache, read_run
+from trainer.runs.samples import changed_labels, is_trained_on, training_samples_among
 from trainer.training.fit import predict
 
 Progress = Callable[[int, int], None]
@@ -117,7 +118,7 @@ def _scored(root: Path, cache: Cache, part: str | None) -> tuple[str, list[str]]
         chosen, ids, expected = "all", [name for name in cache.ids if name in labelled], "labelled samples"
     if not ids:
         raise TrainerError(f"{cache.path} has no sample to score; expected {expected}")
-    if chosen != "train" and (learned := trained_on_too(root, cache, ids)):
+    if chosen != "train" and (learned := training_samples_among(root, cache, ids)):
         raise TrainerError(
             f"{cache.path} has {len(learned)} samples to score that {root} was trained on under another name, the "
             f"first is {learned[0]!r}; give a cache without them"

@@ -10,7 +10,7 @@ from pathlib import Path
 from cache import Cache
 from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import Predictions
-from trainer.runs.folder import OWN, inside_cache
+from trainer.runs.folder import RUN_FILES, enclosing_cache
 from trainer.runs.marks import check_replaceable, is_prediction, write_marked
 
 IMAGECLEF = re.compile(r"TST_[0-9]+\.nii\.gz")
@@ -27,7 +27,7 @@ def check_outputs(
     That is another of them, one of `inputs`, a file that the run in `run` is made of, anything in a cache, or any file
     that is neither empty nor, as `is_ours` says, an earlier output.
     """
-    needed = {path.resolve() for path in inputs} | {run.resolve() / name for name in OWN}
+    needed = {path.resolve() for path in inputs} | {run.resolve() / name for name in RUN_FILES}
     for path in outputs:
         if path.resolve() in needed:
             raise TrainerError(f"{path} would replace a file that this command reads or writes; choose another place")
@@ -46,7 +46,7 @@ def _check_place(path: Path) -> None:
         raise TrainerError(f"{path.parent} is not a folder; make it first, or choose another place for {path.name}")
     if not os.access(folder, os.W_OK):
         raise TrainerError(f"{path.parent} is not writable; allow writing, or choose another place for {path.name}")
-    if cache := inside_cache(path):
+    if cache := enclosing_cache(path):
         raise TrainerError(f"{path} is inside the cache {cache}, which holds samples only; choose another place")
 
 

@@ -26,8 +26,10 @@ from trainer.experiments.report import write_report
 from trainer.experiments.table import Result, read_result
 from trainer.features.extract import Extraction, extract
 from trainer.runs import files, manifest
-from trainer.runs.folder import check_cache, check_files, check_samples, inside_cache, is_finished, read_run
+from trainer.runs.folder import check_files, enclosing_cache, is_finished
 from trainer.runs.plan import Request, configure
+from trainer.runs.run import check_cache, read_run
+from trainer.runs.samples import check_samples
 from trainer.training.fit import Listener
 from trainer.training.train import train
 
@@ -129,14 +131,14 @@ def _begin(experiment: Experiment, observer: Observer) -> None:
         files.remove(root / f"{files.PARTIAL}{name}")
     contents = {f"{name}.json": split.to_json() for name, split in parts.items()}
     contents |= {"experiment.json": experiment.to_json()}
-    manifest.begin(root, {name: files.dump_json(data) for name, data in contents.items()})
+    manifest.write_files(root, {name: files.dump_json(data) for name, data in contents.items()})
 
 
 def _has_parts(root: Path) -> bool:
     """True where DIR has more than what `_begin` writes. Raises TrainerError where it is not for an experiment."""
     if (root.exists() or root.is_symlink()) and not root.is_dir():
         raise TrainerError(f"{root} is a file; expected a folder that is new or empty, or an experiment to go on with")
-    if cache := inside_cache(root):
+    if cache := enclosing_cache(root):
         raise TrainerError(f"{root} is inside the cache {cache}, which holds samples only; choose another DIR")
     names = {path.name for path in root.iterdir()} if root.is_dir() else set()
     others = sorted(names - {*BEGUN, *(f"{files.PARTIAL}{name}" for name in BEGUN)})

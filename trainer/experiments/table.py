@@ -17,7 +17,7 @@ from trainer.evaluation.report import remark
 from trainer.evaluation.scores.kappa import kappa
 from trainer.evaluation.tally import confusion_matrix
 from trainer.runs import manifest
-from trainer.runs.folder import Predicted, read_predictions
+from trainer.runs.predictions import ValidationPredictions, read_predictions
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Result:
 
     strategy: str
     seed: int
-    predicted: Predicted
+    predicted: ValidationPredictions
     seconds: float
     epochs: int
 
@@ -94,7 +94,7 @@ def rows_of(results: Sequence[Result]) -> list[Row]:
     return rows
 
 
-def _has_same_cases(one: Predicted, other: Predicted) -> bool:
+def _has_same_cases(one: ValidationPredictions, other: ValidationPredictions) -> bool:
     return (one.ids, one.class_names, one.labels.tolist()) == (other.ids, other.class_names, other.labels.tolist())
 
 

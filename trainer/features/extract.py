@@ -22,8 +22,9 @@ from trainer.errors import TrainerError
 from trainer.features.extractor import attributes_of, weights_of
 from trainer.model.networks import initial_model, trained_model
 from trainer.model.viptt_net import encoder_model
-from trainer.runs.folder import inside_cache, read_run
+from trainer.runs.folder import enclosing_cache
 from trainer.runs.plan import check_parent, configure, new_run
+from trainer.runs.run import read_run
 
 BLOCK_PIXELS = 16 * 224 * 224  # of the slices that go through the backbone at a time
 BLOCKS = 4  # of these that are read at a time: as many samples as have their pixels
@@ -67,7 +68,7 @@ def extract(request: Extraction, progress: Callable[[int, int], None]) -> Extrac
     volumes = open_cache(request.cache)
     if volumes.kind == "features":
         raise TrainerError(f"{request.cache} holds features; expected a cache of scans or clips")
-    if outer := inside_cache(request.features.resolve().parent):
+    if outer := enclosing_cache(request.features.resolve().parent):
         raise TrainerError(f"{request.features} is inside the cache {outer}; choose FEATURES elsewhere")
     model = _network(request, volumes)
     attributes = attributes_of(model, volumes, ANGLES if request.augment else ())

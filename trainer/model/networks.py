@@ -10,7 +10,7 @@ from trainer.features.extractor import use_extractor
 from trainer.model.viptt_net import build_head, build_model, head_model, with_rescaling
 from trainer.model.weights import copy_weights, load_backbone, load_model
 from trainer.runs import manifest
-from trainer.runs.folder import Run, read_run
+from trainer.runs.run import Run, read_run
 
 
 def untrained_model(run: Run) -> keras.Model:

@@ -1,7 +1,7 @@
 """What a run is to be: its configuration and its split, decided and checked before anything is written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from trainer.data.stream import READERS
 from trainer.errors import TrainerError
 from trainer.features.extractor import extractor_of
 from trainer.model.backbone import PACKAGE, get_backbone
-from trainer.runs.folder import Run, behind, check_cache, read_run, sample_shape
+from trainer.runs.run import Run, check_cache, read_run, sample_shape, volume_recipe
 from trainer.training.fit import SAVE_SECONDS
 
 STAGES = {"pretrain": PRETRAIN, "finetune": FINETUNE}
@@ -97,12 +97,12 @@ def new(request: Request, cache: Cache, features: Cache | None) -> Run:
 
 def new_run(cache: Cache, config: Config, parent: str = "") -> Run:
     """A run by `config` on `cache`."""
-    return Run(config, cache.kind, sample_shape(cache), tuple(cache.class_names), cache.recipe, parent)
+    return Run(config, cache.kind, sample_shape(cache), tuple(cache.class_names), dict(cache.recipe), parent)
 
 
 def _check_kind(cache: Cache, config: Config) -> None:
     if cache.kind == "features":
-        made_of = behind(cache.recipe).get("kind")
+        made_of = volume_recipe(cache.recipe).get("kind")
         if made_of in KIND_OF.values() and made_of != config.kind:
             raise TrainerError(
                 f"{cache.path} holds features of {made_of} samples, `train {config.stage}` takes those of {config.kind}"
@@ -158,7 +158,7 @@ def resumed(request: Request, cache: Cache) -> Run:
         raise TrainerError(
             f"{cache.path} has classes {cache.class_names}, {request.run} {list(run.class_names)}; give its own cache"
         )
-    return replace(run, config=run.config.replace(**more))
+    return run.replace(config=run.config.replace(**more))
 
 
 def _check_features_again(request: Request, run: Run) -> None:

@@ -20,18 +20,11 @@ from trainer.features.extractor import check_features
 from trainer.model.networks import model_for_inputs, starting_model
 from trainer.model.weights import load_model
 from trainer.runs import files, manifest
-from trainer.runs.folder import (
-    Predicted,
-    Run,
-    begin,
-    check_folder,
-    check_samples,
-    end,
-    known,
-    write_predictions,
-    writing,
-)
+from trainer.runs.folder import check_folder, finish, lock_run, write_run_files
 from trainer.runs.plan import Request, check_batch, choose_split, new, resumed
+from trainer.runs.predictions import ValidationPredictions, write_predictions
+from trainer.runs.run import Run
+from trainer.runs.samples import check_samples, sample_fingerprints
 from trainer.training.checkpoint import State
 from trainer.training.fit import Data, Listener, compile_for, fit, predict
 from trainer.training.logs import Logged
@@ -54,15 +47,15 @@ def train(request: Request, listener: Listener) -> dict[str, Any]:
     if features:
         check_features(features, cache, whole, (*split.train, *split.validation))
     data = _data(run.config, cache, features or cache, split, request.readers)
-    with writing(request.run, request.resume) as going_on:
+    with lock_run(request.run, request.resume) as going_on:
         if going_on != begun:
             raise TrainerError(f"another process has trained into {request.run} meanwhile; run the same command again")
-        samples = known(cache, (*split.train, *split.validation))
+        samples = sample_fingerprints(cache, (*split.train, *split.validation))
         if going_on:
             check_samples(request.run, cache)
             for name in ("checkpoint.npz", "model.keras"):
                 manifest.check(request.run / name)
-        begin(request.run, run, split, samples)
+        write_run_files(request.run, run, split, samples)
         return _train_and_score(request, run, whole, data, listener)
 
 
@@ -74,9 +67,11 @@ def _train_and_score(request: Request, run: Run, whole: keras.Model, data: Data,
     load_model(whole, request.run / "model.keras")
     found = predict(model, data.validation, data.validation_batch, data.validation_transform, request.readers)
     metrics = score(data.validation.labels, found, run.class_names)
-    write_predictions(request.run, Predicted(data.validation.ids, data.validation.labels, found, run.class_names))
+    write_predictions(
+        request.run, ValidationPredictions(data.validation.ids, data.validation.labels, found, run.class_names)
+    )
     files.write_json(request.run / "metrics.json", metrics)
-    end(request.run)
+    finish(request.run)
     _draw(request.run, state, metrics, listener)
     return metrics
 

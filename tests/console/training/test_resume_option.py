@@ -13,7 +13,7 @@ from cache.store import chunk_path
 from tests.helpers.caches import volume
 from tests.helpers.commands import cli, contents, edit_json, error, mentions, read_json
 from tests.helpers.runs import SHAPE, finetune, make_clips, pretrain, write_split
-from trainer.runs.folder import OWN
+from trainer.runs.folder import RUN_FILES
 
 STOPPED = "Stopped. What was committed is kept: run the same command again, with --resume, to go on.\n"
 
@@ -103,7 +103,7 @@ def test_a_stopped_run_says_how_to_go_on_and_does(clips, pretrained, run, monkey
     monkeypatch.setattr(sys, "argv", ["cli.py", "train"])
     result = pretrain(clips, run)
     assert (result.exit_code, result.stdout, result.stderr) == (code, "", STOPPED)
-    assert {path.name for path in run.iterdir()} <= set(OWN) - {"model.keras", "metrics.json"}
+    assert {path.name for path in run.iterdir()} <= set(RUN_FILES) - {"model.keras", "metrics.json"}
     monkeypatch.undo()
     assert "has no model.keras" in error(cli("evaluate", run, clips, "--quiet"))
     if sent == signal.SIGINT:

@@ -13,13 +13,13 @@ from tests.helpers.commands import (
     read_json,
 )
 from tests.helpers.runs import TRAIN_SMALL, trained
-from trainer.runs.folder import OWN
+from trainer.runs.folder import RUN_FILES
 
 PROMISED = {"config.json", "history.csv", "model.keras", "split.json", "metrics.json"}
 
 
 def test_a_run_leaves_what_the_contract_names(made, clips, pretrained):
-    assert PROMISED <= {path.name for path in pretrained.iterdir()} <= set(OWN)
+    assert PROMISED <= {path.name for path in pretrained.iterdir()} <= set(RUN_FILES)
     config, split, metrics = (read_json(pretrained / f"{name}.json") for name in ("config", "split", "metrics"))
     opened = open_cache(clips)
     assert config["recipe"] == opened.recipe

@@ -1,0 +1,1 @@
+"""The demo: phantom scans and clips, the commands that run on them, and a report."""

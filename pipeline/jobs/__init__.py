@@ -1,0 +1,1 @@
+"""The jobs on a cache: preprocess, relabel, repair, remove. Each decides in `prepare`, without writing, then acts."""

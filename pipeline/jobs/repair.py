@@ -76,7 +76,8 @@ def run(job: RepairJob, executor: ExecutorContext, callback: Callback | None = N
     link. Raises CacheError where the cache cannot be written, and PipelineError where workers fail.
     """
     recipe = recipe_from_json(job.attributes.recipe)
-    result, progress = job.result, Progress(callback, len(job.tasks))
+    result = RepairResult(list(job.result.repaired), dict(job.result.failed))
+    progress = Progress(callback, len(job.tasks))
     with open_writer(job.root, job.attributes, job.entries, linked) as writer:
         for outcome in make_samples(writer, recipe, job.tasks, executor, only_complete=True):
             entry = outcome.entry

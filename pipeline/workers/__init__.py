@@ -1,0 +1,1 @@
+"""Running tasks: executors, and how many workers fit into this machine."""

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from trainer.data.augment import ANGLES, KINDS, MOST_SHIFT, augment, blur, rotate, shift
+from trainer.data.augment import ANGLES, KINDS, MAX_SHIFT, augment, blur, rotate, shift
 
 DTYPES = ("uint8", "uint16", "float16", "float32")
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 70))
@@ -59,7 +59,7 @@ def test_it_is_scipys_default_mode_too_wherever_that_is_not_blank(shape, angle, 
 
 def test_angles_and_shifts_are_the_paper_s():
     assert ANGLES == (-20, -10, -5, 0, 5, 10, 20)
-    assert MOST_SHIFT == 0.1
+    assert MAX_SHIFT == 0.1
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -16,7 +16,7 @@ from tests.helpers.networks import small
 from trainer.errors import TrainerError
 from trainer.runs.files import PARTIAL, read_json, replace, replace_by, write_csv, write_json
 
-KEPT = "what was saved before is kept"
+KEPT = "the earlier file is kept"
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def test_an_error_without_a_number_is_said_too(kept):
     def write(partial):
         raise OSError("Can't write data (no space)")
 
-    with pytest.raises(TrainerError, match=r"Can't write data \(no space\); what was saved before is kept"):
+    with pytest.raises(TrainerError, match=r"Can't write data \(no space\); the earlier file is kept"):
         replace_by(kept, write)
     assert is_kept(kept)
 

@@ -46,8 +46,8 @@ def test_ids_that_are_none(tmp_path):
     assert message(read_ids, tmp_path) == f"{tmp_path}: Is a directory; expected a file with one id a line"
     for text in ("", "\n \n", "FileName\n", ",1\n"):
         assert message(read_ids, written(tmp_path, text)) == f"{path} holds no id; expected one a line"
-    assert "is no text" in message(read_ids, written(tmp_path, b"\xff\xfe\x00"))
-    assert "is no text" in message(read_ids, written(tmp_path, "x" * 200_000))
+    assert "is not a text file" in message(read_ids, written(tmp_path, b"\xff\xfe\x00"))
+    assert "is not a text file" in message(read_ids, written(tmp_path, "x" * 200_000))
 
 
 def test_an_id_named_twice_is_refused_also_among_many(tmp_path):
@@ -113,7 +113,7 @@ def test_two_names_of_one_sample_are_refused():
 @pytest.mark.parametrize("name", ["y", "c/x", "../a/x", "/scans/a/x.nii.gz", "g01", "x.avi.nii"])
 def test_a_name_of_no_sample_is_refused(name):
     assert message(samples_named, SCANS, [name]) == (
-        f"1 of 1 samples are not in ct.zarr, the first is {name!r}; see `info` for what became of them"
+        f"1 of 1 samples are not in ct.zarr, the first is {name!r}; `info` lists the inputs that were set aside"
     )
 
 

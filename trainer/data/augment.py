@@ -1,11 +1,11 @@
-"""Chance changes of a training volume: rotation, shift and blur in the plane of its slices. OpenCV's only door here.
+"""Random augmentation of training volumes: rotation, shift and blur of their slices. The trainer's door to OpenCV.
 
-Volumes are (depth, height, width) in any dtype a cache stores, so that they can be changed before they are scaled to
-[0, 1], in a half or a quarter of the bytes. Each function returns a new array of the same shape and dtype and leaves
-its input as it was; `augment` alone draws.
+Volumes are (depth, height, width) in any dtype that a cache stores: they are augmented before they are scaled to
+[0, 1], with a half or a quarter of the bytes. Each function returns a new array of the same shape and dtype; its input
+does not change. Only `augment` is random.
 
-OpenCV 5 rotates images of one channel by exact weights. With four slices as the channels of one image, or with maps in
-fixed point, it rounds where to look to 1/32 pixel (on noise up to 0.025 of the range off) and is no faster.
+OpenCV 5 rotates images of one channel with exact weights. With four slices as channels of one image, or with
+fixed-point maps, it rounds coordinates to 1/32 pixel (errors up to 0.025 of the range on noise) and is no faster.
 """
 
 import math
@@ -17,23 +17,23 @@ import numpy as np
 from cache.schema import DTYPES
 from trainer.config import AUGMENTATIONS
 
-ANGLES = (-20, -10, -5, 0, 5, 10, 20)  # degrees; ViPTT-Net §2.4, which found that leaving out 0 does harm
+ANGLES = (-20, -10, -5, 0, 5, 10, 20)  # degrees; ViPTT-Net §2.4, which found that results are worse without 0
 KINDS = AUGMENTATIONS  # the paper trained with the first, and had no good results from the others
-MOST_SHIFT = 0.1  # of a slice's height, and of its width; how far the paper shifted and blurred it doesn't say
-MOST_BLUR = 1.5  # pixels
-REACH = 4  # standard deviations after which the Gaussian is cut off, as SciPy does
+MAX_SHIFT = 0.1  # of a slice's height and width; the paper does not say how far it shifted and blurred
+MAX_BLUR = 1.5  # pixels
+TRUNCATE = 4  # standard deviations after which the Gaussian is cut off, as in SciPy
 
-# OpenCV's threads are the whole process's, so they are settled once. A slice is too small to share out, and the other
-# cores have TensorFlow and the reading of samples to do.
+# OpenCV's threads are a setting of the process. A slice is too small for several threads, and the other cores run
+# TensorFlow and read samples.
 cv2.setNumThreads(1)
 
 
 def augment(volume: np.ndarray, kinds: Collection[str], generator: np.random.Generator) -> np.ndarray:
-    """`volume` changed by each of `kinds`, drawn from `generator` and applied in the order of `KINDS`.
+    """`volume` after each of `kinds` with random parameters from `generator`, applied in the order of `KINDS`.
 
-    A rotation is by one of `ANGLES`; a shift by whole pixels, up to a tenth of the height and of the width either way;
-    a blur's sigma is from 0 up to `MOST_BLUR` pixels; all equally likely. The same kinds, in whatever order they are
-    named, and the same state of `generator` give the same bits. Raises ValueError for other kinds, shapes and dtypes.
+    Rotation: by one of `ANGLES`. Shift: by whole pixels, up to a tenth of the height and of the width either way. Blur:
+    sigma from 0 to `MAX_BLUR` pixels. All values are equally likely. The same kinds, in any order, and the same state
+    of `generator` give the same bits. Raises ValueError for other kinds, shapes and dtypes.
     """
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise ValueError(f"augmentation {unknown[0]!r} was given; expected some of {', '.join(KINDS)}; name only these")
@@ -41,28 +41,28 @@ def augment(volume: np.ndarray, kinds: Collection[str], generator: np.random.Gen
     changed = volume
     for kind in KINDS:
         if kind in kinds:
-            changed = _BY_CHANCE[kind](changed, generator)
+            changed = _RANDOM[kind](changed, generator)
     return volume.copy() if changed is volume else changed
 
 
 def rotate(volume: np.ndarray, angle: float) -> np.ndarray:
-    """Every slice turned by `angle` degrees about its centre, between pixels bilinearly; from outside comes 0.
+    """Every slice rotated by `angle` degrees about its centre, interpolated bilinearly; values outside are 0.
 
-    A positive angle turns anticlockwise as a slice is shown, rows downwards: 90 is `np.rot90` of a square. That is how
-    the original's `ndimage.rotate(volume, angle, reshape=False)` turned the first two axes of its (height, width,
-    depth). Angle 0 gives the very values.
+    A positive angle rotates anticlockwise when rows are shown downwards: 90 is `np.rot90` of a square. The original's
+    `ndimage.rotate(volume, angle, reshape=False)` rotated the first two axes of its (height, width, depth) likewise.
+    Angle 0 changes no value.
 
     Equals `scipy.ndimage.rotate(volume, angle, axes=(1, 2), reshape=False, order=1, mode="grid-constant")` on float64
-    to (height + width) · 1e-7 of the range before integers are rounded to the nearest. Mode "constant" differs from
-    that in the rim alone: it blanks the pixels that lie partly outside.
+    to (height + width) · 1e-7 of the range before integers are rounded to the nearest. Mode "constant" differs
+    only at the rim, where it sets pixels to 0 that lie partly outside.
     """
     _check(volume)
     if angle == 0:
         return volume.copy()
     height, width = volume.shape[1:]
-    source = _turn(height, width, angle)
+    source = _rotation_matrix(height, width, angle)
 
-    def turned(plane: np.ndarray) -> np.ndarray:
+    def rotated(plane: np.ndarray) -> np.ndarray:
         return cv2.warpAffine(
             plane,
             source,
@@ -73,38 +73,35 @@ def rotate(volume: np.ndarray, angle: float) -> np.ndarray:
             hint=cv2.ALGO_HINT_ACCURATE,
         )
 
-    return _each_slice(volume, turned)
+    return _each_slice(volume, rotated)
 
 
 def shift(volume: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Every slice moved down by `rows` and right by `columns`, up and left where negative; what is uncovered is 0."""
+    """Every slice moved down by `rows` and right by `columns`, up and left where negative, and filled with 0."""
     _check(volume)
     moved = np.zeros(volume.shape, volume.dtype)
-    (rows_to, rows_from), (columns_to, columns_from) = map(_move, volume.shape[1:], (rows, columns))
+    (rows_to, rows_from), (columns_to, columns_from) = map(_shifted_slices, volume.shape[1:], (rows, columns))
     moved[:, rows_to, columns_to] = volume[:, rows_from, columns_from]
     return moved
 
 
 def blur(volume: np.ndarray, sigma: float) -> np.ndarray:
-    """Every slice smoothed by a Gaussian of `sigma` pixels, mirrored at its edges; 0 gives the very values.
+    """Every slice smoothed by a Gaussian of `sigma` pixels, mirrored at its edges; 0 changes no value.
 
     Equals `scipy.ndimage.gaussian_filter(volume, (0, sigma, sigma))` on float64 to 1e-6 of the range before integers
-    are rounded to the nearest: all is done in float32, since OpenCV's own arithmetic on integers is further off and,
-    but for the narrowest, slower.
+    are rounded to the nearest. It is computed in float32: OpenCV's integer arithmetic is less accurate and, except for
+    the smallest sigma, slower.
     """
     _check(volume)
     if not 0 <= sigma < math.inf:
         raise ValueError(f"a blur of sigma {sigma} was given; expected pixels, 0 or more; give 0 for none")
-    side = 2 * int(REACH * sigma + 0.5) + 1
+    side = 2 * int(TRUNCATE * sigma + 0.5) + 1
 
     def blurred(plane: np.ndarray) -> np.ndarray:
         smooth = cv2.GaussianBlur(plane.astype(np.float32), (side, side), sigma, borderType=cv2.BORDER_REFLECT)
         return np.rint(smooth) if volume.dtype.kind == "u" else smooth
 
     return volume.copy() if side == 1 else _each_slice(volume, blurred)
-
-
-# -- parts -------------------------------------------------------------------------------------------------------------
 
 
 def _check(volume: np.ndarray) -> None:
@@ -116,39 +113,39 @@ def _check(volume: np.ndarray) -> None:
 
 
 def _each_slice(volume: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The changed slices as an array like `volume`; float16, which OpenCV doesn't know, is float32 while changed."""
+    """`change` of each slice, in an array like `volume`; float16, which OpenCV lacks, is converted to float32."""
     changed = np.empty(volume.shape, volume.dtype)
-    through = np.float32 if volume.dtype == np.float16 else volume.dtype
+    dtype = np.float32 if volume.dtype == np.float16 else volume.dtype
     for number, plane in enumerate(volume):
-        changed[number] = change(np.ascontiguousarray(plane, through))
+        changed[number] = change(np.ascontiguousarray(plane, dtype))
     return changed
 
 
-def _turn(height: int, width: int, angle: float) -> np.ndarray:
-    """The 2×3 matrix that leads from (column, row, 1) of the turned slice to (column, row) of the given one."""
+def _rotation_matrix(height: int, width: int, angle: float) -> np.ndarray:
+    """The 2×3 matrix from (column, row, 1) of the rotated slice to (column, row) of the original one."""
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     x, y = (width - 1) / 2, (height - 1) / 2
     return np.array([[cos, -sin, x - cos * x + sin * y], [sin, cos, y - sin * x - cos * y]])
 
 
-def _move(side: int, by: int) -> tuple[slice, slice]:
-    """Where along an axis values go, and where they come from, when moved by `by`."""
+def _shifted_slices(side: int, by: int) -> tuple[slice, slice]:
+    """Slices (to, from) of an axis of length `side` that is shifted `by` places."""
     by = max(-side, min(side, by))
     return slice(max(by, 0), side + min(by, 0)), slice(max(-by, 0), side - max(by, 0))
 
 
-def _any_rotation(volume: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _random_rotation(volume: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return rotate(volume, ANGLES[generator.integers(len(ANGLES))])
 
 
-def _any_shift(volume: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    rows, columns = (int(MOST_SHIFT * side) for side in volume.shape[1:])
+def _random_shift(volume: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    rows, columns = (int(MAX_SHIFT * side) for side in volume.shape[1:])
     down = int(generator.integers(-rows, rows, endpoint=True))
     return shift(volume, down, int(generator.integers(-columns, columns, endpoint=True)))
 
 
-def _any_blur(volume: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    return blur(volume, generator.uniform(0, MOST_BLUR))
+def _random_blur(volume: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    return blur(volume, generator.uniform(0, MAX_BLUR))
 
 
-_BY_CHANCE = {"rotation": _any_rotation, "shift": _any_shift, "blur": _any_blur}
+_RANDOM = {"rotation": _random_rotation, "shift": _random_shift, "blur": _random_blur}

@@ -1,4 +1,4 @@
-"""The files that predictions go to: ImageCLEF's submission, and probabilities."""
+"""Output files of `predict`: ImageCLEF's submission, and class probabilities."""
 
 import csv
 import io
@@ -22,16 +22,16 @@ def check_outputs(
     inputs: Iterable[Path] = (),
     is_ours: Callable[[Path], bool] = is_prediction,
 ) -> None:
-    """Raise TrainerError where one of `outputs` cannot be a file, or would take the place of another.
+    """Raises TrainerError where one of `outputs` cannot be written, or would replace another file.
 
-    That is another of them, one of `inputs`, a file that the run in `run` is made of, anything in a cache, or any file
-    that is neither empty nor, as `is_ours` says, an earlier output.
+    Refused are duplicates, one of `inputs`, a file of the run in `run`, anything in a cache, and a file that is not
+    empty unless `is_ours`, an earlier output.
     """
-    needed = {path.resolve() for path in inputs} | {run.resolve() / name for name in RUN_FILES}
+    in_use = {path.resolve() for path in inputs} | {run.resolve() / name for name in RUN_FILES}
     for path in outputs:
-        if path.resolve() in needed:
+        if path.resolve() in in_use:
             raise TrainerError(f"{path} would replace a file that this command reads or writes; choose another place")
-        needed.add(path.resolve())
+        in_use.add(path.resolve())
         _check_place(path)
         check_replaceable(path, is_ours)
 
@@ -50,37 +50,37 @@ def _check_place(path: Path) -> None:
         raise TrainerError(f"{path} is inside the cache {cache}, which holds samples only; choose another place")
 
 
-def write_submission(path: Path, found: Predictions) -> None:
-    """One line a sample, `TST_0001.nii.gz,2`, the class counted from 1, no header (ImageCLEF 2021 TBT)."""
-    classes = found.probabilities.argmax(axis=1) + 1
-    _write(path, zip(names_of(found), classes.tolist(), strict=True))
+def write_submission(path: Path, predictions: Predictions) -> None:
+    """Write one line a sample without a header: `TST_0001.nii.gz,2`, classes from 1 (ImageCLEF 2021 TBT)."""
+    classes = predictions.probabilities.argmax(axis=1) + 1
+    _write(path, zip(names_of(predictions), classes.tolist(), strict=True))
 
 
-def write_probabilities(path: Path, found: Predictions) -> None:
-    """A header of `FileName` and the classes' names, then one line a sample."""
-    rows = zip(names_of(found), found.probabilities.tolist(), strict=True)
-    header = ("FileName", *found.class_names)
+def write_probabilities(path: Path, predictions: Predictions) -> None:
+    """Write a header of `FileName` and the class names, then one line a sample."""
+    rows = zip(names_of(predictions), predictions.probabilities.tolist(), strict=True)
+    header = ("FileName", *predictions.class_names)
     _write(path, (header, *((name, *(f"{p:.6g}" for p in row)) for name, row in rows)))
 
 
-def names_of(found: Predictions) -> Sequence[str]:
-    """What each sample is called in the outputs: as it was asked for, else by its file below SOURCE."""
-    return found.asked or [_file_name(found.cache, name) for name in found.ids]
+def names_of(predictions: Predictions) -> Sequence[str]:
+    """The name of each sample in the outputs: the one from --ids, else its file below SOURCE."""
+    return predictions.asked or [_file_name(predictions.cache, name) for name in predictions.ids]
 
 
-def naming_advice(found: Predictions) -> str:
-    """What ImageCLEF would not take of the names of scans that were not asked for by name; "" where it takes all."""
-    odd = [name for name in names_of(found) if not IMAGECLEF.fullmatch(name)]
-    if found.asked or found.cache.kind == "video" or not odd:
+def naming_advice(predictions: Predictions) -> str:
+    """Advice where ImageCLEF does not accept the names of scans that --ids did not give; else ""."""
+    odd = [name for name in names_of(predictions) if not IMAGECLEF.fullmatch(name)]
+    if predictions.asked or predictions.cache.kind == "video" or not odd:
         return ""
     return (
-        f"{len(odd)} of {len(found.ids)} names are not ImageCLEF's TST_NNNN.nii.gz, the first is {odd[0]!r}; to submit "
-        "there, give the names it expects by --ids FILE"
+        f"{len(odd)} of {len(predictions.ids)} names are not ImageCLEF's TST_NNNN.nii.gz, the first is {odd[0]!r}; "
+        "to submit there, give the names it expects by --ids FILE"
     )
 
 
 def _file_name(cache: Cache, name: str) -> str:
-    """The sample's file below its SOURCE, or its id where it was made of none, or of a chunk, as features are."""
+    """The sample's file below its SOURCE; its id where it has none, as for features."""
     files_of = () if cache.kind == "features" else cache.entry(name).source.files
     return files_of[0] if files_of else name
 

@@ -1,4 +1,4 @@
-"""Files of a run: each is replaced as a whole, so that a crash or a full disk leaves the one before."""
+"""Atomic, durable writing of the files of a run, and reading of untrusted ones."""
 
 import csv
 import io
@@ -14,19 +14,19 @@ from cache.durable import flush_folder
 from cache.oserrors import ABSENT, cannot_read, reason, remedy
 from trainer.errors import TrainerError
 
-MOST_BYTES = 1 << 27  # of a JSON or CSV file: samples.json of a million samples has fewer
-PARTIAL = "partial-"  # begins the name of a file that is being written
+MAX_BYTES = 1 << 27  # of a JSON or CSV file: samples.json of a million samples has fewer
+PARTIAL = "partial-"  # prefix of the name of a file that is being written
 
 
 def replace(path: Path, data: bytes | memoryview, prefix: str = PARTIAL) -> None:
-    """Make `path` a file of `data`, as `replace_by` does."""
+    """Write `data` to `path`, as by `replace_by`."""
     replace_by(path, lambda partial: partial.write_bytes(data), prefix)
 
 
 def replace_by(path: Path, write: Callable[[Path], Any], prefix: str = PARTIAL) -> None:
-    """Make `path` what `write` writes to the path that it is given, durably. Raises TrainerError where that fails.
+    """Replace `path` atomically and durably; `write` is called with a temporary path, whose name begins with `prefix`.
 
-    While it is written, its name begins with `prefix`.
+    Raises TrainerError where that fails; the earlier file is then unchanged.
     """
     partial = path.with_name(prefix + path.name)
     try:
@@ -38,17 +38,17 @@ def replace_by(path: Path, write: Callable[[Path], Any], prefix: str = PARTIAL) 
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
-        todo = remedy(error, "check the path and its permissions")
-        raise TrainerError(f"cannot write {path}: {reason(error)}; what was saved before is kept; {todo}") from error
+        advice = remedy(error, "check the path and its permissions")
+        raise TrainerError(f"cannot write {path}: {reason(error)}; the earlier file is kept; {advice}") from error
 
 
 def remove(path: Path) -> None:
-    """Remove the file `path`, or the link, where there is one. Raises TrainerError."""
+    """Remove the file or link `path`, if it exists. Raises TrainerError."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        todo = remedy(error, "delete it")
-        raise TrainerError(f"cannot remove {path}: {reason(error)}; {todo}") from error
+        advice = remedy(error, "delete it")
+        raise TrainerError(f"cannot remove {path}: {reason(error)}; {advice}") from error
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
@@ -59,53 +59,53 @@ def dump_json(data: Mapping[str, Any]) -> bytes:
     return (json.dumps(data, indent=2, allow_nan=False) + "\n").encode()
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
-    """The JSON object in `path`, an untrusted file that should be `what`. Raises TrainerError."""
-    return parse_json(path, read(path, what), what)
+def read_json(path: Path, expected: str) -> dict[str, Any]:
+    """The JSON object in `path`, an untrusted file described by `expected`. Raises TrainerError."""
+    return parse_json(path, read(path, expected), expected)
 
 
-def read(path: Path, what: str) -> bytes:
-    """The bytes of `path`, an untrusted file that should be `what`. Raises TrainerError."""
-    with reading(path, what):
-        return read_regular(path, MOST_BYTES)
+def read(path: Path, expected: str) -> bytes:
+    """The bytes of `path`, an untrusted file described by `expected`. Raises TrainerError."""
+    with reading(path, expected):
+        return read_regular(path, MAX_BYTES)
 
 
 @contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn an OSError into the TrainerError that says whether `path` is something else, or could not be read."""
+def reading(path: Path, expected: str) -> Iterator[None]:
+    """Turn an OSError into a TrainerError: `path` is another kind of file than `expected`, or cannot be read."""
     try:
         yield
     except OSError as error:
         if isinstance(error, UnexpectedFile) or error.errno in ABSENT:
-            raise TrainerError(f"{path}: {reason(error)}; expected {what}") from error
+            raise TrainerError(f"{path}: {reason(error)}; expected {expected}") from error
         raise TrainerError(cannot_read(path, error)) from error
 
 
 def raise_where_unreadable(path: Path, error: Exception) -> None:
-    """Raise TrainerError where `error` of reading `path` is the system's, and says nothing about what is in it."""
+    """Raises TrainerError where `error` came from the system while reading `path`, and not from its contents."""
     if isinstance(error, OSError) and error.errno not in (None, *ABSENT):
         raise TrainerError(cannot_read(path, error)) from error
 
 
-def parse_json(path: Path, data: bytes, what: str) -> dict[str, Any]:
+def parse_json(path: Path, data: bytes, expected: str) -> dict[str, Any]:
     """The JSON object in `data`, the bytes of `path`. Raises TrainerError."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise TrainerError(f"{path} is not readable as JSON ({error}); expected {what}") from error
+        raise TrainerError(f"{path} is not readable as JSON ({error}); expected {expected}") from error
     if not isinstance(value, dict):
-        raise TrainerError(f"{path} holds a {type(value).__name__}; expected {what}")
+        raise TrainerError(f"{path} holds a {type(value).__name__}; expected {expected}")
     return value
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """One line a row below a line of names; numbers as `repr` gives them, so that reading gives the same back."""
+    """Write a header and one line for each row; numbers are written by `repr`, so that they read back exactly."""
     names = list(rows[0]) if rows else []
     write_rows(path, [names, *([row[name] for name in names] for row in rows)])
 
 
 def write_rows(path: Path, rows: Iterable[Iterable[object]]) -> None:
-    """One line a row, quoted where CSV needs it."""
+    """Write one line for each row, quoted where CSV needs it."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     replace(path, text.getvalue().encode())

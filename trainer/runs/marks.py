@@ -1,9 +1,9 @@
-"""How a file that `predict` or `evaluate` wrote is told from any other, which must not be replaced.
+"""Marks of files that `predict` or `evaluate` wrote: only these may be replaced.
 
-A submission looks exactly like a label sheet without a header, and may hold nothing but its lines. So a mark lies next
-to it: `.NAME.viptt-net` has the digest of what was written, and a file that was edited since is the user's own. The
-mark is written first, with the digest of the earlier prediction as well: a process killed at any moment leaves a file
-that its mark knows. A picture says itself that it is ours.
+A submission looks like a label sheet without a header, and nothing may be added to it. So its mark is a file next to
+it: `.NAME.viptt-net` has the digest of the prediction, and a file that was edited since belongs to the user. The mark
+is written first, with the digest of the earlier prediction too, so that it matches the file after a kill at any moment.
+A picture has its mark in its metadata.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from trainer.runs import files
 SOFTWARE = "viptt-net"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_TEXT = b"tEXtSoftware\0" + SOFTWARE.encode()
-PNG_HEAD_BYTES = 4096  # its texts come before its pixels
-PARTIAL = ".viptt-net-partial-"  # begins the name of an output that is being written: no user's file is called so
+PNG_HEAD_BYTES = 4096  # the texts of a PNG come before its pixels
+PARTIAL = ".viptt-net-partial-"  # prefix of the name of an output that is being written; no user's file has it
 
 
 def check_replaceable(path: Path, is_ours: Callable[[Path], bool]) -> None:
-    """Raise TrainerError where there is a file in `path`, or in what it links to, that is neither empty nor ours."""
+    """Raises TrainerError where `path` is, or links to, a file that is neither empty nor ours."""
     if path.exists() and path.stat().st_size and not is_ours(path):
         raise TrainerError(
             f"{path} exists and was not written by this command, or was changed since; delete it yourself, or choose "
@@ -30,7 +30,7 @@ def check_replaceable(path: Path, is_ours: Callable[[Path], bool]) -> None:
 
 
 def is_prediction(path: Path) -> bool:
-    """True for a file just as `write_marked` left it."""
+    """True for a file that is unchanged since `write_marked`."""
     path = path.resolve()
     try:
         written = _mark(path).read_text(encoding="ascii").split()
@@ -47,11 +47,11 @@ def is_picture(path: Path) -> bool:
 
 
 def write_marked(path: Path, data: bytes) -> None:
-    """Make `path` a file of `data` that `is_prediction`. Raises TrainerError as `check_replaceable` does."""
+    """Write `data` and its mark to `path`. Raises TrainerError as `check_replaceable` does."""
     check_replaceable(path, is_prediction)
     path = path.resolve()  # through a link, to the file that it names
-    known = {digest_bytes(data)} | ({digest_files([path])} if path.exists() else set())
-    mark = "".join(f"{digest}\n" for digest in sorted(known)).encode()
+    digests = {digest_bytes(data)} | ({digest_files([path])} if path.exists() else set())
+    mark = "".join(f"{digest}\n" for digest in sorted(digests)).encode()
     files.replace(_mark(path), mark, PARTIAL)
     files.replace(path, data, PARTIAL)
 

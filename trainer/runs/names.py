@@ -1,4 +1,4 @@
-"""The samples that a user names in a file: by path or bare name, with or without the ending of a file."""
+"""Sample names in a user's file: paths, ids or bare file names, with or without extension."""
 
 import csv
 import io
@@ -19,9 +19,9 @@ SEPARATORS = ",;\t"
 
 
 def read_ids(path: Path) -> list[str]:
-    """The names in `path` as they are written there, one a line or in the first column of a CSV.
+    """The names in `path` as they are written, one a line or in the first column of a CSV.
 
-    Raises TrainerError where there is none, or one twice.
+    Raises TrainerError where there is none, or where one is repeated.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")  # with line breaks as they are: a quoted name may hold one
@@ -29,7 +29,7 @@ def read_ids(path: Path) -> list[str]:
     except OSError as error:
         raise TrainerError(f"{path}: {error.strerror}; expected a file with one id a line") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise TrainerError(f"{path} is no text ({error}); expected a file with one id a line") from error
+        raise TrainerError(f"{path} is not a text file ({error}); expected a file with one id a line") from error
     names = [row[0].strip() for row in rows if row and row[0].strip()]
     if names and _is_header(names[0]):
         del names[0]
@@ -44,7 +44,7 @@ def read_ids(path: Path) -> list[str]:
 
 
 def _separator(text: str) -> str:
-    """What ends the first cell of a header; a comma where there is no header."""
+    """The separator after the first cell of a header; a comma without a header."""
     first = text.lstrip().partition("\n")[0]
     return next((sign for sign in SEPARATORS if _is_header(first.partition(sign)[0])), ",")
 
@@ -54,22 +54,22 @@ def _is_header(cell: str) -> bool:
 
 
 def samples_named(cache: Cache, names: Sequence[str]) -> list[str]:
-    """The id of the sample of `cache` that each of `names` means, in their order.
+    """The id of the sample in `cache` for each of `names`, in their order.
 
-    A name is a path below SOURCE or an id, else a bare name that only one sample has; the ending of a file may be left
-    out, accents may be composed or not. Raises TrainerError where a name means no sample or several, and where two mean
-    the same.
+    A name is a path below SOURCE, an id, or a bare file name that only one sample has. Its extension may be missing,
+    and accents may be composed or not. Raises TrainerError for a name of no sample or of several, and where two names
+    are of the same sample.
     """
     index = _Index(cache)
-    found = [index.of(name) for name in names]
-    missing = [name for name, ids in zip(names, found, strict=True) if not ids]
+    candidates = [index.find(name) for name in names]
+    missing = [name for name, ids in zip(names, candidates, strict=True) if not ids]
     if missing:
         raise TrainerError(
             f"{len(missing)} of {len(names)} samples are not in {cache.path}, the first is {missing[0]!r}; "
-            "see `info` for what became of them"
+            "`info` lists the inputs that were set aside"
         )
     name_of: dict[str, str] = {}
-    for name, ids in zip(names, found, strict=True):
+    for name, ids in zip(names, candidates, strict=True):
         if len(ids) > 1:
             raise TrainerError(
                 f"{name!r} is the name of {len(ids)} samples of {cache.path}, such as {ids[0]!r} and {ids[1]!r}; "
@@ -79,11 +79,11 @@ def samples_named(cache: Cache, names: Sequence[str]) -> list[str]:
             raise TrainerError(
                 f"{name_of[ids[0]]!r} and {name!r} both mean sample {ids[0]!r} of {cache.path}; expected each once"
             )
-    return [ids[0] for ids in found]
+    return [ids[0] for ids in candidates]
 
 
 class _Index:
-    """Which samples a name may mean: by path with the file's ending, by path without it, by bare name likewise."""
+    """Samples by path with and without extension, and by bare file name."""
 
     def __init__(self, cache: Cache) -> None:
         self._paths: dict[str, list[str]] = defaultdict(list)
@@ -98,8 +98,8 @@ class _Index:
             for bare in {PurePosixPath(path).name for path in {*paths, name}}:
                 self._bare[bare].append(entry.id)
 
-    def of(self, name: str) -> list[str]:
-        """The ids that `name` may mean; the first rule that gives any decides."""
+    def find(self, name: str) -> list[str]:
+        """The ids that `name` matches by the first rule that any sample matches."""
         name = composed(name).removeprefix("./")
         rules = [(self._paths, name), (self._ids, name), (self._ids, without_ending(name))]
         if "/" not in name:
@@ -108,5 +108,5 @@ class _Index:
 
 
 def without_ending(name: str) -> str:
-    """`name` without the ending of a scan or clip, if it has one."""
+    """`name` without the extension of a scan or clip."""
     return next((name[: -len(ending)] for ending in ENDINGS if name.lower().endswith(ending)), name)

@@ -30,7 +30,7 @@ def test_a_full_disk_is_one_clear_line_and_the_last_good_weights_stay(clips, cop
     run = shutil.copytree(pretrained, disk("-o", f"size={size + 1_000_000}") / "run")
     before = contents(run)
     message = error(pretrain(clips, run, "--resume", "--epochs", 2))
-    assert "No space left on device; what was saved before is kept; free some space" in message
+    assert "No space left on device; the earlier file is kept; free some space" in message
     after = contents(run)
     assert after[str(run / "model.keras")] == before[str(run / "model.keras")]
     assert not list(run.glob("partial-*"))

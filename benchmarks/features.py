@@ -16,20 +16,11 @@ from batches import write_both
 from common import verdict
 
 from cache import open_cache, write_features
+from cache.progress import Callback
 from pipeline.recipes.video import VideoRecipe
 from trainer import backend
 
 EPOCH = 1092  # clips: the paper's training split
-
-
-class Quiet:
-    """Hears nothing."""
-
-    def note(self, text: str) -> None: ...
-
-    def at_step(self, epoch: int, done: int, total: int, loss: float) -> None: ...
-
-    def after_epoch(self, row: dict, timing: dict, epochs: int) -> None: ...
 
 
 def bare_rate(model, volumes, count: int) -> float:
@@ -73,7 +64,7 @@ def epoch_seconds(folder: Path, features, count: int) -> float:
     write_features(folder / "many.zarr", names, labels, None, np.stack(many) * noise, classes, "vgg16")
     split = folder / "split.json"
     split.write_text(f'{{"train": {names[:count]}, "validation": {names[count:]}}}'.replace("'", '"'))
-    train(Request("pretrain", folder / "many.zarr", folder / "many", {"epochs": 2}, split=split), Quiet())
+    train(Request("pretrain", folder / "many.zarr", folder / "many", {"epochs": 2}, split=split), Callback())
     return float((folder / "many" / "timings.csv").read_text().splitlines()[2].split(",")[1])
 
 
@@ -110,7 +101,7 @@ def main(quick: bool, weights: str) -> None:
         config = PRETRAIN.replace(weights=weights)
         model = initial_model(new_run(volumes, config))
         before = bare_rate(model, volumes, 2 if quick else 12)
-        done = extract(Extraction(volumes.path, folder / "f.zarr", {"weights": weights}), lambda done, total: None)
+        done = extract(Extraction(volumes.path, folder / "f.zarr", {"weights": weights}), Callback())
         bare = (before + bare_rate(model, volumes, 2 if quick else 12)) / 2
         features = open_cache(folder / "f.zarr")
         size = np.mean([features.entry(name).nbytes for name in features.ids])

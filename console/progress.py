@@ -74,12 +74,6 @@ class Progress(Callback):
             if advice := stall_advice(timing):
                 self.on_note(advice)
 
-    # The names that the trainer still calls.
-    note, part, after_epoch, at_sample = on_note, on_part, on_epoch, on_progress
-
-    def at_step(self, epoch: int, done: int, total: int, loss: float) -> None:
-        self.on_progress(done, total, "steps", {"epoch": epoch + 1, "loss": loss})
-
     def _begin_round(self, title: str) -> None:
         self._close_bar()
         self.title, self.done, self.started = title, 0, time.monotonic()

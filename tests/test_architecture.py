@@ -39,6 +39,7 @@ DOORS = {
         "trainer.features.extractor",
         "trainer.features.extract",
         "trainer.training.fit",
+        "trainer.training.early_stopping",
         "trainer.model",
         "trainer.training.train",
     },
@@ -60,7 +61,7 @@ DOORS = {
     "xarray": {"cache.reader", "cache.view"},
     "zarr": {"cache.index"},
     "tensorflow": {"trainer.backend"},
-    "tensorboard": {"trainer.training.logs"},
+    "tensorboard": {"trainer.training.tensorboard"},
     "pickle": set(),
 }
 

@@ -48,7 +48,7 @@ def extract_features(
 
     linked = storage.linked_array(into, "features")
     with Progress(output.quiet, verb="extracted") as progress:
-        done = extract(Extraction(cache, into, config, parent, augment, reading.readers, linked), progress.on_progress)
+        done = extract(Extraction(cache, into, config, parent, augment, reading.readers, linked), progress)
     rate = f", {done.rate:.1f} frames/s" if done.made else ""
     gone = f"; {len(done.vanished)} kept that are no more in {cache}" if done.vanished else ""
     output.show(lambda: asdict(done), lambda: [f"{into}: {done.made} made, {done.kept} already there{rate}{gone}"])

@@ -77,7 +77,7 @@ def test_a_second_run_makes_nothing_and_touches_no_array(clips, own):
 
 def test_with_json_stdout_is_the_result_alone_and_quiet_says_nothing(clips, own, into):
     result = cli("features", clips, own, *SMALL, "--json")
-    assert json.loads(result.stdout) == {"made": 0, "kept": 12, "vanished": [], "rate": 0.0, "stalled": 0.0}
+    assert json.loads(result.stdout) == {"made": 0, "kept": 12, "vanished": [], "rate": 0.0, "data_wait": 0.0}
     quiet = cli("features", clips, into, *SMALL, "--quiet")
     assert (quiet.exit_code, quiet.output) == (0, "")
     assert len(open_cache(into)) == 12

@@ -93,15 +93,11 @@ def _be_training(folder: Path) -> None:
 
     backend.start()
     from cache import open_cache
+    from cache.progress import Callback
     from trainer.config import PRETRAIN
     from trainer.data.stream import subset
     from trainer.model.viptt_net import build_model, with_rescaling
     from trainer.training.fit import Data, compile_for, fit
-
-    class Silent:
-        def note(self, text: str) -> None: ...
-        def at_step(self, epoch: int, done: int, total: int, loss: float) -> None: ...
-        def after_epoch(self, row: object, timing: object, epochs: int) -> None: ...
 
     world.write_clips(folder / world.CLIPS)
     world._make(world._preprocess_video, folder)
@@ -113,7 +109,7 @@ def _be_training(folder: Path) -> None:
     whole = build_model(config, clips.shape, len(clips.class_names))
     model = with_rescaling(whole, clips.attributes.dtype)
     compile_for(model, config)
-    fit(model, whole, config, Data(subset(clips, clips.ids[:3]), subset(clips, clips.ids[3:])), folder, Silent())
+    fit(model, whole, config, Data(subset(clips, clips.ids[:3]), subset(clips, clips.ids[3:])), folder, Callback())
 
 
 METHOD = Method(

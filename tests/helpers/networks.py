@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from cache import open_cache
+from cache.progress import Callback
 from tests.helpers.caches import make_cache, tiny_attributes
 from trainer import backend
 
@@ -35,21 +36,23 @@ class Killed(BaseException):
     """Nothing may catch it: a run ends where it is raised, as by SIGKILL."""
 
 
-class Listener:
-    """Remembers what it is told; `step` and `epoch` are called as training gets there, and may stop it."""
+class Recorder(Callback):
+    """Records every event; calls `step(epoch, done)`, epochs counted from 0, and `epoch(row)`, which may stop a run."""
 
     def __init__(self, step=lambda epoch, done: None, epoch=lambda row: None):
         self.step, self.epoch = step, epoch
         self.notes, self.steps, self.rows, self.timings = [], [], [], []
 
-    def note(self, text):
+    def on_note(self, text):
         self.notes.append(text)
 
-    def at_step(self, epoch, done, total, loss):
-        self.steps.append((epoch, done, total, loss))
-        self.step(epoch, done)
+    def on_progress(self, done, total, unit="samples", figures=None):
+        if unit == "steps":
+            epoch = figures["epoch"] - 1
+            self.steps.append((epoch, done, total, figures["loss"]))
+            self.step(epoch, done)
 
-    def after_epoch(self, row, timing, epochs):
+    def on_epoch(self, row, timing, epochs):
         self.rows.append(row)
         self.timings.append(timing)
         self.epoch(row)

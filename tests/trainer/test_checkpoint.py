@@ -1,5 +1,6 @@
 """A checkpoint brings a run back to the bit, or is refused as a whole; nothing in it is ever run."""
 
+import dataclasses
 import io
 import json
 import pickle
@@ -17,7 +18,7 @@ from trainer.training.checkpoint import State, restore, save
 
 COUNTERS = {"plateau": {"best": 0.1 + 0.2, "wait": 3}, "stop": {"best": 1e-300, "wait": 0, "best_epoch": 2}}
 STATE = State(3, 2, 4, 0.1 + 0.2, 3.0, COUNTERS, [{"epoch": 1, "loss": 1 / 3}], [{"epoch": 1, "seconds": 0.5}], "")
-CHANGES = ("epoch", "step", "seen", "losses", "hits", "counters", "history", "timings", "stopped")
+CHANGES = ("epoch", "step", "seen", "losses", "correct", "counters", "history", "timings", "stopped")
 
 
 def step(model, number):
@@ -54,6 +55,17 @@ def path(model, tmp_path):
 def members(path):
     with np.load(path) as file:
         return {name: file[name] for name in file.files}
+
+
+def test_a_checkpoint_of_an_earlier_version_gives_the_same_state(model, path):
+    arrays = members(path)
+    state = json.loads(arrays["state"].tobytes())
+    state["hits"] = state.pop("correct")
+    state["timings"] = [{"epoch": 1, "seconds": 0.5, "stalled": 0.25}]
+    np.savez(path, **arrays | {"state": np.frombuffer(json.dumps(state).encode(), np.uint8)})
+    restored = restore(path, model)
+    assert restored.timings == [{"epoch": 1, "seconds": 0.5, "data_wait": 0.25}]
+    assert dataclasses.replace(restored, timings=STATE.timings) == STATE
 
 
 # -- exact -------------------------------------------------------------------------------------------------------------
@@ -128,7 +140,7 @@ def refused(path, model):
     before = variables(model)
     with pytest.raises(TrainerError) as error:
         restore(path, model)
-    assert str(error.value).startswith(f"{path} is no checkpoint of this run (")
+    assert str(error.value).startswith(f"{path} is not a checkpoint of this run (")
     assert str(error.value).endswith("); restore it, or start another run")
     assert "\n" not in str(error.value)
     assert same(variables(model), before)

@@ -72,7 +72,7 @@ def stopped_at(part, *command):
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "console.progress.Training.part", lambda self, name: name == part and os.kill(os.getpid(), signal.SIGINT)
+            "console.progress.Progress.on_part", lambda self, name: name == part and os.kill(os.getpid(), signal.SIGINT)
         )
         patch.setattr(sys, "argv", ["cli.py", command[0]])
         result = cli(*command, "--quiet")

@@ -9,6 +9,7 @@ import pytest
 
 from cache import DamagedSample, InvalidFeatures, catalog, open_cache, store, write_features
 from cache.features import extractor_path
+from cache.progress import Callback
 from cache.verify import verify
 from cache.writer import open_writer
 from tests.helpers.caches import make_cache, tiny_attributes, volume
@@ -27,18 +28,6 @@ WEIGHTS = {"weights": "none", "backbone": "small"}
 CHANNELS = 128
 
 
-class Silent:
-    def note(self, text): ...
-
-    def at_step(self, epoch, done, total, loss): ...
-
-    def after_epoch(self, row, timing, epochs): ...
-
-
-def nothing(done, total):
-    """No progress is shown."""
-
-
 def clips(root, count=12, dtype="uint8", kind="video"):
     attributes = tiny_attributes(dtype, SHAPE, kind, order=3)
     values = [volume(number, SHAPE) for number in range(count)]
@@ -51,7 +40,7 @@ def shared(tmp_path_factory):
     """A cache of clips, and its features."""
     folder = tmp_path_factory.mktemp("features")
     clips(folder / "clips.zarr")
-    extract(Extraction(folder / "clips.zarr", folder / "features.zarr", WEIGHTS), nothing)
+    extract(Extraction(folder / "clips.zarr", folder / "features.zarr", WEIGHTS), Callback())
     return folder
 
 
@@ -82,7 +71,7 @@ def test_each_sample_has_the_features_of_its_own_volume(shared):
 
 def test_with_augment_there_is_one_set_for_each_of_the_papers_angles(tmp_path):
     root = clips(tmp_path / "ct.zarr", 3, "uint16", "ct")
-    extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS, augment=True), nothing)
+    extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS, augment=True), Callback())
     volumes, features = open_cache(root), open_cache(tmp_path / "features.zarr")
     assert features.shape == (7, 5, CHANNELS)
     assert features.angles == ANGLES
@@ -98,17 +87,17 @@ def test_features_that_float16_cannot_hold_are_refused_by_name(tmp_path, monkeyp
     huge = SimpleNamespace(predict_on_batch=lambda block: np.full((1, 4, CHANNELS), 1e6, np.float32))
     monkeypatch.setattr(FrameFeatures, "model", huge, raising=False)
     with pytest.raises(InvalidFeatures, match=r"^s0: inf at .*, expected finite numbers that float16 can hold"):
-        extract(Extraction(clips(tmp_path / "clips.zarr"), tmp_path / "features.zarr", WEIGHTS), nothing)
+        extract(Extraction(clips(tmp_path / "clips.zarr"), tmp_path / "features.zarr", WEIGHTS), Callback())
 
 
 def test_features_that_are_there_and_fresh_are_not_made_again(folder):
-    done = extract(Extraction(folder / "clips.zarr", folder / "features.zarr", WEIGHTS), nothing)
+    done = extract(Extraction(folder / "clips.zarr", folder / "features.zarr", WEIGHTS), Callback())
     assert (done.made, done.kept, done.vanished) == (0, 12, [])
 
 
 def test_only_what_changed_or_is_new_is_made(folder):
     root, attributes = folder / "clips.zarr", open_cache(folder / "clips.zarr").attributes
-    extract(Extraction(root, folder / "features.zarr", WEIGHTS), nothing)  # they were moved: sources follow
+    extract(Extraction(root, folder / "features.zarr", WEIGHTS), Callback())  # they were moved: sources follow
     entries = catalog.read_entries(root)
     with open_writer(root, attributes, entries) as writer:
         nbytes, digest = store.write_chunk(root, 4, volume(99, SHAPE), "uint8")
@@ -116,7 +105,7 @@ def test_only_what_changed_or_is_new_is_made(folder):
         nbytes, digest = store.write_chunk(root, 12, volume(12, SHAPE), "uint8")
         writer.commit([changed, changed.__class__("new", "complete", row=12, nbytes=nbytes, digest=digest)])
     assert verify(folder / "features.zarr").stale.keys() == {"s4"}
-    done = extract(Extraction(root, folder / "features.zarr", WEIGHTS), nothing)
+    done = extract(Extraction(root, folder / "features.zarr", WEIGHTS), Callback())
     assert (done.made, done.kept) == (2, 11)
     volumes, features = open_cache(root), open_cache(folder / "features.zarr")
     for name in ("s4", "new", "s5"):
@@ -130,13 +119,14 @@ def _fields(entry):
 def test_an_extraction_that_was_stopped_goes_on(tmp_path):
     root = clips(tmp_path / "clips.zarr", 40)
 
-    def stop(done, total):
-        if done == 30:
-            raise KeyboardInterrupt
+    class Stop(Callback):
+        def on_progress(self, done, total, unit="samples", figures=None):
+            if done == 30:
+                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS), stop)
-    done = extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS), nothing)
+        extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS), Stop())
+    done = extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS), Callback())
     assert (done.made, done.kept) == (10, 30)
     assert verify(tmp_path / "features.zarr").sound
 
@@ -145,25 +135,25 @@ def test_a_damaged_volume_is_named_and_gives_no_features(folder):
     root = folder / "clips.zarr"
     store.chunk_path(root, 7).write_bytes(b"x")
     with pytest.raises(DamagedSample, match="s7"):
-        extract(Extraction(root, folder / "again.zarr", WEIGHTS), nothing)
+        extract(Extraction(root, folder / "again.zarr", WEIGHTS), Callback())
     assert "s7" not in open_cache(folder / "again.zarr")
 
 
 def test_features_of_other_weights_do_not_go_into_the_same_cache(folder):
     with pytest.raises(ValueError, match=r"extractor\.weights"):
-        extract(Extraction(folder / "clips.zarr", folder / "features.zarr", {**WEIGHTS, "seed": 1}), nothing)
+        extract(Extraction(folder / "clips.zarr", folder / "features.zarr", {**WEIGHTS, "seed": 1}), Callback())
 
 
 def test_features_are_not_made_of_features(folder):
     with pytest.raises(TrainerError, match="holds features; expected a cache of scans or clips"):
-        extract(Extraction(folder / "features.zarr", folder / "again.zarr", WEIGHTS), nothing)
+        extract(Extraction(folder / "features.zarr", folder / "again.zarr", WEIGHTS), Callback())
 
 
 def test_a_run_on_features_saves_the_whole_network(folder):
     request = Request(
         "pretrain", folder / "clips.zarr", folder / "run", {"epochs": 2}, features=folder / "features.zarr"
     )
-    metrics = train(request, Silent())
+    metrics = train(request, Callback())
     run = read_run(folder / "run")
     assert (run.kind, run.shape) == ("video", SHAPE)
     volumes, features = open_cache(folder / "clips.zarr"), open_cache(folder / "features.zarr")
@@ -184,9 +174,9 @@ def test_a_run_on_features_resumes_to_the_same_weights(folder):
             "pretrain", folder / "clips.zarr", folder / name, given, resume=resume, features=folder / "features.zarr"
         )
 
-    train(request("whole", 3), Silent())
-    train(request("parts", 1), Silent())
-    train(request("parts", 3, resume=True), Silent())
+    train(request("whole", 3), Callback())
+    train(request("parts", 1), Callback())
+    train(request("parts", 3, resume=True), Callback())
     assert (folder / "whole/history.csv").read_bytes() == (folder / "parts/history.csv").read_bytes()
     weights = [trained_model(folder / name, read_run(folder / name)).get_weights() for name in ("whole", "parts")]
     for one, other in zip(*weights, strict=True):
@@ -207,28 +197,28 @@ def test_a_run_is_resumed_on_what_it_began_with_features_or_volumes(kept, folder
         ("streamed", "clips.zarr", None, ours, f"--features {ours} with --resume, but {folder}/streamed began without"),
         ("alone", "features.zarr", None, ours, f"--features {ours} with --resume, but {folder}/alone began without"),
     ):
-        train(Request("pretrain", folder / cache, folder / name, given, features=features), Silent())
+        train(Request("pretrain", folder / cache, folder / name, given, features=features), Callback())
         if not kept:
             (folder / name / "checkpoint.npz").unlink()
         before = (folder / name / "model.keras").read_bytes()
         with pytest.raises(TrainerError, match=reason):
-            train(Request("pretrain", folder / cache, folder / name, {}, resume=True, features=wrong), Silent())
+            train(Request("pretrain", folder / cache, folder / name, {}, resume=True, features=wrong), Callback())
         assert (folder / name / "model.keras").read_bytes() == before
 
 
 def test_a_feature_cache_trains_alone(folder):
-    train(Request("pretrain", folder / "features.zarr", folder / "run", {"epochs": 1}), Silent())
+    train(Request("pretrain", folder / "features.zarr", folder / "run", {"epochs": 1}), Callback())
     run = read_run(folder / "run")
     assert (run.kind, run.shape) == ("features", (5, CHANNELS))
     assert evaluate(folder / "run", folder / "features.zarr")["part"] == "validation"
 
 
 def test_a_run_goes_on_from_one_of_its_own_kind_volumes_or_features(folder):
-    train(Request("pretrain", folder / "features.zarr", folder / "alone", {"epochs": 1}), Silent())
+    train(Request("pretrain", folder / "features.zarr", folder / "alone", {"epochs": 1}), Callback())
     scans = clips(folder / "ct.zarr", kind="ct")
     given = {"epochs": 1, "freeze_backbone": True}
     with pytest.raises(TrainerError, match="has kind ct, the run of --from was trained on kind features; after a run"):
-        train(Request("finetune", scans, folder / "run", given, parent=folder / "alone"), Silent())
+        train(Request("finetune", scans, folder / "run", given, parent=folder / "alone"), Callback())
     assert not (folder / "run").exists()
 
 
@@ -240,7 +230,7 @@ def test_features_from_anywhere_train_the_same_way(tmp_path):
     names = [f"clip {number}" for number in range(40)]
     write_features(path, names, labels, [f"g{n // 4}" for n in range(40)], array, ["a", "b"], "by hand")
     given = {"epochs": 8, "learning_rate": 0.1}
-    metrics = train(Request("pretrain", path, tmp_path / "run", given), Silent())
+    metrics = train(Request("pretrain", path, tmp_path / "run", given), Callback())
     assert metrics["kappa"] > 0.8
     split = json.loads((tmp_path / "run/split.json").read_text())
     group = {name: n // 4 for n, name in enumerate(names)}
@@ -249,12 +239,12 @@ def test_features_from_anywhere_train_the_same_way(tmp_path):
 
 def test_chance_picks_the_angle_that_it_would_turn_a_volume_by(tmp_path):
     root = clips(tmp_path / "ct.zarr", 12, "uint16", "ct")
-    extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS, augment=True), nothing)
+    extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS, augment=True), Callback())
     given = {"epochs": 2, "augmentation": ("rotation",), "freeze_backbone": True, "input_conv": "imagenet", **WEIGHTS}
     cached = Request("finetune", root, tmp_path / "cached", given, features=tmp_path / "features.zarr")
-    train(cached, Silent())
+    train(cached, Callback())
     # With all learning rates alike the two differ by float16, and by the six weights of the map, which streams train.
-    train(Request("finetune", root, tmp_path / "streamed", given), Silent())
+    train(Request("finetune", root, tmp_path / "streamed", given), Callback())
     one, other = (
         np.genfromtxt(tmp_path / name / "history.csv", delimiter=",", names=True) for name in ("cached", "streamed")
     )
@@ -265,7 +255,7 @@ def test_chance_picks_the_angle_that_it_would_turn_a_volume_by(tmp_path):
     ("spoil", "message"),
     [
         (lambda folder: clips_changed(folder), "volumes that were replaced since: 12 of 12, the first is 's0'"),
-        (lambda folder: extractor_path(folder / "features.zarr").unlink(), "does not hold the weights that made"),
+        (lambda folder: extractor_path(folder / "features.zarr").unlink(), "does not hold the weights that"),
         (lambda folder: extractor_path(folder / "features.zarr").write_bytes(b"PK"), "does not hold the weights that"),
     ],
     ids=["other volumes", "no extractor", "broken extractor"],
@@ -274,7 +264,7 @@ def test_features_that_do_not_fit_are_refused(spoil, message, folder):
     spoil(folder)
     request = Request("pretrain", folder / "clips.zarr", folder / "run", {}, features=folder / "features.zarr")
     with pytest.raises(TrainerError, match=message):
-        train(request, Silent())
+        train(request, Callback())
     assert not (folder / "run").exists()
 
 
@@ -290,20 +280,20 @@ def clips_changed(folder):
     [
         ("pretrain", {"freeze_backbone": False}, "a backbone that cannot be trained on them"),
         ("pretrain", {"backbone": "vgg16"}, "has features of small"),
-        ("pretrain", {"weights": "nowhere.h5"}, "there are some for vgg16 only"),
+        ("pretrain", {"weights": "nowhere.h5"}, "with backbone small"),
         ("finetune", {}, "cannot be trained on them; add --freeze-backbone"),
     ],
 )
 def test_what_features_cannot_give_is_refused(stage, given, message, folder):
     request = Request(stage, folder / "clips.zarr", folder / "run", given, features=folder / "features.zarr")
     with pytest.raises(TrainerError, match=message):
-        train(request, Silent())
+        train(request, Callback())
     assert not (folder / "run").exists()
 
 
 def test_augmentation_needs_a_set_for_each_angle(tmp_path):
     root = clips(tmp_path / "ct.zarr", 12, "uint16", "ct")
-    extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS), nothing)
+    extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS), Callback())
     given = {"augmentation": ("rotation",), "freeze_backbone": True}
-    with pytest.raises(TrainerError, match="make them with `features --augment`"):
-        train(Request("finetune", root, tmp_path / "run", given, features=tmp_path / "features.zarr"), Silent())
+    with pytest.raises(TrainerError, match="run `features --augment`"):
+        train(Request("finetune", root, tmp_path / "run", given, features=tmp_path / "features.zarr"), Callback())

@@ -15,7 +15,7 @@ from tests.helpers.networks import (
     SMALL,
     TRAINED,
     Killed,
-    Listener,
+    Recorder,
     arrays_of,
     assign,
     data_of,
@@ -27,14 +27,14 @@ from tests.helpers.networks import (
 from trainer.data.batches import epoch_order
 from trainer.data.class_weights import class_weights
 from trainer.errors import TrainerError
+from trainer.model.predict import DIVERGED_HINT, predict
 from trainer.training import checkpoint
-from trainer.training.fit import fit, predict
+from trainer.training.fit import fit
 
 ROW = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_kappa", "learning_rate"]
 STEPS = 5  # of an epoch: 9 samples, two at a time
 ONE = SMALL.replace(epochs=1)
 PATIENT = {"plateau_patience": 10**6, "stop_patience": 10**6}
-CALMER = "lower --learning-rate, or check the input"
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_an_epoch_is_keras_fit_on_the_same_order(network, clips, tmp_path):
     expected = model.fit(values[order], labels[order], **options).history
     weights = variables(model)
     model, whole = network()
-    (row,) = fit(model, whole, ONE, data, tmp_path, Listener()).history
+    (row,) = fit(model, whole, ONE, data, tmp_path, Recorder()).history
     assert all(np.array_equal(a, b) for a, b in zip(variables(model), weights, strict=True))
     for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
         assert row[name] == pytest.approx(expected[name][0], abs=1e-6)
@@ -78,7 +78,7 @@ def test_an_epoch_is_keras_fit_on_the_same_order(network, clips, tmp_path):
 
 def test_no_metrics_outlive_the_weights_that_they_are_of(clips, tmp_path):
     (tmp_path / "metrics.json").write_text("of an earlier epoch")
-    fit(*plain(), ONE, data_of(clips), tmp_path, Listener())
+    fit(*plain(), ONE, data_of(clips), tmp_path, Recorder())
     assert (tmp_path / "model.keras").exists()
     assert not (tmp_path / "metrics.json").exists()
 
@@ -86,7 +86,7 @@ def test_no_metrics_outlive_the_weights_that_they_are_of(clips, tmp_path):
 def test_the_validation_loss_is_what_keras_evaluates(clips, tmp_path):
     data = data_of(clips)
     model, whole = small()
-    (row,) = fit(model, whole, ONE, data, tmp_path, Listener()).history
+    (row,) = fit(model, whole, ONE, data, tmp_path, Recorder()).history
     loss, accuracy = model.evaluate(*arrays(data.validation), batch_size=2, verbose=0)
     assert row["val_loss"] == pytest.approx(loss, abs=1e-6)
     assert row["val_accuracy"] == pytest.approx(accuracy, abs=1e-6)
@@ -104,7 +104,7 @@ def test_class_weights_are_keras_class_weight(clips, tmp_path):
     ]
     expected = variables(model)
     model, whole = plain()
-    (row,) = fit(model, whole, ONE, data, tmp_path, Listener()).history
+    (row,) = fit(model, whole, ONE, data, tmp_path, Recorder()).history
     assert all(np.array_equal(a, b) for a, b in zip(variables(model), expected, strict=True))
     assert row["loss"] == pytest.approx(sum(losses) / TRAINED, abs=1e-6)
 
@@ -163,7 +163,7 @@ def test_rate_end_and_best_weights_are_those_of_keras_callbacks_however_often_it
         while state is None:
             model, whole = plain()
             try:
-                state = fit(model, whole, config, data_of(clips), folder, Listener(epoch=stop))
+                state = fit(model, whole, config, data_of(clips), folder, Recorder(epoch=stop))
             except Killed:
                 continue
     rates, stopped, best = keras_schedule(losses)
@@ -177,7 +177,7 @@ def test_rate_end_and_best_weights_are_those_of_keras_callbacks_however_often_it
 def test_the_rate_falls_after_5_epochs_and_training_ends_after_8(clips, tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.training.fit.cross_entropy", lambda *_: 0.5)
     model, whole = plain()
-    state = fit(model, whole, SMALL.replace(epochs=50), data_of(clips), tmp_path, Listener())
+    state = fit(model, whole, SMALL.replace(epochs=50), data_of(clips), tmp_path, Recorder())
     assert [row["learning_rate"] for row in state.history] == pytest.approx([1e-3] * 6 + [1e-4] * 3)
     assert state.stopped == "no lower validation loss"
 
@@ -187,14 +187,14 @@ def test_the_rate_falls_after_5_epochs_and_training_ends_after_8(clips, tmp_path
 
 def test_the_tables_say_what_happened(clips, tmp_path):
     model, whole = plain()
-    listener = Listener()
-    state = fit(model, whole, SMALL.replace(epochs=3), data_of(clips), tmp_path, listener)
+    recorder = Recorder()
+    state = fit(model, whole, SMALL.replace(epochs=3), data_of(clips), tmp_path, recorder)
     assert [list(row) for row in state.history] == [ROW] * 3
     assert [row["epoch"] for row in state.history] == [1, 2, 3]
-    assert read_table(tmp_path / "history.csv") == state.history == listener.rows
+    assert read_table(tmp_path / "history.csv") == state.history == recorder.rows
     assert read_table(tmp_path / "timings.csv") == state.timings
     assert [row["epoch"] for row in state.timings] == [1, 2, 3]
-    assert all(row["seconds"] > 0 and 0 <= row["stalled"] <= 1 for row in listener.timings)
+    assert all(row["seconds"] > 0 and 0 <= row["data_wait"] <= 1 for row in recorder.timings)
     assert state.stopped == "epochs"
     assert {path.name for path in tmp_path.iterdir()} == {
         "history.csv",
@@ -206,10 +206,10 @@ def test_the_tables_say_what_happened(clips, tmp_path):
 
 def test_each_step_is_told_with_the_epochs_loss_so_far(clips, tmp_path):
     model, whole = plain()
-    listener = Listener()
-    fit(model, whole, SMALL.replace(epochs=2), data_of(clips), tmp_path, listener)
-    assert [step[:3] for step in listener.steps] == [(e, n, STEPS) for e in (0, 1) for n in range(1, STEPS + 1)]
-    assert [listener.steps[STEPS - 1][3], listener.steps[-1][3]] == [row["loss"] for row in listener.rows]
+    recorder = Recorder()
+    fit(model, whole, SMALL.replace(epochs=2), data_of(clips), tmp_path, recorder)
+    assert [step[:3] for step in recorder.steps] == [(e, n, STEPS) for e in (0, 1) for n in range(1, STEPS + 1)]
+    assert [recorder.steps[STEPS - 1][3], recorder.steps[-1][3]] == [row["loss"] for row in recorder.rows]
 
 
 @pytest.mark.parametrize(("seconds", "saves"), [(0.0, 2 * (STEPS + 1)), (3600.0, 2)])
@@ -219,7 +219,7 @@ def test_a_checkpoint_is_written_after_each_epoch_and_as_often_as_asked_for(
     written, save = [], checkpoint.save
     monkeypatch.setattr(checkpoint, "save", lambda *given: written.append(0) or save(*given))
     model, whole = plain()
-    fit(model, whole, SMALL.replace(epochs=2), data_of(clips), tmp_path, Listener(), seconds)
+    fit(model, whole, SMALL.replace(epochs=2), data_of(clips), tmp_path, Recorder(), seconds)
     assert len(written) == saves
 
 
@@ -232,7 +232,7 @@ def test_training_samples_are_transformed_with_their_epoch_and_validation_sample
 
     data = data_of(clips, transform=transform)
     model, whole = plain()
-    fit(model, whole, SMALL.replace(epochs=2), data, tmp_path, Listener())
+    fit(model, whole, SMALL.replace(epochs=2), data, tmp_path, Recorder())
     assert sorted(seen) == sorted((epoch, name) for epoch in (0, 1) for name in data.training.ids)
 
 
@@ -252,11 +252,11 @@ def test_predictions_come_in_the_order_of_the_part_and_say_how_far_they_are(clip
 def test_more_epochs_go_on_where_fewer_ended(clips, tmp_path):
     model, whole = plain()
     (tmp_path / "straight").mkdir()
-    expected = fit(model, whole, SMALL.replace(epochs=3), data_of(clips), tmp_path / "straight", Listener())
+    expected = fit(model, whole, SMALL.replace(epochs=3), data_of(clips), tmp_path / "straight", Recorder())
     weights = variables(model)
     for epochs in (1, 3):
         model, whole = plain()
-        found = fit(model, whole, SMALL.replace(epochs=epochs), data_of(clips), tmp_path, Listener())
+        found = fit(model, whole, SMALL.replace(epochs=epochs), data_of(clips), tmp_path, Recorder())
     assert found.history == expected.history
     assert all(np.array_equal(a, b) for a, b in zip(variables(model), weights, strict=True))
 
@@ -269,20 +269,20 @@ def test_no_epoch_follows_where_as_many_are_done_as_are_asked_for_now(epochs, cl
 
     model, whole = plain()
     with pytest.raises(Killed):
-        fit(model, whole, SMALL.replace(epochs=9), data_of(clips), tmp_path, Listener(epoch=stop))
-    listener = Listener()
-    state = fit(model, whole, SMALL.replace(epochs=epochs), data_of(clips), tmp_path, listener)
-    assert (listener.steps, state.epoch, state.stopped) == ([], 2, "epochs")
+        fit(model, whole, SMALL.replace(epochs=9), data_of(clips), tmp_path, Recorder(epoch=stop))
+    recorder = Recorder()
+    state = fit(model, whole, SMALL.replace(epochs=epochs), data_of(clips), tmp_path, recorder)
+    assert (recorder.steps, state.epoch, state.stopped) == ([], 2, "epochs")
 
 
 def test_a_run_that_no_longer_improved_stays_ended(clips, tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.training.fit.cross_entropy", lambda *_: 0.5)
     config = SMALL.replace(epochs=50, stop_patience=1)
     model, whole = plain()
-    fit(model, whole, config, data_of(clips), tmp_path, Listener())
-    listener = Listener()
-    fit(model, whole, config.replace(epochs=60), data_of(clips), tmp_path, listener)
-    assert listener.steps == []
+    fit(model, whole, config, data_of(clips), tmp_path, Recorder())
+    recorder = Recorder()
+    fit(model, whole, config.replace(epochs=60), data_of(clips), tmp_path, recorder)
+    assert recorder.steps == []
 
 
 # -- numbers that are none ---------------------------------------------------------------------------------------------
@@ -300,8 +300,8 @@ def broken():
 def test_a_loss_that_is_not_a_number_ends_training_in_one_line_and_saves_nothing(clips, tmp_path):
     model, whole = broken()
     with pytest.raises(TrainerError) as refused:
-        fit(model, whole, ONE, data_of(clips), tmp_path, Listener(), 0)
-    assert str(refused.value) == f"the loss became nan in epoch 1, step 1; {CALMER}"
+        fit(model, whole, ONE, data_of(clips), tmp_path, Recorder(), 0)
+    assert str(refused.value) == f"the loss became nan in epoch 1, step 1; {DIVERGED_HINT}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -309,7 +309,7 @@ def test_a_prediction_that_is_not_a_number_names_its_sample(clips):
     model, _ = broken()
     with pytest.raises(TrainerError) as refused:
         predict(model, data_of(clips).validation, 2)
-    assert str(refused.value) == f"the prediction for 's{TRAINED}' is not a number; {CALMER}"
+    assert str(refused.value) == f"the prediction for 's{TRAINED}' is not a finite number; {DIVERGED_HINT}"
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
@@ -326,7 +326,7 @@ def soak(clips, folder, epochs, at):
             measured[row["epoch"]] = (memory, len(gc.get_objects()), threading.active_count())
 
     model, whole = plain()
-    fit(model, whole, SMALL.replace(epochs=epochs, **PATIENT), data_of(clips), folder, Listener(epoch=measure))
+    fit(model, whole, SMALL.replace(epochs=epochs, **PATIENT), data_of(clips), folder, Recorder(epoch=measure))
     return measured
 
 

@@ -7,14 +7,14 @@ import pytest
 
 from cache import CacheError
 from cache.lock import LOCK_FILES
-from tests.helpers.networks import GIVEN, Listener, make_clips
+from tests.helpers.networks import GIVEN, Recorder, make_clips
 from tests.helpers.run_folders import RUN, SPLIT, trained
 from trainer.errors import TrainerError
 from trainer.runs import files
 from trainer.runs.files import PARTIAL
 from trainer.runs.folder import RUN_FILES, finish, lock_run, write_run_files
 from trainer.runs.plan import Request
-from trainer.training.logs import Logged
+from trainer.training.tensorboard import TensorBoard
 from trainer.training.train import train
 
 TARGETS = ("file", "folder", "nothing")
@@ -65,8 +65,8 @@ def write_everything(root):
         for name in RUN_FILES:
             if name not in ("logs", *LOCK_FILES):
                 files.replace(root / name, b"new")
-        with Logged(Listener(), root / "logs") as logged:
-            logged.after_epoch({"epoch": 1, "loss": 1.0}, {"seconds": 1.0}, 1)
+        with TensorBoard(root / "logs", print) as board:
+            board.on_epoch({"epoch": 1, "loss": 1.0}, {"seconds": 1.0}, 1)
         finish(root)
 
 
@@ -107,7 +107,7 @@ def test_a_new_run_in_a_folder_with_a_link_writes_nothing_outside(clips, victim,
     before = contents(victim)
     for resume in (False, True):
         try:
-            train(Request("pretrain", clips, run, {**GIVEN, "epochs": 1}, readers=1, resume=resume), Listener())
+            train(Request("pretrain", clips, run, {**GIVEN, "epochs": 1}, readers=1, resume=resume), Recorder())
         except (TrainerError, CacheError) as error:
             assert "\n" not in str(error)  # noqa: PT017 - or it succeeds
     assert contents(victim) == before

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from tests.helpers.networks import Listener, make_clips
+from tests.helpers.networks import Recorder, make_clips
 from trainer.errors import TrainerError
 from trainer.runs.plan import Request
-from trainer.training.logs import Logged
+from trainer.training.tensorboard import TensorBoard
 from trainer.training.train import train
 
 
@@ -43,7 +43,7 @@ def always_one(monkeypatch):
 
 def test_training_on_one_class_is_refused_before_anything_is_written(ask):
     with pytest.raises(TrainerError) as refused:
-        train(ask([0, 2, 4], [1, 3]), Listener())
+        train(ask([0, 2, 4], [1, 3]), Recorder())
     assert str(refused.value) == (
         "split has only class 'one' in 'train' (3 samples); expected two classes or more; add samples of another"
     )
@@ -51,15 +51,15 @@ def test_training_on_one_class_is_refused_before_anything_is_written(ask):
 
 
 def test_a_class_that_cannot_be_learned_is_told(ask):
-    listener = Listener()
-    train(ask([0, 1, 2, 3], [4, 5]), listener)
-    assert listener.notes[1:] == ["no samples to train on of 'three': the network cannot learn to predict this class"]
+    recorder = Recorder()
+    train(ask([0, 1, 2, 3], [4, 5]), recorder)
+    assert recorder.notes[1:] == ["no samples to train on of 'three': the network cannot learn to predict this class"]
 
 
 def test_validating_on_one_class_is_told_and_an_undefined_kappa_is_null_and_no_number(ask, always_one):
-    listener = Listener()
-    metrics = train(ask([0, 1, 2, 3], [4, 6, 8]), listener)
-    assert listener.notes[2] == (
+    recorder = Recorder()
+    metrics = train(ask([0, 1, 2, 3], [4, 6, 8]), recorder)
+    assert recorder.notes[2] == (
         "all 3 samples to validate on are of class 'one': their kappa is 0 or undefined; compare accuracy and loss"
     )
     run = ask([0, 1], [4]).run
@@ -68,16 +68,16 @@ def test_validating_on_one_class_is_told_and_an_undefined_kappa_is_null_and_no_n
     with (run / "history.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert math.isnan(float(row["val_kappa"]))
-    assert math.isnan(listener.rows[0]["val_kappa"])
+    assert math.isnan(recorder.rows[0]["val_kappa"])
     assert (run / "curves.png").stat().st_size > 1000
 
 
 def test_a_run_with_an_undefined_kappa_is_resumed(ask, always_one):
-    train(ask([0, 1, 2, 3], [4, 6, 8]), Listener())
-    listener = Listener()
+    train(ask([0, 1, 2, 3], [4, 6, 8]), Recorder())
+    recorder = Recorder()
     request = ask([0, 1, 2, 3], [4, 6, 8], epochs=3, resume=True)
-    train(request, listener)
-    assert [row["epoch"] for row in listener.rows] == [2, 3]
+    train(request, recorder)
+    assert [row["epoch"] for row in recorder.rows] == [2, 3]
     with (request.run / "history.csv").open() as file:
         assert [math.isnan(float(row["val_kappa"])) for row in csv.DictReader(file)] == [True] * 3
 
@@ -85,8 +85,8 @@ def test_a_run_with_an_undefined_kappa_is_resumed(ask, always_one):
 def test_tensorboard_gets_no_undefined_figure(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    with Logged(Listener(), tmp_path) as logged:
-        logged.after_epoch({"epoch": 3, "val_loss": 0.5, "val_kappa": math.nan}, {"seconds": 1.0}, 5)
+    with TensorBoard(tmp_path, print) as board:
+        board.on_epoch({"epoch": 3, "val_loss": 0.5, "val_kappa": math.nan}, {"seconds": 1.0}, 5)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     assert {*events.Tags()["tensors"]} == {"val_loss", "seconds"}

@@ -60,7 +60,7 @@ def test_an_undefined_kappa_is_a_gap_in_the_curves(tmp_path, values):
     figure = curves_picture(rows)
     pixels(tmp_path / "curves.png", figure)
     assert figure.axes[1].get_ylim()[0] == pytest.approx(np.nanmin([0, *values]) - 0.04)
-    assert "val_kappa undefined  " in epoch_line(rows[int(np.isnan(values[1]))], {"seconds": 1, "stalled": 0}, 2)
+    assert "val_kappa undefined  " in epoch_line(rows[int(np.isnan(values[1]))], {"seconds": 1, "data_wait": 0}, 2)
 
 
 @pytest.mark.parametrize("names", [("a", "b"), TYPES, LONG, ODD, tuple(f"class {n}" for n in range(60))])
@@ -185,7 +185,7 @@ def test_without_a_second_class_there_is_no_auc_to_say():
 
 
 def test_an_epoch_is_one_line():
-    timing = {"seconds": 12.34, "stalled": 0.256}
+    timing = {"seconds": 12.34, "data_wait": 0.256}
     assert epoch_line(history(1)[0], timing, 100) == (
         "epoch 1/100  loss 2.0000  accuracy 0.000  val_loss 2.1000  val_accuracy 0.000  val_kappa -1.000  "
         "12.3 s, 26% waiting for data"
@@ -193,5 +193,5 @@ def test_an_epoch_is_one_line():
 
 
 def test_advice_comes_where_an_epoch_waited_for_data_and_only_there():
-    assert stall_advice({"stalled": 0.05}) == ""
-    assert "raise --readers" in stall_advice({"stalled": 0.06})
+    assert stall_advice({"data_wait": 0.05}) == ""
+    assert "raise --readers" in stall_advice({"data_wait": 0.06})

@@ -248,11 +248,11 @@ def test_waiting_for_slow_reads_is_counted(clock):
     meter = Meter()
     assert stream_module._next_batch(deque([Slow()]), meter) == "a batch"
     clock.now += 1  # of training
-    assert meter.row() == {"seconds": 4, "stalled": 0.75}
+    assert meter.row() == {"seconds": 4, "data_wait": 0.75}
 
 
 def test_slow_training_on_data_that_is_there_is_no_stall(clock, clips):
     meter = Meter()
     for _ in batches(whole(clips), ORDER, 2, meter=meter, readers=1):
         clock.now += 1
-    assert meter.row() == {"seconds": 6, "stalled": 0}
+    assert meter.row() == {"seconds": 6, "data_wait": 0}

@@ -280,7 +280,7 @@ def test_an_undefined_kappa_is_undefined_throughout_the_report(tmp_path):
 def test_a_result_is_what_its_run_left(tmp_path):
     predicted = results()[0].predicted
     write_predictions(tmp_path, predicted)
-    (tmp_path / "timings.csv").write_text("epoch,seconds,stalled\n1,2.5,0.0\n2,1.5,0.1\n")
+    (tmp_path / "timings.csv").write_text("epoch,seconds,data_wait\n1,2.5,0.0\n2,1.5,0.1\n")
     found = read_result("PT", 3, tmp_path)
     assert (found.strategy, found.seed, found.seconds, found.epochs) == ("PT", 3, 4.0, 2)
     np.testing.assert_array_equal(found.predicted.probabilities, predicted.probabilities)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.networks import GIVEN, SMALL, Killed, Listener, data_of, make_clips, outcome, plain
+from tests.helpers.networks import GIVEN, SMALL, Killed, Recorder, data_of, make_clips, outcome, plain
 from trainer.errors import TrainerError
 from trainer.runs.files import PARTIAL
 from trainer.runs.plan import Request
@@ -43,10 +43,10 @@ def data(clips):
     return data_of(clips)
 
 
-def loop(data, folder, listener=None):
+def loop(data, folder, recorder=None):
     """Train as a new process would: of earlier ones only the files in `folder` are left."""
     model, whole = plain()
-    fit(model, whole, SMALL.replace(epochs=EPOCHS), data, folder, listener or Listener(), 0)
+    fit(model, whole, SMALL.replace(epochs=EPOCHS), data, folder, recorder or Recorder(), 0)
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +65,11 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(epoch, step, data, st
             raise Killed
 
     with pytest.raises(Killed):
-        loop(data, tmp_path, Listener(stop))
-    going_on = Listener()
-    loop(data, tmp_path, going_on)
+        loop(data, tmp_path, Recorder(stop))
+    resumed = Recorder()
+    loop(data, tmp_path, resumed)
     assert outcome(tmp_path) == straight
-    assert going_on.steps[0][:2] == (epoch, step)  # the one step that no checkpoint has yet
+    assert resumed.steps[0][:2] == (epoch, step)  # the one step that no checkpoint has yet
 
 
 def test_a_run_stopped_after_each_step_in_turn_ends_with_the_same_bits(data, straight, tmp_path):
@@ -81,7 +81,7 @@ def test_a_run_stopped_after_each_step_in_turn_ends_with_the_same_bits(data, str
     reached = []
     for _ in range(EPOCHS * STEPS):
         with pytest.raises(Killed):
-            loop(data, tmp_path, Listener(stop))
+            loop(data, tmp_path, Recorder(stop))
     loop(data, tmp_path)
     assert outcome(tmp_path) == straight
     assert reached == [(epoch, step) for epoch in range(EPOCHS) for step in range(1, STEPS + 1)]
@@ -120,8 +120,8 @@ def test_a_run_killed_before_or_after_any_file_gets_its_name_ends_with_the_same_
 # -- the whole of `train` ----------------------------------------------------------------------------------------------
 
 
-def trained(clips, run, resume=False, listener=None, **given):
-    return train(Request("pretrain", clips, run, GIVEN | given, resume=resume, save_seconds=0), listener or Listener())
+def trained(clips, run, resume=False, recorder=None, **given):
+    return train(Request("pretrain", clips, run, GIVEN | given, resume=resume, save_seconds=0), recorder or Recorder())
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def whole(clips, tmp_path_factory):
             shutil.copytree(run, run.with_name("first"))
 
     run = tmp_path_factory.mktemp("whole") / "run"
-    metrics = trained(clips, run, listener=Listener(epoch=keep))
+    metrics = trained(clips, run, recorder=Recorder(epoch=keep))
     assert json.loads((run / "metrics.json").read_text()) == metrics
     return run
 
@@ -152,7 +152,7 @@ def test_a_run_stopped_in_a_step_and_then_before_its_checkpoint_ends_with_the_sa
 
     run, save = tmp_path / "run", checkpoint.save
     with pytest.raises(KeyboardInterrupt):
-        trained(clips, run, listener=Listener(stop))
+        trained(clips, run, recorder=Recorder(stop))
     monkeypatch.setattr(checkpoint, "save", dies)
     with pytest.raises(Killed):
         trained(clips, run, resume=True)
@@ -166,10 +166,10 @@ def test_a_run_stopped_in_a_step_and_then_before_its_checkpoint_ends_with_the_sa
 
 def test_a_run_that_has_ended_gives_its_metrics_again(clips, whole, tmp_path):
     run = Path(shutil.copytree(whole, tmp_path / "run"))
-    listener = Listener()
+    recorder = Recorder()
     (run / "metrics.json").unlink()
-    trained(clips, run, resume=True, listener=listener)
-    assert listener.steps == []
+    trained(clips, run, resume=True, recorder=recorder)
+    assert recorder.steps == []
     assert outcome(run) == outcome(whole)
 
 
@@ -181,7 +181,7 @@ def test_a_broken_checkpoint_is_said_in_one_line(clips, whole, tmp_path):
     ):
         trained(clips, run, resume=True)
     (run / "manifest.json").unlink()
-    with pytest.raises(TrainerError, match=r"checkpoint.npz is no checkpoint of this run .*; restore it, or start"):
+    with pytest.raises(TrainerError, match=r"checkpoint.npz is not a checkpoint of this run .*; restore it, or start"):
         trained(clips, run, resume=True)
 
 

@@ -99,7 +99,7 @@ def test_without_a_run_features_are_of_the_network_that_each_kind_begins_with(mo
     volumes = type("Volumes", (), {"kind": kind})
     asked = type("Asked", (), {"run": None, "given": {}})
     with pytest.raises(Stop, match=stage):
-        features._network(asked, volumes)
+        features._model_with_backbone(asked, volumes)
 
 
 def test_the_split_of_another_run_is_refused(cache, tmp_path):

@@ -55,9 +55,9 @@ class Meter:
         self.started, self.data_wait = time.perf_counter(), 0.0
 
     def row(self) -> dict[str, float]:
-        """`seconds` elapsed, and `stalled`, the share of them spent waiting for data."""
+        """`seconds` elapsed, and `data_wait`, the share of them spent waiting for data."""
         elapsed = time.perf_counter() - self.started
-        return {"seconds": round(elapsed, 3), "stalled": round(self.data_wait / max(elapsed, 1e-9), 4)}
+        return {"seconds": round(elapsed, 3), "data_wait": round(self.data_wait / max(elapsed, 1e-9), 4)}
 
 
 def batches(

@@ -15,10 +15,10 @@ from trainer.errors import TrainerError
 from trainer.evaluation.metrics import score
 from trainer.features.extractor import check_features
 from trainer.model.networks import model_for_inputs, trained_model
+from trainer.model.predict import predict
 from trainer.runs.names import samples_named
 from trainer.runs.run import Run, check_cache, read_run
 from trainer.runs.samples import changed_labels, is_trained_on, training_samples_among
-from trainer.training.fit import predict
 
 Progress = Callable[[int, int], None]
 

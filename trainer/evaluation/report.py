@@ -86,13 +86,13 @@ def epoch_line(row: Mapping[str, float], timing: Mapping[str, float], epochs: in
         f"epoch {row['epoch']:g}/{epochs}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.3f}  "
         f"val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.3f}  "
         f"val_kappa {figure_text(row['val_kappa'], '.3f')}  "
-        f"{timing['seconds']:.1f} s, {timing['stalled']:.0%} waiting for data"
+        f"{timing['seconds']:.1f} s, {timing['data_wait']:.0%} waiting for data"
     )
 
 
 def stall_advice(timing: Mapping[str, float]) -> str:
     """What to change where an epoch waited for data; "" where it hardly did."""
-    if timing["stalled"] <= MOST_STALLED:
+    if timing["data_wait"] <= MOST_STALLED:
         return ""
     return (
         f"More than {MOST_STALLED:.0%} of an epoch was spent waiting for data: raise --readers, or keep the cache on a "

@@ -12,10 +12,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cache import Cache, open_cache
 from cache.paths import make_absolute
+from cache.progress import Callback
 from cache.resume import describe_difference
 from trainer.data.inputs import check_side
 from trainer.data.splits.choose import checked_split, user_split
@@ -30,7 +31,6 @@ from trainer.runs.folder import check_files, enclosing_cache, is_finished
 from trainer.runs.plan import Request, configure
 from trainer.runs.run import check_cache, read_run
 from trainer.runs.samples import check_samples
-from trainer.training.fit import Listener
 from trainer.training.train import train
 
 
@@ -83,47 +83,37 @@ class Experiment:
         return paths | {"given": dict(self.given), "pretraining": dict(self.pretraining), "frozen": self.frozen}
 
 
-class Observer(Listener, Protocol):
-    """Whoever is told how an experiment goes."""
-
-    def part(self, name: str) -> None:
-        """A part of it begins."""
-
-    def at_sample(self, done: int, total: int) -> None:
-        """`done` of `total` samples have their features."""
-
-
-def run_experiment(experiment: Experiment, observer: Observer) -> list[str]:
+def run_experiment(experiment: Experiment, callback: Callback) -> list[str]:
     """Do what is not done yet, and write the report; return its lines. Raises TrainerError, CacheError.
 
     What can be known to be wrong is found before DIR is touched, and not after the first stage of days.
     """
-    _begin(experiment, observer)
-    features = _features(experiment, observer) if experiment.frozen else {}
+    _begin(experiment, callback)
+    features = _features(experiment, callback) if experiment.frozen else {}
     results: list[Result] = []
     pretraining: list[Result] = []
     for number in range(experiment.seeds):
-        pretrained = _trained(experiment, number, PRETRAINED, None, features, observer)
+        pretrained = _trained(experiment, number, PRETRAINED, None, features, callback)
         pretraining.append(read_result(PRETRAINED.name, number, pretrained))
         for strategy in STRATEGIES:
             parent = pretrained if strategy.pretrained else None
-            run = _trained(experiment, number, strategy, parent, features, observer)
+            run = _trained(experiment, number, strategy, parent, features, callback)
             results.append(read_result(strategy.name, number, run))
-    return write_report(experiment.folder, results, pretraining, experiment.frozen, observer.note)
+    return write_report(experiment.folder, results, pretraining, experiment.frozen, callback.on_note)
 
 
-def _begin(experiment: Experiment, observer: Observer) -> None:
+def _begin(experiment: Experiment, callback: Callback) -> None:
     """Write down what is asked for, and the splits; or check that the parts in DIR were begun with the same."""
     root = experiment.folder
     if _has_parts(root):
-        _check_same(experiment, observer)
+        _check_same(experiment, callback)
         return
     configs = [configure(*_stage(experiment, 0, strategy)) for strategy in (PRETRAINED, *STRATEGIES)]
     clips, scans = open_cache(experiment.clips), open_cache(experiment.scans)
     _check_caches(clips, scans)
     check_side(clips, configs[0].backbone)
     seed = int(experiment.given.get("seed", 0))
-    given = _given_split(experiment, scans, observer)
+    given = _given_split(experiment, scans, callback)
     parts = {"clips": _split(clips, seed, None), "scans": _split(scans, seed, given)}
     _check_batch(experiment, parts)
     root.mkdir(parents=True, exist_ok=True)
@@ -147,7 +137,7 @@ def _has_parts(root: Path) -> bool:
     return bool(others)
 
 
-def _check_same(experiment: Experiment, observer: Observer) -> None:
+def _check_same(experiment: Experiment, callback: Callback) -> None:
     """Raises TrainerError where DIR was begun with something else than what is asked for now."""
     root = experiment.folder
     begun = manifest.read_json(root / "experiment.json", "the experiment.json of an experiment")
@@ -155,7 +145,7 @@ def _check_same(experiment: Experiment, observer: Observer) -> None:
         raise TrainerError(
             f"{root} holds an experiment that was begun otherwise ({difference}); give the same, or choose another DIR"
         )
-    given = _given_split(experiment, open_cache(experiment.scans), observer)
+    given = _given_split(experiment, open_cache(experiment.scans), callback)
     manifest.check(root / "scans.json")
     if given and given != read_split(root / "scans.json"):
         raise TrainerError(
@@ -184,12 +174,12 @@ def _check_batch(experiment: Experiment, parts: Mapping[str, Split]) -> None:
             raise TrainerError(f"batch_size {size}, but there are {len(split.train)} {name} to train on; lower it")
 
 
-def _given_split(experiment: Experiment, scans: Cache, observer: Observer) -> Split | None:
+def _given_split(experiment: Experiment, scans: Cache, callback: Callback) -> Split | None:
     if experiment.split is None:
         return None
     split, notes = user_split(experiment.split, experiment.drop_shared, scans)
     for note in notes:
-        observer.note(note)
+        callback.on_note(note)
     return split
 
 
@@ -200,15 +190,15 @@ def _split(cache: Cache, seed: int, given: Split | None) -> Split:
         raise TrainerError(f"{cache.path}: {error}") from error
 
 
-def _features(experiment: Experiment, observer: Observer) -> dict[str, Path]:
+def _features(experiment: Experiment, callback: Callback) -> dict[str, Path]:
     """The caches of the features of clips and scans, made as far as they are not yet; scans for all angles."""
     made = {}
     extractor = {key: value for key, value in experiment.given.items() if key in EXTRACTOR}
     for name, cache in (("clips", experiment.clips), ("scans", experiment.scans)):
         made[name] = experiment.folder / "features" / f"{name}.zarr"
-        observer.part(f"features of {cache}")
+        callback.on_part(f"features of {cache}")
         request = Extraction(cache, made[name], extractor, augment=name == "scans", readers=experiment.readers)
-        extract(request, observer.at_sample)
+        extract(request, callback)
     return made
 
 
@@ -218,7 +208,7 @@ def _trained(
     strategy: Strategy,
     parent: Path | None,
     features: Mapping[str, Path],
-    observer: Observer,
+    callback: Callback,
 ) -> Path:
     """The finished run of one strategy and seed."""
     run = experiment.folder / f"seed{number}" / strategy.folder
@@ -229,11 +219,11 @@ def _trained(
         check_samples(run, now)
         check_files(run)
         return run
-    observer.part(f"seed {number}: {strategy.name}")
+    callback.on_part(f"seed {number}: {strategy.name}")
     stage, given = _stage(experiment, number, strategy)
     split = experiment.folder / f"{name}.json"
     manifest.check(split)
-    train(Request(stage, cache, run, given, parent, split, True, features.get(name), experiment.readers), observer)
+    train(Request(stage, cache, run, given, parent, split, True, features.get(name), experiment.readers), callback)
     return run
 
 

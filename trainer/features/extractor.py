@@ -1,7 +1,7 @@
-"""What made a cache of features: the layers before the RNN, told apart by a digest of their weights.
+"""The extractor of a cache of features: the layers before the RNN, identified by a digest of their weights.
 
-A cache of features keeps those weights beside its ledger. Training on it can therefore save the whole network, and
-features of other weights are known by the digest, never by where a file was.
+A cache of features keeps those weights next to its ledger. Training on it can therefore save the full network, and
+features of other weights are recognised by the digest, never by the path of a file.
 """
 
 import io
@@ -19,8 +19,8 @@ from trainer.errors import TrainerError
 from trainer.runs.files import raise_where_unreadable
 
 
-def attributes_of(model: keras.Model, volumes: Cache, angles: tuple[float, ...] = ()) -> Attributes:
-    """What a cache of the features that `model` makes of `volumes` says about itself."""
+def feature_recipe(model: keras.Model, volumes: Cache, angles: tuple[float, ...] = ()) -> Attributes:
+    """The attributes of a cache of the features that `model` computes from `volumes`, its recipe included."""
     frames = model.get_layer("frames")
     _, depth, channels = frames.output.shape
     extractor = {"name": frames.backbone_name, "weights": digest_of(model), "precision": frames.dtype_policy.name}
@@ -28,12 +28,12 @@ def attributes_of(model: keras.Model, volumes: Cache, angles: tuple[float, ...] 
 
 
 def digest_of(model: keras.Model) -> str:
-    """The digest of all that features depend on: the weights of the backbone and of the map to its input."""
+    """The digest of the weights that features depend on: those of the backbone and of the convolution before it."""
     return digest_bytes(b"".join(np.ascontiguousarray(w).tobytes() for w in model.get_layer("frames").get_weights()))
 
 
-def weights_of(model: keras.Model) -> bytes:
-    """Those weights as `.npz`."""
+def pack_weights(model: keras.Model) -> bytes:
+    """The same weights as an `.npz` file."""
     buffer = io.BytesIO()
     weights = model.get_layer("frames").get_weights()
     np.savez(buffer, **{f"w{number}": weight for number, weight in enumerate(weights)})
@@ -41,29 +41,31 @@ def weights_of(model: keras.Model) -> bytes:
 
 
 def extractor_of(features: Cache) -> dict[str, Any]:
-    """What the recipe of `features` says of their extractor; {} where they are not by this project's backbones."""
+    """The extractor in the recipe of `features`; {} where it was not one of this project's backbones."""
     extractor = features.recipe.get("extractor")
     return extractor if isinstance(extractor, dict) and "weights" in extractor else {}
 
 
 def use_extractor(model: keras.Model, features: Cache) -> None:
-    """Give `model` the weights that made `features`. Raises TrainerError where they are not there or not whole."""
+    """Load the weights that computed `features` into `model`. Raises TrainerError where they are missing or damaged."""
     path = extractor_path(features.path)
     remedy = f"run `features` into {features.path} again"
     frames = model.get_layer("frames")
-    most = {f"w{number}": 8 * weight.size for number, weight in enumerate(frames.get_weights())}
+    max_bytes = {f"w{number}": 8 * weight.size for number, weight in enumerate(frames.get_weights())}
     try:
-        arrays = read_arrays(path, most)
-        frames.set_weights([arrays[name] for name in most])
+        arrays = read_arrays(path, max_bytes)
+        frames.set_weights([arrays[name] for name in max_bytes])
     except Exception as error:  # whatever a broken file makes NumPy or Keras raise
         raise_where_unreadable(path, error)
-        raise TrainerError(f"{path} does not hold the weights that made the features ({error}); {remedy}") from error
+        raise TrainerError(
+            f"{path} does not hold the weights that computed the features ({error}); {remedy}"
+        ) from error
     if digest_of(model) != extractor_of(features).get("weights"):
-        raise TrainerError(f"{path} holds other weights than those that made the features; {remedy}")
+        raise TrainerError(f"{path} holds other weights than those that computed the features; {remedy}")
 
 
 def check_features(features: Cache, volumes: Cache, model: keras.Model, ids: tuple[str, ...]) -> None:
-    """Raises TrainerError unless `features` are those that `model` makes of the samples `ids` of `volumes`."""
+    """Raises TrainerError unless `features` are those that `model` computes from the samples `ids` of `volumes`."""
     again = f"run `features {volumes.path} {features.path}` again, or into another folder"
     if features.recipe.get("source") != volumes.recipe:
         raise TrainerError(f"{features.path} holds features of another cache than {volumes.path}; {again}")

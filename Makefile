@@ -45,6 +45,7 @@ lock:
 # The command and Python references, from the commands and docstrings.
 docs: $(BUILT)
 	$(BIN)/python .ci/reference.py
+	$(BIN)/python -m tests.helpers.messages --write
 
 wheel: $(BUILT)
 	$(BIN)/python -m build --wheel --no-isolation

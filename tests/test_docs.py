@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OTHERS_OPTIONS = {"--nthreads", "--nworkers", "--port", "--scheduler-file", "--memory-limit"}  # Dask's
 OTHERS_OPTIONS |= {"--ntasks", "--cpus-per-task", "--mem-per-cpu", "--time", "--gres", "--mem", "--requeue"}  # SLURM's
 OTHERS_OPTIONS |= {"--only", "--trials", "--write"}  # the fault campaign's
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
 def commands():
@@ -24,8 +24,8 @@ def commands():
 
 
 @pytest.mark.parametrize("words", sorted(commands()), ids=" ".join)
-def test_every_command_is_in_the_readme_and_shows_an_example(words):
-    assert f"cli.py {' '.join(words)}" in (ROOT / "README.md").read_text()
+def test_every_command_is_in_the_reference_and_shows_an_example(words):
+    assert f"python cli.py {' '.join(words)}" in (ROOT / "docs/cli.md").read_text()
     assert f"python cli.py {' '.join(words)}" in commands()[words].help
 
 
@@ -36,7 +36,7 @@ def test_every_option_the_pages_name_exists():
         for option in options
         for name in (*option.opts, *option.secondary_opts, *getattr(option, "old_options", ()))
     }
-    known |= {"--help", "--long", "--quick", *OTHERS_OPTIONS}
+    known |= {"--help", "--version", "--long", "--quick", *OTHERS_OPTIONS}
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))
         assert named - known == set(), page.name
@@ -60,7 +60,9 @@ def test_links_between_pages_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_the_pages_name_exist(page):
-    for name in re.findall(r"`((?:benchmarks|cache|docs|notebooks|pipeline|tests|trainer)/[\w./-]*)", page.read_text()):
+    for name in re.findall(
+        r"`((?:benchmarks|cache|console|docs|notebooks|pipeline|tests|trainer)/[\w./-]*)", page.read_text()
+    ):
         assert (ROOT / name).exists(), f"{page.name} names {name}"
     for name in re.findall(r"python (benchmarks/\w+\.py)", page.read_text()):
         assert (ROOT / name).exists(), f"{page.name} names {name}"
@@ -75,3 +77,7 @@ def test_every_benchmark_has_its_figures_in_the_performance_page():
 def test_one_version_everywhere():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == cache.__version__
+
+
+def test_the_readme_is_a_short_path():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120

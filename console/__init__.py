@@ -1,1 +1,1 @@
-"""The command line: options, progress, messages and exit codes; each command is a file in `commands`."""
+"""The command line: commands (one file each in `commands`), options, progress, messages and exit codes."""

@@ -1,4 +1,4 @@
-"""The command group: whatever a command raises becomes one line on stderr and an exit code."""
+"""The application `cli.py`: its group of commands, how errors become exit codes, and how SIGTERM stops a command."""
 
 import io
 import os
@@ -14,10 +14,10 @@ from console.groups import CommandGroup
 
 
 class Application(CommandGroup):
-    """Turns whatever a command raises into one line on stderr and an exit code."""
+    """Turns every error of a command into one line on stderr and an exit code."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        if isinstance(sys.stdout, io.TextIOWrapper):  # a name or a sign that the terminal lacks must not end a run
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a character that the terminal lacks must not end a run
             sys.stdout.reconfigure(errors="backslashreplace")
         return super().main(*args, **options)
 
@@ -28,23 +28,23 @@ class Application(CommandGroup):
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
         except (KeyboardInterrupt, click.Abort) as stop:
-            for number in (signal.SIGINT, signal.SIGTERM):  # impatient further ones must not spoil the end
+            for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C must not interrupt the clean end
                 signal.signal(number, signal.SIG_IGN)
             click.echo(
-                f"Stopped. What was committed is kept: run the same command again{_resuming()} to go on.", err=True
+                f"Stopped. Finished work is kept; run the same command again{_resume_hint()} to continue.", err=True
             )
             ctx.exit(TERMINATED if isinstance(stop, Terminated) else STOPPED)
         except Exception as error:  # noqa: BLE001 - the one place where errors become messages
             click.echo(f"Error: {one_line(error)}", err=True)
-            _drop_unwritable_output()
+            _discard_unwritable_output()
             ctx.exit(FAILED)
         finally:
             if signal.getsignal(signal.SIGTERM) is _terminate:
                 signal.signal(signal.SIGTERM, before)
 
 
-def _drop_unwritable_output() -> None:
-    """Send what is left in stdout nowhere if it cannot be written: Python would fail on it again at its end."""
+def _discard_unwritable_output() -> None:
+    """Discard what is left in the buffer of stdout if it cannot be written: Python would fail again at exit."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -52,21 +52,21 @@ def _drop_unwritable_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _resuming() -> str:
-    """What to add to a command that does not go on by itself."""
+def _resume_hint() -> str:
+    """The option that a stopped command needs to continue; "" where it continues without one."""
     return ", with --resume," if "train" in sys.argv[1:2] and "--resume" not in sys.argv else ""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as a job scheduler sends it: the run stops as by Ctrl-C."""
+    """SIGTERM, as job schedulers send it; it stops a command like Ctrl-C."""
 
 
 def _terminate(*_: object) -> None:
     raise Terminated
 
 
-def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
+def print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
         import cache
 
         click.echo(f"viptt-net {cache.__version__}")
@@ -74,8 +74,10 @@ def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.group(cls=Application, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Print it.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Print the version."
+)
 def main() -> None:
-    """Resize CT scans and action clips once, into a Zarr cache, look after that cache, and train from it."""
-    os.environ["MATPLOTLIBRC"] = os.devnull  # Matplotlib does not load with some settings, and complains of others
+    """Resize CT scans and action clips once into a Zarr cache, maintain that cache, and train from it."""
+    os.environ["MATPLOTLIBRC"] = os.devnull  # some settings of users stop Matplotlib or make it print warnings
     os.environ.pop("MPLBACKEND", None)

@@ -1,11 +1,12 @@
-"""An exception → one line for the user."""
+"""An exception → the line that the user sees."""
 
 from console.output import printable
 
-MAX_MESSAGE = 2000  # characters of a line that says why a command failed
+MAX_MESSAGE = 2000  # characters
 
 
 def one_line(error: Exception) -> str:
+    """The message of `error`, printable and not too long; an unexpected error asks the user to report it."""
     from cache.errors import CacheError
     from cache.oserrors import remedy
     from cache.text import cut
@@ -17,6 +18,6 @@ def one_line(error: Exception) -> str:
         return text
     if isinstance(error, OSError) and error.strerror:
         where = f"{cut(error.filename)}: " if error.filename else "cannot continue: "
-        todo = remedy(error, "check the path, its permissions and the space left")
-        return printable(f"{where}{error.strerror}; {todo}")
-    return f"{type(error).__name__}: {text}; this is not expected, please report it with the command you ran"
+        advice = remedy(error, "check the path, its permissions and the space left")
+        return printable(f"{where}{error.strerror}; {advice}")
+    return f"{type(error).__name__}: {text}; this is a bug: please report it with the command that you ran"

@@ -1,4 +1,4 @@
-"""What commands print."""
+"""Print lines, JSON and notes."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -13,13 +13,16 @@ def printable(text: str) -> str:
 
 
 def print_lines(lines: Iterable[str]) -> None:
+    """Print `lines` on stdout, made safe for a terminal."""
     for line in lines:
         click.echo(printable(line))
 
 
 def print_json(data: Mapping[str, Any]) -> None:
+    """Print `data` on stdout as indented JSON."""
     click.echo(json.dumps(data, indent=2))
 
 
 def note(line: str) -> None:
+    """Print `line` on stderr, made safe for a terminal."""
     click.echo(printable(line), err=True)

@@ -14,7 +14,9 @@ from console.values import PATH
 @click.argument("folder", metavar="[DIR]", type=PATH, default=Path("demo"))
 @click.option("--quick", is_flag=True, help="Run every step on a few tiny samples, from which nothing can be learned.")
 def demo(folder: Path, quick: bool) -> None:
-    """Generate phantom scans and clips in DIR (default: demo), run every step on them, and write DIR/report.md.
+    """Run every step on phantom scans and clips, generated in DIR.
+
+    The results are in DIR/report.md; DIR is `demo` by default.
 
     \b
     Example:

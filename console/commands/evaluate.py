@@ -1,4 +1,4 @@
-"""`evaluate`: how well a run does on a cache."""
+"""`evaluate`: score a run on a cache."""
 
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from console.values import PATH
 @click.option(
     "--part",
     type=click.Choice(("train", "validation", "test")),
-    help="Of the run's split, on the cache it was trained on; default: validation.",
+    help="Part of the run's split to score, on the cache it was trained on; default: validation.",
 )
-@click.option("--picture", type=PATH, help="Write the confusion matrix there, as PNG.")
+@click.option("--picture", type=PATH, help="Also write the confusion matrix to this PNG file.")
 @takes("features", Features)
 @takes("reading", Reading)
 @takes("output", Output)
@@ -32,9 +32,10 @@ def evaluate(
     reading: Reading,
     output: Output,
 ) -> None:
-    """Say how well RUN does on CACHE: kappa, accuracy, F1 of each class, confusion matrix, 95 % intervals.
+    """Score RUN on CACHE: kappa, accuracy, F1, confusion matrix.
 
-    On the cache it was trained on, only its validation ids count.
+    Intervals are at 95 %. On the cache that RUN was trained on, only the samples of one part of its split are
+    scored; on any other, all.
 
     \b
     Example:

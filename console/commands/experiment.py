@@ -11,20 +11,29 @@ from console.output import print_lines
 from console.progress import Progress
 from console.shared_options import Reading
 from console.training import SplitOptions, config_options
-from console.values import PATH
+from console.values import PATH, WholeNumber
 
 
 @command()
 @click.argument("clips", metavar="VIDEO_CACHE", type=PATH)
 @click.argument("scans", metavar="CT_CACHE", type=PATH)
 @click.argument("folder", metavar="DIR", type=PATH)
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Repeat with as many seeds.")
-@click.option("--features", "frozen", is_flag=True, help="Keep the backbone frozen throughout, on cached features.")
-@click.option("--pretrain-epochs", type=int, help="For pretraining; default: as --epochs.")
+@click.option(
+    "--seeds",
+    type=WholeNumber(1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Number of seeds to repeat the comparison with.",
+)
+@click.option("--features", "frozen", is_flag=True, help="Keep the backbone frozen and train on cached features.")
+@click.option(
+    "--pretrain-epochs", type=WholeNumber(1), metavar="N", help="Epochs of pretraining; default: as --epochs."
+)
 @config_options
 @takes("split", SplitOptions)
 @takes("reading", Reading)
-@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+@click.option("--quiet", is_flag=True, help="Print errors only: no progress, no tables.")
 def experiment(
     clips: Path,
     scans: Path,
@@ -37,16 +46,17 @@ def experiment(
     reading: Reading,
     quiet: bool,
 ) -> None:
-    """Repeat the paper's Table 1: No PT, PT, PT+CW and PT+CW+AUG on one split, into DIR/report.md.
+    """Repeat the paper's Table 1 and write DIR/report.md.
 
-    Run it again to go on after an interruption, or with more --seeds: finished parts are kept.
+    The strategies No PT, PT, PT+CW and PT+CW+AUG are compared on one split. Run it again to resume after an
+    interruption, or with more --seeds: finished runs are kept.
 
     \b
     Example:
       python cli.py experiment clips.zarr ct.zarr table1 --seeds 5 --weights vgg16.weights.h5
     """
     if "class_weights" in config:
-        raise click.UsageError("--class-weights is one of the strategies compared; leave it out")
+        raise click.UsageError("--class-weights is one of the strategies that are compared; leave it out")
     if frozen and config.get("freeze_backbone") is False:
         raise click.UsageError("--features keeps the backbone frozen, --train-backbone does not; leave one of them out")
     from trainer import backend

@@ -18,8 +18,8 @@ from trainer.config import Config
 @click.argument("cache", type=PATH)
 @click.argument("into", metavar="FEATURES", type=PATH)
 @takes("config", Config, ("backbone", "weights", "input_conv", "seed", "precision"), only_given=True)
-@click.option("--from", "parent", type=PATH, help="Take the backbone of this run instead.")
-@click.option("--augment", is_flag=True, help="One set of features for each of the paper's seven rotations.")
+@click.option("--from", "parent", type=PATH, help="Use the backbone of this run.")
+@click.option("--augment", is_flag=True, help="Make one set of features for each of the paper's seven rotations.")
 @takes("reading", Reading)
 @takes("storage", Storage)
 @takes("output", Output)
@@ -33,9 +33,10 @@ def extract_features(
     storage: Storage,
     output: Output,
 ) -> None:
-    """Compute what the frozen backbone says of every sample of CACHE, once, into FEATURES.
+    """Compute the features of the frozen backbone once.
 
-    Run it again to add new samples or to go on after an interruption: what is there and fresh is kept.
+    FEATURES becomes a cache with the features of every sample of CACHE, to train on instead of volumes. Run it
+    again to add new samples or to resume after an interruption: features that are up to date are kept.
 
     \b
     Example:
@@ -50,8 +51,8 @@ def extract_features(
     with Progress(output.quiet, verb="extracted") as progress:
         done = extract(Extraction(cache, into, config, parent, augment, reading.readers, linked), progress)
     rate = f", {done.rate:.1f} frames/s" if done.made else ""
-    gone = f"; {len(done.vanished)} kept that are no more in {cache}" if done.vanished else ""
-    output.show(lambda: asdict(done), lambda: [f"{into}: {done.made} made, {done.kept} already there{rate}{gone}"])
+    vanished = f"; {len(done.vanished)} kept that are no longer in {cache}" if done.vanished else ""
+    output.show(lambda: asdict(done), lambda: [f"{into}: {done.made} made, {done.kept} already there{rate}{vanished}"])
 
 
 COMMAND = extract_features

@@ -11,9 +11,9 @@ from console.values import PATH
 
 @command()
 @click.argument("cache", type=PATH)
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def info(cache: Path, as_json: bool) -> None:
-    """Say what is in CACHE, from what recipe, and how every input ended.
+    """Show the contents, the recipe and the inputs of CACHE.
 
     \b
     Example:

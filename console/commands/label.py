@@ -28,9 +28,10 @@ def label(
     storage: Storage,
     output: Output,
 ) -> None:
-    """Give the scans of CACHE the labels and patients of CSV; no array is touched and no source file is needed.
+    """Change labels and patients in CACHE to those of CSV.
 
-    The CSV is read as by `preprocess ct --labels`. Samples that it does not name are left without a label.
+    Arrays are not touched, and source files are not needed. The CSV is read as by `preprocess ct --labels`. Samples
+    that are not in it become unlabelled.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`predict`: predictions as ImageCLEF takes them."""
+"""`predict`: predictions in ImageCLEF's format."""
 
 from pathlib import Path
 
@@ -16,17 +16,19 @@ from console.values import PATH
 @click.argument("run", type=PATH)
 @click.argument("cache", type=PATH)
 @click.argument("out", metavar="OUT.csv", type=PATH)
-@click.option("--ids", type=PATH, help="Predict exactly these: a file with one id or file name a line.")
+@click.option(
+    "--ids", type=PATH, help="Predict exactly the samples in this file, which has one id or file name per line."
+)
 @click.option(
     "--probabilities",
     type=PATH,
     is_flag=False,
     flag_value=Path(),
-    help="Write each class's probability too, to this file; without one to OUT.probabilities.csv.",
+    help="Also write the probability of each class, to this file or by default to OUT.probabilities.csv.",
 )
 @takes("features", Features)
 @takes("reading", Reading)
-@click.option("--quiet", is_flag=True, help="No progress, only errors.")
+@click.option("--quiet", is_flag=True, help="Print errors only: no progress, no tables.")
 def predict(
     run: Path,
     cache: Path,
@@ -37,7 +39,9 @@ def predict(
     reading: Reading,
     quiet: bool,
 ) -> None:
-    """Write what RUN predicts for each sample of CACHE to OUT.csv, as ImageCLEF takes it: `TST_0001.nii.gz,2`.
+    """Write the predictions of RUN for CACHE to OUT.csv.
+
+    The format is ImageCLEF's, without a header: `TST_0001.nii.gz,2`.
 
     \b
     Example:
@@ -54,17 +58,22 @@ def predict(
         probabilities = out.with_name(f"{out.stem}.probabilities.csv")
     outputs = [out, probabilities] if probabilities else [out]
     submission.check_outputs(run, outputs, [ids] if ids else [])
-    wanted = names.read_ids(ids) if ids else None
+    requested = names.read_ids(ids) if ids else None
     with Progress(quiet, verb="predicted") as progress:
-        found = predictions(run, cache, wanted, reading.readers, progress.on_progress, features.features)
-    submission.write_submission(out, found)
+        predicted = predictions(run, cache, requested, reading.readers, progress.on_progress, features.features)
+    submission.write_submission(out, predicted)
     if probabilities:
-        submission.write_probabilities(probabilities, found)
+        submission.write_probabilities(probabilities, predicted)
     if not quiet:
-        if advice := submission.naming_advice(found):
+        if advice := submission.naming_advice(predicted):
             note(advice)
-        left = len(found.cache) - len(found.ids)
-        print_lines([f"{out}: {len(found.ids)} samples" + (f", {left} of {cache} not asked for" if left else "")])
+        others = len(predicted.cache) - len(predicted.ids)
+        print_lines(
+            [
+                f"{out}: {len(predicted.ids)} samples"
+                + (f"; {others} others in {cache} were not requested" if others else "")
+            ]
+        )
 
 
 COMMAND = predict

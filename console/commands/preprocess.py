@@ -33,7 +33,7 @@ class FormatGroup(click.Group):
 
 @click.group(cls=FormatGroup)
 def preprocess() -> None:
-    """Make one sample of a cache from every source file below a folder."""
+    """Make one sample of a cache from every source file in a folder."""
 
 
 def preprocess_command(source_format: Format) -> click.Command:

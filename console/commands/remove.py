@@ -1,4 +1,4 @@
-"""`remove`: forget samples for good."""
+"""`remove`: delete samples and everything recorded about them."""
 
 from pathlib import Path
 
@@ -15,18 +15,18 @@ from console.values import PATH
 @command()
 @click.argument("cache", type=PATH)
 @click.argument("ids", metavar="ID...", nargs=-1)
-@click.option("--from", "file", type=PATH, help="Forget the ids in this file too, one a line.")
+@click.option("--from", "file", type=PATH, help="Also remove the ids in this file, which has one per line.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Say what would be forgotten; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Report what would be removed; write nothing.")
 @takes("storage", Storage)
 @takes("output", Output)
 def remove(
     cache: Path, ids: tuple[str, ...], file: Path | None, yes: bool, dry_run: bool, storage: Storage, output: Output
 ) -> None:
-    """Forget the samples and other inputs ID... of CACHE for good: their arrays and all that the cache says of them.
+    """Remove samples and other inputs from CACHE for good.
 
-    What is not in CACHE stays: sources, label sheets, caches of features, runs. While its source is in SOURCE, the next
-    `preprocess` makes a sample again.
+    Their arrays and every record of them are deleted. Sources, label sheets, feature caches and runs stay. The next
+    `preprocess` makes a removed sample again if its file is still in SOURCE.
 
     \b
     Example:
@@ -35,24 +35,24 @@ def remove(
     from cache import catalog, removal
     from pipeline.jobs import remove as removing
 
-    wanted = [*ids, *(removing.read_ids(file) if file else ())]
-    if not wanted:
-        raise click.UsageError("expected the ids of what to forget, or --from FILE")
-    job = removing.prepare(cache, wanted)
+    requested = [*ids, *(removing.read_ids(file) if file else ())]
+    if not requested:
+        raise click.UsageError("give the ids to remove, or --from FILE")
+    job = removing.prepare(cache, requested)
     if not dry_run:
         linked = storage.linked_array(job.root, catalog.read_attributes(job.root).layout.array)
-        if not yes and not _agreed(removing.question(job)):
+        if not yes and not _confirmed(removing.question(job)):
             click.echo("Nothing was removed; --yes removes without asking.", err=True)
             click.get_current_context().exit(FAILED)
-        removal.remove(job.root, wanted, linked)
+        removal.remove(job.root, requested, linked)
     output.show(
         lambda: removing.removal_json(job, done=not dry_run),
         lambda: removing.removal_lines(job) if dry_run else removing.removed_lines(job),
     )
 
 
-def _agreed(question: str) -> bool:
-    """Whether the user says yes; nobody there to answer is a no."""
+def _confirmed(question: str) -> bool:
+    """Whether the user answers yes; without a terminal the answer is no."""
     try:
         return click.confirm(printable(question), err=True)
     except click.Abort:

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Report what would be done; write nothing.")
 @takes("output", Output)
 def repair(cache: Path, workers: WorkerOptions, storage: Storage, dry_run: bool, output: Output) -> None:
-    """Make the damaged, missing and stale samples of CACHE again from their sources, and no others.
+    """Make damaged, missing and stale samples of CACHE again.
 
-    The exit code is 1 where a sample cannot be repaired; with --dry-run, where that is known beforehand.
+    They are made from their sources; all other samples stay as they are. The exit code is 1 where a sample cannot
+    be repaired; with --dry-run, where that is known beforehand.
 
     \b
     Example:

@@ -20,13 +20,13 @@ from console.values import PATH, FiniteFloat
     type=FiniteFloat(0, 100, min_open=True),
     metavar="PERCENT",
     default=100.0,
-    help="Check only this share of the samples, chosen at random.",
+    help="Check only this percentage of the samples, chosen at random.",
 )
 @takes("output", Output)
 def verify(cache: Path, percent: float, output: Output) -> None:
     """Read CACHE again and compare it with its records.
 
-    Exits with 1 where a sample is damaged, missing, or stale (its source or recipe changed), and names each.
+    The exit code is 1 where a sample is damaged, missing, or stale (its source or recipe changed); each is named.
 
     \b
     Example:

@@ -15,6 +15,7 @@ from cache.catalog import read_entries
 from cache.store import chunk_path
 from cache.verify import verify
 from pipeline.demo import phantoms
+from tests.helpers.commands import STOPPED
 
 ROOT = Path(__file__).resolve().parents[2]
 SCANS = ROOT.parent / "shared" / "data" / "ct"
@@ -146,7 +147,7 @@ def test_ctrl_c_in_a_terminal_reaches_all_processes_and_leaves_a_sound_cache(pha
     while not committed(cache) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
-    assert finish(process) == (130, "Stopped. What was committed is kept: run the same command again to go on.\n")
+    assert finish(process) == (130, STOPPED)
     assert verify(cache).sound
     done = committed(cache)
     assert finish(start(phantom_scans, cache, "--workers", "2", *large)) == (0, "")

@@ -12,7 +12,7 @@ import pytest
 
 from cache import open_cache
 from tests.helpers.caches import make_cache, tiny_attributes, volume
-from tests.helpers.commands import ROOT, cli, error, facts, mentions, refusal, tree, usage
+from tests.helpers.commands import ROOT, STOPPED, cli, error, facts, mentions, refusal, tree, usage
 from tests.helpers.runs import SHAPE, make_clips, make_scans, trained
 from trainer.runs.folder import RUN_FILES
 
@@ -91,7 +91,7 @@ def test_new_samples_are_added_and_those_that_are_gone_are_named_and_kept(tmp_pa
     shutil.rmtree(root)
     make_clips(root, 2)
     assert cli("features", root, into, *SMALL).stdout == (
-        f"{into}: 0 made, 2 already there; 1 kept that are no more in {root}\n"
+        f"{into}: 0 made, 2 already there; 1 kept that are no longer in {root}\n"
     )
     assert open_cache(into).ids == ["s0", "s1", "s2"]
 
@@ -167,7 +167,7 @@ def test_ctrl_c_keeps_what_was_made_and_says_how_to_go_on(clips, into, monkeypat
     for number, handler in handlers.items():
         signal.signal(number, handler)
     assert (result.exit_code, result.stdout) == (130, "")
-    assert result.stderr == "Stopped. What was committed is kept: run the same command again to go on.\n"
+    assert result.stderr == STOPPED
     monkeypatch.undo()
     assert cli("features", clips, into, *SMALL).stdout.startswith(f"{into}: 5 made, 7 already there, ")
 

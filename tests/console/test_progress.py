@@ -152,4 +152,4 @@ def test_a_note_is_printed_once_per_part(capsys):
 )
 def test_only_train_needs_an_option_to_resume(words, more, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["cli.py", *words])
-    assert app._resuming() == more
+    assert app._resume_hint() == more

@@ -8,10 +8,8 @@ import time
 import pytest
 
 from tests.helpers.caches import without_progress
-from tests.helpers.commands import cli, running
+from tests.helpers.commands import STOPPED, cli, running
 from tests.helpers.scans import write_scan
-
-STOPPED = "Stopped. What was committed is kept: run the same command again to go on.\n"
 
 
 @pytest.mark.parametrize("workers", [0, 2])

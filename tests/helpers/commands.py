@@ -14,6 +14,7 @@ from tests.helpers.caches import without_progress
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = ("--depth", "8", "--height", "16", "--width", "16")
+STOPPED = "Stopped. Finished work is kept; run the same command again to continue.\n"
 SMALL = (*SIZE, "--workers", "0")
 
 

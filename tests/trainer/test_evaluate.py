@@ -406,7 +406,7 @@ def test_ids_decide_which_samples_in_which_order(tmp_path, scans, tuned, out):
     ids = tmp_path / "ids.txt"
     ids.write_bytes(b"\xef\xbb\xbfFileName,Whatever\r\ns11.nii.gz,1\r\n\r\ns0,\r\ns3.nii\r\n")
     result = predict(tuned, scans, out, "--ids", ids)
-    assert result.stdout == f"{out}: 3 samples, 9 of {scans} not asked for\n"
+    assert result.stdout == f"{out}: 3 samples; 9 others in {scans} were not requested\n"
     assert result.stderr == ""
     assert [name for name, _ in rows(out)] == ["s11.nii.gz", "s0", "s3.nii"]
     assert predict(tuned, scans, out, "--ids", ids, "--quiet").output == ""

@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
 from cache import open_cache
 from tests.helpers.caches import volume
-from tests.helpers.commands import cli, contents, error, read_json, refusal, tree, usage
+from tests.helpers.commands import STOPPED, cli, contents, error, read_json, refusal, tree, usage
 from tests.helpers.markdown import cells
 from tests.helpers.runs import make_clips, make_scans
 from trainer.evaluation.bootstrap import paired_bootstrap
@@ -39,7 +39,6 @@ FOLDERS = [strategy.folder for strategy in STRATEGIES]
 RUNS = ["pretrained", *FOLDERS]
 REPORT = {"report.md", "table.csv", "kappa.png", *(f"confusion_{folder}.png" for folder in FOLDERS)}
 COUNTS = (9, 6, 4, 4, 3)  # of each class: unlike, so that class weights count
-STOPPED = "Stopped. What was committed is kept: run the same command again to go on.\n"
 
 
 @pytest.fixture(scope="module")

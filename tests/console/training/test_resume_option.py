@@ -11,11 +11,9 @@ import pytest
 from cache import open_cache
 from cache.store import chunk_path
 from tests.helpers.caches import volume
-from tests.helpers.commands import cli, contents, edit_json, error, mentions, read_json
+from tests.helpers.commands import STOPPED, cli, contents, edit_json, error, mentions, read_json
 from tests.helpers.runs import SHAPE, finetune, make_clips, pretrain, write_split
 from trainer.runs.folder import RUN_FILES
-
-STOPPED = "Stopped. What was committed is kept: run the same command again, with --resume, to go on.\n"
 
 
 def test_a_finished_run_that_is_resumed_stays_as_it_is(clips, copy, pretrained):
@@ -102,7 +100,11 @@ def test_a_stopped_run_says_how_to_go_on_and_does(clips, pretrained, run, monkey
     monkeypatch.setattr("console.progress.Progress.on_progress", stop)
     monkeypatch.setattr(sys, "argv", ["cli.py", "train"])
     result = pretrain(clips, run)
-    assert (result.exit_code, result.stdout, result.stderr) == (code, "", STOPPED)
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        code,
+        "",
+        STOPPED.replace("again", "again, with --resume,"),
+    )
     assert {path.name for path in run.iterdir()} <= set(RUN_FILES) - {"model.keras", "metrics.json"}
     monkeypatch.undo()
     assert "has no model.keras" in error(cli("evaluate", run, clips, "--quiet"))

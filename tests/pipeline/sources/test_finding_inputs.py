@@ -1,40 +1,19 @@
-"""Everything below SOURCE gets a record or an exclusion."""
+"""Every input below SOURCE gets a record; everything else that looks like one gets an exclusion."""
 
 import os
-import unicodedata
 
 import pytest
 
-from cache.schema import Entry
 from pipeline.errors import PipelineError
 from pipeline.sources.formats.ct import find_scans
 from pipeline.sources.formats.video import find_clips
-from pipeline.sources.ids import keep_ids
 from pipeline.sources.records import observe
+from tests.helpers.source_folders import ids, put
 
 HIDDEN = "hidden or system file"
 HIDDEN_FOLDER = "hidden or system folder, not searched"
 TOO_DEEP = "folder nested too deep for this system, not searched; move its contents further up"
 LINKED = "link to a folder, not followed; give the folder itself as SOURCE"
-
-
-@pytest.fixture
-def root(tmp_path):
-    folder = tmp_path / "scans"
-    folder.mkdir()
-    return folder
-
-
-def put(root, *names):
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode("utf-8", "surrogateescape"))
-    return find_scans(root)
-
-
-def ids(inputs):
-    return [record.id for record in inputs.records]
 
 
 def refusal(call, *arguments, **options):
@@ -92,97 +71,6 @@ def test_either_half_of_a_pair_may_be_compressed(root, files):
 
 def test_halves_whose_names_differ_in_case_are_two_inputs(root):
     assert ids(put(root, "X.hdr", "x.img")) == ["X", "x"]
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [("x.nii", "x.nii.gz"), ("x.NII", "x.nii"), ("x.HDR", "x.hdr"), ("d/x.IMG", "d/x.img"), ("x.hdr", "x.hdr.gz")],
-)
-def test_two_files_with_one_id_are_both_refused_naming_both(root, first, second):
-    records = put(root, "good.nii", first, second).records
-    assert [record.id for record in records] == [f"{root}/{first}", f"{root}/{second}", "good"]
-    for record in records[:2]:
-        name = first.rpartition(".")[0]
-        assert record.refusal == (
-            f"two files would get the id {name!r} ({first!r}, {second!r})",
-            "one file for each id",
-            "keep one of them, or rename one",
-        )
-
-
-def test_a_folder_named_like_a_scan_does_not_take_its_id(root):
-    put(root, "x.nii.gz")
-    (root / "x.nii").mkdir()
-    folder, scan = find_scans(root).records
-    assert (scan.id, scan.source.files, scan.refusal) == ("x", ("x.nii.gz",), None)
-    assert folder.source.files == ("x.nii",)
-    assert folder.refusal
-
-
-def test_half_a_pair_does_not_take_the_id_of_a_complete_scan(root):
-    whole, half = sorted(put(root, "x.nii", "x.hdr").records, key=lambda record: record.source.files, reverse=True)
-    assert (whole.id, whole.refusal) == ("x", None)
-    assert half.refusal[0] == "two files would get the id 'x' ('x.hdr', 'x.nii')"
-
-
-def test_a_pair_and_a_single_file_with_one_id_are_both_refused(root):
-    records = put(root, "x.img", "x.nii", "x.hdr").records
-    assert [record.source.files for record in records] == [("x.hdr", "x.img"), ("x.nii",)]
-    assert all(record.refusal for record in records)
-
-
-def test_a_reason_names_at_most_five_files_with_one_id(root):
-    for number in range(9):
-        put(root, f"{number}/A/x.avi")
-    records = find_clips(root).records
-    assert len({record.id for record in records}) == len(records) == 9
-    assert records[0].refusal[0].startswith("9 files would get the id 'A/x' (")
-    assert records[0].refusal[0].endswith(", …)")
-
-
-@pytest.mark.parametrize(("first", "second"), [("A/x.avi", "A/x.mp4"), ("a/A/x.avi", "b/A/x.avi")])
-def test_two_clips_with_one_id_are_refused_but_other_clips_are_not(root, first, second):
-    put(root, first, second, "A/y.avi")
-    (*both, other) = find_clips(root).records
-    assert {record.source.files[0] for record in both} == {first, second}
-    assert all(record.refusal[0].startswith("two files would get the id 'A/x'") for record in both)
-    assert (other.id, other.refusal) == ("A/y", None)
-
-
-def test_the_source_of_a_sample_keeps_its_id_when_a_second_file_appears(root):
-    (before,) = put(root, "x.nii.gz").records
-    entries = {"x": Entry("x", "complete", row=0, source=before.source)}
-    newcomer, kept = keep_ids(put(root, "x.nii").records, entries)
-    assert (kept.group, newcomer.group) == (kept.id, newcomer.id)  # each a group of its own
-    assert kept == before
-    assert newcomer.source.files == ("x.nii",)
-    assert newcomer.refusal[2] == "keep one of them, or rename one"
-
-
-@pytest.mark.parametrize("state", ["quarantined", "excluded"])
-def test_a_file_without_a_sample_does_not_keep_its_id(root, state):
-    (before,) = put(root, "x.nii.gz").records
-    records = put(root, "x.nii").records
-    assert keep_ids(records, {"x": Entry("x", state, source=before.source)}) == records
-
-
-def test_ids_that_differ_only_in_case_or_accents_are_different(root):
-    assert len(put(root, "a.nii", "A.nii", "é.nii", unicodedata.normalize("NFD", "é.nii")).records) == 4
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["a\nb", "a b", " a ", "été", "-x", "--help", "%s%n", "\x1b[31mred", "x" * 251, "a.b.", "\u202egnp", "*", "a\\b"],
-)
-def test_any_valid_file_name_becomes_an_id(root, name):
-    assert ids(put(root, f"{name}.nii")) == [name]
-
-
-def test_a_name_that_is_not_utf8_is_also_listed(root):
-    path = os.fsencode(root) + b"/bad\xff.nii"
-    with open(path, "wb"):  # noqa: PTH123 - a path of bytes
-        pass
-    assert ids(find_scans(root)) == ["bad\udcff"]
 
 
 def test_hidden_and_system_files_are_excluded_each_by_its_path(root):

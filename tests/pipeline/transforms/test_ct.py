@@ -16,7 +16,7 @@ from xxhash import xxh3_128_hexdigest
 from pipeline.errors import InvalidInput
 from pipeline.transforms.ct import ct_volume
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT.parent / "shared/data"
 REAL = pytest.mark.skipif(not DATA.exists(), reason="real scans are not here (../shared/data)")
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")

@@ -13,7 +13,7 @@ from scipy import ndimage
 from pipeline.transforms.spline import rotate_by_spline
 from pipeline.transforms.zoom import Axis, Zoom, matrix, tiles, zoom
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SIZES = st.integers(2, 1200)
 ORDERS = st.integers(0, 5)
 

@@ -1,0 +1,62 @@
+"""Rows label scans and name patients; rows that cannot be used are reported."""
+
+import pytest
+
+from tests.helpers.label_sheets import GOOD, HEADER, wrong
+
+
+def test_a_file_without_a_row_is_distinguished_from_one_with_a_wrong_row(labels):
+    _, _, report = labels("FileName,TypeOfTB\na.nii,9\nb.nii.gz,1\n")
+    assert len(report.wrong) == 1
+    assert report.unlabelled == ["p.hdr", "sub/a.nii"]
+
+
+def test_duplicate_rows_count_only_where_they_agree(labels):
+    given, _, report = labels(GOOD + "b,5\np.img,Focal\na.nii,4\na.nii,1\n")
+    assert given == {"b": 4, "sub/a": 2, "p": 1}
+    assert wrong(report) == [
+        "labels.csv lines 2, 8, 9: 'a.nii': 3 rows with different labels or patients: it stays unlabelled",
+        "labels.csv lines 3, 6: 'b.nii.gz': 2 rows with the same label and patient",
+        "labels.csv lines 5, 7: 'p.hdr': 2 rows with the same label and patient",
+    ]
+    assert report.unlabelled == []
+
+
+def test_a_surplus_cell_is_reported_since_it_may_be_a_decimal_comma(labels):
+    for trailing in ("", ","):
+        given, _, report = labels(f"FileName,TypeOfTB{trailing}\na.nii,2,5\n")
+        assert given == {}
+        problem = "1 more cell than the header; expected as many, and no comma inside a number"
+        assert wrong(report) == [f"labels.csv line 2: 'a.nii': {problem}"]
+
+
+# Patients
+
+
+@pytest.mark.parametrize("nobody", ["", "NA", "na", "nan", "NaN", "None", "-", "N/A", "null", "?", " ", "#N/A", "<NA>"])
+def test_a_scan_without_a_patient_is_its_own_group(labels, nobody):
+    _, groups, report = labels(f"{HEADER},Patient\na.nii,1,{nobody}\nb.nii.gz,2,{nobody}\np.hdr,1,P3\n")
+    assert groups == {"a": "a", "b": "b", "p": "P3", "sub/a": "sub/a"}
+    assert (report.patients, report.wrong) == (1, [])
+
+
+def test_a_patient_longer_than_any_path_is_a_wrong_row(labels):
+    _, groups, report = labels(f"FileName,TypeOfTB,Patient\na.nii,1,{'x' * 4096}\nb.nii.gz,1,{'x' * 4097}\n")
+    assert [len(group) for group in groups.values() if len(group) > 99] == [4096]
+    assert [str(row) for row in report.wrong] == [
+        f"labels.csv line 3: 'b.nii.gz': patient '{'x' * 200}…', expected at most 4096 bytes"
+    ]
+
+
+def test_patients_that_differ_in_case_or_inner_space_are_different(labels):
+    _, groups, _ = labels(f"{HEADER},Patient\na.nii,1,P 1\nb.nii.gz,2,p 1\np.hdr,1,P1 \nsub/a.nii,1,P1\n")
+    assert groups == {"a": "P 1", "b": "p 1", "p": "P1", "sub/a": "P1"}
+
+
+def test_groups_stay_where_a_sheet_has_no_patients(labels):
+    known = {"a": "P1", "b": "P1", "p": "P2", "sub/a": "sub/a"}
+    _, groups, report = labels(GOOD, groups=known)
+    assert groups == known
+    assert (report.patients, report.patient_column) == (2, "")
+    _, groups, _ = labels(f"{HEADER},Case\na.nii,1,NA\nb.nii.gz,9,Q\n", groups=known)
+    assert groups == {"a": "a", "b": "P1", "p": "P2", "sub/a": "sub/a"}

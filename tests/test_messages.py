@@ -16,7 +16,7 @@ def test_messages_are_collected_with_their_values_in_braces(tmp_path):
     )
     assert sorted(messages(path), reverse=True) == [
         "TrainerError: {path} is not a run; expected {a folder}",
-        "InvalidInput: 2-D | {3}-D | {remedy}",
+        "InvalidInput: 2-D | 3-D | {remedy}",
     ]
 
 

@@ -1,0 +1,60 @@
+"""The README's commands run, one after the other, as a reader would type them; on tiny phantoms, with tiny networks."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from pipeline.demo import phantom_clips, phantoms
+from pipeline.sources.formats.video import PAPER_CLASSES
+from tests.helpers.commands import cli
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+SMALL = {"preprocess": "--depth 8 --height 16 --width 16 --workers 0", "train": "--epochs 1 --backbone small"}
+NOT_RUN = {  # and why
+    "make": "the whole suite, or minutes",
+    "source": "the shell's own",
+    "jupyter": "a server; tests/test_notebooks.py runs the notebook",
+}
+
+
+def commands():
+    """Every command line in the README's shell blocks, without comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+
+
+@pytest.fixture
+def readers_folder(tmp_path, monkeypatch):
+    """What a reader has: a folder of scans and their sheet, the clips, and a cache of test scans."""
+    pytest.importorskip("cv2")
+    labels = phantoms.write_scans(tmp_path / "TrainSet", per_class=3, size=24, slices=(10, 12))
+    labels.rename(tmp_path / "train.csv")
+    phantom_clips.write_clips(tmp_path / "phantoms", groups=2, clips=1)
+    clips = sorted((tmp_path / "phantoms").rglob("*.avi"))
+    for number, name in enumerate(PAPER_CLASSES):
+        for group in (1, 2):
+            path = tmp_path / "UCF50" / name / f"v_{name}_g{group:02}_c01.avi"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(clips[(2 * number + group) % len(clips)].read_bytes())
+    monkeypatch.chdir(tmp_path)
+    words = ("preprocess", "ct", "TrainSet", "test.zarr", *SMALL["preprocess"].split())
+    assert cli(*words).exit_code in (0, 3)
+    return tmp_path
+
+
+def test_every_command_runs_where_the_reader_has_come_to_it(readers_folder):
+    for words in commands():
+        if words[0] in NOT_RUN:
+            continue
+        assert words[:2] == ["python", "cli.py"]
+        ended = cli(*words[2:], *SMALL.get(words[2], "").split())
+        assert ended.exit_code in (0, 3), f"{words}: {ended.output}"
+    assert (readers_folder / "submission.csv").read_text().count("\n") > 5
+
+
+def test_the_sheet_that_is_shown_is_read():
+    (sheet,) = re.findall(r"```csv\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    assert sheet.splitlines()[0] == "FileName,TypeOfTB,Patient"
+    assert all(len(line.split(",")) == 3 for line in sheet.splitlines())

@@ -1,4 +1,4 @@
-"""What a user of `features` meets: what it leaves and says, errors word for word, and a CACHE that is left alone."""
+"""`features`: printed output, written features, errors, and training on features."""
 
 import json
 import os
@@ -22,7 +22,7 @@ TRAIN = ("--epochs", 1, "--batch-size", 4, "--quiet")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The shared caches and runs, features of the clips, and a run on these alone, for all who only read them."""
+    """The shared caches and runs, features of the clips, and a run on these alone, for tests that only read them."""
     folder, *_ = trained(tmp_path_factory.getbasetemp())
     assert cli("features", folder / "clips.zarr", folder / "features.zarr", *SMALL, "--quiet").exit_code == 0
     split = ("--split", folder / "by_hand.json")
@@ -47,14 +47,14 @@ def into(tmp_path):
 
 @pytest.fixture
 def own(features, tmp_path):
-    """Features of our own, to be written."""
+    """A copy of the features that a test may write."""
     return shutil.copytree(features, tmp_path / "own.zarr")
 
 
-# What it leaves, and says
+# Output
 
 
-def test_a_run_says_what_it_made_and_touches_nothing_of_the_cache(clips, into):
+def test_a_run_prints_the_number_of_samples_and_leaves_the_cache_unchanged(clips, into):
     before = tree(clips)
     result = cli("features", clips, into, *SMALL)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -75,7 +75,7 @@ def test_a_second_run_makes_nothing_and_touches_no_array(clips, own):
     assert arrays() == before
 
 
-def test_with_json_stdout_is_the_result_alone_and_quiet_says_nothing(clips, own, into):
+def test_with_json_stdout_has_only_the_result_and_quiet_prints_nothing(clips, own, into):
     result = cli("features", clips, own, *SMALL, "--json")
     assert json.loads(result.stdout) == {"made": 0, "kept": 12, "vanished": [], "rate": 0.0, "data_wait": 0.0}
     quiet = cli("features", clips, into, *SMALL, "--quiet")
@@ -83,7 +83,7 @@ def test_with_json_stdout_is_the_result_alone_and_quiet_says_nothing(clips, own,
     assert len(open_cache(into)) == 12
 
 
-def test_new_samples_are_added_and_those_that_are_gone_are_named_and_kept(tmp_path, into):
+def test_new_samples_are_added_and_vanished_ones_are_reported_and_kept(tmp_path, into):
     root = make_clips(tmp_path / "clips.zarr", 2)
     assert "2 made, 0 already there" in cli("features", root, into, *SMALL).stdout
     make_clips(root, [volume(2, SHAPE)])
@@ -96,7 +96,7 @@ def test_new_samples_are_added_and_those_that_are_gone_are_named_and_kept(tmp_pa
     assert open_cache(into).ids == ["s0", "s1", "s2"]
 
 
-def test_info_and_verify_know_what_features_are(clips, features):
+def test_info_and_verify_handle_feature_caches(clips, features):
     about = facts(features)
     assert (about["kind"], about["shape"]) == ("features", [4, 128])
     assert about["recipe"]["source"] == open_cache(clips).recipe
@@ -106,8 +106,8 @@ def test_info_and_verify_know_what_features_are(clips, features):
     assert (found.exit_code, found.stdout) == (0, "12 intact, 0 damaged, 0 missing, 0 stale\n")
 
 
-def test_damaged_features_are_made_again_by_the_command_that_repair_names(clips, own):
-    assert cli("features", clips, own, *SMALL, "--quiet").exit_code == 0  # they were copied: their clips are elsewhere
+def test_damaged_features_are_made_again_by_the_command_named_by_repair(clips, own):
+    assert cli("features", clips, own, *SMALL, "--quiet").exit_code == 0  # this is a copy: its clips are elsewhere
     path = own / "features/c/5/0/0"
     sound = path.read_bytes()
     path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
@@ -122,10 +122,10 @@ def test_features_of_a_trained_run_are_those_of_its_backbone(made, clips, featur
     result = cli("features", clips, into, "--from", made / "pretrained")
     assert result.exit_code == 0
     assert facts(into)["recipe"]["extractor"]["weights"] != facts(features)["recipe"]["extractor"]["weights"]
-    whole = json.loads(cli("evaluate", made / "pretrained", clips, "--json").stdout)
-    behind = json.loads(cli("evaluate", made / "pretrained", clips, "--features", into, "--json").stdout)
-    assert behind["confusion"] == whole["confusion"]
-    assert behind["loss"] == pytest.approx(whole["loss"], abs=1e-3)
+    from_volumes = json.loads(cli("evaluate", made / "pretrained", clips, "--json").stdout)
+    from_features = json.loads(cli("evaluate", made / "pretrained", clips, "--features", into, "--json").stdout)
+    assert from_features["confusion"] == from_volumes["confusion"]
+    assert from_features["loss"] == pytest.approx(from_volumes["loss"], abs=1e-3)
 
 
 def test_the_backbone_of_a_run_on_clips_sees_scans(made, into):
@@ -133,7 +133,7 @@ def test_the_backbone_of_a_run_on_clips_sees_scans(made, into):
     assert open_cache(into).shape == (7, *SHAPE[:1], 128)
 
 
-def test_a_killed_run_is_gone_on_with_by_the_same_command(tmp_path, into):
+def test_a_killed_run_is_resumed_by_the_same_command(tmp_path, into):
     root = make_clips(tmp_path / "clips.zarr", 40)
     kill = (
         "import os, cli\n"
@@ -151,12 +151,12 @@ def test_a_killed_run_is_gone_on_with_by_the_same_command(tmp_path, into):
     assert (json.loads(result.stdout)["made"], json.loads(result.stdout)["kept"]) == (40 - kept, kept)
     assert cli("verify", into, "--quiet").exit_code == 0
     assert cli("features", root, tmp_path / "at_once.zarr", *SMALL, "--quiet").exit_code == 0
-    parts, whole = open_cache(into), open_cache(tmp_path / "at_once.zarr")
-    for name in whole.ids:
-        np.testing.assert_allclose(parts[name], whole[name], rtol=2e-3, atol=1e-5)
+    resumed, reference = open_cache(into), open_cache(tmp_path / "at_once.zarr")
+    for name in reference.ids:
+        np.testing.assert_allclose(resumed[name], reference[name], rtol=2e-3, atol=1e-5)
 
 
-def test_ctrl_c_keeps_what_was_made_and_says_how_to_go_on(clips, into, monkeypatch):
+def test_ctrl_c_keeps_finished_features_and_explains_how_to_continue(clips, into, monkeypatch):
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.setattr(
         "console.progress.Progress.on_progress",
@@ -172,15 +172,15 @@ def test_ctrl_c_keeps_what_was_made_and_says_how_to_go_on(clips, into, monkeypat
     assert cli("features", clips, into, *SMALL).stdout.startswith(f"{into}: 5 made, 7 already there, ")
 
 
-# What is refused, and how
+# Errors
 
 
-def test_a_cache_that_is_none_or_holds_features_already(tmp_path, features, into):
+def test_a_missing_cache_and_a_feature_cache_are_refused(tmp_path, features, into):
     mentions(refusal(cli("features", tmp_path / "no.zarr", into, *SMALL), into), tmp_path, "`preprocess`")
     mentions(refusal(cli("features", features, into, *SMALL), into), features, "features", "clips")
 
 
-def test_a_place_that_is_something_else_is_left_alone(tmp_path, made, clips):
+def test_an_existing_path_that_is_not_a_feature_cache_is_left_unchanged(tmp_path, made, clips):
     file, folder, scans = tmp_path / "file", tmp_path / "folder", made / "ct.zarr"
     file.write_text("mine")
     folder.mkdir()
@@ -204,7 +204,7 @@ def test_a_place_that_is_something_else_is_left_alone(tmp_path, made, clips):
         ("ct.zarr", (), "source.kind video → ct, "),
     ],
 )
-def test_features_of_something_else_are_not_mixed_in(made, own, cache, options, difference):
+def test_features_of_another_extractor_are_not_mixed_in(made, own, cache, options, difference):
     before = tree(own)
     message = error(cli("features", made / cache, own, *SMALL, *options))
     assert message.startswith(f"Error: {own} was built by another recipe ({difference}")
@@ -212,7 +212,7 @@ def test_features_of_something_else_are_not_mixed_in(made, own, cache, options, 
     assert tree(own) == before
 
 
-def test_weights_that_are_not_there_or_not_for_this_backbone(tmp_path, clips, into):
+def test_weights_that_are_missing_or_not_for_this_backbone(tmp_path, clips, into):
     large = make_clips(tmp_path / "large.zarr", 2, shape=(4, 32, 32))
     lost = tmp_path / "lost.weights.h5"
     message = refusal(cli("features", large, into, "--weights", lost), into)
@@ -221,7 +221,7 @@ def test_weights_that_are_not_there_or_not_for_this_backbone(tmp_path, clips, in
     assert all(word in message for word in ("'imagenet'", "backbone small", "--weights none"))
 
 
-def test_weights_that_cannot_be_fetched_name_the_way_out(tmp_path, into, monkeypatch):
+def test_weights_that_cannot_be_fetched_name_the_alternatives(tmp_path, into, monkeypatch):
     import keras
 
     sound = keras.applications.VGG16
@@ -242,7 +242,7 @@ def test_slices_too_small_for_the_backbone(clips, into):
     mentions(refusal(cli("features", clips, into, "--weights", "none"), into), clips, "--height", "--width")
 
 
-def test_a_run_that_has_no_backbone_for_this_cache(tmp_path, made, clips, into):
+def test_a_run_without_a_backbone_for_this_cache(tmp_path, made, clips, into):
     mentions(refusal(cli("features", clips, into, "--from", tmp_path / "no"), into), tmp_path, "`train`")
     deeper = make_scans(tmp_path / "ct.zarr", 2, shape=(5, 16, 16))
     mentions(
@@ -260,7 +260,7 @@ def test_a_run_that_has_no_backbone_for_this_cache(tmp_path, made, clips, into):
     ("option", "value"),
     [("backbone", "small"), ("weights", "none"), ("input-conv", "random"), ("seed", 0), ("precision", "float32")],
 )
-def test_what_a_run_has_is_not_given_beside_it(made, clips, into, option, value):
+def test_options_that_the_run_decides_are_refused_with_from(made, clips, into, option, value):
     mentions(
         refusal(cli("features", clips, into, "--from", made / "pretrained", f"--{option}", value), into),
         option.replace("-", "_"),
@@ -269,16 +269,16 @@ def test_what_a_run_has_is_not_given_beside_it(made, clips, into, option, value)
     )
 
 
-def test_options_that_are_none_are_usage(clips, into):
+def test_invalid_options_are_usage_errors(clips, into):
     assert "Invalid value for '--backbone'" in usage(cli("features", clips, into, "--backbone", "resnet"))
     assert "-1 is not in the range" in usage(cli("features", clips, into, *SMALL, "--seed", -1))
     assert "it is empty; expected a path" in usage(cli("features", clips, ""))
 
 
-# Training on them
+# Training on features
 
 
-def test_features_alone_give_a_whole_run_on_the_split_that_is_given(made):
+def test_features_alone_give_a_complete_run_on_the_given_split(made):
     assert (
         {"metrics.json", "model.keras", "split.json"}
         <= {path.name for path in (made / "alone").iterdir()}
@@ -287,7 +287,7 @@ def test_features_alone_give_a_whole_run_on_the_split_that_is_given(made):
     assert json.loads((made / "alone/split.json").read_text()) == json.loads((made / "by_hand.json").read_text())
 
 
-def test_features_that_are_not_of_this_cache_are_refused(tmp_path, made, clips, features):
+def test_features_of_another_cache_are_refused(tmp_path, made, clips, features):
     run = tmp_path / "run"
     scans = made / "ct.zarr"
     frozen = ("--freeze-backbone", *TRAIN)

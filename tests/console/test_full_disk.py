@@ -10,7 +10,7 @@ from tests.helpers.scans import write_scan
 
 @pytest.fixture
 def disk(tmp_path):
-    """A disk of 3 MB of our own, with a file of 1 MB on it that can be removed."""
+    """A mounted disk of 3 MB, with a file of 1 MB that a test can delete."""
     folder = tmp_path / "disk"
     folder.mkdir()
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True, text=True)
@@ -24,7 +24,7 @@ def disk(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_full_disk_is_one_clear_line_and_after_freeing_space_the_run_goes_on(tmp_path, disk, workers):
+def test_a_full_disk_gives_one_line_and_the_run_resumes_after_freeing_space(tmp_path, disk, workers):
     for number in range(3):
         write_scan(tmp_path / "scans" / f"{number}.nii", number, (40, 40, 40))
     cache = disk / "ct.zarr"
@@ -41,7 +41,7 @@ def test_a_full_disk_is_one_clear_line_and_after_freeing_space_the_run_goes_on(t
     assert cli("verify", cache).stdout == "3 intact, 0 damaged, 0 missing, 0 stale\n"
 
 
-def test_a_cache_that_may_not_be_written_is_one_clear_line(scans, disk):
+def test_a_read_only_cache_gives_one_line(scans, disk):
     cache = disk / "ct.zarr"
     ct(scans, cache)
     write_scan(scans / "new.nii", 9)

@@ -23,7 +23,7 @@ def test_every_command_has_help_with_an_example():
 
 @pytest.mark.parametrize("name", [(), ("preprocess",), *commands()], ids=" ".join)
 def test_help_imports_nothing_heavy(name):
-    """Which is what makes it answer at once; `benchmarks/startup.py` says how fast."""
+    """This makes help fast; `benchmarks/startup.py` measures it."""
     code = (
         "import sys, cli\ntry: cli.main()\nfinally:"
         " sys.exit(sorted({'numpy', 'dask', 'zarr', 'nibabel', 'pipeline.jobs'} & {*sys.modules}) or 0)"

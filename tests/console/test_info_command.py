@@ -1,4 +1,4 @@
-"""`info`: what is in a cache."""
+"""`info` shows the contents of a cache."""
 
 from tests.helpers.commands import cli, ct
 from tests.helpers.scans import INVALID, write_invalid
@@ -9,7 +9,7 @@ RECIPE = (
 )
 
 
-def test_info_says_what_is_in_the_cache(scans, cache, labels):
+def test_info_shows_the_contents_of_the_cache(scans, cache, labels):
     write_invalid(scans / "bad.nii")
     (scans / "link").symlink_to("sub")
     ct(scans, cache, "--labels", labels("a.nii,1", "b.nii.gz,5"))

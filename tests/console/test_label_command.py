@@ -1,4 +1,4 @@
-"""Labels on the command line: what a run and `label` say of a labels CSV, and what is in the cache afterwards."""
+"""Labels on the command line: how `preprocess --labels` and `label` read a CSV, what they print and store."""
 
 import json
 import shutil
@@ -60,7 +60,7 @@ def arrays(cache):
 
 
 def state(cache):
-    """Every byte of a cache but its chunks'."""
+    """Every byte of a cache except its chunks."""
     return {path: path.read_bytes() for path in cache.rglob("*") if path.is_file() and "volume/c" not in str(path)}
 
 
@@ -90,7 +90,7 @@ def patients(csv):
 
 @pytest.fixture
 def cache(source, patients, tmp_path):
-    """Four scans of two patients, of classes A and B in turn."""
+    """Four scans of two patients, alternating between classes A and B."""
     ct(source, tmp_path / "ct.zarr", "--class-names", "A,B", "--labels", patients)
     return tmp_path / "ct.zarr"
 
@@ -119,7 +119,7 @@ def test_real_sheets_label_scans_and_group_their_patients(source, tmp_path, real
             assert found.groups == groups_, name
 
 
-def test_a_run_says_which_columns_it_used(source, tmp_path, csv):
+def test_a_run_prints_the_columns_it_used(source, tmp_path, csv):
     path = csv("Sex,Scan,Label,Subject ID\nm,TRN_0001,1,x\nf,TRN_0002,2,x\n")
     expected = "Labels: column Label; file names: Scan; patients: Subject ID (1 patient); not used: Sex\n"
     for options in (["--dry-run"], []):
@@ -144,14 +144,14 @@ def test_options_choose_columns_and_are_refused_without_a_sheet(source, tmp_path
     assert "need --labels CSV" in ct(source, tmp_path / "c", *options, code=2).stderr
 
 
-def test_info_says_which_patients_are_known(source, cache, tmp_path):
+def test_info_shows_the_known_patients(source, cache, tmp_path):
     assert facts(cache)["patients"] == {"column": "patient_id", "count": 2}
     assert "\npatients: 2, from column patient_id\n" in cli("info", cache).stdout
     ct(source, tmp_path / "c")
     assert facts(tmp_path / "c")["patients"] == {"column": None, "count": 0}
 
 
-def test_a_sheet_without_patients_leaves_those_that_are_known(source, cache, csv):
+def test_a_sheet_without_patients_keeps_known_patients(source, cache, csv):
     path = csv("FileName,Label\n" + "".join(f"{name},1\n" for name in SCANS))
     expected = "patients: no column, 2 patients from earlier runs are kept, column patient_id\n"
     assert expected in ct(source, cache, "--labels", path).stdout
@@ -161,7 +161,7 @@ def test_a_sheet_without_patients_leaves_those_that_are_known(source, cache, csv
     assert groups(cache) == PAIRS
 
 
-def test_a_run_without_labels_says_how_to_add_them(source, cache, tmp_path):
+def test_a_run_without_labels_explains_how_to_add_them(source, cache, tmp_path):
     hint = f"No labels: add them with `label {tmp_path / 'c'} LABELS.csv`"
     assert hint in ct(source, tmp_path / "c", "--dry-run").stdout
     assert hint in ct(source, tmp_path / "c").stdout
@@ -169,7 +169,7 @@ def test_a_run_without_labels_says_how_to_add_them(source, cache, tmp_path):
     assert "No labels" not in ct(source, cache, "--dry-run").stdout
 
 
-def test_many_rows_without_a_scan_are_one_line(source, tmp_path, csv):
+def test_many_rows_without_a_scan_give_one_line(source, tmp_path, csv):
     path = csv("FileName,TypeOfTB\nTRN_0001,1\n" + "".join(f"x{number},1\n" for number in range(1524)))
     result = ct(source, tmp_path / "c", "--labels", path, code=3)
     (line,) = (line for line in result.stdout.splitlines() if "refused" in line)
@@ -194,7 +194,7 @@ def test_many_rows_without_a_scan_are_one_line(source, tmp_path, csv):
     ],
 )
 @pytest.mark.parametrize("command", ["preprocess", "label"])
-def test_a_sheet_that_cannot_be_followed_leaves_the_labels_there_are(source, cache, csv, text, command):
+def test_an_unclear_sheet_leaves_existing_labels_unchanged(source, cache, csv, text, command):
     before = state(cache)
     path = csv(text)
     result = cli("label", cache, path, code=1) if command == "label" else ct(source, cache, "--labels", path, code=1)
@@ -202,7 +202,7 @@ def test_a_sheet_that_cannot_be_followed_leaves_the_labels_there_are(source, cac
     assert state(cache) == before
 
 
-def test_a_sheet_labels_samples_too_whose_source_is_gone_or_elsewhere(source, cache, csv):
+def test_a_sheet_also_labels_samples_whose_source_is_missing_or_elsewhere(source, cache, csv):
     (source / "TRN_0001.nii").unlink()
     (source / "TRN_0003.nii").unlink()
     before = arrays(cache)
@@ -217,16 +217,16 @@ def test_a_sheet_labels_samples_too_whose_source_is_gone_or_elsewhere(source, ca
     assert arrays(cache) == before
 
 
-def test_an_empty_source_is_told_and_not_the_sheet(tmp_path, csv):
+def test_an_empty_source_is_reported_rather_than_the_sheet(tmp_path, csv):
     (tmp_path / "empty").mkdir()
     message = error(ct(tmp_path / "empty", tmp_path / "c", "--labels", csv("FileName,Label\nx,1\n"), code=1))
     assert "holds no input" in message
 
 
-# What class names mean
+# Class names
 
 
-def test_class_names_in_another_order_are_told_with_the_samples_of_each_class(source, cache, csv):
+def test_class_names_in_another_order_are_reported_with_sample_counts(source, cache, csv):
     before = arrays(cache)
     line = "Class names changed from A, B to B, A: class numbers, also in a labels CSV, now mean other classes. "
     for options in (["--dry-run"], []):
@@ -244,14 +244,14 @@ def test_class_names_in_another_order_are_told_with_the_samples_of_each_class(so
     assert arrays(cache) == before
 
 
-def test_more_class_names_or_the_same_ones_are_no_change(source, cache, patients):
+def test_more_or_equal_class_names_are_not_reported_as_a_change(source, cache, patients):
     for names in ("A,B", "A,B,C"):
         result = ct(source, cache, "--class-names", names, "--labels", patients)
         assert "Class names" not in result.stdout
     assert json.loads(ct(source, cache, "--json").stdout)["class_names_changed"] is None
 
 
-def test_a_class_name_may_hold_a_comma(source, tmp_path, csv):
+def test_a_class_name_may_contain_a_comma(source, tmp_path, csv):
     path = csv('FileName,Label\nTRN_0001,"a, B"\nTRN_0002,2\n')
     ct(source, tmp_path / "c", "--class-names", '"A, b",c', "--labels", path)
     assert open_cache(tmp_path / "c").class_names == ["A, b", "c"]
@@ -286,7 +286,7 @@ def test_class_folders_of_clips_are_found_however_their_accents_are_composed(tmp
         assert [record.label for record in found.records] == [0, 1]
 
 
-def test_a_dry_run_says_what_the_run_will_say_of_labels_and_of_inputs_refused_by_name(source, cache, csv):
+def test_a_dry_run_reports_labels_and_duplicate_ids_as_the_run_does(source, cache, csv):
     (source / "TRN_0001.nii").unlink()
     for name in ("TWIN.nii", "TWIN.nii.gz"):
         shutil.copy(source / "TRN_0002.nii", source / name)
@@ -317,7 +317,7 @@ def test_a_dry_run_says_what_the_run_will_say_of_labels_and_of_inputs_refused_by
 # label CACHE CSV
 
 
-def test_label_corrects_labels_and_patients_without_source_or_arrays(source, cache, csv):
+def test_label_corrects_labels_and_patients_without_sources_or_array_writes(source, cache, csv):
     shutil.rmtree(source)
     before = arrays(cache)
     path = csv("Subject;Name;Class\nX;TRN_0001.nii;b\nNA;trn_0002;2\nX;C:\\scans\\TRN_0003.nii;1\nX;TRN_0009;1\n")
@@ -340,7 +340,7 @@ def test_label_corrects_labels_and_patients_without_source_or_arrays(source, cac
     assert cli("label", cache, path, "--quiet", code=3).output == ""
 
 
-def test_label_killed_at_any_moment_is_finished_by_the_same_command(source, cache, csv, tmp_path):
+def test_label_killed_at_any_point_is_finished_by_the_same_command(source, cache, csv, tmp_path):
     path = csv("FileName,Label,Case\n" + "".join(f"{name},2,Q\n" for name in SCANS))
     before = classes(cache)
 
@@ -357,14 +357,14 @@ def test_label_killed_at_any_moment_is_finished_by_the_same_command(source, cach
         assert verify(root).sound
 
 
-def test_label_is_kept_by_the_next_run(source, cache, csv):
+def test_the_next_run_keeps_labels_set_by_label(source, cache, csv):
     cli("label", cache, csv("FileName,Label,Case\n" + "".join(f"{name},2,Q\n" for name in SCANS)))
     ct(source, cache)
     assert set(classes(cache).values()) == {"B"}
     assert facts(cache)["patients"] == {"column": "Case", "count": 1}
 
 
-def test_label_is_refused_for_clips_features_and_what_is_not_a_cache(tmp_path, csv):
+def test_label_is_refused_for_clips_features_and_other_folders(tmp_path, csv):
     path = csv("FileName,Label\ns0,1\n")
     video = make_cache(tmp_path / "video", 1, tiny_attributes("uint8", kind="video"))
     assert "is a cache of clips, whose labels are their class folders" in error(cli("label", video, path, code=1))
@@ -375,6 +375,6 @@ def test_label_is_refused_for_clips_features_and_what_is_not_a_cache(tmp_path, c
     assert not (tmp_path / "none").exists()
 
 
-def test_label_waits_for_no_run(cache, patients):
+def test_label_does_not_wait_for_a_running_job(cache, patients):
     with open_writer(cache, catalog.read_attributes(cache), catalog.read_entries(cache)):
         assert "another run is writing to" in error(cli("label", cache, patients, "--class-names", "B,A", code=1))

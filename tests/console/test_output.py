@@ -1,4 +1,4 @@
-"""What any command prints: names, terminals, pipes, progress, errors."""
+"""Output of all commands: names, terminals, pipes, progress, errors."""
 
 import io
 import json
@@ -24,7 +24,7 @@ from tests.helpers.commands import (
 from tests.helpers.scans import INVALID, write_invalid
 
 
-def test_names_are_printed_so_that_no_terminal_obeys_them(tmp_path, cache):
+def test_control_characters_in_names_are_escaped(tmp_path, cache):
     for name in ("\x1b[31mred\n.nii", "\u202eevil.nii"):
         write_invalid(tmp_path / "scans" / name)
     write_invalid(Path(os.fsdecode(os.fsencode(tmp_path / "scans") + b"/bad\xff.nii")))
@@ -39,14 +39,14 @@ def test_names_are_printed_so_that_no_terminal_obeys_them(tmp_path, cache):
     assert facts(cache)["quarantined"] == 3
 
 
-def test_a_terminal_without_our_signs_gets_them_escaped(scans, cache):
+def test_characters_that_the_terminal_lacks_are_escaped(scans, cache):
     ct(scans, cache)
     result = shell("info", cache, env=os.environ | {"PYTHONIOENCODING": "cp866"})
     assert result.returncode == 0
     assert result.stdout.startswith(f"{cache}: ct, 3 samples of 8\\xd716\\xd716\n")
 
 
-def test_quiet_runs_are_silent_whatever_their_end(scans, cache):
+def test_quiet_commands_print_nothing_whatever_their_exit_code(scans, cache):
     for command in (
         ("preprocess", "ct", scans, cache, *SMALL, "--dry-run"),
         ("preprocess", "ct", scans, cache, *SMALL),
@@ -90,7 +90,7 @@ def test_on_a_terminal_a_bar_shows_rate_time_left_and_quarantined_so_far(scans, 
     assert re.search(r"100%\|█+\| 4/4 \[00:0\d<00:00, +[\d.]+ samples/s, quarantined=1\]", bar)
 
 
-def test_a_reader_that_leaves_early_sees_no_traceback(scans, cache):
+def test_a_closed_pipe_gives_no_traceback(scans, cache):
     for number in range(2000):
         (scans / f".{number}").touch()
     ct(scans, cache)
@@ -103,13 +103,13 @@ def test_a_reader_that_leaves_early_sees_no_traceback(scans, cache):
         process.wait(timeout=250)
 
 
-def test_without_any_output_channel_a_run_still_works(scans, cache):
+def test_a_run_works_with_stdout_and_stderr_closed(scans, cache):
     command = f"exec {sys.executable} {ROOT / 'cli.py'} preprocess ct {scans} {cache} {' '.join(SMALL)} >&- 2>&-"
     assert subprocess.run(command, shell=True, timeout=250).returncode == 0
     assert cli("verify", cache).exit_code == 0
 
 
-def test_output_that_cannot_be_written_is_one_clear_line(scans, cache):
+def test_unwritable_output_gives_one_line(scans, cache):
     ct(scans, cache)
     full = Path("/dev/full")
     if not full.exists():
@@ -121,7 +121,7 @@ def test_output_that_cannot_be_written_is_one_clear_line(scans, cache):
     mentions(io.StringIO(result.stderr).readline(), "continue", "command")
 
 
-def test_an_error_nobody_foresaw_is_one_line_that_asks_for_a_report(scans, cache, monkeypatch):
+def test_an_unexpected_error_gives_one_line_that_asks_for_a_report(scans, cache, monkeypatch):
     def broken(*_):
         raise RuntimeError("two\nlines")
 
@@ -129,7 +129,7 @@ def test_an_error_nobody_foresaw_is_one_line_that_asks_for_a_report(scans, cache
     mentions(error(ct(scans, cache)), "command", "Runtime")
 
 
-def test_an_error_of_the_system_names_the_path(scans, cache, monkeypatch):
+def test_a_system_error_names_the_path(scans, cache, monkeypatch):
     def broken(*_):
         raise PermissionError(13, "Permission denied", str(cache))
 

@@ -1,4 +1,4 @@
-"""`preprocess` on an existing cache: it makes only what is new or changed, by the recipe of the cache."""
+"""`preprocess` on an existing cache makes only new or changed samples, with the recipe of the cache."""
 
 import os
 
@@ -19,7 +19,7 @@ def test_a_second_run_makes_nothing_and_touches_no_array(scans, cache):
     assert arrays(cache) == before
 
 
-def test_corrected_labels_touch_no_array(scans, cache, labels):
+def test_corrected_labels_change_no_array(scans, cache, labels):
     ct(scans, cache, "--labels", labels("a.nii,1", "b.nii.gz,2"))
     before = arrays(cache)
     result = ct(scans, cache, "--labels", labels("a.nii,3", "c.nii,4,P1", header="FileName,TypeOfTB,Patient"))
@@ -36,7 +36,7 @@ def test_corrected_labels_touch_no_array(scans, cache, labels):
     assert opened.entry("sub/c").group == "P1"
 
 
-def test_labels_are_kept_where_a_later_run_names_none(scans, cache, labels):
+def test_labels_are_kept_by_a_later_run_without_labels(scans, cache, labels):
     ct(scans, cache, "--labels", labels("a.nii,1", "b.nii.gz,2", "c.nii,3"))
     write_scan(scans / "0new.nii", 9)
     write_scan(scans / "b.nii.gz", 8)
@@ -45,7 +45,7 @@ def test_labels_are_kept_where_a_later_run_names_none(scans, cache, labels):
     assert dict(zip(opened.ids, opened.labels.tolist(), strict=True)) == {"a": 0, "b": 1, "sub/c": 2, "0new": -1}
 
 
-def test_new_scans_are_appended_and_rows_stay(scans, cache):
+def test_new_scans_are_appended_and_existing_rows_stay(scans, cache):
     ct(scans, cache)
     before = arrays(cache)
     write_scan(scans / "0first.nii", 7)
@@ -66,7 +66,7 @@ def test_a_changed_scan_is_made_again_and_its_neighbours_are_not(scans, cache):
     assert cli("verify", cache).exit_code == 0
 
 
-def test_a_scan_that_only_looks_changed_is_not_made_again(scans, cache):
+def test_a_scan_with_only_a_new_timestamp_is_not_made_again(scans, cache):
     ct(scans, cache)
     before = arrays(cache)
     for path in scans.rglob("*.nii*"):
@@ -89,13 +89,13 @@ def test_a_sample_whose_source_is_gone_is_kept_and_reported(scans, cache):
     assert "1 intact samples whose source is gone: they can be used, but not repaired.\n" in result.stdout
 
 
-def test_a_quarantined_file_is_read_again_only_once_it_changed(scans, cache):
+def test_a_quarantined_file_is_read_again_only_after_it_changed(scans, cache):
     path = write_invalid(scans / "bad.nii")
     stat = path.stat()
     assert ct(scans, cache).exit_code == 3
     good = write_scan(scans.parent / "good.nii", 5).read_bytes()
     path.write_bytes(good[: stat.st_size])
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as if unchanged: were it read, the reason would differ
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # looks unchanged; if it were read, the reason would differ
     result = ct(scans, cache)
     assert result.exit_code == 3
     assert f"  bad.nii: {INVALID}\n" in result.stdout
@@ -106,7 +106,7 @@ def test_a_quarantined_file_is_read_again_only_once_it_changed(scans, cache):
     assert facts(cache)["quarantined"] == 0
 
 
-def test_a_quarantined_file_that_is_gone_leaves_the_ledger(scans, cache):
+def test_a_deleted_quarantined_file_leaves_the_ledger(scans, cache):
     path = write_invalid(scans / "bad.nii")
     (scans / ".hidden").touch()
     ct(scans, cache)
@@ -116,7 +116,7 @@ def test_a_quarantined_file_that_is_gone_leaves_the_ledger(scans, cache):
     assert facts(cache)["discovered"] == 3
 
 
-def test_paths_may_be_relative_linked_or_end_in_a_slash(scans, cache, monkeypatch):
+def test_paths_may_be_relative_or_links_or_end_in_a_slash(scans, cache, monkeypatch):
     ct(scans, cache)
     before = arrays(cache)
     (scans.parent / "link").symlink_to("scans")
@@ -136,7 +136,7 @@ def test_a_moved_source_is_recognised_by_its_bytes(scans, cache):
     assert cli("verify", cache, "--quiet").exit_code == 0
 
 
-def test_an_exclusion_named_like_a_sample_does_not_push_it_out(scans, cache):
+def test_an_exclusion_named_like_a_sample_does_not_replace_it(scans, cache):
     (scans / "a").symlink_to("sub")
     write_scan(scans / "Thumbs.db.nii")
     (scans / "Thumbs.db").touch()
@@ -146,13 +146,13 @@ def test_an_exclusion_named_like_a_sample_does_not_push_it_out(scans, cache):
         assert (data["discovered"], data["complete"], data["excluded"]) == (6, 4, 2)
 
 
-def test_a_cache_inside_source_is_no_input(scans):
+def test_a_cache_inside_source_is_not_an_input(scans):
     for _ in range(2):
         assert ct(scans, scans / "ct.nii").exit_code == 0
     assert facts(scans / "ct.nii")["discovered"] == 3
 
 
-def test_the_recipe_of_a_second_run_is_that_of_the_cache(scans, cache):
+def test_a_second_run_uses_the_recipe_of_the_cache(scans, cache):
     odd = ("--depth", 5, "--height", 6, "--width", 7, "--window", -500, 300, "--dtype", "uint8", "--order", 2)
     cli("preprocess", "ct", scans, cache, *odd, "--workers", 0)
     recipe, before = facts(cache)["recipe"], arrays(cache)
@@ -177,7 +177,7 @@ def test_the_recipe_of_a_second_run_is_that_of_the_cache(scans, cache):
     assert facts(cache)["recipe"] == recipe
 
 
-def test_the_preset_of_a_second_run_is_that_of_the_cache(scans, cache):
+def test_a_second_run_uses_the_preset_of_the_cache(scans, cache):
     ct(scans, cache, "--preset", "original")
     write_scan(scans / "d.nii", 4)
     for options in ((), ("--preset", "original"), ("--order", 1)):
@@ -187,7 +187,7 @@ def test_the_preset_of_a_second_run_is_that_of_the_cache(scans, cache):
     assert "(order 1 → 3, orientation file → SPL, preset original → paper)" in message
 
 
-def test_clips_too_are_sampled_as_those_of_the_cache(tmp_path):
+def test_new_clips_are_sampled_like_those_in_the_cache(tmp_path):
     phantom_clips.write_clips(tmp_path / "s", groups=1, clips=1)
     size = ("--depth", 4, "--height", 8, "--width", 8)
     cli("preprocess", "video", tmp_path / "s", tmp_path / "c", *size, "--sampling", "uniform", "--short", "loop")

@@ -8,7 +8,7 @@ from tests.helpers.commands import cli, ct, error, facts, mentions, tree, usage
 from tests.helpers.scans import INVALID, write_invalid, write_scan
 
 
-def test_a_run_says_what_it_made_and_how_every_input_ended(scans, cache, labels):
+def test_a_run_prints_the_number_of_samples_and_the_state_of_every_input(scans, cache, labels):
     write_invalid(scans / "bad.nii")
     (scans / ".DS_Store").touch()
     result = ct(scans, cache, "--labels", labels("a.nii,1", "b.nii.gz,7", "bad.nii,2", "no.nii,1"))
@@ -25,7 +25,7 @@ def test_a_run_says_what_it_made_and_how_every_input_ended(scans, cache, labels)
     )
 
 
-def test_the_json_of_a_run_and_of_info_are_as_promised(scans, cache, labels):
+def test_json_output_of_a_run_and_of_info_has_the_promised_keys(scans, cache, labels):
     write_invalid(scans / "bad.nii")
     run = json.loads(ct(scans, cache, "--labels", labels("a.nii,2", "x.nii,1"), "--json").stdout)
     info = facts(cache)
@@ -42,7 +42,7 @@ def test_the_json_of_a_run_and_of_info_are_as_promised(scans, cache, labels):
     assert run["unlabelled"] == ["b.nii.gz", "bad.nii", "sub/c.nii"]
 
 
-def test_another_labelled_set_names_its_classes(scans, cache, labels):
+def test_class_names_allow_another_labelled_set(scans, cache, labels):
     path = labels("a.nii,1", "b.nii.gz,2", header="scan,finding")
     assert ct(scans, cache, "--class-names", "normal, ill", "--labels", path).exit_code == 0
     assert facts(cache)["labels"] == {"normal": 1, "ill": 1, "null": 1}
@@ -57,18 +57,18 @@ def test_class_names_must_differ(scans, cache, names):
     assert f"{names!r}: expected different names" in message
 
 
-def test_class_names_too_few_for_the_labels_there_leave_the_cache_usable(scans, cache, labels):
+def test_too_few_class_names_for_existing_labels_leave_the_cache_usable(scans, cache, labels):
     ct(scans, cache, "--labels", labels("a.nii,5"))
     error(ct(scans, cache, "--class-names", "normal,ill"))
     assert cli("info", cache).exit_code == 0
 
 
-def test_labels_that_cannot_be_read_stop_the_run_before_any_work(scans, cache, tmp_path):
+def test_unreadable_labels_stop_the_run_before_any_work(scans, cache, tmp_path):
     mentions(error(ct(scans, cache, "--labels", tmp_path)), tmp_path, "FileName", "TypeOfTB")
     assert not cache.exists()
 
 
-def test_a_dry_run_writes_nothing_and_says_what_it_would_do(scans, cache, labels):
+def test_a_dry_run_writes_nothing_and_reports_the_plan(scans, cache, labels):
     write_invalid(scans / "bad.nii")
     (scans / ".h").touch()
     before = tree(scans.parent)
@@ -91,7 +91,7 @@ def test_a_dry_run_writes_nothing_and_says_what_it_would_do(scans, cache, labels
     assert not cache.exists()
 
 
-def test_a_dry_run_on_a_cache_leaves_it_alone(scans, cache, labels):
+def test_a_dry_run_leaves_an_existing_cache_unchanged(scans, cache, labels):
     ct(scans, cache)
     write_scan(scans / "new.nii", 9)
     before = tree(scans.parent)
@@ -100,7 +100,7 @@ def test_a_dry_run_on_a_cache_leaves_it_alone(scans, cache, labels):
     assert tree(scans.parent) == before
 
 
-def test_stop_on_error_stops_at_the_first_bad_input_and_keeps_what_was_done(scans, cache):
+def test_stop_on_error_stops_at_the_first_bad_input_and_keeps_finished_samples(scans, cache):
     bad = write_invalid(scans / "b0.nii")
     mentions(error(ct(scans, cache, "--stop-on-error")), bad, INVALID)
     data = facts(cache)

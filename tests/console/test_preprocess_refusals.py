@@ -1,4 +1,4 @@
-"""What `preprocess` refuses: wrong paths, wrong options, another recipe."""
+"""Errors of `preprocess`: wrong paths, wrong options, another recipe."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.helpers.scans import write_scan
 
 
 @pytest.mark.parametrize("name", ["full", "file"])
-def test_a_path_that_is_something_else_is_refused_as_cache_and_untouched(scans, tmp_path, name):
+def test_an_existing_path_that_is_not_a_cache_is_refused_and_untouched(scans, tmp_path, name):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("more")
@@ -44,7 +44,7 @@ def test_a_source_that_is_not_a_folder_is_refused(scans, cache):
     assert not cache.exists()
 
 
-def test_two_inputs_of_one_id_are_quarantined_and_do_not_stop_the_run(scans, cache):
+def test_two_inputs_with_one_id_are_quarantined_and_do_not_stop_the_run(scans, cache):
     write_scan(scans / "a.nii.gz")
     result = ct(scans, cache)
     assert result.exit_code == 3
@@ -57,7 +57,7 @@ def test_two_inputs_of_one_id_are_quarantined_and_do_not_stop_the_run(scans, cac
     assert (data["discovered"], data["complete"], data["quarantined"]) == (4, 2, 2)
 
 
-def test_another_recipe_is_refused_with_the_difference_and_the_way_out(scans, cache):
+def test_another_recipe_is_refused_with_the_difference_and_a_remedy(scans, cache):
     ct(scans, cache)
     before = tree(cache)
     mentions(error(ct(scans, cache, "--order", 1, "--window", -500, 400)), cache, "another", "options")
@@ -82,7 +82,7 @@ def test_another_recipe_is_refused_with_the_difference_and_the_way_out(scans, ca
     ],
     ids=str,
 )  # fmt: skip
-def test_options_that_cannot_be_meant_are_usage_errors(scans, cache, options, message):
+def test_impossible_option_values_are_usage_errors(scans, cache, options, message):
     assert message in usage(ct(scans, cache, *options))
     assert not cache.exists()
 
@@ -96,7 +96,7 @@ def test_an_empty_path_is_not_taken_for_the_current_folder(scans, cache, monkeyp
 @pytest.mark.parametrize(
     "address", ["", "garbage", "tcp://", "http://127.0.0.1:1", "tcp://host:port", "host", "inproc://a/1/1", "a b:1"]
 )
-def test_what_is_no_scheduler_address_is_one_clear_line(scans, cache, address):
+def test_a_malformed_scheduler_address_gives_one_line(scans, cache, address):
     result = cli("preprocess", "ct", scans, cache, *SIZE, "--scheduler", address)
     message = error(result)
     assert f"scheduler {address!r}" in message
@@ -104,7 +104,7 @@ def test_what_is_no_scheduler_address_is_one_clear_line(scans, cache, address):
     assert not cache.exists()
 
 
-def test_a_scheduler_that_does_not_answer_is_one_clear_line_and_the_cache_verifies(scans, cache, monkeypatch):
+def test_a_scheduler_that_does_not_answer_gives_one_line_and_a_valid_cache(scans, cache, monkeypatch):
     ct(scans, cache)
     write_scan(scans / "new.nii", 9)
     monkeypatch.setattr("pipeline.workers.executors.dask_cluster.CONNECT_SECONDS", 0.5)

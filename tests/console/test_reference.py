@@ -19,7 +19,7 @@ def test_the_reference_is_up_to_date(page):
 
 
 def complete(line):
-    """What bash would offer after `line`."""
+    """The words that bash would offer after `line`."""
     words = line.split(" ")
     variables = {"_VIPTT_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     command = [sys.executable, "-c", "from cli import main; main(prog_name='viptt')"]

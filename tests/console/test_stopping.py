@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: an orderly end that keeps what was committed."""
+"""Ctrl-C and SIGTERM end a command cleanly and keep committed samples."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.helpers.scans import write_scan
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_says_how_to_go_on_and_keeps_what_was_committed(tmp_path, cache, workers, sent, code):
+def test_a_stopped_run_explains_how_to_continue_and_keeps_committed_samples(tmp_path, cache, workers, sent, code):
     first = write_scan(tmp_path / "scans/0.nii", shape=(60, 60, 60))
     for number in range(1, 300):
         os.link(first, first.with_name(f"{number}.nii"))
@@ -28,7 +28,7 @@ def test_a_stopped_run_says_how_to_go_on_and_keeps_what_was_committed(tmp_path, 
     assert not report["missing"]
 
 
-def test_an_impatient_user_gets_the_same_orderly_end(tmp_path, cache):
+def test_repeated_ctrl_c_gives_the_same_clean_end(tmp_path, cache):
     first = write_scan(tmp_path / "scans/0.nii", shape=(60, 60, 60))
     for number in range(1, 300):
         os.link(first, first.with_name(f"{number}.nii"))

@@ -26,7 +26,7 @@ def test_an_id_that_another_source_has_is_refused(scans, other, cache):
     mentions(error(ct(other, cache)), other / "a.nii", scans / "a.nii", "'a'")
 
 
-def test_exclusions_of_two_sources_are_counted_apart(scans, other, cache):
+def test_exclusions_of_two_sources_are_counted_separately(scans, other, cache):
     (scans / ".h").touch()
     (other / ".h").touch()
     ct(scans, cache)

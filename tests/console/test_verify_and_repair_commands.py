@@ -10,7 +10,7 @@ from tests.helpers.commands import arrays, cli, ct, error, mentions, tree
 from tests.helpers.scans import write_scan
 
 
-def test_verify_and_repair_name_each_fault_and_heal_it(scans, cache):
+def test_verify_names_each_fault_and_repair_repairs_it(scans, cache):
     ct(scans, cache)
     sound = cli("verify", cache)
     assert (sound.exit_code, sound.stdout) == (0, "3 intact, 0 damaged, 0 missing, 0 stale\n")
@@ -33,7 +33,7 @@ def test_verify_and_repair_name_each_fault_and_heal_it(scans, cache):
     assert arrays(cache)[str(damaged)][2] == before[str(damaged)][2]
 
 
-def test_what_cannot_be_healed_is_named_and_fails(scans, cache):
+def test_samples_that_cannot_be_repaired_are_named_and_the_command_fails(scans, cache):
     ct(scans, cache)
     chunk = Path(min(arrays(cache)))
     chunk.unlink()
@@ -46,7 +46,7 @@ def test_what_cannot_be_healed_is_named_and_fails(scans, cache):
     )
 
 
-def test_a_dry_repair_says_what_a_repair_would_do_and_writes_nothing(scans, cache):
+def test_repair_dry_run_reports_the_repair_and_writes_nothing(scans, cache):
     ct(scans, cache)
     assert cli("repair", cache, "--dry-run").stdout == (
         "0 to make again, 0 to restore, 0 cannot be repaired; nothing is written\n"
@@ -67,8 +67,8 @@ def test_a_dry_repair_says_what_a_repair_would_do_and_writes_nothing(scans, cach
         "1 to restore from other parts of the cache: label/c/0\n"
         "1 to make again, 1 to restore, 1 cannot be repaired; nothing is written\n"
     )
-    told = json.loads(cli("repair", cache, "--dry-run", "--json").stdout)
-    assert (told["to_make"], told["to_restore"], list(told["failed"])) == (["a"], ["label/c/0"], ["b"])
+    plan = json.loads(cli("repair", cache, "--dry-run", "--json").stdout)
+    assert (plan["to_make"], plan["to_restore"], list(plan["failed"])) == (["a"], ["label/c/0"], ["b"])
     assert tree(cache) | arrays(cache) == before
     done = json.loads(cli("repair", cache, "--workers", 0, "--json").stdout)
     assert (sorted(done["healed"]), list(done["failed"])) == (["a", "label/c/0"], ["b"])
@@ -76,7 +76,7 @@ def test_a_dry_repair_says_what_a_repair_would_do_and_writes_nothing(scans, cach
 
 
 @pytest.mark.parametrize("file", ["entries.jsonl", "snapshot.jsonl", "digests.json", "zarr.json"])
-def test_a_dry_repair_of_a_damaged_ledger_writes_nothing(scans, cache, file):
+def test_repair_dry_run_of_a_damaged_ledger_writes_nothing(scans, cache, file):
     ct(scans, cache)
     (cache / "ledger" / file).write_bytes(b"damaged\n")
     before = tree(cache)
@@ -88,6 +88,6 @@ def test_a_dry_repair_of_a_damaged_ledger_writes_nothing(scans, cache, file):
     assert json.loads(cli("repair", cache, "--workers", 0, "--json").stdout)["healed"] == plan["to_restore"]
 
 
-def test_what_is_no_cache_is_refused_by_every_command(tmp_path):
+def test_a_folder_that_is_not_a_cache_is_refused_by_every_command(tmp_path):
     for command in ("info", "verify", "repair"):
         mentions(error(cli(command, tmp_path)), tmp_path, "`preprocess`")

@@ -1,4 +1,4 @@
-"""Run the command line in tests: in this process or in one of its own; what it printed and left."""
+"""Run the command line in tests, in this process or in a new one, and check its output and files."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ SMALL = (*SIZE, "--workers", "0")
 
 
 def cli(*arguments):
-    """Run the command line in this process; whatever happens, there is no traceback."""
+    """Run the command line in this process; checks that there is no traceback."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert "Traceback" not in result.output
@@ -27,7 +27,7 @@ def cli(*arguments):
 
 
 def shell(*arguments, **options):
-    """Run the command line as a process of its own."""
+    """Run the command line in a new process."""
     command = [sys.executable, ROOT / "cli.py", *map(str, arguments)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=250, **options)
     ended.stderr = without_progress(ended.stderr)
@@ -52,7 +52,7 @@ def mentions(message, *words):
 
 
 def usage(result):
-    """What was wrong with the arguments, without the reminder of the usage."""
+    """The message of a usage error, without the lines on usage."""
     assert result.exit_code == 2
     assert result.stdout == ""
     first, second, blank, *last = result.stderr.splitlines()
@@ -63,14 +63,14 @@ def usage(result):
 
 
 def facts(cache):
-    """`info --json`, the ledger found balanced."""
+    """The result of `info --json`; checks that the ledger balances."""
     data = json.loads(cli("info", cache, "--json").stdout)
     assert data["discovered"] == data["complete"] + data["quarantined"] + data["excluded"]
     return data
 
 
 def arrays(cache):
-    """Each chunk file by its path: inode, time and bytes, so that a file written anew shows."""
+    """Path → inode, time and bytes of each chunk file, so that a rewritten file shows."""
     files = (path for path in (cache / "volume" / "c").rglob("*") if path.is_file())
     return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
@@ -80,12 +80,12 @@ def tree(folder):
 
 
 def contents(folder):
-    """Every file below `folder` byte for byte; of a folder its name."""
+    """Path → bytes of every file in `folder`, None for folders."""
     return {str(path): path.read_bytes() if path.is_file() else None for path in [folder, *folder.rglob("*")]}
 
 
 def refusal(result, run):
-    """The error of a command that was refused before it touched the new RUN."""
+    """The error of a command that failed before it created RUN."""
     message = error(result)
     assert not run.exists()
     return message
@@ -96,14 +96,14 @@ def read_json(path):
 
 
 def edit_json(path, **changes):
-    """Change what the file says, in a run of an earlier version, which had no list of digests."""
+    """Change keys of a JSON file in a run, and delete the run's manifest, which earlier versions lacked."""
     path.with_name("manifest.json").unlink()
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 @contextmanager
 def running(source, cache, *options):
-    """A run that has committed something and has much left to do."""
+    """A `preprocess` process that has committed some samples and has many left."""
     command = [sys.executable, ROOT / "cli.py", "preprocess", "ct", source, cache, *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, start_new_session=True, **pipes) as process:

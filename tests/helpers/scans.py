@@ -1,4 +1,4 @@
-"""Tiny NIfTI scans, valid and not."""
+"""Tiny NIfTI scans, valid and invalid."""
 
 import nibabel as nib
 import numpy as np

@@ -30,7 +30,7 @@ def pretrained(made):
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of a run or a cache, to be harmed."""
+    """Function that copies a run or a cache, so that a test can damage it."""
     return lambda folder: shutil.copytree(folder, tmp_path / folder.name)
 
 
@@ -41,7 +41,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def signals():
-    """The handlers are put back: after Ctrl-C the command line ignores further ones, as a process that ends may."""
+    """Restore signal handlers: after Ctrl-C the command line ignores further signals."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in kept.items():

@@ -6,7 +6,7 @@ from tests.helpers.commands import contents, mentions, refusal
 from tests.helpers.runs import finetune, make_scans
 
 
-def test_a_parent_that_is_not_there(tmp_path, scans, run):
+def test_a_missing_parent(tmp_path, scans, run):
     mentions(refusal(finetune(scans, run, "--from", tmp_path / "no"), run), tmp_path, "`train`")
 
 
@@ -31,7 +31,7 @@ def test_a_parent_of_another_network(scans, pretrained, run, option, given, pare
     )
 
 
-def test_weights_beside_a_parent(scans, pretrained, run):
+def test_weights_together_with_a_parent(scans, pretrained, run):
     mentions(
         refusal(finetune(scans, run, "--from", pretrained, "--weights", "imagenet"), run),
         "--from",
@@ -44,7 +44,7 @@ def test_weights_beside_a_parent(scans, pretrained, run):
     ("recipe", "key", "given"),
     [({"window": [-500.0, 400.0]}, "window", [-500.0, 400.0]), ({"orientation": "file"}, "orientation", "file")],
 )
-def test_a_parent_on_scans_of_another_meaning(tmp_path, made, run, recipe, key, given):
+def test_a_parent_trained_on_another_window_or_orientation(tmp_path, made, run, recipe, key, given):
     scans = make_scans(tmp_path / "ct.zarr", recipe=recipe)
     expected = {"window": [-1000.0, 400.0], "orientation": "SPL"}[key]
     mentions(
@@ -57,7 +57,7 @@ def test_a_parent_on_scans_of_another_meaning(tmp_path, made, run, recipe, key, 
     )
 
 
-def test_a_parent_without_an_epoch_behind_it(scans, copy, pretrained, run):
+def test_a_parent_without_a_finished_epoch(scans, copy, pretrained, run):
     parent = copy(pretrained)
     (parent / "model.keras").unlink()
     before = contents(parent)

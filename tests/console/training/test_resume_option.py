@@ -16,7 +16,7 @@ from tests.helpers.runs import SHAPE, finetune, make_clips, pretrain, write_spli
 from trainer.runs.folder import RUN_FILES
 
 
-def test_a_finished_run_that_is_resumed_stays_as_it_is(clips, copy, pretrained):
+def test_resuming_a_finished_run_changes_nothing(clips, copy, pretrained):
     run = copy(pretrained)
     before = contents(run)
     result = cli("train", "pretrain", clips, run, "--resume", "--json")
@@ -43,7 +43,7 @@ def test_only_epochs_may_change_when_a_run_is_resumed(clips, copy, pretrained, o
     assert contents(run) == before
 
 
-def test_a_run_is_resumed_by_its_own_command_parent_and_split(tmp_path, clips, scans, copy, made):
+def test_a_run_is_resumed_only_with_its_own_command_parent_and_split(tmp_path, clips, scans, copy, made):
     run = copy(made / "tuned")
     before = contents(run)
     mentions(error(pretrain(clips, run, "--resume")), run, "`train finetune`")
@@ -61,7 +61,7 @@ def test_a_run_is_resumed_by_its_own_command_parent_and_split(tmp_path, clips, s
     assert contents(run) == before
 
 
-def test_a_run_goes_on_to_more_epochs_never_to_fewer_and_needs_its_parent_no_more(copy, made):
+def test_a_run_resumes_to_more_epochs_never_to_fewer_and_without_its_parent(copy, made):
     run, parent = copy(made / "tuned"), copy(made / "pretrained")
     edit_json(run / "config.json", **{"from": str(parent)})
     shutil.rmtree(parent)
@@ -77,7 +77,7 @@ def test_a_run_goes_on_to_more_epochs_never_to_fewer_and_needs_its_parent_no_mor
     assert contents(run) == before
 
 
-def test_a_run_is_resumed_on_the_samples_it_began_with(tmp_path, copy, pretrained):
+def test_a_run_is_resumed_only_on_the_samples_it_started_with(tmp_path, copy, pretrained):
     run = copy(pretrained)
     before = contents(run)
     other = make_clips(tmp_path / "other.zarr", [1 - volume(row, SHAPE) for row in range(12)])
@@ -95,7 +95,7 @@ def test_a_run_is_resumed_on_the_samples_it_began_with(tmp_path, copy, pretraine
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminated"])
-def test_a_stopped_run_says_how_to_go_on_and_does(clips, pretrained, run, monkeypatch, signals, sent, code):
+def test_a_stopped_run_names_resume_and_resumes(clips, pretrained, run, monkeypatch, signals, sent, code):
     stop = lambda self, done, total, unit, *_: (unit, done) == ("steps", 2) and os.kill(os.getpid(), sent)  # noqa: E731
     monkeypatch.setattr("console.progress.Progress.on_progress", stop)
     monkeypatch.setattr(sys, "argv", ["cli.py", "train"])
@@ -114,7 +114,7 @@ def test_a_stopped_run_says_how_to_go_on_and_does(clips, pretrained, run, monkey
             assert (run / name).read_bytes() == (pretrained / name).read_bytes()
 
 
-def test_resume_begins_a_run_where_there_is_none_and_a_damaged_sample_stops_it_by_name(tmp_path, run):
+def test_resume_starts_a_run_if_there_is_none_and_a_damaged_sample_stops_it_by_name(tmp_path, run):
     clips = make_clips(tmp_path / "clips.zarr")
     path = chunk_path(clips, open_cache(clips).entry("s3").row)
     sound = path.read_bytes()

@@ -10,7 +10,7 @@ from tests.helpers.commands import contents, error, mentions
 from tests.helpers.runs import pretrain
 
 
-def test_a_run_that_exists_is_left_alone(clips, copy, pretrained):
+def test_an_existing_run_is_left_unchanged(clips, copy, pretrained):
     run = copy(pretrained)
     before = contents(run)
     mentions(error(pretrain(clips, run)), run, "--resume")
@@ -18,7 +18,7 @@ def test_a_run_that_exists_is_left_alone(clips, copy, pretrained):
 
 
 @pytest.mark.parametrize("options", [(), ("--resume",)])
-def test_a_run_that_is_something_else_is_left_alone(tmp_path, clips, run, options):
+def test_an_existing_path_that_is_not_a_run_is_left_unchanged(tmp_path, clips, run, options):
     run.write_text("mine")
     nowhere = tmp_path / "nowhere"
     nowhere.symlink_to(tmp_path / "gone")
@@ -34,7 +34,7 @@ def test_a_run_that_is_something_else_is_left_alone(tmp_path, clips, run, option
     assert contents(folder) == before
 
 
-def test_a_cache_is_no_place_for_a_run(clips, scans):
+def test_a_run_cannot_be_inside_a_cache(clips, scans):
     before = contents(clips), contents(scans)
     for cache in (clips, scans):
         for path in (cache, cache / "run", cache / "ledger" / "deep" / "run"):
@@ -42,7 +42,7 @@ def test_a_cache_is_no_place_for_a_run(clips, scans):
     assert (contents(clips), contents(scans)) == before
 
 
-def test_while_a_process_trains_into_a_run_no_other_may(clips, copy, pretrained):
+def test_only_one_process_at_a_time_trains_into_a_run(clips, copy, pretrained):
     run = copy(pretrained)
     hold = "import fcntl, sys\nfcntl.flock(file := open(sys.argv[1], 'a'), fcntl.LOCK_EX)\nprint(flush=True), input()"
     command = [sys.executable, "-c", hold, run / "lock"]
@@ -55,7 +55,7 @@ def test_while_a_process_trains_into_a_run_no_other_may(clips, copy, pretrained)
     assert contents(run) == before
 
 
-def test_a_run_that_another_process_began_meanwhile_is_left_alone(clips, pretrained, run, monkeypatch):
+def test_a_run_started_by_another_process_meanwhile_is_left_unchanged(clips, pretrained, run, monkeypatch):
     from trainer.training import train
 
     def first_model(*_):

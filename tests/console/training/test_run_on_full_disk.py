@@ -11,7 +11,7 @@ from tests.helpers.runs import pretrain
 
 @pytest.fixture
 def disk(tmp_path):
-    """Makes a disk of so many bytes of our own, and says where."""
+    """Function that mounts a small disk with these options and returns its folder."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
@@ -25,7 +25,7 @@ def disk(tmp_path):
     subprocess.run(["umount", "-l", folder], capture_output=True)
 
 
-def test_a_full_disk_is_one_clear_line_and_the_last_good_weights_stay(clips, copy, pretrained, disk):
+def test_a_full_disk_gives_one_line_and_keeps_the_best_weights(clips, copy, pretrained, disk):
     size = sum(path.stat().st_size for path in pretrained.rglob("*") if path.is_file())
     run = shutil.copytree(pretrained, disk("-o", f"size={size + 1_000_000}") / "run")
     before = contents(run)
@@ -40,7 +40,7 @@ def test_a_full_disk_is_one_clear_line_and_the_last_good_weights_stay(clips, cop
     assert (run / "history.csv").read_text().count("\n") == 3
 
 
-def test_a_run_that_may_not_be_written_is_one_clear_line(clips, disk):
+def test_a_read_only_run_gives_one_line(clips, disk):
     folder = disk("-o", "ro")
     message = error(pretrain(clips, folder / "run"))
     mentions(message, folder, "Read-only", "another")

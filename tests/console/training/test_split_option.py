@@ -8,7 +8,7 @@ from tests.helpers.commands import cli, mentions, read_json, refusal, usage
 from tests.helpers.runs import SHAPE, TRAIN_SMALL, make_clips, pretrain, write_split
 
 
-def test_a_split_that_is_none(tmp_path, clips, run):
+def test_an_invalid_split_file(tmp_path, clips, run):
     lost = tmp_path / "lost.json"
     mentions(refusal(pretrain(clips, run, "--split", lost), run), lost, '{"train": [ids], "validation": [ids]}')
     path = write_split(tmp_path, train=["s0", "s1"], validation="s2")
@@ -19,7 +19,7 @@ def test_a_split_that_is_none(tmp_path, clips, run):
     assert "is not readable as JSON" in refusal(pretrain(clips, run, "--split", path), run)
 
 
-def test_a_split_of_ids_that_no_cache_has(tmp_path, clips, run):
+def test_a_split_with_ids_that_are_not_in_the_cache(tmp_path, clips, run):
     path = write_split(tmp_path, train=["s0", "../../etc/passwd"], validation=["s1\n"])
     mentions(refusal(pretrain(clips, run, "--split", path), run), "'../../etc/passwd'", r"'s1\n'")
 
@@ -41,13 +41,13 @@ def test_a_split_that_leaks(tmp_path, run):
 
 @pytest.fixture
 def twins(tmp_path):
-    """Clips of which s4 holds the array of s0, and a split with them in different parts."""
+    """Clips in which s4 has the array of s0, and a split that puts the two into different parts."""
     values = [volume(number, SHAPE) for number in (0, 1, 2, 3, 0, 5)]
     split = write_split(tmp_path, train=["s0", "s1", "s2"], validation=["s3", "s4"], test=["s5"])
     return make_clips(tmp_path / "twins.zarr", values), split
 
 
-def test_a_split_by_hand_can_be_had_without_what_it_shares_and_resumed(twins, run):
+def test_drop_shared_leaves_shared_samples_out_of_training_also_when_resumed(twins, run):
     (clips, split), kept = twins, {"train": ["s1", "s2"], "validation": ["s3", "s4"], "test": ["s5"]}
     command = ("train", "pretrain", clips, run, *TRAIN_SMALL[:-1], "--batch-size", 2, "--split", split)
     first = cli(*command, "--drop-shared")
@@ -64,7 +64,7 @@ def test_a_split_by_hand_can_be_had_without_what_it_shares_and_resumed(twins, ru
     assert "has another split; leave it out" in without.stderr
 
 
-def test_dropping_what_is_shared_needs_a_split_and_leaves_every_class(tmp_path, twins, run):
+def test_drop_shared_needs_a_split_and_keeps_every_class(tmp_path, twins, run):
     clips, split = twins
     assert "expected --split FILE too" in usage(pretrain(clips, run, "--drop-shared"))
     split = write_split(tmp_path, train=["s0", "s1"], validation=["s3", "s4"])

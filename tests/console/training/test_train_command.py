@@ -1,4 +1,4 @@
-"""`train`: what a run prints and leaves, and what it does where pictures or logs cannot be written."""
+"""`train`: printed output, written files, and pictures or logs that cannot be written."""
 
 import errno
 import json
@@ -18,7 +18,7 @@ from trainer.runs.folder import RUN_FILES
 PROMISED = {"config.json", "history.csv", "model.keras", "split.json", "metrics.json"}
 
 
-def test_a_run_leaves_what_the_contract_names(made, clips, pretrained):
+def test_a_run_writes_the_promised_files(made, clips, pretrained):
     assert PROMISED <= {path.name for path in pretrained.iterdir()} <= set(RUN_FILES)
     config, split, metrics = (read_json(pretrained / f"{name}.json") for name in ("config", "split", "metrics"))
     opened = open_cache(clips)
@@ -34,13 +34,13 @@ def test_a_run_leaves_what_the_contract_names(made, clips, pretrained):
     assert len(rows) == 1
 
 
-def test_with_json_stdout_is_the_metrics_alone(tmp_path_factory, pretrained):
+def test_with_json_stdout_has_only_the_metrics(tmp_path_factory, pretrained):
     _, result, _ = trained(tmp_path_factory.getbasetemp())
     assert json.loads(result.stdout) == read_json(pretrained / "metrics.json")
     assert result.stderr == ""
 
 
-def test_a_run_says_how_it_goes_on_stdout_and_on_what_on_stderr(tmp_path_factory, made):
+def test_a_run_prints_epochs_on_stdout_and_the_device_on_stderr(tmp_path_factory, made):
     _, _, result = trained(tmp_path_factory.getbasetemp())
     device, split, *_ = result.stderr.splitlines()
     assert device.startswith("TensorFlow ")
@@ -59,14 +59,14 @@ def test_fine_tuning_takes_the_backbone_and_the_head_of_its_parent(made):
 
 
 @pytest.mark.parametrize("name", ["curves.png", "confusion.png"])
-def test_pictures_are_png_of_a_sane_size(pretrained, name):
+def test_pictures_are_png_of_a_reasonable_size(pretrained, name):
     data = (pretrained / name).read_bytes()
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
     assert all(200 <= int.from_bytes(data[start : start + 4], "big") <= 2000 for start in (16, 20))
 
 
 @pytest.mark.parametrize("options", [(), pytest.param(("--json",), marks=pytest.mark.slow)])
-def test_a_picture_that_fails_costs_no_result(clips, run, monkeypatch, options):
+def test_a_failed_picture_does_not_affect_results(clips, run, monkeypatch, options):
     def fails(*args, **options):
         raise RuntimeError("latex could not be found")
 
@@ -86,7 +86,7 @@ def test_a_picture_that_fails_costs_no_result(clips, run, monkeypatch, options):
     mentions(evaluated.stderr.splitlines()[-1], run.parent / "confusion.png", why)
 
 
-def test_logs_that_cannot_be_written_cost_no_result_and_show_no_traceback(clips, run, monkeypatch):
+def test_unwritable_logs_do_not_affect_results_and_give_no_traceback(clips, run, monkeypatch):
     def full(record):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -101,7 +101,7 @@ def test_logs_that_cannot_be_written_cost_no_result_and_show_no_traceback(clips,
     assert "Traceback" not in result.output
 
 
-def test_tensorboard_reads_the_figures_of_every_epoch(pretrained):
+def test_tensorboard_reads_the_metrics_of_every_epoch(pretrained):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
 

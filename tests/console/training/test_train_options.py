@@ -28,7 +28,7 @@ def test_old_option_names_work_with_a_note(clips, run):
     assert (config["slices_per_step"], config["input_conv"]) == (2, "random")
 
 
-def test_weights_that_are_not_there_or_not_for_this_backbone(tmp_path, clips, run):
+def test_weights_that_are_missing_or_not_for_this_backbone(tmp_path, clips, run):
     message = refusal(pretrain(clips, run, "--weights", "imagenet"), run)
     assert all(word in message for word in ("'imagenet'", "backbone small", "--weights none"))
     large = make_clips(tmp_path / "clips.zarr", shape=(4, 32, 32))
@@ -37,7 +37,7 @@ def test_weights_that_are_not_there_or_not_for_this_backbone(tmp_path, clips, ru
     assert all(word in message for word in (f"weights {lost}: no such file", "--weights PATH", "--weights none"))
 
 
-def test_weights_that_cannot_be_fetched_name_the_way_out(tmp_path, run, monkeypatch):
+def test_weights_that_cannot_be_fetched_name_the_alternatives(tmp_path, run, monkeypatch):
     import keras
 
     sound = keras.applications.VGG16
@@ -54,7 +54,7 @@ def test_weights_that_cannot_be_fetched_name_the_way_out(tmp_path, run, monkeypa
     assert all(word in message for word in ("ImageNet weights of VGG-16", reason, "--weights PATH"))
 
 
-def test_augmentation_is_for_scans_and_named_only_where_wanted(clips, scans, run):
+def test_augmentation_is_for_scans_only_and_augment_by_needs_augment(clips, scans, run):
     mentions(refusal(pretrain(clips, run, "--augment"), run), "augmentation", "fine-tuning")
     for more in ((), ("--no-augment",)):
         message = usage(finetune(scans, run, "--augment-by", "blur", *more))

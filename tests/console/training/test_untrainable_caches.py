@@ -4,7 +4,7 @@ from tests.helpers.commands import mentions, refusal
 from tests.helpers.runs import finetune, make_clips, pretrain
 
 
-def test_no_such_cache(tmp_path, run):
+def test_a_missing_cache(tmp_path, run):
     mentions(refusal(pretrain(tmp_path / "no.zarr", run), run), tmp_path, "`preprocess`")
 
 
@@ -22,7 +22,7 @@ def test_an_unlabelled_cache(tmp_path, run):
     mentions(refusal(pretrain(clips, run), run), "classes", "samples")
 
 
-def test_one_class_alone(tmp_path, run):
+def test_a_cache_with_a_single_class(tmp_path, run):
     clips = make_clips(tmp_path / "clips.zarr", 3, labels=[1] * 3)
     mentions(refusal(pretrain(clips, run), run), "'two'", "labelled", "another")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta
 
-from cache.documents import Document, InvalidDocument, from_json
+from cache.documents import Document, InvalidDocument, annotations, checked, from_json
 from trainer.errors import TrainerError
 
 KIND_OF = {"pretrain": "video", "finetune": "ct"}  # the kind of volumes that a stage trains on
@@ -97,13 +97,28 @@ class Config(Document, frozen=True):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Config":
         """The configuration in config.json, also in one of an earlier version. Raises TrainerError."""
-        data = {OLD_KEYS.get(name, name): value for name, value in data.items()}
-        if isinstance(value := data.get("input_conv"), str):
-            data["input_conv"] = OLD_INPUT_CONV.get(value, value)
         try:
-            return from_json(cls, data, complete=True)
+            return from_json(cls, with_current_names(data), complete=True)
         except InvalidDocument as error:
             raise TrainerError(str(error)) from error
+
+
+def with_current_names(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of Config in JSON, with the names and values of earlier versions replaced by today's."""
+    renamed = {OLD_KEYS.get(name, name): value for name, value in data.items()}
+    if isinstance(value := renamed.get("input_conv"), str):
+        renamed["input_conv"] = OLD_INPUT_CONV.get(value, value)
+    return renamed
+
+
+def checked_settings(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Some fields of Config in JSON, checked one by one. Raises InvalidDocument."""
+    fields = annotations(Config)
+    settings = with_current_names(data)
+    for name in settings:
+        if name not in fields:
+            raise InvalidDocument(f"unknown key {name!r:.200}")
+    return {name: checked(name, value, fields[name]) for name, value in settings.items()}
 
 
 AUGMENTATIONS = get_args(Augmentation)

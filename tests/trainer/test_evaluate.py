@@ -125,7 +125,7 @@ def test_another_cache_is_scored_whole_but_for_what_has_no_label(tmp_path, tuned
     found = scores(tuned, other)
     assert (found["part"], found["n"]) == ("all", 11)
     assert error(evaluate(tuned, other, "--part", "train")) == (
-        f"Error: --part train with {other}, which {tuned} was not trained on; leave it out to score that cache whole\n"
+        f"Error: --part train with {other}, which {tuned} was not trained on; leave it out to score all of that cache\n"
     )
 
 
@@ -214,7 +214,7 @@ def test_a_run_scored_on_one_class_says_that_kappa_is_undefined(tmp_path, copy, 
 def test_a_class_that_the_run_does_not_know_is_refused(tmp_path, tuned):
     other = other_scans(tmp_path / "other.zarr", class_names=("a", "b", "d"))
     assert error(evaluate(tuned, other)) == (
-        f"Error: {other} has samples of class 'd', the run knows a, b, c; give a cache of the same classes\n"
+        f"Error: {other} has samples of class 'd', the run has a, b, c; give a cache of the same classes\n"
     )
 
 
@@ -435,7 +435,7 @@ def test_ids_that_are_not_each_there_once_are_refused(tmp_path, scans, tuned, ou
 
 def test_an_empty_cache_gives_no_submission(tmp_path, tuned, out):
     empty = make_scans(tmp_path / "empty.zarr", 0)
-    assert error(predict(tuned, empty, out)) == f"Error: {empty} holds no sample; expected some to predict\n"
+    assert error(predict(tuned, empty, out)) == f"Error: {empty} holds no sample; expected at least one\n"
     assert not out.exists()
 
 

@@ -20,7 +20,7 @@ from tests.helpers.markdown import cells
 from tests.helpers.runs import make_clips, make_scans
 from trainer.evaluation.bootstrap import paired_bootstrap
 from trainer.evaluation.report import kappa_text
-from trainer.experiments.experiment import BEGUN, PRETRAINED, STRATEGIES, Experiment, _stage
+from trainer.experiments.experiment import PRETRAINED, STARTUP_FILES, STRATEGIES, Experiment, _stage
 from trainer.experiments.report import PAPER_TYPES
 from trainer.runs.folder import RUN_FILES
 from trainer.runs.predictions import read_predictions
@@ -102,8 +102,8 @@ def config(run):
 
 
 def test_the_folder_holds_runs_splits_and_the_report(made):
-    assert {path.name for path in made.streamed.iterdir()} == {*BEGUN, *REPORT, "seed0"}
-    assert {path.name for path in made.frozen.iterdir()} == {*BEGUN, *REPORT, "seed0", "seed1", "features"}
+    assert {path.name for path in made.streamed.iterdir()} == {*STARTUP_FILES, *REPORT, "seed0"}
+    assert {path.name for path in made.frozen.iterdir()} == {*STARTUP_FILES, *REPORT, "seed0", "seed1", "features"}
     for run in (*made.streamed.glob("seed*/*"), *made.frozen.glob("seed*/*")):
         assert run.name in RUNS
         assert (
@@ -268,17 +268,17 @@ def test_scans_that_were_made_again_do_not_mix_with_what_was_trained_on_others(m
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("left", [(), ("clips.json",), BEGUN])
+@pytest.mark.parametrize("left", [(), ("clips.json",), STARTUP_FILES])
 def test_what_was_killed_before_its_first_part_begins_anew_even_with_other_options(made, into, left):
     result = stopped_at("seed 0: pretraining", "experiment", made.clips, made.scans, into, *SMALL)
     assert result.exit_code == 130
-    for name in {*BEGUN} - {*left}:
+    for name in {*STARTUP_FILES} - {*left}:
         (into / name).unlink()
     (into / "partial-scans.json").write_text("{")
     result = stopped_at("seed 0: pretraining", "experiment", made.clips, made.scans, into, *SMALL, "--rnn", "gru")
     assert result.exit_code == 130
     assert read_json(into / "experiment.json")["given"]["rnn"] == "gru"
-    assert {path.name for path in into.iterdir()} == {*BEGUN}
+    assert {path.name for path in into.iterdir()} == {*STARTUP_FILES}
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_a_folder_that_was_begun_otherwise_is_left_alone(made, options, differen
     before = contents(made.streamed)
     same = ("--seed", 3, "--pretrain-epochs", 2)
     assert error(experiment(made, made.streamed, *same, *options)) == (
-        f"Error: {made.streamed} holds an experiment that was begun otherwise ({difference}); "
+        f"Error: {made.streamed} holds an experiment with other settings ({difference}); "
         "give the same, or choose another DIR\n"
     )
     assert contents(made.streamed) == before
@@ -304,11 +304,10 @@ def test_a_folder_that_was_begun_on_other_caches_or_another_split_is_left_alone(
     before = contents(made.streamed)
     same = ("--seed", 3, "--pretrain-epochs", 2)
     message = error(experiment(made, made.streamed, *same, clips=make_clips(tmp_path / "other.zarr")))
-    assert f"begun otherwise (clips {made.clips} → {tmp_path}/other.zarr)" in message
+    assert f"with other settings (clips {made.clips} → {tmp_path}/other.zarr)" in message
     split = by_hand(tmp_path, "s0", "s1")
     assert error(experiment(made, made.streamed, *same, "--split", split)) == (
-        f"Error: --split {split}, but {made.streamed} was begun with another split; leave it out, "
-        "or choose another DIR\n"
+        f"Error: --split {split} differs from the split in {made.streamed}; leave it out, or choose another DIR\n"
     )
     assert contents(made.streamed) == before
 
@@ -415,7 +414,7 @@ def test_weights_that_are_not_there_do_not_bind_the_folder(tmp_path, into):
             weights = tmp_path / name
             result = cli("experiment", clips, scans, into, "--weights", weights, "--quiet", *options)
             assert error(result).startswith(f"Error: weights {weights}: no such file; ")
-            assert {path.name for path in into.iterdir()} == {*BEGUN}
+            assert {path.name for path in into.iterdir()} == {*STARTUP_FILES}
 
 
 def test_a_place_that_is_something_else_is_left_alone(made, tmp_path, into):
@@ -425,7 +424,7 @@ def test_a_place_that_is_something_else_is_left_alone(made, tmp_path, into):
     (foreign / "mine").write_text("mine")
     before = contents(tmp_path), contents(made.folder)
     expected = {
-        file: f"{file} is a file; expected a folder that is new or empty, or an experiment to go on with",
+        file: f"{file} is a file; expected a folder that is new or empty, or an experiment to resume",
         foreign: f"{foreign} holds 'mine' and no experiment; expected a folder that is new or empty",
         made.scans / "in": f"{made.scans}/in is inside the cache {made.scans}, which holds samples only; "
         "choose another DIR",

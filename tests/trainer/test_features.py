@@ -19,7 +19,7 @@ from trainer.errors import TrainerError
 from trainer.evaluation.evaluate import evaluate
 from trainer.features.extract import Extraction, FrameFeatures, extract
 from trainer.model.networks import initial_model, trained_model
-from trainer.runs.plan import Request, new_run
+from trainer.runs.plan import Request, run_with
 from trainer.runs.run import read_run
 from trainer.training.train import train
 
@@ -52,7 +52,7 @@ def folder(shared, tmp_path):
 
 def expected(volumes, values):
     """What the network's own layers make of `values` (depth, height, width) in [0, 1]."""
-    model = initial_model(new_run(volumes, PRETRAIN.__class__.from_json(PRETRAIN.to_json() | WEIGHTS)))
+    model = initial_model(run_with(volumes, PRETRAIN.__class__.from_json(PRETRAIN.to_json() | WEIGHTS)))
     return np.asarray(model.get_layer("frames")(values[None]))[0]
 
 
@@ -193,7 +193,7 @@ def test_a_run_on_features_resumes_to_the_same_weights(folder):
 def test_a_run_is_resumed_on_what_it_began_with_features_or_volumes(kept, folder):
     given, ours = {"backbone": "small", "epochs": 1}, folder / "features.zarr"
     for name, cache, features, wrong, reason in (
-        ("cached", "clips.zarr", ours, None, "was begun with --features; give them again beside --resume"),
+        ("cached", "clips.zarr", ours, None, "was started with --features; add it to --resume"),
         ("streamed", "clips.zarr", None, ours, f"--features {ours} with --resume, but {folder}/streamed began without"),
         ("alone", "features.zarr", None, ours, f"--features {ours} with --resume, but {folder}/alone began without"),
     ):

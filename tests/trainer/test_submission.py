@@ -95,11 +95,13 @@ def test_a_submission_that_cannot_be_written_leaves_the_one_before(tmp_path, mon
 
 def test_samples_go_by_the_names_they_were_asked_for(tmp_path):
     found = predictions(["sub/TST_0001.nii.gz", "TST_0002.nii.gz"], [[0, 1], [1, 0]])
-    found = replace(found, asked=("TST_0001", "e\u0301.nii"))
+    found = replace(found, requested=("TST_0001", "e\u0301.nii"))
     write_submission(tmp_path / "out.csv", found)
     assert (tmp_path / "out.csv").read_text(encoding="utf-8") == "TST_0001,2\ne\u0301.nii,1\n"
     write_probabilities(tmp_path / "p.csv", found)
-    assert [row.partition(",")[0] for row in (tmp_path / "p.csv").read_text("utf-8").splitlines()[1:]] == [*found.asked]
+    assert [row.partition(",")[0] for row in (tmp_path / "p.csv").read_text("utf-8").splitlines()[1:]] == [
+        *found.requested
+    ]
 
 
 def test_names_that_imageclef_would_not_take_are_told_unless_they_were_asked_for():
@@ -108,7 +110,7 @@ def test_names_that_imageclef_would_not_take_are_told_unless_they_were_asked_for
         "2 of 3 names are not ImageCLEF's TST_NNNN.nii.gz, the first is 'TRN_0002.nii.gz'; to submit there, give the "
         "names it expects by --ids FILE"
     )
-    assert naming_advice(replace(found, asked=("x", "y", "z"))) == ""
+    assert naming_advice(replace(found, requested=("x", "y", "z"))) == ""
     assert naming_advice(predictions(["TST_0001.nii.gz", "TST_12.nii.gz"], [[0, 1]] * 2)) == ""
     found.cache.kind = "video"
     assert naming_advice(found) == ""

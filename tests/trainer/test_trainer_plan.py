@@ -66,9 +66,9 @@ def test_a_cache_all_of_which_is_used_says_no_more(tmp_path):
         ("ct", False, False, ""),
         ("features", True, False, ""),
         ("features", False, False, ""),
-        ("ct", True, False, "was begun with --features; give them again beside --resume"),
-        ("ct", False, True, "began without; leave it out"),
-        ("features", True, True, "began without; leave it out"),
+        ("ct", True, False, "was started with --features; add it to --resume"),
+        ("ct", False, True, "was started without; leave it out"),
+        ("features", True, True, "was started without; leave it out"),
     ],
 )
 def test_a_run_goes_on_with_features_only_where_it_began_with_them(cache, tmp_path, kind, cached, given, problem):
@@ -76,10 +76,10 @@ def test_a_run_goes_on_with_features_only_where_it_began_with_them(cache, tmp_pa
     run = RUN.replace(kind=kind, shape=shape, config=RUN.config.replace(cached_features=cached))
     asked = request(cache, tmp_path, features=tmp_path / "f.zarr" if given else None)
     if not problem:
-        plan._check_features_again(asked, run)
+        plan._check_same_features(asked, run)
         return
     with pytest.raises(TrainerError) as caught:
-        plan._check_features_again(asked, run)
+        plan._check_same_features(asked, run)
     assert str(caught.value).endswith(problem)
 
 

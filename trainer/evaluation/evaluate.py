@@ -1,4 +1,4 @@
-"""What a trained run says of a cache: how often it is right, and what it predicts."""
+"""Predictions of a run for the samples of a cache, and their metrics."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,14 +27,14 @@ Progress = Callable[[int, int], None]
 class Predictions:
     """`probabilities` float32 (n, classes) of the samples `ids` of `cache`, in the order of `class_names`.
 
-    `asked` are the names by which a user asked for them, in the same order; empty where all samples were wanted.
+    `requested` are the names by which a user requested them, in the same order; empty for all samples.
     """
 
     cache: Cache
     ids: tuple[str, ...]
     class_names: tuple[str, ...]
     probabilities: np.ndarray
-    asked: tuple[str, ...] = ()
+    requested: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -46,27 +46,27 @@ def evaluate(
     features: Path | None = None,
     note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """The metrics of the run in `root` on a labelled cache, as metrics.json has them.
+    """The metrics of the run in `root` on a labelled cache, as in metrics.json, and two more keys.
 
-    On the cache it was trained on, only the ids of one part of its split count, those for validation unless `part`
-    says otherwise; on any other, all that have a label. The metrics' `part` says which ("all" for a whole cache).
-    It is scored against the labels that the cache has now; `labels_changed` counts the samples of the run's training
-    and validation that had others when it began, which `note` is told. With a cache of its `features` the volumes are
-    not read.
+    On the cache that the run was trained on, the samples of one subset of its split are scored: validation, or `part`.
+    On any other cache, all labelled samples are. The key `part` names the subset, or is "all". Samples are scored
+    against the cache's current labels; `labels_changed` counts the training and validation samples whose label has
+    changed since training, and `note` is called if there are any. With a cache of `features` the volumes are not read.
+    Raises TrainerError, CacheError.
     """
     run, cache = read_run(root), open_cache(cache_path)
     check_cache(run, cache)
-    chosen, ids = _scored(root, cache, part)
-    some = subset(cache, ids)
-    labels = _labels_of_run(run, cache, some)
+    name, ids = _scored_subset(root, cache, part)
+    samples = subset(cache, ids)
+    labels = _labels_in_run(run, cache, samples)
     changed, compared = changed_labels(root, run, cache)
     if changed and note:
         note(
             f"{changed} of {compared} labels differ from those the run was trained with; scored against the cache's "
             "labels now"
         )
-    found = _predict(root, run, some, features, readers, progress)
-    return score(labels, found, run.class_names) | {"part": chosen, "labels_changed": changed}
+    probabilities = _predict(root, run, samples, features, readers, progress)
+    return score(labels, probabilities, run.class_names) | {"part": name, "labels_changed": changed}
 
 
 def predictions(
@@ -77,63 +77,62 @@ def predictions(
     progress: Progress | None = None,
     features: Path | None = None,
 ) -> Predictions:
-    """What the run in `root` predicts for the samples of a cache with these names, or for all.
+    """Predictions of the run in `root` for the samples of a cache with these names, or for all.
 
-    From its `features` where given. Raises TrainerError as `samples_named` does.
+    With a cache of `features` the volumes are not read. Raises TrainerError as `samples_named` does.
     """
     run, cache = read_run(root), open_cache(cache_path)
     check_cache(run, cache)
-    some = subset(cache, cache.ids if ids is None else samples_named(cache, ids))
-    if not len(some):
-        raise TrainerError(f"{cache_path} holds no sample; expected some to predict")
-    found = _predict(root, run, some, features, readers, progress)
-    return Predictions(cache, some.ids, run.class_names, found, tuple(ids or ()))
+    samples = subset(cache, cache.ids if ids is None else samples_named(cache, ids))
+    if not len(samples):
+        raise TrainerError(f"{cache_path} holds no sample; expected at least one")
+    probabilities = _predict(root, run, samples, features, readers, progress)
+    return Predictions(cache, samples.ids, run.class_names, probabilities, tuple(ids or ()))
 
 
 def _predict(
-    root: Path, run: Run, part: Subset, features: Path | None, readers: int, progress: Progress | None
+    root: Path, run: Run, samples: Subset, features: Path | None, readers: int, progress: Progress | None
 ) -> np.ndarray:
     model = trained_model(root, run)
-    stored = part.cache
     if features:
-        stored = open_cache(features)
-        check_features(stored, part.cache, model, part.ids)
-        part = replace(part, cache=stored)
-    batch, transform = prediction_batch(run.config, stored), eval_transform(stored)
-    return predict(model_for_inputs(model, stored), part, batch, transform, readers, progress)
+        inputs = open_cache(features)
+        check_features(inputs, samples.cache, model, samples.ids)
+        samples = replace(samples, cache=inputs)
+    batch, transform = prediction_batch(run.config, samples.cache), eval_transform(samples.cache)
+    return predict(model_for_inputs(model, samples.cache), samples, batch, transform, readers, progress)
 
 
-def _scored(root: Path, cache: Cache, part: str | None) -> tuple[str, list[str]]:
-    """Which part is scored, and its ids."""
-    labelled = {name for name, label in zip(cache.ids, cache.labels, strict=True) if label >= 0}
+def _scored_subset(root: Path, cache: Cache, part: str | None) -> tuple[str, list[str]]:
+    """The name and the ids of the subset that is scored. Raises TrainerError where it is empty."""
+    labelled = {one for one, label in zip(cache.ids, cache.labels, strict=True) if label >= 0}
     if is_trained_on(root, cache):
-        chosen = part or "validation"
-        ids = [name for name in split_of_run(root).subsets[chosen] if name in labelled]
-        expected = f"labelled samples of the split's part {chosen!r}"
+        name = part or "validation"
+        ids = [one for one in split_of_run(root).subsets[name] if one in labelled]
+        expected = f"labelled samples of the split's part {name!r}"
     elif part:
         raise TrainerError(
-            f"--part {part} with {cache.path}, which {root} was not trained on; leave it out to score that cache whole"
+            f"--part {part} with {cache.path}, which {root} was not trained on; leave it out to score all of that cache"
         )
     else:
-        chosen, ids, expected = "all", [name for name in cache.ids if name in labelled], "labelled samples"
+        name, ids, expected = "all", [one for one in cache.ids if one in labelled], "labelled samples"
     if not ids:
         raise TrainerError(f"{cache.path} has no sample to score; expected {expected}")
-    if chosen != "train" and (learned := training_samples_among(root, cache, ids)):
+    if name != "train" and (leaked := training_samples_among(root, cache, ids)):
         raise TrainerError(
-            f"{cache.path} has {len(learned)} samples to score that {root} was trained on under another name, the "
-            f"first is {learned[0]!r}; give a cache without them"
+            f"{cache.path} has {len(leaked)} samples to score that {root} was trained on under another name, the "
+            f"first is {leaked[0]!r}; give a cache without them"
         )
-    return chosen, ids
+    return name, ids
 
 
-def _labels_of_run(run: Run, cache: Cache, part: Subset) -> np.ndarray:
-    """The labels of `part` counted in the run's classes, which the cache may have in another order."""
+def _labels_in_run(run: Run, cache: Cache, samples: Subset) -> np.ndarray:
+    """The labels of `samples` as numbers of the run's classes, int64 (n,); the cache may have another order."""
     number = {name: count for count, name in enumerate(run.class_names)}
-    names = [cache.attributes.class_name(label) for label in part.labels.tolist()]
+    names = [cache.attributes.class_name(label) for label in samples.labels.tolist()]
     for name in names:
         if name not in number:
             raise TrainerError(
-                f"{cache.path} has samples of class {name!r}, the run knows {', '.join(run.class_names)}; "
+                f"{cache.path} has samples of class {name!r}, the run has {', '.join(run.class_names)}; "
                 "give a cache of the same classes"
             )
     return np.array([number[name] for name in names], np.int64)

@@ -65,13 +65,13 @@ def write_probabilities(path: Path, predictions: Predictions) -> None:
 
 def names_of(predictions: Predictions) -> Sequence[str]:
     """The name of each sample in the outputs: the one from --ids, else its file below SOURCE."""
-    return predictions.asked or [_file_name(predictions.cache, name) for name in predictions.ids]
+    return predictions.requested or [_file_name(predictions.cache, name) for name in predictions.ids]
 
 
 def naming_advice(predictions: Predictions) -> str:
     """Advice where ImageCLEF does not accept the names of scans that --ids did not give; else ""."""
     odd = [name for name in names_of(predictions) if not IMAGECLEF.fullmatch(name)]
-    if predictions.asked or predictions.cache.kind == "video" or not odd:
+    if predictions.requested or predictions.cache.kind == "video" or not odd:
         return ""
     return (
         f"{len(odd)} of {len(predictions.ids)} names are not ImageCLEF's TST_NNNN.nii.gz, the first is {odd[0]!r}; "

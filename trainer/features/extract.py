@@ -24,7 +24,7 @@ from trainer.features.extractor import feature_recipe, pack_weights
 from trainer.model.networks import initial_model, trained_model
 from trainer.model.viptt_net import encoder_model
 from trainer.runs.folder import enclosing_cache
-from trainer.runs.plan import check_parent, configure, new_run
+from trainer.runs.plan import check_parent, configure, run_with
 from trainer.runs.run import read_run
 
 BLOCK_PIXELS = 16 * 224 * 224  # of the slices that go through the backbone at a time
@@ -100,7 +100,7 @@ def _model_with_backbone(request: Extraction, volumes: Cache) -> keras.Model:
     if request.run is None:
         config = configure("pretrain" if volumes.kind == "video" else "finetune", request.given)
         check_side(volumes, config.backbone)
-        return initial_model(new_run(volumes, config))
+        return initial_model(run_with(volumes, config))
     for name, value in request.given.items():
         raise TrainerError(f"{name} {value} with --from, whose run has its own; leave one of them out")
     run = read_run(request.run)

@@ -1,4 +1,4 @@
-"""What a run is to be: its configuration and its split, decided and checked before anything is written."""
+"""Planning a run: its configuration and split are decided and checked here, before anything is written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,13 +24,16 @@ STAGES = {"pretrain": PRETRAIN, "finetune": FINETUNE}
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for. `given` are the fields of Config set by hand; `parent` is the run of --from; `features` a
-    cache of the features of `cache`, to train behind the backbone; `drop_shared` is for `split` (see `given_split`)."""
+    """A user's request to train.
+
+    `settings` are fields of Config that the user set, `parent` is the run of --from, `features` a cache of the features
+    of `cache` for training the layers after the backbone only, and `drop_shared` is for `split` (see `user_split`).
+    """
 
     stage: str
     cache: Path
     run: Path
-    given: Mapping[str, Any]
+    settings: Mapping[str, Any]
     parent: Path | None = None
     split: Path | None = None
     resume: bool = False
@@ -44,68 +47,73 @@ class Request:
 
 
 def configure(
-    stage: str, given: Mapping[str, Any], parent: Config | None = None, features: Cache | None = None
+    stage: str, settings: Mapping[str, Any], parent: Config | None = None, features: Cache | None = None
 ) -> Config:
-    """The configuration of `stage` with what the user gave, and what must be as in its parent and its features."""
+    """The configuration of `stage` with the user's settings, and those that its parent and its features decide.
+
+    Raises TrainerError where these contradict each other.
+    """
     inherited: dict[str, Any] = {}
     if parent is not None:
         inherited = {name: getattr(parent, name) for name in ("backbone", "rnn", "input_conv")} | {"weights": "none"}
         for name in ("backbone", "rnn", "input_conv"):
-            if given.get(name, inherited[name]) != inherited[name]:
+            if settings.get(name, inherited[name]) != inherited[name]:
                 raise TrainerError(
-                    f"{name} {given[name]} with a run of --from that has {inherited[name]}; expected the same in both"
+                    f"{name} {settings[name]}, but the run of --from has {inherited[name]}; expected the same in both"
                 )
-        if given.get("weights", "none") != "none":
-            raise TrainerError(f"weights {given['weights']} with --from, whose run has its own; leave one of them out")
-    cached = _behind_the_backbone(stage, given, features) if features else {}
-    chosen = cached | inherited | dict(given)
+        if settings.get("weights", "none") != "none":
+            raise TrainerError(
+                f"weights {settings['weights']} with --from, whose run has its own; leave one of them out"
+            )
+    cached = _features_settings(stage, settings, features) if features else {}
+    chosen = cached | inherited | dict(settings)
     name = chosen.get("backbone", STAGES[stage].backbone)
     defaults = get_backbone(name).defaults if name in names(PACKAGE) else {}  # Config refuses any other name
     return STAGES[stage].replace(**(dict(defaults) | chosen))
 
 
-def _behind_the_backbone(stage: str, given: Mapping[str, Any], features: Cache) -> dict[str, Any]:
-    """What training on `features` decides. Raises TrainerError where the user gave something else."""
-    frozen = given.get("freeze_backbone")
+def _features_settings(stage: str, settings: Mapping[str, Any], features: Cache) -> dict[str, Any]:
+    """The settings that training on `features` decides. Raises TrainerError where the user's contradict them."""
+    frozen = settings.get("freeze_backbone")
     if frozen is False or (stage == "finetune" and extractor_of(features) and not frozen):
         raise TrainerError(
             f"{features.path} holds features of a backbone that cannot be trained on them; add --freeze-backbone, or "
             "leave the features out to train all layers on volumes"
         )
-    backbone = extractor_of(features).get("name", given.get("backbone", STAGES[stage].backbone))
-    if given.get("backbone", backbone) != backbone:
+    backbone = extractor_of(features).get("name", settings.get("backbone", STAGES[stage].backbone))
+    if settings.get("backbone", backbone) != backbone:
         raise TrainerError(
-            f"backbone {given['backbone']}, but {features.path} has features of {backbone}; leave it out"
+            f"backbone {settings['backbone']}, but {features.path} has features of {backbone}; leave it out"
         )
     return {"backbone": backbone, "weights": "none", "freeze_backbone": True, "cached_features": True}
 
 
-def new(request: Request, cache: Cache, features: Cache | None) -> Run:
-    """The run that is asked for, after checking that its cache, parent and features fit together."""
+def new_run(request: Request, cache: Cache, features: Cache | None) -> Run:
+    """The requested run. Raises TrainerError where its cache, parent and features do not fit together."""
     if features and (cache.kind == "features" or features.kind != "features"):
         raise TrainerError(
             f"--features {features.path} for {cache.path}; expected a cache of features for a cache of volumes"
         )
     parent = read_run(request.parent) if request.parent else None
     stored = features or (cache if cache.kind == "features" else None)
-    config = configure(request.stage, request.given, parent.config if parent else None, stored)
+    config = configure(request.stage, request.settings, parent.config if parent else None, stored)
     _check_kind(cache, config)
     if parent:
         check_parent(parent, cache)
-    return new_run(cache, config, str(request.parent.resolve()) if request.parent else "")
+    return run_with(cache, config, str(request.parent.resolve()) if request.parent else "")
 
 
-def new_run(cache: Cache, config: Config, parent: str = "") -> Run:
-    """A run by `config` on `cache`."""
+def run_with(cache: Cache, config: Config, parent: str = "") -> Run:
+    """A run with `config` on `cache`."""
     return Run(config, cache.kind, sample_shape(cache), tuple(cache.class_names), dict(cache.recipe), parent)
 
 
 def _check_kind(cache: Cache, config: Config) -> None:
     if cache.kind == "features":
-        made_of = volume_recipe(cache.recipe).get("kind")
-        if made_of in KIND_OF.values() and made_of != config.kind:
+        kind = volume_recipe(cache.recipe).get("kind")
+        if kind in KIND_OF.values() and kind != config.kind:
             raise TrainerError(
-                f"{cache.path} holds features of {made_of} samples, `train {config.stage}` takes those of {config.kind}"
+                f"{cache.path} holds features of {kind} samples, `train {config.stage}` takes those of {config.kind}"
             )
         return
     if cache.kind != config.kind:
@@ -117,7 +125,7 @@ def _check_kind(cache: Cache, config: Config) -> None:
 
 
 def check_parent(parent: Run, cache: Cache) -> None:
-    """Raises TrainerError where a run on `cache` cannot begin from `parent`."""
+    """Raises TrainerError where a run on `cache` cannot start from the weights of `parent`."""
     if parent.kind == cache.kind:
         check_cache(parent, cache, "the run of --from")
     elif "features" in (parent.kind, cache.kind):
@@ -132,43 +140,44 @@ def check_parent(parent: Run, cache: Cache) -> None:
         )
 
 
-def resumed(request: Request, cache: Cache) -> Run:
-    """The run in RUN, after checking that what the user gave this time does not contradict it."""
+def resumed_run(request: Request, cache: Cache) -> Run:
+    """The run in RUN. Raises TrainerError where the request contradicts it; only `epochs` may be raised."""
     run = read_run(request.run)
     if run.config.stage != request.stage:
         raise TrainerError(f"{request.run} is a run of `train {run.config.stage}`; resume it by that command")
-    more = {"epochs": request.given.get("epochs", run.config.epochs)}
-    if more["epochs"] < run.config.epochs:
+    epochs = request.settings.get("epochs", run.config.epochs)
+    if epochs < run.config.epochs:
         raise TrainerError(
-            f"epochs {more['epochs']} with --resume, but {request.run} has {run.config.epochs}; only more can be given"
+            f"cannot lower epochs from {run.config.epochs} to {epochs} when resuming {request.run}; give "
+            f"{run.config.epochs} or more"
         )
-    for name, value in request.given.items():
-        if name not in more and getattr(run.config, name) != value:
+    for name, value in request.settings.items():
+        if name != "epochs" and getattr(run.config, name) != value:
             raise TrainerError(
                 f"{name} {value} with --resume, but {request.run} has {getattr(run.config, name)}; leave it out, "
                 "or train into another RUN"
             )
     if request.parent and str(request.parent.resolve()) != run.parent:
         raise TrainerError(
-            f"--from {request.parent} with --resume, but {request.run} began from {run.parent or 'none'}"
+            f"--from {request.parent} with --resume, but {request.run} started from {run.parent or 'none'}"
         )
-    _check_features_again(request, run)
+    _check_same_features(request, run)
     check_cache(run, cache)
     if list(run.class_names) != cache.class_names:
         raise TrainerError(
             f"{cache.path} has classes {cache.class_names}, {request.run} {list(run.class_names)}; give its own cache"
         )
-    return run.replace(config=run.config.replace(**more))
+    return run.replace(config=run.config.replace(epochs=epochs))
 
 
-def _check_features_again(request: Request, run: Run) -> None:
-    """Raises TrainerError unless --features is there again where the run began with it, and only there."""
+def _check_same_features(request: Request, run: Run) -> None:
+    """Raises TrainerError unless --features is given exactly where the run was started with it."""
     if request.features and (run.kind == "features" or not run.config.cached_features):
         raise TrainerError(
-            f"--features {request.features} with --resume, but {request.run} began without; leave it out"
+            f"--features {request.features} with --resume, but {request.run} was started without; leave it out"
         )
     if not request.features and run.kind != "features" and run.config.cached_features:
-        raise TrainerError(f"{request.run} was begun with --features; give them again beside --resume")
+        raise TrainerError(f"{request.run} was started with --features; add it to --resume")
 
 
 def choose_split(request: Request, cache: Cache, config: Config, exists: bool) -> tuple[Split, list[str]]:
@@ -184,8 +193,9 @@ def choose_split(request: Request, cache: Cache, config: Config, exists: bool) -
     return split, [*notes, *split_notes(split, cache)]
 
 
-def check_batch(config: Config, split: Split, by_hand: bool) -> None:
-    if config.batch_size > len(split.train) and by_hand:
+def check_batch(config: Config, split: Split, set_by_user: bool) -> None:
+    """Raises TrainerError where the user set a batch size above the number of training samples."""
+    if config.batch_size > len(split.train) and set_by_user:
         raise TrainerError(
             f"batch_size {config.batch_size}, but there are {len(split.train)} samples to train on; lower it"
         )

@@ -23,7 +23,7 @@ from trainer.model.predict import predict
 from trainer.model.weights import load_model
 from trainer.runs import files, manifest
 from trainer.runs.folder import check_folder, finish, lock_run, write_run_files
-from trainer.runs.plan import Request, check_batch, choose_split, new, resumed
+from trainer.runs.plan import Request, check_batch, choose_split, new_run, resumed_run
 from trainer.runs.predictions import ValidationPredictions, write_predictions
 from trainer.runs.run import Run
 from trainer.runs.samples import check_samples, sample_fingerprints
@@ -40,11 +40,11 @@ def train(request: Request, callback: Callback) -> dict[str, Any]:
     resumes = check_folder(request.run, request.resume)
     cache = open_cache(request.cache)
     features = open_cache(request.features) if request.features else None
-    run = resumed(request, cache) if resumes else new(request, cache, features)
+    run = resumed_run(request, cache) if resumes else new_run(request, cache, features)
     split, notes = choose_split(request, cache, run.config, resumes)
     for note in notes:
         callback.on_note(note)
-    check_batch(run.config, split, "batch_size" in request.given)
+    check_batch(run.config, split, "batch_size" in request.settings)
     _note_ignored_options(run.config, callback)
     full_model = starting_model(run, features, resumes and (request.run / "checkpoint.npz").is_file())
     if features:

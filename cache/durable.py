@@ -3,7 +3,8 @@
 import errno
 import os
 import uuid
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cache.confined import check_inside, read_regular
@@ -30,12 +31,23 @@ def write_durably(root: Path, path: Path, data: bytes, scratch: Path, linked: st
     moved to `root`/ledger/aside; only the folder `linked` directly below `root` may be a link.
     """
     partial = scratch / uuid.uuid4().hex
+    with replace_file(path, partial, lambda: _make_way(root, path, linked)), partial.open("xb") as file:
+        file.write(data)
+
+
+@contextmanager
+def replace_file(path: Path, partial: Path, make_folders: Callable[[], list[Path]] = list) -> Iterator[None]:
+    """A block that writes the file `partial`, which then replaces `path`; a crash leaves one or the other.
+
+    On return it would survive a power cut: the file is flushed, `make_folders` makes the folders of `path` and returns
+    those that are new, the file is renamed, and each folder with a new name is flushed. Where anything fails, `partial`
+    is removed.
+    """
     try:
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
+        yield
+        with partial.open("rb+") as file:
             os.fsync(file.fileno())
-        new = _make_way(root, path, linked)
+        new = make_folders()
         partial.replace(path)
     except BaseException:
         with suppress(OSError):

@@ -102,18 +102,21 @@ def test_a_heavy_library_has_its_doors_only(library):
 
 def test_there_are_no_circles_inside_a_package():
     known = modules()
-    graph = {name: {used for used in top_level(path) if used in known and used != name} for name, path in known.items()}
+    graph = {name: {used for used in run_time(path) if used in known and used != name} for name, path in known.items()}
     done = set()
     while ready := {name for name in graph if name not in done and graph[name] <= done}:
         done |= ready
     assert set(graph) - done == set()
 
 
-def top_level(path):
-    """Imports that run when the module is imported; those inside functions and type checks do not."""
-    for node in ast.parse(path.read_text()).body:
+def run_time(path):
+    """Imports that may run, inside functions too; those for type checks do not."""
+    nodes = [ast.parse(path.read_text())]
+    for node in nodes:  # which grows
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield from imports_of(node)
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            nodes += ast.iter_child_nodes(node)
 
 
 def imports_of(node):

@@ -3,14 +3,13 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cache.confined import UnexpectedFile, read_regular
-from cache.durable import flush_folder
+from cache.durable import replace_file
 from cache.oserrors import ABSENT, cannot_read, reason, remedy
 from trainer.errors import TrainerError
 
@@ -30,14 +29,9 @@ def replace_by(path: Path, write: Callable[[Path], Any], prefix: str = PARTIAL) 
     """
     partial = path.with_name(prefix + path.name)
     try:
-        write(partial)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-        flush_folder(path.parent)
+        with replace_file(path, partial):
+            write(partial)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         advice = remedy(error, "check the path and its permissions")
         raise TrainerError(f"cannot write {path}: {reason(error)}; the earlier file is kept; {advice}") from error
 

@@ -65,14 +65,14 @@ def experiment(
     from trainer.experiments.experiment import Experiment, run_experiment
 
     pretraining = {} if pretrain_epochs is None else {"epochs": pretrain_epochs}
-    asked = Experiment(
+    request = Experiment(
         clips, scans, folder, config, pretraining, seeds, frozen, split.split, reading.readers, split.drop_shared
     )
     with Progress(quiet) as progress:
         progress.on_note(device)
-        lines = run_experiment(asked, progress)
+        lines = run_experiment(request, progress)
     if not quiet:
-        print_lines([*lines, "", f"{folder / 'report.md'} has this with pictures"])
+        print_lines([*lines, "", f"{folder / 'report.md'} shows this with pictures"])
 
 
 COMMAND = experiment

@@ -74,7 +74,7 @@ def preprocess_command(source_format: Format) -> click.Command:
         check_workers(workers)
         if labels is None and columns not in (None, ColumnChoice()):
             raise click.UsageError("--file-column, --label-column and --patient-column need --labels CSV")
-        names = source_format.class_presets.get(class_names[0], class_names) if class_names else None
+        names = _preset(source_format, class_names)
         recipe_of_cache = _recipe(source_format.recipe, cache, recipe)
         job = preprocess.prepare(source, cache, recipe_of_cache, names, labels, columns)
         run_job(job, timeout, mode, workers, storage, output)
@@ -82,8 +82,15 @@ def preprocess_command(source_format: Format) -> click.Command:
     return run
 
 
+def _preset(source_format: Format, class_names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The classes that a single name such as `paper` stands for, or else `class_names`."""
+    if class_names is None or len(class_names) != 1:
+        return class_names
+    return source_format.class_presets.get(class_names[0], class_names)
+
+
 def _help(source_format: Format) -> str:
-    example = f"\b\nExample:\n  python cli.py {source_format.example}"
+    example = f"\b\nExample:\n  python cli.py {source_format.example}" if source_format.example else ""
     return "\n\n".join(filter(None, [source_format.summary, source_format.details, example]))
 
 

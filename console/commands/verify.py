@@ -36,9 +36,12 @@ def verify(cache: Path, percent: float, output: Output) -> None:
     from pipeline.jobs import report
 
     with Progress(output.quiet, verb="checked") as progress:
-        found = check(cache, percent, callback=progress)
-    output.show(lambda: report.verify_json(found), lambda: report.verify_lines(found), even_if_quiet=not found.sound)
-    if not found.sound:
+        verification = check(cache, percent, callback=progress)
+    has_faults = not verification.sound
+    output.show(
+        lambda: report.verify_json(verification), lambda: report.verify_lines(verification), even_if_quiet=has_faults
+    )
+    if has_faults:
         click.get_current_context().exit(FAILED)
 
 

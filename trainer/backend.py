@@ -1,6 +1,6 @@
 """The one place that knows which backend Keras runs on: TensorFlow by default, JAX where `KERAS_BACKEND` says so.
 
-What a user's own keras.json says of backend, layout or dtype is for their other programs: it decides nothing here.
+The user's own keras.json (backend, layout, dtype) is meant for other programs and is ignored here.
 """
 
 import os
@@ -16,23 +16,23 @@ from cache.signals import held
 from trainer.errors import TrainerError
 
 BACKENDS = ("tensorflow", "jax")
-KEPT_LINES = 200  # of what native libraries write, in case they fail
+MAX_LINES = 200  # of the output of native libraries, shown where they fail
 
 os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
 with_tensorflow = os.environ["KERAS_BACKEND"] == "tensorflow"
 
 
 def start() -> str:
-    """Load Keras and its backend without their chatter; return what they compute on, such as "tensorflow 2.21 on CPU".
+    """Load Keras and its backend without their log output; return a description such as "TensorFlow 2.21 on CPU".
 
-    On a GPU, TensorFlow is told to take memory as it needs it, not all at once. Raises TrainerError where
-    `KERAS_BACKEND` names a backend that this project does not run on, or one that is not installed.
+    TensorFlow allocates GPU memory as needed, not all at once. Raises TrainerError where the backend in `KERAS_BACKEND`
+    is not supported by this project or not installed.
     """
     _check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow's C++ may crash where an exception, such as that of Ctrl-C, ends its import.
+    # TensorFlow's C++ code may crash where an exception, such as KeyboardInterrupt, ends its import.
     with held(signal.SIGINT, signal.SIGTERM), quiet_stderr("Keras"), _without("matplotlib"):
-        cards = _cards() if with_tensorflow else []
+        gpus = _gpus() if with_tensorflow else []
         import keras
 
         keras.config.set_image_data_format("channels_last")
@@ -42,9 +42,9 @@ def start() -> str:
             return f"{keras.backend.backend()} {keras.__version__}"
         import tensorflow as tf
 
-        tf.get_logger().setLevel("ERROR")  # its warnings, such as of retracing, tell users to change our code
-        tf.constant(0) + 1  # the first operation is when the rest of the chatter comes
-        return f"TensorFlow {tf.__version__} on {len(cards)} GPU" if cards else f"TensorFlow {tf.__version__} on CPU"
+        tf.get_logger().setLevel("ERROR")  # its warnings, such as about retracing, address developers
+        tf.constant(0) + 1  # the first operation logs the remaining messages
+        return f"TensorFlow {tf.__version__} on {len(gpus)} GPU" if gpus else f"TensorFlow {tf.__version__} on CPU"
 
 
 def _check_backend() -> None:
@@ -62,26 +62,27 @@ def _check_backend() -> None:
             )
 
 
-def _cards() -> list[Any]:
-    """TensorFlow's GPUs, each told to take memory as needed. Nothing else of TensorFlow may run before."""
+def _gpus() -> list[Any]:
+    """TensorFlow's GPUs, set to allocate memory as needed; must run before any other TensorFlow call."""
     import tensorflow as tf
 
-    cards: list[Any] = tf.config.list_physical_devices("GPU")
-    for card in cards:
+    gpus: list[Any] = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
         with suppress(RuntimeError, ValueError):  # a notebook may have started TensorFlow, or divided the GPU, before
-            tf.config.experimental.set_memory_growth(card, True)
-    return cards
+            tf.config.experimental.set_memory_growth(gpu, True)
+    return gpus
 
 
 @contextmanager
 def _without(package: str) -> Iterator[None]:
-    """As if `package` were not installed, unless it is loaded already.
+    """Make `import package` fail within the block, unless it is loaded already.
 
-    Keras loads Matplotlib where it can, for pictures that are not ours: slowly, and not at all with some matplotlibrc.
+    Keras imports Matplotlib if it can, for plots that this project does not use: slowly, and some matplotlibrc files
+    make that import fail.
     """
     hidden = package not in sys.modules
     if hidden:
-        sys.modules[package] = None  # type: ignore[assignment]  # what `import` takes for "not there"
+        sys.modules[package] = None  # type: ignore[assignment]  # `import` then raises ModuleNotFoundError
     try:
         yield
     finally:
@@ -89,21 +90,21 @@ def _without(package: str) -> Iterator[None]:
             del sys.modules[package]
 
 
-def jit(wanted: bool) -> bool | str:
-    """Keras' `jit_compile`: XLA where it is wanted; JAX has no other way to compile, and must not run uncompiled."""
-    return wanted if with_tensorflow else "auto"
+def jit(use_xla: bool) -> bool | str:
+    """The value of Keras' `jit_compile`: XLA is optional with TensorFlow, and the only compiler of JAX."""
+    return use_xla if with_tensorflow else "auto"
 
 
 @contextmanager
 def quiet_stderr(library: str) -> Iterator[None]:
-    """Keep what native libraries write to stderr from the user, unless the block fails or the process dies in it.
+    """Hide the output of native libraries on stderr, unless the block fails or the process dies in it.
 
-    Until the block ends, stderr is a pipe to `tail`, which prints when its input ends: after an exception, or when the
-    process is gone, be it by exit(), abort() or a signal. After success, and after Ctrl-C, it is killed before that.
+    In the block stderr is a pipe to `tail`, which prints the last lines when the pipe is closed: after an exception,
+    or when the process dies by exit(), abort() or a signal. After success and after Ctrl-C it is killed instead.
     """
     try:
-        stderr, tail = _hold_stderr()
-    except OSError:  # stderr is closed, or there is no `tail`: better chatter than a message lost
+        stderr, tail = _redirect_stderr()
+    except OSError:  # stderr is closed, or `tail` is missing: better to show too much than to lose a message
         yield
         return
     os.write(2, f"{library} failed to load. Its own messages:\n".encode())
@@ -122,10 +123,10 @@ def quiet_stderr(library: str) -> Iterator[None]:
             tail.wait(timeout=5)
 
 
-def _hold_stderr() -> tuple[int, "subprocess.Popen[bytes]"]:
-    """Make stderr a pipe to a `tail` that Ctrl-C does not reach; return the stderr of before, which it prints to."""
+def _redirect_stderr() -> tuple[int, "subprocess.Popen[bytes]"]:
+    """Replace stderr by a pipe to a `tail` process that Ctrl-C does not reach; return the original stderr and it."""
     stderr = os.dup(2)
-    command = ["tail", "-n", str(KEPT_LINES)]
+    command = ["tail", "-n", str(MAX_LINES)]
     try:
         tail = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stderr, stderr=stderr, start_new_session=True)
     except OSError:

@@ -1,7 +1,7 @@
-"""What the trainer's tests share: tiny clips, a listener that can stop a run, and networks that are traced once.
+"""Shared by the trainer's tests: tiny clips, a callback that can stop a run, and networks that are traced once.
 
-To trace a network takes seconds, a step of it milliseconds. So most tests take `plain` or `small` from here, which are
-the same objects each time, with every variable put back to its first value.
+Tracing a network takes seconds, a training step milliseconds. So most tests use `plain` or `small` from here, which
+return the same objects each time, with every variable reset to its initial value.
 """
 
 import json
@@ -18,22 +18,22 @@ from trainer import backend
 
 backend.start()
 
-import keras  # noqa: E402 - after `start`, which keeps its chatter away
+import keras  # noqa: E402 - after `start`, which hides its log output
 
 from trainer.config import PRETRAIN  # noqa: E402
 from trainer.data.stream import subset  # noqa: E402
 from trainer.model.viptt_net import build_model, with_rescaling  # noqa: E402
 from trainer.training.fit import Data, compile_for  # noqa: E402
 
-CLIP = (4, 16, 16)  # the least that the small backbone takes
-CLIPS = 12  # the first nine train in `data_of`: with batches of two, an epoch's last is of one
+CLIP = (4, 16, 16)  # the smallest slices that the small backbone accepts
+CLIPS = 12  # `data_of` trains on the first nine: with batches of two, the last batch of an epoch has one
 TRAINED = 9
 SMALL = PRETRAIN.replace(backbone="small", freeze_backbone=False, weights="none", optimizer="adam")
-GIVEN = {"backbone": "small", "epochs": 4}  # of a Request that trains what SMALL says
+GIVEN = {"backbone": "small", "epochs": 4}  # for a Request whose configuration is SMALL
 
 
 class Killed(BaseException):
-    """Nothing may catch it: a run ends where it is raised, as by SIGKILL."""
+    """Ends a run where it is raised, like SIGKILL: no code catches it."""
 
 
 class Recorder(Callback):
@@ -59,18 +59,18 @@ class Recorder(Callback):
 
 
 def make_clips(root, samples=CLIPS, shape=CLIP, **attributes):
-    """A cache of tiny clips of two classes in turn, each of a group of its own."""
+    """A cache of tiny clips of alternating classes, each in its own group."""
     return make_cache(root, samples, tiny_attributes("uint8", shape, "video", **attributes))
 
 
 def data_of(root, trained=TRAINED, **options):
-    """What `fit` takes: the first samples of the cache in `root` to train on, the others to validate on."""
+    """The data for `fit`: training on the first samples of the cache in `root`, validation on the others."""
     clips = open_cache(root)
     return Data(subset(clips, clips.ids[:trained]), subset(clips, clips.ids[trained:]), **options)
 
 
 def variables(model):
-    """Every array that training changes, in the order of the checkpoint."""
+    """A copy of every array that training changes, in the order of a checkpoint."""
     return [np.array(keras.ops.convert_to_numpy(v)) for v in (*model.weights, *model.optimizer.variables)]
 
 
@@ -80,38 +80,38 @@ def assign(model, values):
 
 
 def plain():
-    """(model, whole): logistic regression on the pixels of a clip, the least that can be trained; Adam."""
-    return _as_new(*_plain())
+    """(model, full_model): logistic regression on the pixels of a clip, compiled with Adam."""
+    return _reset(*_plain())
 
 
 def small():
-    """(model, whole): ViPTT-Net with the small backbone, as SMALL says, compiled; Adam."""
-    return _as_new(*_small())
+    """(model, full_model): ViPTT-Net with the configuration SMALL, compiled with Adam."""
+    return _reset(*_small())
 
 
 def arrays_of(path):
     """Name → array of the weights in a `.keras` file, read without Keras."""
-    found = {}
+    arrays = {}
 
-    def keep(name, item):
-        if isinstance(item, h5py.Dataset):
-            found[name] = item[()]
+    def keep(name, node):
+        if isinstance(node, h5py.Dataset):
+            arrays[name] = node[()]
 
     with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as stream, h5py.File(stream) as file:
         file.visititems(keep)
-    return found
+    return arrays
 
 
 def outcome(folder):
-    """All that must be the same to the bit for two runs of the same request, as bytes by name."""
+    """Name → bytes of everything that must be identical for two runs of the same request."""
     with np.load(folder / "checkpoint.npz") as file:
-        found = {name: file[name].tobytes() for name in file.files if name != "state"}
+        contents = {name: file[name].tobytes() for name in file.files if name != "state"}
         state = json.loads(file["state"].tobytes())
-    del state["timings"]  # what depends on the clock
-    found["state"] = json.dumps(state).encode()
-    found |= {name: values.tobytes() for name, values in arrays_of(folder / "model.keras").items()}
+    del state["timings"]  # they depend on the clock
+    contents["state"] = json.dumps(state).encode()
+    contents |= {name: values.tobytes() for name, values in arrays_of(folder / "model.keras").items()}
     tables = [folder / "history.csv", folder / "metrics.json"]
-    return found | {path.name: path.read_bytes() for path in tables if path.exists()}
+    return contents | {path.name: path.read_bytes() for path in tables if path.exists()}
 
 
 @cache
@@ -127,12 +127,12 @@ def _small():
     return _compiled(build_model(SMALL, CLIP, 2))
 
 
-def _compiled(whole):
-    model = with_rescaling(whole, "uint8")
+def _compiled(full_model):
+    model = with_rescaling(full_model, "uint8")
     compile_for(model, SMALL)
-    return model, whole, variables(model)
+    return model, full_model, variables(model)
 
 
-def _as_new(model, whole, first):
-    assign(model, first)
-    return model, whole
+def _reset(model, full_model, initial):
+    assign(model, initial)
+    return model, full_model

@@ -1,4 +1,4 @@
-"""Which backend Keras runs on, whatever the user's own keras.json asks for; and that no word of a crash is lost."""
+"""Keras runs on the chosen backend whatever the user's keras.json says; no message of a crash is lost."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from trainer import backend
 from trainer.errors import TrainerError
 
 ROOT = Path(__file__).resolve().parents[2]
-ASKED = """
+PROGRAM = """
 from trainer import backend
 
 print(backend.start().split()[0])
@@ -33,12 +33,12 @@ print("matplotlib" in sys.modules)
 """
 
 
-def test_the_settings_of_other_programs_decide_nothing_and_tensorflow_keeps_its_advice(tmp_path):
+def test_the_users_keras_json_is_ignored_and_tensorflow_prints_no_warnings(tmp_path):
     settings = {"backend": "jax", "image_data_format": "channels_first", "floatx": "float16", "epsilon": 1e-7}
     (tmp_path / "keras.json").write_text(json.dumps(settings))
     environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     ended = subprocess.run(
-        [sys.executable, "-c", ASKED],
+        [sys.executable, "-c", PROGRAM],
         cwd=ROOT,
         env=environment | {"KERAS_HOME": str(tmp_path)},
         capture_output=True,
@@ -49,7 +49,7 @@ def test_the_settings_of_other_programs_decide_nothing_and_tensorflow_keeps_its_
     assert ended.stdout.splitlines() == ["TensorFlow", "tensorflow channels_last float32", "False", "15775568", "False"]
 
 
-def test_gpus_are_told_before_anything_else_is_done_with_tensorflow(monkeypatch):
+def test_gpus_are_configured_before_any_other_tensorflow_call(monkeypatch):
     import keras
     import tensorflow as tf
 
@@ -58,7 +58,7 @@ def test_gpus_are_told_before_anything_else_is_done_with_tensorflow(monkeypatch)
     config = tf.config
     monkeypatch.setattr(config, "list_physical_devices", lambda kind: calls.append("list") or ["gpu 0", "gpu 1"])
     monkeypatch.setattr(config, "list_logical_devices", lambda kind=None: calls.append("start"))
-    monkeypatch.setattr(config.experimental, "set_memory_growth", lambda card, grow: calls.append((card, grow)))
+    monkeypatch.setattr(config.experimental, "set_memory_growth", lambda gpu, grow: calls.append((gpu, grow)))
     monkeypatch.setattr(keras.utils, "set_random_seed", lambda seed: calls.append("seed"))
     monkeypatch.setattr(tf, "constant", lambda value: calls.append("compute") or value)
     assert backend.start().endswith(" on 2 GPU")
@@ -66,10 +66,10 @@ def test_gpus_are_told_before_anything_else_is_done_with_tensorflow(monkeypatch)
 
 
 @pytest.mark.parametrize("reason", [RuntimeError, ValueError])
-def test_where_a_notebook_has_started_tensorflow_gpus_stay_as_they_are(monkeypatch, reason):
+def test_gpus_are_not_configured_where_a_notebook_has_started_tensorflow(monkeypatch, reason):
     import tensorflow as tf
 
-    def too_late(card, grow):
+    def too_late(gpu, grow):
         raise reason("cannot be modified after being initialized")
 
     backend.start()
@@ -78,7 +78,7 @@ def test_where_a_notebook_has_started_tensorflow_gpus_stay_as_they_are(monkeypat
     assert backend.start().endswith(" on 1 GPU")
 
 
-# What native libraries say
+# Output of native libraries
 
 LOADING = """
 import ctypes, os, sys
@@ -89,7 +89,7 @@ with backend.quiet_stderr("Nonsense"):
     {}
 print("loaded")
 """
-SAID = "Nonsense failed to load. Its own messages:\nfrom the library\n"
+MESSAGE = "Nonsense failed to load. Its own messages:\nfrom the library\n"
 
 
 def python(code, **options):
@@ -107,23 +107,23 @@ def python(code, **options):
         ("os.kill(os.getpid(), 9)", -signal.SIGKILL),
     ],
 )
-def test_what_a_library_says_as_the_process_dies_reaches_the_user(death, code):
+def test_output_of_a_library_is_shown_where_the_process_dies(death, code):
     ended = python(LOADING.format(death))
-    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", SAID)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", MESSAGE)
 
 
-def test_what_a_library_says_before_an_exception_reaches_the_user():
-    ended = python(LOADING.format("raise SystemExit('so it ends')"))
-    assert (ended.returncode, ended.stderr) == (1, f"{SAID}so it ends\n")
+def test_output_of_a_library_is_shown_after_an_exception():
+    ended = python(LOADING.format("raise SystemExit('an error')"))
+    assert (ended.returncode, ended.stderr) == (1, f"{MESSAGE}an error\n")
 
 
-def test_what_a_library_says_is_no_concern_where_all_is_well_or_the_user_stopped():
+def test_output_of_a_library_is_hidden_after_success_and_ctrl_c():
     assert (python(LOADING.format("pass")).stderr, python(LOADING.format("pass")).stdout) == ("", "loaded\n")
     stopped = python(LOADING.format("os.kill(os.getpid(), 2)"))
     assert "from the library" not in stopped.stderr
 
 
-def test_without_stderr_or_the_helper_nothing_is_held_back(monkeypatch, capfd):
+def test_without_stderr_or_tail_nothing_is_hidden(monkeypatch, capfd):
     closed = python(f"import os; os.close(2)\n{LOADING.format('pass')}".replace("os.write", "(lambda *_: 0)"))
     assert (closed.returncode, closed.stdout) == (0, "loaded\n")
     monkeypatch.setenv("PATH", "/nowhere")
@@ -132,7 +132,7 @@ def test_without_stderr_or_the_helper_nothing_is_held_back(monkeypatch, capfd):
     assert capfd.readouterr().err == "from the library\n"
 
 
-def test_a_flag_that_tensorflow_refuses_is_said_in_its_own_words(tmp_path):
+def test_tensorflows_own_message_about_a_wrong_flag_is_shown(tmp_path):
     command = [sys.executable, "cli.py", "train", "pretrain", tmp_path / "clips.zarr", tmp_path / "run"]
     environment = os.environ | {"TF_XLA_FLAGS": "--nonsense", "KERAS_BACKEND": "tensorflow"}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
@@ -145,7 +145,7 @@ def test_a_flag_that_tensorflow_refuses_is_said_in_its_own_words(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["torch", "numpy", "tensrflow", "TensorFlow"])
-def test_a_backend_that_this_project_does_not_run_on_is_refused_before_run_is_touched(tmp_path, monkeypatch, name):
+def test_an_unsupported_backend_is_refused_before_run_is_touched(tmp_path, monkeypatch, name):
     monkeypatch.setenv("KERAS_BACKEND", name)
     assert error(cli("train", "pretrain", tmp_path / "clips.zarr", tmp_path / "run")) == (
         f"Error: KERAS_BACKEND is {name!r}; expected tensorflow or jax; set it to one of the two, or unset it\n"
@@ -160,7 +160,7 @@ def test_a_backend_that_is_not_installed_is_named_with_the_command_that_installs
         backend.start()
 
 
-def test_an_empty_backend_is_as_good_as_none():
+def test_an_empty_keras_backend_means_tensorflow():
     code = "from trainer import backend; print(backend.with_tensorflow)"
     assert python(code, env=os.environ | {"KERAS_BACKEND": ""}).stdout == "True\n"
 
@@ -169,12 +169,12 @@ def test_ctrl_c_while_tensorflow_loads_is_handled_once_it_has(monkeypatch):
     """TensorFlow may crash where an exception ends its import."""
     loaded = []
 
-    def cards():
+    def gpus():
         signal.raise_signal(signal.SIGINT)
         loaded.append(True)
         return []
 
-    monkeypatch.setattr(backend, "_cards", cards)
+    monkeypatch.setattr(backend, "_gpus", gpus)
     with pytest.raises(KeyboardInterrupt):
         backend.start()
     assert loaded == [True]

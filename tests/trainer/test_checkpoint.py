@@ -1,4 +1,4 @@
-"""A checkpoint brings a run back to the bit, or is refused as a whole; nothing in it is ever run."""
+"""A checkpoint restores a run to the bit, or is refused completely; no code in it is ever run."""
 
 import dataclasses
 import io
@@ -22,7 +22,7 @@ CHANGES = ("epoch", "step", "seen", "losses", "correct", "counters", "history", 
 
 
 def step(model, number):
-    """One step of training on clips that follow from `number`."""
+    """One training step on clips generated from `number`."""
     generator = np.random.default_rng(number)
     values = generator.integers(0, 256, (2, *CLIP), np.uint8)
     model.reset_metrics()
@@ -33,13 +33,13 @@ def scramble(model):
     assign(model, [np.full_like(values, 7) for values in variables(model)])
 
 
-def same(found, expected):
-    return all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+def same(actual, expected):
+    return all(np.array_equal(a, b) for a, b in zip(actual, expected, strict=True))
 
 
 @pytest.fixture
 def model():
-    """A network after two steps: none of what Adam remembers is 0."""
+    """A network after two steps: no state of Adam is 0."""
     model, _ = plain()
     step(model, 1)
     step(model, 2)
@@ -68,10 +68,10 @@ def test_a_checkpoint_of_an_earlier_version_gives_the_same_state(model, path):
     assert dataclasses.replace(restored, timings=STATE.timings) == STATE
 
 
-# -- exact -------------------------------------------------------------------------------------------------------------
+# -- restored ----------------------------------------------------------------------------------------------------------
 
 
-def test_every_variable_of_model_and_optimizer_comes_back_to_the_bit(model, path):
+def test_every_variable_of_model_and_optimizer_is_restored_to_the_bit(model, path):
     expected = variables(model)
     names = [variable.path for variable in model.optimizer.variables]
     assert {"iteration", "learning_rate"} <= {name.rpartition("/")[2] for name in names}
@@ -82,7 +82,7 @@ def test_every_variable_of_model_and_optimizer_comes_back_to_the_bit(model, path
     assert same(variables(model), expected)
 
 
-def test_a_lowered_learning_rate_comes_back(model, tmp_path):
+def test_a_lowered_learning_rate_is_restored(model, tmp_path):
     model.optimizer.learning_rate = 1e-5
     save(tmp_path / "c.npz", State(), model)
     model.optimizer.learning_rate = 1e-3
@@ -90,7 +90,7 @@ def test_a_lowered_learning_rate_comes_back(model, tmp_path):
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == np.float32(1e-5)
 
 
-def test_training_goes_on_as_if_it_had_not_stopped(model, path):
+def test_training_continues_as_if_it_had_not_stopped(model, path):
     losses = [step(model, 3), step(model, 4)]
     expected = variables(model)
     scramble(model)
@@ -99,7 +99,7 @@ def test_training_goes_on_as_if_it_had_not_stopped(model, path):
     assert same(variables(model), expected)
 
 
-def test_the_whole_network_comes_back_too(tmp_path):
+def test_the_full_network_is_restored(tmp_path):
     model, _ = small()
     step(model, 1)
     expected = variables(model)
@@ -116,7 +116,7 @@ rows = st.lists(st.dictionaries(st.sampled_from(["epoch", "loss"]), st.floats(al
 @given(
     st.builds(State, *[st.integers(0, 2**40)] * 3, *[st.floats(allow_nan=False)] * 2, history=rows, stopped=st.text())
 )
-def test_any_state_comes_back(tmp_path, state):
+def test_any_state_is_restored(tmp_path, state):
     model, _ = plain()
     save(tmp_path / "c.npz", state, model)
     assert restore(tmp_path / "c.npz", model) == state
@@ -132,11 +132,11 @@ def test_saving_again_replaces_the_file(model, path):
     assert list(path.parent.iterdir()) == [path]
 
 
-# -- what is refused ---------------------------------------------------------------------------------------------------
+# -- refused -----------------------------------------------------------------------------------------------------------
 
 
 def refused(path, model):
-    """Refused in one line, and no variable was touched."""
+    """The error of a refusal: one line, and no variable has changed."""
     before = variables(model)
     with pytest.raises(TrainerError) as error:
         restore(path, model)
@@ -154,7 +154,7 @@ def test_a_truncated_file_is_refused(left, model, path):
     refused(path, model)
 
 
-def test_no_flipped_bit_becomes_a_wrong_number(model, path):
+def test_no_flipped_bit_changes_a_value(model, path):
     raw, expected = path.read_bytes(), variables(model)
     generator = np.random.default_rng(0)
     for place in generator.integers(len(raw), size=150):
@@ -162,22 +162,22 @@ def test_no_flipped_bit_becomes_a_wrong_number(model, path):
         broken[place] ^= 1 << generator.integers(8)
         path.write_bytes(broken)
         try:
-            found = restore(path, model)
+            restored = restore(path, model)
         except TrainerError:
             continue
-        assert found == STATE
+        assert restored == STATE
         assert same(variables(model), expected)
 
 
 @pytest.mark.parametrize("raw", [b"not a checkpoint", b"PK\x03\x04", b"\x93NUMPY\x01\x00", pickle.dumps([1])])
-def test_a_file_of_something_else_is_refused(raw, model, path):
+def test_a_file_of_another_format_is_refused(raw, model, path):
     path.write_bytes(raw)
     refused(path, model)
 
 
 def test_a_model_file_and_a_folder_are_refused(model, tmp_path):
-    _, whole = plain()
-    whole.save(tmp_path / "model.keras")
+    _, full_model = plain()
+    full_model.save(tmp_path / "model.keras")
     refused(tmp_path / "model.keras", model)
     refused(tmp_path, model)
 
@@ -211,7 +211,7 @@ def test_a_checkpoint_with_other_members_is_refused(change, model, path):
 
 
 class Trap:
-    """What runs code as soon as it is unpickled."""
+    """Runs code when it is unpickled."""
 
     sprung = False
 
@@ -223,7 +223,7 @@ class Trap:
 def test_a_pickle_in_a_checkpoint_is_never_loaded(name, model, path):
     Trap.sprung = False
     pickle.loads(pickle.dumps(Trap()))
-    assert Trap.sprung  # it does spring
+    assert Trap.sprung  # the trap works
     Trap.sprung = False
     np.savez(path, allow_pickle=True, **members(path) | {name: np.array([Trap()], object)})
     assert ("it holds other arrays" if name == "more" else "allow_pickle=False") in refused(path, model)

@@ -1,4 +1,4 @@
-"""Features equal what the network makes of the volumes, whatever is batched with what."""
+"""Features equal the outputs of the network's own layers, however slices are batched."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def folder(shared, tmp_path):
 
 
 def expected(volumes, values):
-    """What the network's own layers make of `values` (depth, height, width) in [0, 1]."""
+    """The features by the network's own layers of `values` (depth, height, width) in [0, 1]."""
     model = initial_model(run_with(volumes, PRETRAIN.__class__.from_json(PRETRAIN.to_json() | WEIGHTS)))
     return np.asarray(model.get_layer("frames")(values[None]))[0]
 
@@ -76,8 +76,8 @@ def test_with_augment_there_is_one_set_for_each_of_the_papers_angles(tmp_path):
     assert features.shape == (7, 5, CHANNELS)
     assert features.angles == ANGLES
     for number, angle in enumerate(ANGLES):
-        turned = rotate(volumes.stored("s2"), angle).astype(np.float32) / 65535
-        np.testing.assert_allclose(features["s2"][number], expected(volumes, turned), rtol=2e-3, atol=1e-5)
+        rotated = rotate(volumes.stored("s2"), angle).astype(np.float32) / 65535
+        np.testing.assert_allclose(features["s2"][number], expected(volumes, rotated), rtol=2e-3, atol=1e-5)
 
 
 def test_features_that_float16_cannot_hold_are_refused_by_name(tmp_path, monkeypatch):
@@ -90,14 +90,16 @@ def test_features_that_float16_cannot_hold_are_refused_by_name(tmp_path, monkeyp
         extract(Extraction(clips(tmp_path / "clips.zarr"), tmp_path / "features.zarr", WEIGHTS), Callback())
 
 
-def test_features_that_are_there_and_fresh_are_not_made_again(folder):
+def test_fresh_features_are_not_computed_again(folder):
     done = extract(Extraction(folder / "clips.zarr", folder / "features.zarr", WEIGHTS), Callback())
     assert (done.made, done.kept, done.vanished) == (0, 12, [])
 
 
-def test_only_what_changed_or_is_new_is_made(folder):
+def test_only_changed_and_new_samples_are_extracted(folder):
     root, attributes = folder / "clips.zarr", open_cache(folder / "clips.zarr").attributes
-    extract(Extraction(root, folder / "features.zarr", WEIGHTS), Callback())  # they were moved: sources follow
+    extract(
+        Extraction(root, folder / "features.zarr", WEIGHTS), Callback()
+    )  # the caches were moved: recorded sources are updated
     entries = catalog.read_entries(root)
     with open_writer(root, attributes, entries) as writer:
         nbytes, digest = store.write_chunk(root, 4, volume(99, SHAPE), "uint8")
@@ -116,7 +118,7 @@ def _fields(entry):
     return {name: getattr(entry, name) for name in entry.__slots__}
 
 
-def test_an_extraction_that_was_stopped_goes_on(tmp_path):
+def test_a_stopped_extraction_is_resumed(tmp_path):
     root = clips(tmp_path / "clips.zarr", 40)
 
     class Stop(Callback):
@@ -131,7 +133,7 @@ def test_an_extraction_that_was_stopped_goes_on(tmp_path):
     assert verify(tmp_path / "features.zarr").sound
 
 
-def test_a_damaged_volume_is_named_and_gives_no_features(folder):
+def test_a_damaged_volume_is_named_and_has_no_features(folder):
     root = folder / "clips.zarr"
     store.chunk_path(root, 7).write_bytes(b"x")
     with pytest.raises(DamagedSample, match="s7"):
@@ -139,17 +141,17 @@ def test_a_damaged_volume_is_named_and_gives_no_features(folder):
     assert "s7" not in open_cache(folder / "again.zarr")
 
 
-def test_features_of_other_weights_do_not_go_into_the_same_cache(folder):
+def test_features_of_other_weights_are_refused_for_the_same_cache(folder):
     with pytest.raises(ValueError, match=r"extractor\.weights"):
         extract(Extraction(folder / "clips.zarr", folder / "features.zarr", {**WEIGHTS, "seed": 1}), Callback())
 
 
-def test_features_are_not_made_of_features(folder):
+def test_features_of_features_are_refused(folder):
     with pytest.raises(TrainerError, match="holds features; expected a cache of scans or clips"):
         extract(Extraction(folder / "features.zarr", folder / "again.zarr", WEIGHTS), Callback())
 
 
-def test_a_run_on_features_saves_the_whole_network(folder):
+def test_a_run_on_features_saves_the_full_network(folder):
     request = Request(
         "pretrain", folder / "clips.zarr", folder / "run", {"epochs": 2}, features=folder / "features.zarr"
     )
@@ -174,11 +176,13 @@ def test_a_run_on_features_resumes_to_the_same_weights(folder):
             "pretrain", folder / "clips.zarr", folder / name, given, resume=resume, features=folder / "features.zarr"
         )
 
-    train(request("whole", 3), Callback())
-    train(request("parts", 1), Callback())
-    train(request("parts", 3, resume=True), Callback())
-    assert (folder / "whole/history.csv").read_bytes() == (folder / "parts/history.csv").read_bytes()
-    weights = [trained_model(folder / name, read_run(folder / name)).get_weights() for name in ("whole", "parts")]
+    train(request("uninterrupted", 3), Callback())
+    train(request("resumed", 1), Callback())
+    train(request("resumed", 3, resume=True), Callback())
+    assert (folder / "uninterrupted/history.csv").read_bytes() == (folder / "resumed/history.csv").read_bytes()
+    weights = [
+        trained_model(folder / name, read_run(folder / name)).get_weights() for name in ("uninterrupted", "resumed")
+    ]
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -190,7 +194,7 @@ def test_a_run_on_features_resumes_to_the_same_weights(folder):
         pytest.param(False, id="killed before the first", marks=pytest.mark.slow),
     ],
 )
-def test_a_run_is_resumed_on_what_it_began_with_features_or_volumes(kept, folder):
+def test_a_run_resumes_only_on_its_own_inputs_features_or_volumes(kept, folder):
     given, ours = {"backbone": "small", "epochs": 1}, folder / "features.zarr"
     for name, cache, features, wrong, reason in (
         ("cached", "clips.zarr", ours, None, "was started with --features; add it to --resume"),
@@ -213,7 +217,7 @@ def test_a_feature_cache_trains_alone(folder):
     assert evaluate(folder / "run", folder / "features.zarr")["part"] == "validation"
 
 
-def test_a_run_goes_on_from_one_of_its_own_kind_volumes_or_features(folder):
+def test_a_run_starts_only_from_a_run_of_the_same_kind(folder):
     train(Request("pretrain", folder / "features.zarr", folder / "alone", {"epochs": 1}), Callback())
     scans = clips(folder / "ct.zarr", kind="ct")
     given = {"epochs": 1, "freeze_backbone": True}
@@ -222,7 +226,7 @@ def test_a_run_goes_on_from_one_of_its_own_kind_volumes_or_features(folder):
     assert not (folder / "run").exists()
 
 
-def test_features_from_anywhere_train_the_same_way(tmp_path):
+def test_features_of_any_extractor_train_the_same_way(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 2
     array = rng.normal(size=(40, 6, 9)).astype(np.float32) + labels[:, None, None]
@@ -237,13 +241,13 @@ def test_features_from_anywhere_train_the_same_way(tmp_path):
     assert not {group[name] for name in split["train"]} & {group[name] for name in split["validation"]}
 
 
-def test_chance_picks_the_angle_that_it_would_turn_a_volume_by(tmp_path):
+def test_training_on_features_picks_the_angles_that_volumes_would_be_rotated_by(tmp_path):
     root = clips(tmp_path / "ct.zarr", 12, "uint16", "ct")
     extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS, augment=True), Callback())
     given = {"epochs": 2, "augmentation": ("rotation",), "freeze_backbone": True, "input_conv": "imagenet", **WEIGHTS}
     cached = Request("finetune", root, tmp_path / "cached", given, features=tmp_path / "features.zarr")
     train(cached, Callback())
-    # With all learning rates alike the two differ by float16, and by the six weights of the map, which streams train.
+    # The two differ by float16, and by the input convolution, which only training on volumes changes.
     train(Request("finetune", root, tmp_path / "streamed", given), Callback())
     one, other = (
         np.genfromtxt(tmp_path / name / "history.csv", delimiter=",", names=True) for name in ("cached", "streamed")
@@ -269,7 +273,7 @@ def test_features_that_do_not_fit_are_refused(spoil, message, folder):
 
 
 def clips_changed(folder):
-    """Replace the clips by others of the same ids."""
+    """Replace the clips by other ones with the same ids."""
     shutil.rmtree(folder / "clips.zarr")
     attributes = tiny_attributes("uint8", SHAPE, "video", order=3)
     make_cache(folder / "clips.zarr", [volume(100 + number, SHAPE) for number in range(12)], attributes)
@@ -284,7 +288,7 @@ def clips_changed(folder):
         ("finetune", {}, "cannot be trained on them; add --freeze-backbone"),
     ],
 )
-def test_what_features_cannot_give_is_refused(stage, given, message, folder):
+def test_options_that_features_cannot_have_are_refused(stage, given, message, folder):
     request = Request(stage, folder / "clips.zarr", folder / "run", given, features=folder / "features.zarr")
     with pytest.raises(TrainerError, match=message):
         train(request, Callback())

@@ -1,4 +1,4 @@
-"""The loop does what Keras' own does, with the paper's schedule; what it writes down is what happened."""
+"""The training loop computes what Keras' own does, with the paper's schedule, and records it correctly."""
 
 import csv
 import gc
@@ -42,14 +42,14 @@ def clips(tmp_path_factory):
     return make_clips(tmp_path_factory.mktemp("fit") / "clips.zarr")
 
 
-def arrays(part):
-    """The stored samples of a part, and their labels."""
-    return np.stack([part.cache.stored(name) for name in part.ids]), part.labels.astype(np.int32)
+def arrays(subset):
+    """The stored samples of a subset, and their labels."""
+    return np.stack([subset.cache.stored(name) for name in subset.ids]), subset.labels.astype(np.int32)
 
 
-def in_order(part, config, epoch=0):
-    order = epoch_order(len(part), config.seed, epoch)
-    return part, [order[start : start + config.batch_size] for start in range(0, len(part), config.batch_size)]
+def in_order(subset, config, epoch=0):
+    order = epoch_order(len(subset), config.seed, epoch)
+    return subset, [order[start : start + config.batch_size] for start in range(0, len(subset), config.batch_size)]
 
 
 def read_table(path):
@@ -57,7 +57,7 @@ def read_table(path):
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-# -- as Keras does -----------------------------------------------------------------------------------------------------
+# -- same as Keras -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("network", [plain, pytest.param(small, marks=pytest.mark.slow)])
@@ -65,28 +65,28 @@ def test_an_epoch_is_keras_fit_on_the_same_order(network, clips, tmp_path):
     data = data_of(clips)
     (values, labels), held_out = arrays(data.training), arrays(data.validation)
     order = epoch_order(TRAINED, ONE.seed, 0)
-    model, whole = network()
+    model, full_model = network()
     options = {"batch_size": 2, "shuffle": False, "validation_data": held_out, "verbose": 0}
     expected = model.fit(values[order], labels[order], **options).history
     weights = variables(model)
-    model, whole = network()
-    (row,) = fit(model, whole, ONE, data, tmp_path, Recorder()).history
+    model, full_model = network()
+    (row,) = fit(model, full_model, ONE, data, tmp_path, Recorder()).history
     assert all(np.array_equal(a, b) for a, b in zip(variables(model), weights, strict=True))
     for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
         assert row[name] == pytest.approx(expected[name][0], abs=1e-6)
 
 
-def test_no_metrics_outlive_the_weights_that_they_are_of(clips, tmp_path):
+def test_metrics_of_earlier_weights_are_removed(clips, tmp_path):
     (tmp_path / "metrics.json").write_text("of an earlier epoch")
     fit(*plain(), ONE, data_of(clips), tmp_path, Recorder())
     assert (tmp_path / "model.keras").exists()
     assert not (tmp_path / "metrics.json").exists()
 
 
-def test_the_validation_loss_is_what_keras_evaluates(clips, tmp_path):
+def test_the_validation_loss_equals_that_of_keras(clips, tmp_path):
     data = data_of(clips)
-    model, whole = small()
-    (row,) = fit(model, whole, ONE, data, tmp_path, Recorder()).history
+    model, full_model = small()
+    (row,) = fit(model, full_model, ONE, data, tmp_path, Recorder()).history
     loss, accuracy = model.evaluate(*arrays(data.validation), batch_size=2, verbose=0)
     assert row["val_loss"] == pytest.approx(loss, abs=1e-6)
     assert row["val_accuracy"] == pytest.approx(accuracy, abs=1e-6)
@@ -95,16 +95,16 @@ def test_the_validation_loss_is_what_keras_evaluates(clips, tmp_path):
 def test_class_weights_are_keras_class_weight(clips, tmp_path):
     weights = class_weights(np.array([0] * 7 + [1] * 2), 2)
     data = data_of(clips, class_weights=weights)
-    model, whole = plain()
-    part, batches = in_order(data.training, ONE)
-    values, labels = arrays(part)
+    model, full_model = plain()
+    subset, batches = in_order(data.training, ONE)
+    values, labels = arrays(subset)
     losses = [
-        len(some) * model.train_on_batch(values[some], labels[some], class_weight=dict(enumerate(weights)))[0]
-        for some in batches
+        len(batch) * model.train_on_batch(values[batch], labels[batch], class_weight=dict(enumerate(weights)))[0]
+        for batch in batches
     ]
     expected = variables(model)
-    model, whole = plain()
-    (row,) = fit(model, whole, ONE, data, tmp_path, Recorder()).history
+    model, full_model = plain()
+    (row,) = fit(model, full_model, ONE, data, tmp_path, Recorder()).history
     assert all(np.array_equal(a, b) for a, b in zip(variables(model), expected, strict=True))
     assert row["loss"] == pytest.approx(sum(losses) / TRAINED, abs=1e-6)
 
@@ -112,8 +112,8 @@ def test_class_weights_are_keras_class_weight(clips, tmp_path):
 # -- the schedule ------------------------------------------------------------------------------------------------------
 
 
-class Saying(keras.callbacks.Callback):
-    """Says that the validation losses are these."""
+class FixedLosses(keras.callbacks.Callback):
+    """Replaces the validation losses by these."""
 
     def __init__(self, losses):
         super().__init__()
@@ -124,12 +124,12 @@ class Saying(keras.callbacks.Callback):
 
 
 def keras_schedule(losses):
-    """What Keras' own loop and callbacks do with these validation losses: (rates, why it ended, best epoch from 0)."""
+    """Keras' own loop and callbacks on these validation losses: (rates, reason for the end, best epoch from 0)."""
     model, _ = plain()
     stop = keras.callbacks.EarlyStopping("val_loss", patience=8, restore_best_weights=True)
     plateau = keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.1, patience=5)
     values, labels = np.zeros((1, *model.input_shape[1:]), np.uint8), np.zeros(1, np.int32)
-    history = model.fit(values, labels, epochs=len(losses), verbose=0, callbacks=[Saying(losses), plateau, stop])
+    history = model.fit(values, labels, epochs=len(losses), verbose=0, callbacks=[FixedLosses(losses), plateau, stop])
     return (
         history.history["learning_rate"],
         "no lower validation loss" if stop.stopped_epoch else "epochs",
@@ -146,7 +146,7 @@ falling_or_not = st.lists(close | st.floats(0, 3), min_size=1, max_size=30)
 @example(losses=[0.5] * 30, stops=set())
 @example(losses=[0.5 - 1e-6 * epoch for epoch in range(30)], stops={3, 4, 11})
 @example(losses=[1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 0.9, *[2.0] * 20], stops={6, 7, 13})
-def test_rate_end_and_best_weights_are_those_of_keras_callbacks_however_often_it_stops(
+def test_rate_end_and_best_weights_are_those_of_keras_callbacks_however_often_it_is_killed(
     clips, tmp_path_factory, losses, stops
 ):
     folder, left, after = tmp_path_factory.mktemp("run"), iter(losses), {}
@@ -161,9 +161,9 @@ def test_rate_end_and_best_weights_are_those_of_keras_callbacks_however_often_it
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("trainer.training.fit.cross_entropy", lambda *_: next(left))
         while state is None:
-            model, whole = plain()
+            model, full_model = plain()
             try:
-                state = fit(model, whole, config, data_of(clips), folder, Recorder(epoch=stop))
+                state = fit(model, full_model, config, data_of(clips), folder, Recorder(epoch=stop))
             except Killed:
                 continue
     rates, stopped, best = keras_schedule(losses)
@@ -176,19 +176,19 @@ def test_rate_end_and_best_weights_are_those_of_keras_callbacks_however_often_it
 
 def test_the_rate_falls_after_5_epochs_and_training_ends_after_8(clips, tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.training.fit.cross_entropy", lambda *_: 0.5)
-    model, whole = plain()
-    state = fit(model, whole, SMALL.replace(epochs=50), data_of(clips), tmp_path, Recorder())
+    model, full_model = plain()
+    state = fit(model, full_model, SMALL.replace(epochs=50), data_of(clips), tmp_path, Recorder())
     assert [row["learning_rate"] for row in state.history] == pytest.approx([1e-3] * 6 + [1e-4] * 3)
     assert state.stopped == "no lower validation loss"
 
 
-# -- what is written down ----------------------------------------------------------------------------------------------
+# -- files and callbacks -----------------------------------------------------------------------------------------------
 
 
-def test_the_tables_say_what_happened(clips, tmp_path):
-    model, whole = plain()
+def test_the_tables_have_a_row_for_each_epoch(clips, tmp_path):
+    model, full_model = plain()
     recorder = Recorder()
-    state = fit(model, whole, SMALL.replace(epochs=3), data_of(clips), tmp_path, recorder)
+    state = fit(model, full_model, SMALL.replace(epochs=3), data_of(clips), tmp_path, recorder)
     assert [list(row) for row in state.history] == [ROW] * 3
     assert [row["epoch"] for row in state.history] == [1, 2, 3]
     assert read_table(tmp_path / "history.csv") == state.history == recorder.rows
@@ -204,22 +204,22 @@ def test_the_tables_say_what_happened(clips, tmp_path):
     }
 
 
-def test_each_step_is_told_with_the_epochs_loss_so_far(clips, tmp_path):
-    model, whole = plain()
+def test_each_step_is_reported_with_the_mean_loss_of_the_epoch_so_far(clips, tmp_path):
+    model, full_model = plain()
     recorder = Recorder()
-    fit(model, whole, SMALL.replace(epochs=2), data_of(clips), tmp_path, recorder)
+    fit(model, full_model, SMALL.replace(epochs=2), data_of(clips), tmp_path, recorder)
     assert [step[:3] for step in recorder.steps] == [(e, n, STEPS) for e in (0, 1) for n in range(1, STEPS + 1)]
     assert [recorder.steps[STEPS - 1][3], recorder.steps[-1][3]] == [row["loss"] for row in recorder.rows]
 
 
 @pytest.mark.parametrize(("seconds", "saves"), [(0.0, 2 * (STEPS + 1)), (3600.0, 2)])
-def test_a_checkpoint_is_written_after_each_epoch_and_as_often_as_asked_for(
+def test_a_checkpoint_is_written_after_each_epoch_and_at_the_requested_interval(
     seconds, saves, clips, tmp_path, monkeypatch
 ):
     written, save = [], checkpoint.save
     monkeypatch.setattr(checkpoint, "save", lambda *given: written.append(0) or save(*given))
-    model, whole = plain()
-    fit(model, whole, SMALL.replace(epochs=2), data_of(clips), tmp_path, Recorder(), seconds)
+    model, full_model = plain()
+    fit(model, full_model, SMALL.replace(epochs=2), data_of(clips), tmp_path, Recorder(), seconds)
     assert len(written) == saves
 
 
@@ -231,81 +231,81 @@ def test_training_samples_are_transformed_with_their_epoch_and_validation_sample
         return stored
 
     data = data_of(clips, transform=transform)
-    model, whole = plain()
-    fit(model, whole, SMALL.replace(epochs=2), data, tmp_path, Recorder())
+    model, full_model = plain()
+    fit(model, full_model, SMALL.replace(epochs=2), data, tmp_path, Recorder())
     assert sorted(seen) == sorted((epoch, name) for epoch in (0, 1) for name in data.training.ids)
 
 
-def test_predictions_come_in_the_order_of_the_part_and_say_how_far_they_are(clips):
-    part = data_of(clips).training
+def test_predictions_keep_the_order_of_the_samples_and_report_progress(clips):
+    subset = data_of(clips).training
     model, _ = plain()
-    heard = []
-    found = predict(model, part, 4, progress=lambda *at: heard.append(at))
-    assert (found.shape, found.dtype) == ((TRAINED, 2), np.float32)
-    np.testing.assert_allclose(found, model.predict_on_batch(arrays(part)[0]), atol=1e-6)
-    assert heard == [(4, 9), (8, 9), (9, 9)]
+    calls = []
+    actual = predict(model, subset, 4, progress=lambda *counts: calls.append(counts))
+    assert (actual.shape, actual.dtype) == ((TRAINED, 2), np.float32)
+    np.testing.assert_allclose(actual, model.predict_on_batch(arrays(subset)[0]), atol=1e-6)
+    assert calls == [(4, 9), (8, 9), (9, 9)]
 
 
 # -- how many epochs ---------------------------------------------------------------------------------------------------
 
 
-def test_more_epochs_go_on_where_fewer_ended(clips, tmp_path):
-    model, whole = plain()
-    (tmp_path / "straight").mkdir()
-    expected = fit(model, whole, SMALL.replace(epochs=3), data_of(clips), tmp_path / "straight", Recorder())
+def test_more_epochs_continue_after_fewer(clips, tmp_path):
+    model, full_model = plain()
+    (tmp_path / "uninterrupted").mkdir()
+    expected = fit(model, full_model, SMALL.replace(epochs=3), data_of(clips), tmp_path / "uninterrupted", Recorder())
     weights = variables(model)
     for epochs in (1, 3):
-        model, whole = plain()
-        found = fit(model, whole, SMALL.replace(epochs=epochs), data_of(clips), tmp_path, Recorder())
-    assert found.history == expected.history
+        model, full_model = plain()
+        actual = fit(model, full_model, SMALL.replace(epochs=epochs), data_of(clips), tmp_path, Recorder())
+    assert actual.history == expected.history
     assert all(np.array_equal(a, b) for a, b in zip(variables(model), weights, strict=True))
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
-def test_no_epoch_follows_where_as_many_are_done_as_are_asked_for_now(epochs, clips, tmp_path):
+def test_no_epoch_is_added_where_enough_are_done(epochs, clips, tmp_path):
     def stop(row):
         if row["epoch"] == 2:
             raise Killed
 
-    model, whole = plain()
+    model, full_model = plain()
     with pytest.raises(Killed):
-        fit(model, whole, SMALL.replace(epochs=9), data_of(clips), tmp_path, Recorder(epoch=stop))
+        fit(model, full_model, SMALL.replace(epochs=9), data_of(clips), tmp_path, Recorder(epoch=stop))
     recorder = Recorder()
-    state = fit(model, whole, SMALL.replace(epochs=epochs), data_of(clips), tmp_path, recorder)
+    state = fit(model, full_model, SMALL.replace(epochs=epochs), data_of(clips), tmp_path, recorder)
     assert (recorder.steps, state.epoch, state.stopped) == ([], 2, "epochs")
 
 
-def test_a_run_that_no_longer_improved_stays_ended(clips, tmp_path, monkeypatch):
+def test_a_run_ended_by_early_stopping_stays_ended(clips, tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.training.fit.cross_entropy", lambda *_: 0.5)
     config = SMALL.replace(epochs=50, stop_patience=1)
-    model, whole = plain()
-    fit(model, whole, config, data_of(clips), tmp_path, Recorder())
+    model, full_model = plain()
+    fit(model, full_model, config, data_of(clips), tmp_path, Recorder())
     recorder = Recorder()
-    fit(model, whole, config.replace(epochs=60), data_of(clips), tmp_path, recorder)
+    fit(model, full_model, config.replace(epochs=60), data_of(clips), tmp_path, recorder)
     assert recorder.steps == []
 
 
-# -- numbers that are none ---------------------------------------------------------------------------------------------
+# -- values that are not finite ----------------------------------------------------------------------------------------
 
 
 def broken():
     """A network one of whose weights is not a number."""
-    model, whole = plain()
+    model, full_model = plain()
     values = variables(model)
     values[0][5, 0] = np.nan
     assign(model, values)
-    return model, whole
+    return model, full_model
 
 
-def test_a_loss_that_is_not_a_number_ends_training_in_one_line_and_saves_nothing(clips, tmp_path):
-    model, whole = broken()
+def test_a_loss_that_is_not_finite_ends_training_and_saves_nothing(clips, tmp_path):
+    model, full_model = broken()
     with pytest.raises(TrainerError) as refused:
-        fit(model, whole, ONE, data_of(clips), tmp_path, Recorder(), 0)
+        fit(model, full_model, ONE, data_of(clips), tmp_path, Recorder(), 0)
     assert str(refused.value) == f"the loss became nan in epoch 1, step 1; {DIVERGED_HINT}"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_prediction_that_is_not_a_number_names_its_sample(clips):
+def test_a_prediction_that_is_not_finite_names_its_sample(clips):
     model, _ = broken()
     with pytest.raises(TrainerError) as refused:
         predict(model, data_of(clips).validation, 2)
@@ -316,7 +316,7 @@ def test_a_prediction_that_is_not_a_number_names_its_sample(clips):
 
 
 def soak(clips, folder, epochs, at):
-    """Train `epochs` epochs; return what `measure` says after those in `at`."""
+    """Train `epochs` epochs; return memory, objects and threads after those in `at`."""
     measured = {}
 
     def measure(row):
@@ -325,12 +325,12 @@ def soak(clips, folder, epochs, at):
             memory = psutil.Process().memory_info().rss / 2**20
             measured[row["epoch"]] = (memory, len(gc.get_objects()), threading.active_count())
 
-    model, whole = plain()
-    fit(model, whole, SMALL.replace(epochs=epochs, **PATIENT), data_of(clips), folder, Recorder(epoch=measure))
+    model, full_model = plain()
+    fit(model, full_model, SMALL.replace(epochs=epochs, **PATIENT), data_of(clips), folder, Recorder(epoch=measure))
     return measured
 
 
-def test_neither_objects_nor_threads_pile_up_over_the_epochs(clips, tmp_path):
+def test_epochs_leak_neither_objects_nor_threads(clips, tmp_path):
     measured = soak(clips, tmp_path, 60, (20, 60))
     (_, objects, threads), (_, more_objects, more_threads) = measured.values()
     assert more_threads == threads

@@ -1,4 +1,4 @@
-"""The network is the paper's, to the parameter; it is one function however its slices go through the backbone."""
+"""The network has the paper's parameters, and computes the same however its slices are grouped."""
 
 import json
 import zipfile
@@ -14,11 +14,11 @@ from trainer.model.viptt_net import build_head, build_model, with_rescaling
 from trainer.training.fit import compile_for, fit
 
 PAPER_SHAPE = (70, 224, 224)
-INPUT_MAP, BACKBONE, LSTM, DENSE = 6, 14_714_688, 787_456, 263_168
+INPUT_CONV, BACKBONE, LSTM, DENSE = 6, 14_714_688, 787_456, 263_168
 GRU = 591_360
 CLASSES = {10: 10_250, 5: 5_125}
 TOTAL = {10: 15_775_568, 5: 15_770_443}
-TINY = (4, 32, 32)  # the least that VGG-16 takes
+TINY = (4, 32, 32)  # the smallest slices that VGG-16 accepts
 
 
 def count(weights):
@@ -41,32 +41,32 @@ def test_the_parameters_at_full_size_are_the_papers(classes):
     model = build_model(PRETRAIN, PAPER_SHAPE, classes)
     frames = model.get_layer("frames")
     assert model.count_params() == TOTAL[classes]
-    assert (frames.input_map.count_params(), frames.backbone.count_params()) == (INPUT_MAP, BACKBONE)
+    assert (frames.input_map.count_params(), frames.backbone.count_params()) == (INPUT_CONV, BACKBONE)
     assert [model.get_layer(name).count_params() for name in ("rnn", "dense")] == [LSTM, DENSE]
     assert model.get_layer("classes").count_params() == CLASSES[classes]
     assert (model.input_shape, model.output_shape) == ((None, *PAPER_SHAPE), (None, classes))
     assert frames.output.shape == (None, 70, 512)
 
 
-def test_frozen_pretraining_trains_the_input_map_and_what_is_behind_the_backbone():
+def test_frozen_pretraining_trains_the_input_convolution_and_the_layers_after_the_backbone():
     pretrained, finetuned = (build_model(config, TINY, 10) for config in (PRETRAIN, FINETUNE))
-    assert count(pretrained.trainable_weights) == INPUT_MAP + LSTM + DENSE + CLASSES[10]
+    assert count(pretrained.trainable_weights) == INPUT_CONV + LSTM + DENSE + CLASSES[10]
     assert count(finetuned.trainable_weights) == TOTAL[10]
 
 
-def test_a_gru_can_take_the_lstms_place():
+def test_a_gru_can_replace_the_lstm():
     model = build_model(PRETRAIN.replace(rnn="gru"), TINY, 10)
     assert model.get_layer("rnn").count_params() == GRU
     assert model.count_params() == TOTAL[10] - LSTM + GRU
 
 
-def test_the_head_alone_is_what_is_behind_the_frames():
+def test_the_head_alone_has_the_layers_after_the_frame_encoder():
     head = build_head(PRETRAIN, (70, 512), 10)
     assert head.count_params() == LSTM + DENSE + CLASSES[10]
     assert (head.input_shape, head.output_shape) == ((None, 70, 512), (None, 10))
 
 
-def test_first_weights_follow_from_the_seed():
+def test_initial_weights_follow_from_the_seed():
     first, again, other = (build_model(SMALL.replace(seed=seed), CLIP, 2).get_weights() for seed in (3, 3, 4))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
@@ -77,39 +77,39 @@ def test_first_weights_follow_from_the_seed():
 
 @pytest.fixture(scope="module")
 def at_once():
-    """VGG-16, all four slices at once."""
+    """VGG-16 on all four slices at once."""
     return build_model(FINETUNE.replace(slices_per_step=4, seed=5), TINY, 3)
 
 
 @pytest.fixture(scope="module")
 def in_blocks(at_once):
-    """The same network, of which three slices and then the fourth go through the backbone."""
+    """The same network, with three slices and then the fourth in the backbone."""
     model = build_model(FINETUNE.replace(slices_per_step=3, seed=6), TINY, 3)
     model.set_weights(at_once.get_weights())
     return model
 
 
-def test_blocks_of_slices_give_what_all_at_once_give(at_once, in_blocks):
-    found, expected = (model.predict_on_batch(volumes(2)) for model in (in_blocks, at_once))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+def test_blocks_of_slices_give_the_predictions_of_all_at_once(at_once, in_blocks):
+    actual, expected = (model.predict_on_batch(volumes(2)) for model in (in_blocks, at_once))
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
 
 
-def test_the_network_is_what_time_distributed_says(at_once):
+def test_the_network_equals_one_of_time_distributed_layers(at_once):
     frames = at_once.get_layer("frames")
     volume = keras.Input(TINY)
-    found = keras.layers.Reshape((*TINY, 1))(volume)
+    actual = keras.layers.Reshape((*TINY, 1))(volume)
     for layer in (frames.input_map, frames.backbone):
-        found = keras.layers.TimeDistributed(layer)(found)
+        actual = keras.layers.TimeDistributed(layer)(actual)
     for name in ("rnn", "dense", "classes"):
-        found = at_once.get_layer(name)(found)
-    oracle = keras.Model(volume, found)
+        actual = at_once.get_layer(name)(actual)
+    oracle = keras.Model(volume, actual)
     assert oracle.count_params() == at_once.count_params()
     np.testing.assert_allclose(
         at_once.predict_on_batch(volumes(2)), oracle.predict_on_batch(volumes(2)), rtol=0, atol=1e-4
     )
 
 
-def test_a_step_in_blocks_changes_every_weight_as_one_step_at_once(at_once, in_blocks):
+def test_a_training_step_in_blocks_changes_every_weight_like_one_at_once(at_once, in_blocks):
     first = at_once.get_weights()
     changes = []
     for model in (at_once, in_blocks):
@@ -118,11 +118,11 @@ def test_a_step_in_blocks_changes_every_weight_as_one_step_at_once(at_once, in_b
         changes.append([after - before for after, before in zip(model.get_weights(), first, strict=True)])
         model.set_weights(first)
     assert all(np.abs(change).max() > 0 for change in changes[0])
-    for found, expected in zip(*changes, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * max(1, np.abs(expected).max()))
+    for actual, expected in zip(*changes, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6 * max(1, np.abs(expected).max()))
 
 
-def test_a_step_of_frozen_pretraining_leaves_the_backbone_as_it_is():
+def test_a_step_of_frozen_pretraining_does_not_change_the_backbone():
     model = build_model(PRETRAIN, TINY, 3)
     frames = model.get_layer("frames")
     kept, first = values_of(frames.backbone.weights), values_of(model.trainable_weights)
@@ -132,38 +132,38 @@ def test_a_step_of_frozen_pretraining_leaves_the_backbone_as_it_is():
     assert all(np.abs(a - b).max() > 0 for a, b in zip(first, values_of(model.trainable_weights), strict=True))
 
 
-# -- as stored, and in files -------------------------------------------------------------------------------------------
+# -- stored values, files ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
-def test_stored_values_are_scaled_as_a_cache_scales_them(dtype):
-    _, whole = plain()
+def test_stored_values_are_scaled_like_those_of_a_cache(dtype):
+    _, full_model = plain()
     values = volumes(2, CLIP)
     scale = scale_factor(dtype)
     stored = values.astype(dtype) if scale is None else np.rint(values / scale).astype(dtype)
     decoded = stored.astype(np.float32) * np.float32(scale or 1)
-    found = with_rescaling(whole, dtype).predict_on_batch(stored)
-    np.testing.assert_allclose(found, whole.predict_on_batch(decoded), rtol=0, atol=1e-6)
+    actual = with_rescaling(full_model, dtype).predict_on_batch(stored)
+    np.testing.assert_allclose(actual, full_model.predict_on_batch(decoded), rtol=0, atol=1e-6)
 
 
-def test_bfloat16_computes_nearly_the_same_and_leaves_other_networks_alone():
+def test_bfloat16_computes_nearly_the_same_and_does_not_affect_other_networks():
     exact, rough = (build_model(SMALL.replace(precision=name), CLIP, 2) for name in ("float32", "mixed_bfloat16"))
-    found, expected = rough.predict_on_batch(volumes(2, CLIP)), exact.predict_on_batch(volumes(2, CLIP))
-    assert found.dtype == np.float32
-    assert 0 < np.abs(found - expected).max() < 0.02
+    actual, expected = rough.predict_on_batch(volumes(2, CLIP)), exact.predict_on_batch(volumes(2, CLIP))
+    assert actual.dtype == np.float32
+    assert 0 < np.abs(actual - expected).max() < 0.02
     assert keras.config.dtype_policy().name == "float32"
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """The file that training writes, and the network it was written from."""
+    """The file that training writes, and the predictions of the network in it."""
     folder = tmp_path_factory.mktemp("saved")
-    model, whole = small()
-    fit(model, whole, SMALL.replace(epochs=1), data_of(make_clips(folder / "c.zarr")), folder, Recorder())
-    return folder / "model.keras", whole.predict_on_batch(volumes(3, CLIP))
+    model, full_model = small()
+    fit(model, full_model, SMALL.replace(epochs=1), data_of(make_clips(folder / "c.zarr")), folder, Recorder())
+    return folder / "model.keras", full_model.predict_on_batch(volumes(3, CLIP))
 
 
-def test_model_keras_loads_by_keras_alone_in_safe_mode_and_computes_the_same(saved):
+def test_keras_alone_loads_model_keras_in_safe_mode_with_the_same_predictions(saved):
     path, expected = saved
     loaded = keras.saving.load_model(path, safe_mode=True)
     np.testing.assert_array_equal(loaded.predict_on_batch(volumes(3, CLIP)), expected)

@@ -1,4 +1,4 @@
-"""Splits that lack a class: what is refused, what is told, and that an undefined kappa stops nothing."""
+"""Splits that lack a class: refusals, notes, and runs with an undefined kappa."""
 
 import csv
 import json
@@ -16,13 +16,13 @@ from trainer.training.train import train
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """Twelve clips, of class "one" where their number is even, "two" where it is odd; none of "three"."""
+    """Twelve clips: class "one" for even numbers, "two" for odd ones, none of "three"."""
     return make_clips(tmp_path_factory.mktemp("one_class") / "clips.zarr", class_names=("one", "two", "three"))
 
 
 @pytest.fixture
-def ask(tmp_path, clips):
-    """A request to train with these numbers of clips in each part."""
+def request_for(tmp_path, clips):
+    """Make a request to train with these clips, by number, in each part of the split."""
 
     def request(train_on, validate_on, **options):
         split = tmp_path / "split.json"
@@ -41,28 +41,28 @@ def always_one(monkeypatch):
         monkeypatch.setattr(place, lambda model, part, *rest: np.tile(np.float32([0.8, 0.1, 0.1]), (len(part), 1)))
 
 
-def test_training_on_one_class_is_refused_before_anything_is_written(ask):
+def test_training_on_one_class_is_refused_before_anything_is_written(request_for):
     with pytest.raises(TrainerError) as refused:
-        train(ask([0, 2, 4], [1, 3]), Recorder())
+        train(request_for([0, 2, 4], [1, 3]), Recorder())
     assert str(refused.value) == (
         "split has only class 'one' in 'train' (3 samples); expected two classes or more; add samples of another"
     )
-    assert not ask([0], [1]).run.exists()
+    assert not request_for([0], [1]).run.exists()
 
 
-def test_a_class_that_cannot_be_learned_is_told(ask):
+def test_a_class_without_training_samples_is_noted(request_for):
     recorder = Recorder()
-    train(ask([0, 1, 2, 3], [4, 5]), recorder)
+    train(request_for([0, 1, 2, 3], [4, 5]), recorder)
     assert recorder.notes[1:] == ["no samples to train on of 'three': the network cannot learn to predict this class"]
 
 
-def test_validating_on_one_class_is_told_and_an_undefined_kappa_is_null_and_no_number(ask, always_one):
+def test_validating_on_one_class_is_noted_and_an_undefined_kappa_is_null(request_for, always_one):
     recorder = Recorder()
-    metrics = train(ask([0, 1, 2, 3], [4, 6, 8]), recorder)
+    metrics = train(request_for([0, 1, 2, 3], [4, 6, 8]), recorder)
     assert recorder.notes[2] == (
         "all 3 samples to validate on are of class 'one': their kappa is 0 or undefined; compare accuracy and loss"
     )
-    run = ask([0, 1], [4]).run
+    run = request_for([0, 1], [4]).run
     assert json.loads((run / "metrics.json").read_text()) == metrics
     assert (metrics["kappa"], metrics["ci95"]["kappa"], metrics["accuracy"]) == (None, [None, None], 1)
     with (run / "history.csv").open() as file:
@@ -72,17 +72,17 @@ def test_validating_on_one_class_is_told_and_an_undefined_kappa_is_null_and_no_n
     assert (run / "curves.png").stat().st_size > 1000
 
 
-def test_a_run_with_an_undefined_kappa_is_resumed(ask, always_one):
-    train(ask([0, 1, 2, 3], [4, 6, 8]), Recorder())
+def test_a_run_with_an_undefined_kappa_is_resumed(request_for, always_one):
+    train(request_for([0, 1, 2, 3], [4, 6, 8]), Recorder())
     recorder = Recorder()
-    request = ask([0, 1, 2, 3], [4, 6, 8], epochs=3, resume=True)
+    request = request_for([0, 1, 2, 3], [4, 6, 8], epochs=3, resume=True)
     train(request, recorder)
     assert [row["epoch"] for row in recorder.rows] == [2, 3]
     with (request.run / "history.csv").open() as file:
         assert [math.isnan(float(row["val_kappa"])) for row in csv.DictReader(file)] == [True] * 3
 
 
-def test_tensorboard_gets_no_undefined_figure(tmp_path):
+def test_tensorboard_gets_no_undefined_values(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with TensorBoard(tmp_path, print) as board:

@@ -1,4 +1,4 @@
-"""The LSTM that multiplies its inputs once is Keras' own."""
+"""The faster LSTM computes the same as Keras' own."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from trainer.training.fit import compile_for
 
 @pytest.fixture(scope="module")
 def both():
-    """The same network with either layer, and a batch."""
+    """The same network with each of the two layers, and a batch."""
     networks = []
     for layer in (LSTM, keras.layers.LSTM):
         sequence = keras.Input((9, 5))
@@ -28,7 +28,7 @@ def test_it_gives_the_same_outputs_with_the_same_weights(both):
     np.testing.assert_allclose(ours.predict_on_batch(sequences), theirs.predict_on_batch(sequences), atol=1e-6)
 
 
-def test_it_learns_the_same(both):
+def test_it_trains_to_the_same_weights(both):
     (ours, theirs), sequences, labels = both
     for network in (ours, theirs):
         network.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy", jit_compile=False)
@@ -46,7 +46,7 @@ def test_it_is_saved_and_loaded_safely(both, tmp_path):
 
 
 @pytest.mark.parametrize("rnn", ["lstm", pytest.param("gru", marks=pytest.mark.slow)])
-def test_xla_compiles_the_network_behind_the_frames(rnn):
+def test_xla_compiles_the_layers_after_the_frame_encoder(rnn):
     losses = []
     for compiled in (True, False):
         config = PRETRAIN.replace(rnn=rnn, jit_compile=compiled)

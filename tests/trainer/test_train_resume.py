@@ -1,4 +1,4 @@
-"""A run stopped at any moment goes on to the very bits of one that never was; and on another backend to its numbers."""
+"""A run stopped at any moment resumes to the bits of an uninterrupted one; on another backend to the same numbers."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def make(path):
     return path
 
 
-# -- the loop, with a network of which a run takes a tenth of a second -------------------------------------------------
+# -- the loop, with a network that trains in a tenth of a second -------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -44,22 +44,22 @@ def data(clips):
 
 
 def loop(data, folder, recorder=None):
-    """Train as a new process would: of earlier ones only the files in `folder` are left."""
-    model, whole = plain()
-    fit(model, whole, SMALL.replace(epochs=EPOCHS), data, folder, recorder or Recorder(), 0)
+    """Train like a new process, which has only the files in `folder` of earlier ones."""
+    model, full_model = plain()
+    fit(model, full_model, SMALL.replace(epochs=EPOCHS), data, folder, recorder or Recorder(), 0)
 
 
 @pytest.fixture(scope="module")
-def straight(data, tmp_path_factory):
-    """What a run gives that is not stopped."""
-    folder = tmp_path_factory.mktemp("straight")
+def expected_outcome(data, tmp_path_factory):
+    """The outcome of a run that is not stopped."""
+    folder = tmp_path_factory.mktemp("expected_outcome")
     loop(data, folder)
     return outcome(folder)
 
 
 @pytest.mark.parametrize("epoch", range(EPOCHS))
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
-def test_a_run_stopped_at_any_step_ends_with_the_same_bits(epoch, step, data, straight, tmp_path):
+def test_a_run_stopped_at_any_step_ends_with_the_same_bits(epoch, step, data, expected_outcome, tmp_path):
     def stop(at, done):
         if (at, done) == (epoch, step):
             raise Killed
@@ -68,11 +68,11 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(epoch, step, data, st
         loop(data, tmp_path, Recorder(stop))
     resumed = Recorder()
     loop(data, tmp_path, resumed)
-    assert outcome(tmp_path) == straight
-    assert resumed.steps[0][:2] == (epoch, step)  # the one step that no checkpoint has yet
+    assert outcome(tmp_path) == expected_outcome
+    assert resumed.steps[0][:2] == (epoch, step)  # the only step after the last checkpoint
 
 
-def test_a_run_stopped_after_each_step_in_turn_ends_with_the_same_bits(data, straight, tmp_path):
+def test_a_run_stopped_after_every_step_ends_with_the_same_bits(data, expected_outcome, tmp_path):
     def stop(at, done):
         if (at, done) not in reached:
             reached.append((at, done))
@@ -83,12 +83,12 @@ def test_a_run_stopped_after_each_step_in_turn_ends_with_the_same_bits(data, str
         with pytest.raises(Killed):
             loop(data, tmp_path, Recorder(stop))
     loop(data, tmp_path)
-    assert outcome(tmp_path) == straight
+    assert outcome(tmp_path) == expected_outcome
     assert reached == [(epoch, step) for epoch in range(EPOCHS) for step in range(1, STEPS + 1)]
 
 
 def flushes(monkeypatch, dies_at=None):
-    """Count the flushes of files and folders, two for each file written, and die before that of number `dies_at`."""
+    """Count the flushes of files and folders, two for each file written; die before flush number `dies_at`."""
     seen = []
 
     def flush(_):
@@ -101,10 +101,10 @@ def flushes(monkeypatch, dies_at=None):
 
 
 def test_a_run_killed_before_or_after_any_file_gets_its_name_ends_with_the_same_bits(
-    data, straight, tmp_path, monkeypatch
+    data, expected_outcome, tmp_path, monkeypatch
 ):
     seen = flushes(monkeypatch)
-    loop(data, make(tmp_path / "whole"))
+    loop(data, make(tmp_path / "uninterrupted"))
     writes = len(seen)
     assert writes >= 2 * (EPOCHS * (STEPS + 3) + 1)  # a checkpoint a step and an epoch, two tables, a best model
     for number in range(writes):
@@ -114,10 +114,10 @@ def test_a_run_killed_before_or_after_any_file_gets_its_name_ends_with_the_same_
             loop(data, folder)
         flushes(monkeypatch)
         loop(data, folder)
-        assert outcome(folder) == straight, f"killed at flush {number} of {writes}"
+        assert outcome(folder) == expected_outcome, f"killed at flush {number} of {writes}"
 
 
-# -- the whole of `train` ----------------------------------------------------------------------------------------------
+# -- `train` as a whole run --------------------------------------------------------------------------------------------
 
 
 def trained(clips, run, resume=False, recorder=None, **given):
@@ -125,21 +125,21 @@ def trained(clips, run, resume=False, recorder=None, **given):
 
 
 @pytest.fixture(scope="module")
-def whole(clips, tmp_path_factory):
-    """A run that nothing stopped; "first" beside it is as it was after its first epoch."""
+def uninterrupted(clips, tmp_path_factory):
+    """An uninterrupted run; the folder "first" next to it is a copy after its first epoch."""
 
     def keep(row):
         if row["epoch"] == 1:
             shutil.copytree(run, run.with_name("first"))
 
-    run = tmp_path_factory.mktemp("whole") / "run"
+    run = tmp_path_factory.mktemp("uninterrupted") / "run"
     metrics = trained(clips, run, recorder=Recorder(epoch=keep))
     assert json.loads((run / "metrics.json").read_text()) == metrics
     return run
 
 
 def test_a_run_stopped_in_a_step_and_then_before_its_checkpoint_ends_with_the_same_files(
-    clips, whole, tmp_path, monkeypatch
+    clips, uninterrupted, tmp_path, monkeypatch
 ):
     def stop(epoch, done):
         if (epoch, done) == (1, len(json.loads((run / "split.json").read_text())["train"]) // 2):
@@ -160,21 +160,21 @@ def test_a_run_stopped_in_a_step_and_then_before_its_checkpoint_ends_with_the_sa
     monkeypatch.undo()
     (run / f"{PARTIAL}model.keras").write_bytes(b"half")  # as a process killed while it wrote leaves it
     trained(clips, run, resume=True)
-    assert outcome(run) == outcome(whole)
-    assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
+    assert outcome(run) == outcome(uninterrupted)
+    assert {path.name for path in run.iterdir()} == {path.name for path in uninterrupted.iterdir()}
 
 
-def test_a_run_that_has_ended_gives_its_metrics_again(clips, whole, tmp_path):
-    run = Path(shutil.copytree(whole, tmp_path / "run"))
+def test_resuming_a_finished_run_restores_its_metrics(clips, uninterrupted, tmp_path):
+    run = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
     recorder = Recorder()
     (run / "metrics.json").unlink()
     trained(clips, run, resume=True, recorder=recorder)
     assert recorder.steps == []
-    assert outcome(run) == outcome(whole)
+    assert outcome(run) == outcome(uninterrupted)
 
 
-def test_a_broken_checkpoint_is_said_in_one_line(clips, whole, tmp_path):
-    run = Path(shutil.copytree(whole, tmp_path / "run"))
+def test_a_broken_checkpoint_is_one_line(clips, uninterrupted, tmp_path):
+    run = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
     (run / "checkpoint.npz").write_bytes(b"broken")
     with pytest.raises(
         TrainerError, match=r"checkpoint.npz is damaged or was changed: its digest differs from that in"
@@ -206,7 +206,7 @@ def finish(process):
 
 
 def saves(run):
-    """Which checkpoint is there: none, or the time it was written at."""
+    """The time at which the checkpoint was written; 0 where there is none."""
     try:
         return (run / "checkpoint.npz").stat().st_mtime_ns
     except FileNotFoundError:
@@ -217,7 +217,7 @@ KILLED = (-signal.SIGKILL, "")
 
 
 def kill_after(clips, run, checkpoints, pause):
-    """Kill a process that trains, `pause` seconds after it has written so many checkpoints; return how it ended."""
+    """Kill a training process `pause` seconds after so many checkpoints; return (exit code, output)."""
     process = start(clips, run, "--resume")
     last, left = saves(run), checkpoints
     while left and process.poll() is None:
@@ -229,23 +229,23 @@ def kill_after(clips, run, checkpoints, pause):
     return finish(process)
 
 
-def test_a_killed_process_leaves_a_run_that_ends_with_the_same_files(clips, whole, tmp_path):
+def test_a_killed_process_leaves_a_run_that_ends_with_the_same_files(clips, uninterrupted, tmp_path):
     run = tmp_path / "run"
     assert kill_after(clips, run, checkpoints=5, pause=0.0) == KILLED
     trained(clips, run, resume=True)
-    assert outcome(run) == outcome(whole)
+    assert outcome(run) == outcome(uninterrupted)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_twenty_kills_at_random_moments_lose_nothing(clips, whole, tmp_path):
+def test_twenty_kills_at_random_moments_lose_nothing(clips, uninterrupted, tmp_path):
     moments, killed, done = random.Random(), 0, 0
     while killed < 20:
         run = tmp_path / str(done)
         while killed < 20 and kill_after(clips, run, moments.randrange(5), moments.uniform(0, 0.1)) == KILLED:
             killed += 1
         assert finish(start(clips, run, "--resume")) == (0, "")
-        assert outcome(run) == outcome(whole)
+        assert outcome(run) == outcome(uninterrupted)
         done += 1
     print(f"{killed} kills in {done} runs")
 
@@ -275,10 +275,10 @@ def history(run):
 
 
 @pytest.mark.slow
-def test_jax_trains_evaluates_and_goes_on_with_a_run_of_tensorflow_to_the_same_losses(clips, whole, tmp_path):
+def test_jax_trains_evaluates_and_resumes_a_run_of_tensorflow_to_the_same_losses(clips, uninterrupted, tmp_path):
     pytest.importorskip("jax")
     pytest.importorskip("tensorflow")
-    shutil.copytree(whole.with_name("first"), tmp_path / "other")
+    shutil.copytree(uninterrupted.with_name("first"), tmp_path / "other")
     command = [sys.executable, "-c", ON_JAX, clips, tmp_path / "run", tmp_path / "other"]
     ended = subprocess.run(
         [*map(str, command)],
@@ -289,7 +289,7 @@ def test_jax_trains_evaluates_and_goes_on_with_a_run_of_tensorflow_to_the_same_l
         timeout=240,
     )
     assert (ended.stderr, ended.stdout, ended.returncode) == ("", "jax\n", 0)
-    (own,), gone_on, expected = history(tmp_path / "run"), history(tmp_path / "other"), history(whole)
+    (own,), resumed_rows, expected = history(tmp_path / "run"), history(tmp_path / "other"), history(uninterrupted)
     assert 0 < own["loss"] < 2
-    assert gone_on[0] == expected[0]
-    assert gone_on[1] == pytest.approx(expected[1], abs=1e-4)
+    assert resumed_rows[0] == expected[0]
+    assert resumed_rows[1] == pytest.approx(expected[1], abs=1e-4)

@@ -1,7 +1,7 @@
-"""Keras' LSTM, three times faster to train on a CPU: what inputs contribute is one product over all steps.
+"""Keras' LSTM, three times faster to train on a CPU: the inputs of all steps are multiplied in one product.
 
-Step by step, Keras reads the whole input kernel, 17 MB for 4,096 channels, at each step and twice more going back.
-Weights, their names and results are those of `keras.layers.LSTM`; on a GPU its own kernel (cuDNN) does the work.
+Keras reads the full input kernel, 17 MB for 4,096 channels, at each step, and twice more in the backward pass. Weights,
+their names and the results are those of `keras.layers.LSTM`; on a GPU Keras' own kernel (cuDNN) is used.
 """
 
 from typing import Any
@@ -18,16 +18,16 @@ class LSTM(keras.layers.LSTM):
         if any(device.startswith(("gpu", "cuda")) for device in keras.distribution.list_devices()):
             return super().inner_loop(sequences, initial_state, mask, training=training)
         cell = self.cell
-        contributed = ops.transpose(ops.add(ops.matmul(sequences, cell.kernel), cell.bias), (1, 0, 2))
+        projected = ops.transpose(ops.add(ops.matmul(sequences, cell.kernel), cell.bias), (1, 0, 2))
 
-        def step(states: Any, of_step: Any) -> tuple[Any, Any]:
+        def step(states: Any, projected_input: Any) -> tuple[Any, Any]:
             hidden, carry = ops.split(states, 2, axis=1)
-            gates = ops.split(ops.add(of_step, ops.matmul(hidden, cell.recurrent_kernel)), 4, axis=1)
-            take, keep, new, give = gates
-            carry = ops.sigmoid(keep) * carry + ops.sigmoid(take) * ops.tanh(new)
-            states = ops.concatenate([ops.sigmoid(give) * ops.tanh(carry), carry], axis=1)
-            return states, states  # Keras' scan wants outputs of the carry's shape
+            gates = ops.split(ops.add(projected_input, ops.matmul(hidden, cell.recurrent_kernel)), 4, axis=1)
+            input_gate, forget_gate, candidate, output_gate = gates
+            carry = ops.sigmoid(forget_gate) * carry + ops.sigmoid(input_gate) * ops.tanh(candidate)
+            states = ops.concatenate([ops.sigmoid(output_gate) * ops.tanh(carry), carry], axis=1)
+            return states, states  # Keras' scan needs outputs of the shape of the states
 
-        states, _ = ops.scan(step, ops.concatenate(initial_state, axis=1), contributed)
+        states, _ = ops.scan(step, ops.concatenate(initial_state, axis=1), projected)
         hidden, carry = ops.split(states, 2, axis=1)
         return hidden, ops.expand_dims(hidden, 1), [hidden, carry]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from trainer.errors import TrainerError
-from trainer.evaluation.bootstrap import bootstrap, interval, paired_bootstrap, resampled
+from trainer.evaluation.bootstrap import bootstrap, interval, paired_bootstrap, resample_predictions
 from trainer.evaluation.metrics import score
 from trainer.evaluation.scores.accuracy import accuracy
 from trainer.evaluation.scores.auc import auc
@@ -121,7 +121,7 @@ def test_a_constant_prediction_has_kappa_0_not_an_undefined_one():
 
 def test_resamples_where_kappa_is_undefined_are_left_out_of_its_interval():
     truth, predicted = np.array([0, 0, 1]), np.array([0, 0, 0])  # a third of the resamples hold class 0 alone
-    drawn = resampled(truth, [predicted], 2)[0]
+    drawn = resample_predictions(truth, [predicted], 2)[0]
     assert 0.2 < np.isnan(drawn).mean() < 0.4
     assert bootstrap(confusion_matrix(truth, predicted, 2), kappa) == (0, 0)
 
@@ -200,9 +200,9 @@ def test_intervals_are_those_of_earlier_versions_for_the_same_seed():
 @pytest.mark.parametrize("values", [1, 70, 2**21])
 def test_the_size_of_a_block_changes_no_resample(monkeypatch, values):
     truth, predicted = answers(80, 4, 0.5)
-    wanted = resampled(truth, [predicted, truth], 4, f1, resamples=100)
+    wanted = resample_predictions(truth, [predicted, truth], 4, f1, resamples=100)
     monkeypatch.setattr("trainer.evaluation.bootstrap.BLOCK_VALUES", values)
-    np.testing.assert_array_equal(resampled(truth, [predicted, truth], 4, f1, resamples=100), wanted)
+    np.testing.assert_array_equal(resample_predictions(truth, [predicted, truth], 4, f1, resamples=100), wanted)
 
 
 def test_thousands_of_classes_take_little_memory():

@@ -145,7 +145,7 @@ def test_runs_on_other_cases_are_not_compared(spoil):
 def test_the_papers_figures_stand_beside_its_own_types_only():
     text = "\n".join(report_lines(rows_of(results())))
     assert "| *paper* | *0.33* | *0.59* | *0.47* | *0.27* | *0.54* | *0.61* |" in text
-    assert "In italics the paper's figures" in text
+    assert "The paper's results, on its own data, are in italics" in text
     other = "\n".join(report_lines(rows_of(results(("gland", "mass")))))
     assert "paper" not in other
     assert (
@@ -232,7 +232,7 @@ def test_equal_and_hopeless_runs_give_a_report_too(tmp_path):
     found = [Result(name, 0, right if name == "PT" else always, 0.0, 1) for name in STRATEGIES]
     text = "\n".join(write_report(tmp_path, found))
     assert "nan" not in text
-    assert "| PT+CW | PT+CW+AUG | +0.000 | every resample alike | 1.000 |" in text
+    assert "| PT+CW | PT+CW+AUG | +0.000 | all resamples equal | 1.000 |" in text
     assert "| PT+CW | 0.00 (predicts a for every case) | 0.80 | 0.00 |" in text
     assert {row.kappa for row in rows_of(found)} == {0.0, float(kappa(np.diag([2, 1])))}
 

@@ -1,7 +1,7 @@
-"""Bootstrap intervals of scores, alone and paired: pure, NumPy only.
+"""Bootstrap intervals of scores, alone and paired: cases are drawn with replacement, 2000 times. NumPy only.
 
-Redrawing n cases with replacement is drawing the counts of a matrix's filled cells from their multinomial law. So
-resamples are drawn and tallied in blocks of bounded size, without a k × k matrix for each.
+Drawing n cases is drawing the counts of a matrix's filled cells from their multinomial distribution. Resamples are
+drawn and counted in blocks of bounded size, without a k × k matrix for each.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from trainer.evaluation.tally import Scores, Tally, confusion_matrix
 
 RESAMPLES = 2000
 PERCENTILES = (2.5, 97.5)  # of the resamples: the ends of a 95 % interval
-BLOCK_VALUES = 2**21  # numbers in each of the handful of arrays that a block of resamples needs: 16 MiB of float64
+BLOCK_VALUES = 2**21  # numbers in each array of a block of resamples: 16 MiB of float64
 
 Statistic = Callable[[np.ndarray | Tally], Scores]
 
@@ -22,13 +22,13 @@ Statistic = Callable[[np.ndarray | Tally], Scores]
 def bootstrap(
     confusion: np.ndarray, statistic: Statistic, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[Scores, Scores]:
-    """(low, high): the percentile 95 % interval of `statistic` when the cases are redrawn with replacement.
+    """(low, high): the percentile 95 % interval of `statistic` when the cases are drawn again with replacement.
 
-    Fixed by its arguments. Both ends have the shape that `statistic` gives for one matrix. Resamples where it is
+    Determined by its arguments. Both ends have the shape that `statistic` has for one matrix. Resamples where it is
     undefined are left out; both ends are NaN where it always is. The interval has no width for a network that makes no
-    error or predicts one class only: there every resample is alike. Raises TrainerError where there are no cases.
+    error or predicts one class only: all its resamples are equal. Raises TrainerError where there are no cases.
     """
-    (values,) = redrawn(confusion, [statistic], resamples, seed)
+    (values,) = resample(confusion, [statistic], resamples, seed)
     return interval(values)
 
 
@@ -59,12 +59,12 @@ def paired_bootstrap(
     Raises TrainerError as `confusion_matrix` does, and where there are no cases.
     """
     before, after = (statistic(confusion_matrix(truth, predicted, classes)) for predicted in (first, second))
-    one, other = resampled(truth, [first, second], classes, statistic, resamples, seed)
+    one, other = resample_predictions(truth, [first, second], classes, statistic, resamples, seed)
     return (float(after - before), *compare(one, other))
 
 
 def compare(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
-    """(low, high, p) of `other` - `one`, a statistic on the same resamples (r,), as `paired_bootstrap` has them."""
+    """(low, high, p) of `other` - `one`, a statistic on the same resamples (r,); see `paired_bootstrap`."""
     differences = other - one
     differences = differences[~np.isnan(differences)]
     if not len(differences):
@@ -75,7 +75,7 @@ def compare(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     return float(low), float(high), float(p)
 
 
-def resampled(
+def resample_predictions(
     truth: np.ndarray,
     predictions: Sequence[np.ndarray],
     classes: int,
@@ -83,41 +83,41 @@ def resampled(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> np.ndarray:
-    """float64 (predictions, resamples, …): `statistic` of each of several predictions for the same cases, redrawn.
+    """float64 (predictions, resamples, …): `statistic` of several predictions for the same cases.
 
-    The r-th resample holds the same cases for all. Raises TrainerError as `confusion_matrix` does.
+    The r-th resample holds the same cases for all predictions. Raises TrainerError as `confusion_matrix` does.
     """
     for predicted in predictions:
         confusion_matrix(truth, predicted, classes)
     cells, counts = np.unique(np.array([truth, *predictions], np.int64), axis=1, return_counts=True)
-    return _resampled(counts, cells, classes, [statistic], resamples, seed)[0]
+    return _resample(counts, cells, classes, [statistic], resamples, seed)[0]
 
 
-def redrawn(confusion: np.ndarray, statistics: Sequence[Statistic], resamples: int, seed: int) -> list[np.ndarray]:
-    """Each statistic of `confusion` (k, k) with its cases redrawn: float64 (resamples, …)."""
+def resample(confusion: np.ndarray, statistics: Sequence[Statistic], resamples: int, seed: int) -> list[np.ndarray]:
+    """Each statistic of `confusion` (k, k) with its cases drawn again: float64 (resamples, …)."""
     confusion = np.asarray(confusion)
     filled = confusion.nonzero()  # an empty cell stays empty, whatever rounding leaves of the shares
-    found = _resampled(confusion[filled], np.array(filled), len(confusion), statistics, resamples, seed)
-    return [values[0] for values in found]
+    values = _resample(confusion[filled], np.array(filled), len(confusion), statistics, resamples, seed)
+    return [one[0] for one in values]
 
 
-def _resampled(
+def _resample(
     counts: np.ndarray, cells: np.ndarray, classes: int, statistics: Sequence[Statistic], resamples: int, seed: int
 ) -> list[np.ndarray]:
-    """Each statistic, float64 (p, resamples, …), of p predictions for the same cases, redrawn with replacement.
+    """Each statistic, float64 (p, resamples, …), of p predictions for the same cases, drawn with replacement.
 
-    There are `counts` (m,) cases of each kind; `cells` int64 (1 + p, m) has the label and the predictions of each kind.
+    There are `counts` (m,) cases of each combination of label and predictions; `cells` int64 (1 + p, m) has these.
     The draws depend on `counts`, `resamples` and `seed` alone, never on the size of a block.
     """
     n = counts.sum()
     if n == 0:
         raise TrainerError("there are no cases to draw from; expected at least one with a label")
     generator = np.random.default_rng(seed)
-    at_once = max(1, BLOCK_VALUES // max(len(counts), classes))
+    block_size = max(1, BLOCK_VALUES // max(len(counts), classes))
     blocks = []
-    for first in range(0, resamples, at_once):
-        drawn = generator.multinomial(n, counts / n, size=min(at_once, resamples - first))
-        tallies = (_tallied(drawn, cells[0], predicted, classes) for predicted in cells[1:])
+    for first in range(0, resamples, block_size):
+        drawn = generator.multinomial(n, counts / n, size=min(block_size, resamples - first))
+        tallies = (_tally(drawn, cells[0], predicted, classes) for predicted in cells[1:])
         blocks.append([[statistic(tally) for statistic in statistics] for tally in tallies])
     return [
         np.array(
@@ -127,21 +127,21 @@ def _resampled(
     ]
 
 
-def _tallied(drawn: np.ndarray, truth: np.ndarray, predicted: np.ndarray, classes: int) -> Tally:
-    """The tally of each resample in `drawn` (r, m), whose m-th column counts cases of these labels and predictions."""
-    agreed = truth == predicted
+def _tally(drawn: np.ndarray, truth: np.ndarray, predicted: np.ndarray, classes: int) -> Tally:
+    """The tally of each resample in `drawn` (r, m), whose m-th column counts cases with these labels."""
+    correct = truth == predicted
     return Tally(
-        _summed(drawn, truth, classes),
-        _summed(drawn, predicted, classes),
-        _summed(drawn[:, agreed], truth[agreed], classes),
+        _sum_by_class(drawn, truth, classes),
+        _sum_by_class(drawn, predicted, classes),
+        _sum_by_class(drawn[:, correct], truth[correct], classes),
     )
 
 
-def _summed(drawn: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray:
+def _sum_by_class(drawn: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray:
     """float64 (r, classes): the columns of `drawn` (r, m) added up by their `label` (m,)."""
     sums = np.zeros((len(drawn), classes))
     if label.size:
         order = np.argsort(label, kind="stable")
-        found, starts = np.unique(label[order], return_index=True)
-        sums[:, found] = np.add.reduceat(drawn[:, order], starts, axis=1)
+        present, starts = np.unique(label[order], return_index=True)
+        sums[:, present] = np.add.reduceat(drawn[:, order], starts, axis=1)
     return sums

@@ -1,4 +1,4 @@
-"""What a metric says of itself, so that scores, reports and tables can iterate over all of them."""
+"""The declaration of a metric, over which metrics.json, reports and tables iterate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +10,15 @@ from trainer.evaluation.tally import Scores, Tally
 
 @dataclass(frozen=True)
 class Metric:
-    """One score of predictions. Exactly one of `of_tally` and `of_probabilities` is set.
+    """A score of predictions, from a confusion matrix or from probabilities: one of the two functions is set.
 
-    `of_tally` takes a confusion matrix, a stack of them, or a tally; it is resampled, so it has a 95 % interval.
-    `of_probabilities` takes int labels (n,) and probabilities float64 (n, k), and gives a number, or None where it is
-    undefined. A metric `per_class` gives one number for each class. `position` orders metrics in reports;
-    one that is not `shown` is in metrics.json only.
+    Arguments:
+        title: its name in reports; its key in metrics.json is the name of its file.
+        position: reports show metrics in this order.
+        of_tally: confusion matrix (k, k), a stack of them, or a `Tally` → score; it gets a 95 % interval by resampling.
+        of_probabilities: int labels (n,), probabilities float64 (n, k) → score, None where undefined.
+        per_class: a score is an array (k,) with a number for each class, and not one number.
+        shown: False for a metric that is in metrics.json only.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""What a run shows people: learning curves and the confusion matrix."""
+"""Pictures of a run: learning curves and the confusion matrix, and how a picture is written."""
 
 import io
 import warnings
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_COUNTED = 30  # classes whose counts can be read in a picture
-MOST_CHARACTERS = 24  # of a class's name there
-SHADED = 0.5  # of the row's total: cells above have white figures
+MAX_COUNTED = 30  # classes; the counts of more are not readable
+MAX_CHARACTERS = 24  # of a class's name
+DARK = 0.5  # share of the row's total above which a count is written in white
 
 
 @own_settings()
 def curves_picture(history: Sequence[Mapping[str, float]]) -> "Figure":
-    """Loss, and agreement with the labels, over the epochs; the best epoch is marked. An undefined kappa is a gap."""
+    """Loss, and agreement with the labels, over the epochs; the best epoch is marked. an undefined kappa is a gap."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.8), layout="constrained")
@@ -54,9 +54,9 @@ def _curves(axes: "Axes", title: str, history: Sequence[Mapping[str, float]], na
 
 @own_settings()
 def confusion_picture(metrics: Mapping[str, Any]) -> "Figure":
-    """The confusion matrix of `metrics` (as in metrics.json), counts on shares of each row; of many classes no counts.
+    """The confusion matrix of `metrics`, as in metrics.json: shares of each row in blue, counts for up to 30 classes.
 
-    At most 14 inches a side, however many classes there are and whatever they are called.
+    At most 14 inches wide and high for any number and names of classes.
     """
     from matplotlib.figure import Figure
 
@@ -67,7 +67,7 @@ def confusion_picture(metrics: Mapping[str, Any]) -> "Figure":
     figure = Figure(figsize=(side + beside + 0.9, side + 0.75 * beside + 0.4), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    if len(names) <= MOST_COUNTED:
+    if len(names) <= MAX_COUNTED:
         _write_counts(axes, counts, shares, points=min(10, 72 * cell / (0.7 * len(str(counts.max())))))
     text: dict[str, Any] = {"fontsize": min(10, 60 * cell), "parse_math": False}
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", **text)
@@ -84,42 +84,42 @@ def confusion_picture(metrics: Mapping[str, Any]) -> "Figure":
 
 def _write_counts(axes: "Axes", counts: np.ndarray, shares: np.ndarray, points: float) -> None:
     for (row, column), count in np.ndenumerate(counts):
-        color = "white" if shares[row, column] > SHADED else "black"
+        color = "white" if shares[row, column] > DARK else "black"
         axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=points)
 
 
 def _shown(name: str) -> str:
-    """A class's name as a picture can hold it: short, and without what no font has."""
+    """A class's name for a picture: short, and without unprintable characters."""
     text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
-    half = MOST_CHARACTERS // 2
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:half]}…{text[1 - half :]}"
+    half = MAX_CHARACTERS // 2
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:half]}…{text[1 - half :]}"
 
 
 def replace_picture(path: Path, figure: "Figure") -> None:
-    """Write `figure` where a user wants it, through a link to the file that it names.
+    """Write `figure` to a path of the user's choice; a link is followed.
 
-    Raises TrainerError where another file than a picture of ours is there.
+    Raises TrainerError where that would replace a file that is not a picture of ours.
     """
     check_replaceable(path, is_picture)
     write_picture(path.resolve(), figure, PARTIAL)
 
 
 def add_picture(path: Path, draw: Callable[[], "Figure"], note: Callable[[str], None]) -> None:
-    """Write the picture that `draw` returns; a failure is a note, for a picture must not cost the results it shows."""
+    """Write the picture that `draw` returns; a failure is a `note`, since results matter more than their picture."""
     try:
         write_picture(path, draw())
     except Exception as error:  # noqa: BLE001 - whatever Matplotlib stumbles over
         with suppress(OSError):
-            path.unlink()  # of a run that was resumed: it shows what is no longer so
+            path.unlink()  # outdated, where a run was resumed
         note(f"no picture: {error}")
 
 
 @own_settings()
 def write_picture(path: Path, figure: "Figure", prefix: str = files.PARTIAL) -> None:
-    """Write `figure` as a PNG, as a whole or not at all. Raises TrainerError where that fails."""
+    """Write `figure` atomically as a PNG. Raises TrainerError."""
     png = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # it becomes a box
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # such a character becomes a box
         try:
             figure.savefig(png, format="png", dpi=100, metadata={"Software": SOFTWARE})
         except Exception as error:

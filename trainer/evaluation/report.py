@@ -1,4 +1,4 @@
-"""What a run tells people, in lines of text."""
+"""Metrics and epochs of a run as lines of text."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,11 +9,11 @@ import numpy as np
 from trainer.evaluation.metrics import all_metrics
 
 ACCURACY_REMARKS = {0: "no case is right", 1: "every case is right"}  # why it has no interval
-MOST_STALLED = 0.05  # of an epoch spent waiting for data, before something should be changed
+MAX_DATA_WAIT = 0.05  # of an epoch spent waiting for data, before something should be changed
 
 
 def remark(confusion: Sequence[Sequence[int]] | np.ndarray, class_names: Sequence[str]) -> str:
-    """Why kappa is the same or undefined whatever cases are drawn, and so has no interval; "" where it can vary."""
+    """The reason why kappa has no interval: it is the same, or undefined, in all resamples; "" where it varies."""
     counts = np.asarray(confusion)
     labelled, predicted = np.flatnonzero(counts.sum(1)), np.flatnonzero(counts.sum(0))
     if len(labelled) == len(predicted) == 1 and labelled == predicted:
@@ -46,9 +46,9 @@ def kappa_with_interval(metrics: Mapping[str, Any], form: str = ".2f") -> str:
 
 
 def metrics_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """Every metric with its interval, or the reason for having none; then those by class and the confusion matrix.
+    """Each metric with its interval, or the reason why it has none; then those by class and the confusion matrix.
 
-    A metric that is undefined is left out, but for kappa; so is one that the version before did not have.
+    Undefined metrics are left out, except kappa, as are those that metrics.json of an earlier version does not have.
     """
     shown = {
         name: metric
@@ -91,10 +91,10 @@ def epoch_line(row: Mapping[str, float], timing: Mapping[str, float], epochs: in
 
 
 def stall_advice(timing: Mapping[str, float]) -> str:
-    """What to change where an epoch waited for data; "" where it hardly did."""
-    if timing["data_wait"] <= MOST_STALLED:
+    """Advice where an epoch waited for data for more than 5 % of its time; else ""."""
+    if timing["data_wait"] <= MAX_DATA_WAIT:
         return ""
     return (
-        f"More than {MOST_STALLED:.0%} of an epoch was spent waiting for data: raise --readers, or keep the cache on a "
-        "faster disk"
+        f"More than {MAX_DATA_WAIT:.0%} of an epoch was spent waiting for data: raise --readers, or keep the cache on "
+        "a faster disk"
     )

@@ -1,7 +1,7 @@
-"""Confusion matrices and their tallies: pure, NumPy only.
+"""Confusion matrices, and the counts by class in them that metrics are computed from. NumPy only.
 
-Kappa, accuracy and F1 depend only on a confusion matrix's row sums, column sums and diagonal: a `Tally`. Every function
-of a tally takes a matrix (k, k), a stack of them (…, k, k), or a tally.
+Kappa, accuracy and F1 depend only on a matrix's row sums, column sums and diagonal: its `Tally`. A function of a tally
+accepts one matrix (k, k), a stack of them (…, k, k), or the `Tally` of either.
 """
 
 from dataclasses import dataclass
@@ -16,28 +16,27 @@ Scores = Any  # float64: one number for one matrix (k, k), an array (…) for a 
 
 @dataclass(frozen=True)
 class Tally:
-    """Row sums, column sums and diagonal of confusion matrices (…, k, k), each float64 (…, k): the number of cases of
-    each class that are labelled so, predicted so, and both."""
+    """For each class the number of cases labelled so, predicted so, and both, each float64 (…, k)."""
 
     labelled: np.ndarray
     predicted: np.ndarray
     correct: np.ndarray
 
     @property
-    def cases(self) -> np.ndarray:
-        """How many there are in all, (…)."""
+    def total(self) -> np.ndarray:
+        """The number of cases, (…)."""
         return np.sum(self.labelled, -1)
 
     @property
-    def agreed(self) -> np.ndarray:
-        """How many are predicted as they are labelled, (…)."""
+    def total_correct(self) -> np.ndarray:
+        """The number of correct predictions, (…)."""
         return np.sum(self.correct, -1)
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """int64 (classes, classes): how many cases of class `row` were predicted as class `column`.
+    """int64 (classes, classes): the number of cases labelled as class `row` and predicted as class `column`.
 
-    Raises TrainerError where the two differ in length or hold anything but labels from 0 to `classes` - 1.
+    Raises TrainerError where the two differ in length or hold labels outside 0 to `classes` - 1.
     """
     truth, predicted = checked_labels("truth", truth, classes), checked_labels("prediction", predicted, classes)
     if len(truth) != len(predicted):
@@ -54,13 +53,14 @@ def tally_of(confusion: np.ndarray | Tally) -> Tally:
     return Tally(confusion.sum(-1), confusion.sum(-2), np.diagonal(confusion, axis1=-2, axis2=-1))
 
 
-def ratio(part: np.ndarray, total: np.ndarray, undefined: float = 0) -> Scores:
-    """`part` / `total`, `undefined` where `total` is 0."""
-    return np.divide(part, total, out=np.full(np.shape(total), float(undefined)), where=np.not_equal(total, 0))[()]
+def ratio(numerator: np.ndarray, denominator: np.ndarray, undefined: float = 0) -> Scores:
+    """`numerator` / `denominator`, and `undefined` where the denominator is 0."""
+    result = np.full(np.shape(denominator), float(undefined))
+    return np.divide(numerator, denominator, out=result, where=np.not_equal(denominator, 0))[()]
 
 
 def checked_labels(name: str, values: np.ndarray, classes: int) -> np.ndarray:
-    """`values` as int64 (n,), each from 0 to `classes` - 1."""
+    """`values` as int64 (n,), each from 0 to `classes` - 1. Raises TrainerError."""
     labels = np.asarray(values)
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
         raise TrainerError(
@@ -76,7 +76,7 @@ def checked_labels(name: str, values: np.ndarray, classes: int) -> np.ndarray:
 
 
 def checked_probabilities(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int64 (n,) and probabilities float64 (n, k) that fit together, n at least 1."""
+    """Labels int64 (n,) and probabilities float64 (n, k) that fit together, n at least 1. Raises TrainerError."""
     probabilities = np.asarray(probabilities, np.float64)
     if probabilities.ndim != 2 or len(probabilities) != len(truth):
         raise TrainerError(

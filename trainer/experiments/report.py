@@ -14,13 +14,13 @@ from trainer.evaluation.bootstrap import RESAMPLES, compare
 from trainer.evaluation.metrics import all_metrics, score
 from trainer.evaluation.pictures import add_picture, confusion_picture
 from trainer.evaluation.report import figure_text, kappa_text
-from trainer.experiments.table import Result, Row, flat, rows_of
+from trainer.experiments.table import Result, Row, csv_row, rows_of
 from trainer.runs import files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MARKUP = "|\\`*_<>[]~$&!"  # what of a name Markdown would take for its own, in a cell
+MARKUP = "|\\`*_<>[]~$&!"  # characters of a name that are Markdown in a cell
 # Table 1 of the paper: kappa, then F1 by type.
 PAPER_TYPES = ("Infiltrative", "Focal", "Tuberculoma", "Miliary", "Fibro-cavernous")
 PAPER = {
@@ -43,7 +43,7 @@ def write_report(
     A picture that cannot be drawn or written is a `note`.
     """
     rows = rows_of(results)
-    files.write_csv(folder / "table.csv", [flat(row) | paper_columns(row) for row in rows])
+    files.write_csv(folder / "table.csv", [csv_row(row) | paper_columns(row) for row in rows])
     lines = list(report_lines(rows, pretraining, frozen))
     files.replace(folder / "report.md", ("\n".join(lines) + "\n").encode())
     add_picture(folder / "kappa.png", partial(kappa_picture, rows), note)
@@ -58,12 +58,12 @@ def report_lines(rows: Sequence[Row], pretraining: Sequence[Result] = (), frozen
     yield "# Table 1"
     yield ""
     yield f"Validation on {n} samples{f', means over {seeds} seeds' * (seeds > 1)}. In brackets the 95 % interval when"
-    yield f"these samples are redrawn {RESAMPLES:,} times; what another split or other seeds would change is not in it."
-    yield "Minutes are of training's steps alone, for one seed."
+    yield f"these samples are drawn again {RESAMPLES:,} times; it does not include other splits or seeds."
+    yield "Minutes count the training steps of one seed."
     if frozen:
         yield "The backbone stayed frozen throughout, on cached features; the paper fine-tunes all layers."
     if paper:
-        yield "In italics the paper's figures, on its own data."
+        yield "The paper's results, on its own data, are in italics."
     yield ""
     yield from _table(rows, paper)
     yield ""
@@ -117,7 +117,7 @@ def _paper_cells(strategy: str, classes: Sequence[tuple[str, str]]) -> Iterator[
 
 
 def _kappa_cell(row: Row) -> str:
-    """The mean kappa with its interval, which it has unless no seed's kappa can vary."""
+    """The mean kappa with its interval, or with the reason where no seed has one."""
     value = figure_text(row.kappa)
     if not all(row.remarks):
         return f"{value} {_interval(row.intervals['kappa'])}".rstrip()
@@ -125,16 +125,16 @@ def _kappa_cell(row: Row) -> str:
 
 
 def _differences(rows: Sequence[Row]) -> Iterator[str]:
-    yield "## What tells strategies apart"
+    yield "## Differences between strategies"
     yield ""
-    yield "Differences in kappa, with the same samples redrawn for both; p is two-sided, for each pair alone."
+    yield "Differences in kappa, with the same samples drawn again for both; p is two-sided, for each pair alone."
     yield ""
     yield _line("from", "to", "difference", "95 % interval", "p")
     yield _line(*["---"] * 5)
     for before, after in combinations(rows, 2):
         low, high, p = compare(before.resamples, after.resamples)
         gain = figure_text(after.kappa - before.kappa, "+.3f")
-        ends = "every resample alike" if low == high else f"{low:+.3f} to {high:+.3f}"
+        ends = "all resamples equal" if low == high else f"{low:+.3f} to {high:+.3f}"
         yield _line(before.strategy, after.strategy, gain, "" if math.isnan(p) else ends, figure_text(p, ".3f"))
     yield ""
 
@@ -162,8 +162,8 @@ def _pretraining(results: Sequence[Result]) -> Iterator[str]:
     yield _line("seed", "kappa", "epochs", "minutes")
     yield _line(*["---"] * 4)
     for result in results:
-        found = score(result.predicted.labels, result.predicted.probabilities, result.predicted.class_names)
-        yield _line(str(result.seed), _kappa_of_run(found), str(result.epochs), f"{result.seconds / 60:.1f}")
+        metrics = score(result.predicted.labels, result.predicted.probabilities, result.predicted.class_names)
+        yield _line(str(result.seed), _kappa_of_run(metrics), str(result.epochs), f"{result.seconds / 60:.1f}")
     yield ""
 
 
@@ -178,13 +178,13 @@ def _line(*cells: str) -> str:
 
 
 def _interval(ends: Sequence[float]) -> str:
-    """`ends` in brackets; nothing where every resample is alike."""
+    """`ends` in brackets; "" where they are equal."""
     return "" if ends[0] == ends[1] else f"[{ends[0]:.2f}, {ends[1]:.2f}]"
 
 
 @own_settings()
 def kappa_picture(rows: Sequence[Row]) -> "Figure":
-    """Kappa of each strategy with its interval, the seeds' own as dots, the paper's as crosses."""
+    """Kappa of each strategy with its interval; dots for single seeds, crosses for the paper's results."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.5, 3.8), layout="constrained")
@@ -219,6 +219,6 @@ def _slug(name: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """`text` such that it stays within its cell of a table, and is no markup."""
+    """`text` with Markdown and line breaks escaped, so that it stays in its cell."""
     shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
     return "".join(f"\\{char}" if char in MARKUP else char for char in shown)

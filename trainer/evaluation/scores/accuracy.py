@@ -1,4 +1,4 @@
-"""Accuracy."""
+"""Accuracy: the share of correct predictions."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ from trainer.evaluation.tally import Scores, Tally, ratio, tally_of
 
 
 def accuracy(confusion: np.ndarray | Tally) -> Scores:
-    """The share of cases (…, k, k) on the diagonal; 0 without cases."""
+    """The share of correct predictions in (…, k, k); 0 without cases."""
     tally = tally_of(confusion)
-    return ratio(tally.agreed, tally.cases)
+    return ratio(tally.total_correct, tally.total)
 
 
 METRIC = Metric("accuracy", 2, of_tally=accuracy)

@@ -7,10 +7,10 @@ from trainer.evaluation.tally import checked_probabilities
 
 
 def auc(truth: np.ndarray, probabilities: np.ndarray) -> float | None:
-    """Area under the ROC curve of probabilities (n, k): the chance that a case of a class outranks one of another.
+    """The area for probabilities (n, k): how likely a case of a class ranks above one of another; ties count half.
 
-    Ties count half. For two classes, class 1 against class 0; for more, the mean over every class that some but not
-    all cases have, against the rest. None where no class is such. Raises TrainerError as `score` does.
+    For two classes, class 1 against class 0. For more, the mean over the classes that some but not all cases have, each
+    against the rest. None where there is no such class. Raises TrainerError as `score` does.
     """
     truth, probabilities = checked_probabilities(truth, probabilities)
     classes = probabilities.shape[1]
@@ -20,9 +20,9 @@ def auc(truth: np.ndarray, probabilities: np.ndarray) -> float | None:
 
 
 def _area(positive: np.ndarray, values: np.ndarray) -> float:
-    """The rank statistic: P(value of a positive > of a negative) + P(equal) / 2."""
+    """The rank statistic: P(value of a positive > value of a negative) + P(equal) / 2."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum() - (counts - 1) / 2)[place]  # from 1; equals share their mean rank
+    ranks = (counts.cumsum() - (counts - 1) / 2)[place]  # from 1; equal values share their mean rank
     ones = int(positive.sum())
     return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * (len(values) - ones)))
 

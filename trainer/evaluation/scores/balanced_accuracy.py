@@ -7,7 +7,7 @@ from trainer.evaluation.tally import Scores, Tally, ratio, tally_of
 
 
 def balanced_accuracy(confusion: np.ndarray | Tally) -> Scores:
-    """The mean over the classes that have cases (…, k, k) of the share that is predicted correctly; 0 without cases."""
+    """The mean recall in (…, k, k) of the classes that have a labelled case; 0 without cases."""
     tally = tally_of(confusion)
     recall = ratio(tally.correct, tally.labelled)
     return ratio(np.sum(recall, -1), np.count_nonzero(tally.labelled, -1))

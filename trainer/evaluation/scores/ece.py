@@ -1,18 +1,18 @@
-"""Expected calibration error (Guo et al., ICML 2017)."""
+"""Expected calibration error (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, §2)."""
 
 import numpy as np
 
 from trainer.evaluation.metric import Metric
 from trainer.evaluation.tally import checked_probabilities
 
-BINS = 15  # of equal width, as in the paper
+BINS = 15  # of equal width
 
 
 def expected_calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    """The mean distance between confidence and accuracy of labels (n,) and probabilities (n, k), from 0 to 1.
+    """The mean difference between confidence and accuracy of labels (n,) and probabilities (n, k), from 0 to 1.
 
-    Cases are put into 15 bins by the probability of their prediction; each bin's distance between mean probability and
-    accuracy is weighted by its share of the cases. Raises TrainerError as `score` does.
+    Cases are sorted into 15 bins by the probability of their predicted class. A bin's difference between the mean of
+    these probabilities and its accuracy is weighted by its share of the cases. Raises TrainerError as `score` does.
     """
     truth, probabilities = checked_probabilities(truth, probabilities)
     confidence = probabilities.max(1)

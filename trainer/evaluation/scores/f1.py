@@ -1,4 +1,4 @@
-"""F1 of each class."""
+"""F1 of each class: the harmonic mean of precision and recall."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from trainer.evaluation.tally import Scores, Tally, ratio, tally_of
 
 
 def f1(confusion: np.ndarray | Tally) -> Scores:
-    """float64 (…, k): each class's harmonic mean of precision and recall; 0 where it was neither true nor predicted."""
+    """float64 (…, k): F1 of each class in (…, k, k); 0 for a class that is neither labelled nor predicted."""
     tally = tally_of(confusion)
     return ratio(2 * tally.correct, tally.labelled + tally.predicted)
 

@@ -9,12 +9,12 @@ from trainer.evaluation.tally import Scores, Tally, ratio, tally_of
 def kappa(confusion: np.ndarray | Tally) -> Scores:
     """Cohen's kappa of (…, k, k): agreement beyond chance, 1 at most.
 
-    NaN where it is undefined: no cases, or all of them labelled and predicted as one and the same class.
+    NaN where it is undefined: without cases, or where all are labelled and predicted as one and the same class.
     """
     tally = tally_of(confusion)
-    n = tally.cases  # products of counts stay exact up to 90 million cases
+    n = tally.total  # products of counts stay exact up to 90 million cases
     chance = (tally.labelled * tally.predicted).sum(-1)
-    return ratio(n * tally.agreed - chance, n * n - chance, undefined=np.nan)
+    return ratio(n * tally.total_correct - chance, n * n - chance, undefined=np.nan)
 
 
 METRIC = Metric("kappa", 1, of_tally=kappa)

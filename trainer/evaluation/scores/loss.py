@@ -5,7 +5,7 @@ import numpy as np
 from trainer.evaluation.metric import Metric
 from trainer.evaluation.tally import checked_probabilities
 
-LEAST_PROBABILITY = 1e-7  # smaller probabilities count as this much, as in Keras
+MIN_PROBABILITY = 1e-7  # smaller probabilities count as this much, as in Keras
 
 
 def cross_entropy(truth: np.ndarray, probabilities: np.ndarray) -> float:
@@ -14,8 +14,8 @@ def cross_entropy(truth: np.ndarray, probabilities: np.ndarray) -> float:
     Raises TrainerError as `score` does.
     """
     truth, probabilities = checked_probabilities(truth, probabilities)
-    given = probabilities[np.arange(len(truth)), truth]
-    return float(-np.log(np.maximum(given, LEAST_PROBABILITY)).mean())
+    of_truth = probabilities[np.arange(len(truth)), truth]
+    return float(-np.log(np.maximum(of_truth, MIN_PROBABILITY)).mean())
 
 
 METRIC = Metric("loss", 7, of_probabilities=cross_entropy, shown=False)

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from cache import CacheError, DamagedSample, InvalidFeatures, RecipeMismatch, catalog, open_cache, store, write_features
-from cache.features import _checked_group, feature_attributes, pending, source_of, writing_features
+from cache.feature_checks import checked_group
+from cache.feature_writer import source_of, writing_features
+from cache.features import feature_attributes, pending
 from cache.fingerprint import digest_bytes, digest_files
 from cache.removal import remove
 from cache.schema import AUGMENTED, FEATURES, MAX_ID_BYTES, VOLUME, Attributes
@@ -301,8 +303,8 @@ def test_after_an_error_in_a_row_the_call_goes_on_where_it_was(tmp_path):
 KILLED = """
 import os, sys
 import numpy as np
-from cache import features, write_features
-features.HANDFUL = 2
+from cache import feature_writer, write_features
+feature_writer.HANDFUL = 2
 
 class Rows:
     shape, dtype = (9, 4, 6), np.dtype(np.float16)
@@ -596,6 +598,6 @@ def test_a_sample_of_full_size_takes_at_most_a_thirtieth_of_its_volume(tmp_path)
 
 
 def test_a_group_may_be_as_long_as_any_path():
-    assert len(_checked_group("s", "é" * (MAX_ID_BYTES // 2))) == MAX_ID_BYTES // 2
+    assert len(checked_group("s", "é" * (MAX_ID_BYTES // 2))) == MAX_ID_BYTES // 2
     with pytest.raises(InvalidFeatures, match="expected at most 4096 bytes"):
-        _checked_group("s", "é" * (MAX_ID_BYTES // 2) + "a")
+        checked_group("s", "é" * (MAX_ID_BYTES // 2) + "a")

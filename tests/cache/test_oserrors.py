@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from cache import CacheError, DamagedSample, UnreadableSample, catalog, open_cache, store
 from cache.durable import UNFLUSHABLE, flush_folder
-from cache.features import pending, writing_features
+from cache.feature_writer import writing_features
+from cache.features import pending
 from cache.oserrors import REMEDIES
 from cache.verify import verify
 from cli import main
@@ -200,7 +201,7 @@ def test_features_that_cannot_be_read_are_not_made_again(tiny, monkeypatch):
     features = tiny.parent / "f"
     with writing_features(features, attributes, ["s1"]) as writer:
         writer.put("s1", open_cache(tiny).stored("s1"), source=open_cache(tiny).entry("s1").source)
-    monkeypatch.setattr("cache.features._is_made_of", lambda *_: True)
+    monkeypatch.setattr("cache.features.is_made_from", lambda *_: True)
     failing(monkeypatch, os, "open", errno.EIO, str(store.chunk_path(features, 0)))
     with pytest.raises(UnreadableSample):
         pending(open_cache(tiny), features, attributes)

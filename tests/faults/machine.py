@@ -26,7 +26,8 @@ from hypothesis.stateful import (
 
 from cache import catalog, open_cache
 from cache.errors import CacheError, LinkInside, NotACache
-from cache.features import feature_attributes, pending, source_of, writing_features
+from cache.feature_writer import source_of, writing_features
+from cache.features import feature_attributes, pending
 from cache.fingerprint import digest_files
 from cache.removal import remove
 from cache.verify import verify

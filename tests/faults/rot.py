@@ -61,7 +61,8 @@ def make_features(folder: Path) -> Path:
     import numpy as np
 
     from cache import open_cache
-    from cache.features import feature_attributes, source_of, writing_features
+    from cache.feature_writer import source_of, writing_features
+    from cache.features import feature_attributes
 
     volumes = open_cache(make_cache(folder))
     attributes = feature_attributes(2, 3, volumes.class_names, "means of columns", volumes=volumes)

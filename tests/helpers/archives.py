@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 import cli
 from cache import open_cache
-from cache.features import feature_attributes, pending, source_of, writing_features
+from cache.feature_writer import source_of, writing_features
+from cache.features import feature_attributes, pending
 from tests.faults import world
 from tests.helpers.caches import SHAPE
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cache import DamagedSample, InvalidFeatures, catalog, open_cache, store, write_features
-from cache.features import extractor_path
+from cache.feature_writer import extractor_path
 from cache.progress import Callback
 from cache.verify import verify
 from cache.writer import open_writer

@@ -108,7 +108,7 @@ def test_a_folder_that_is_gone_is_said(tmp_path):
     )
 
 
-def test_a_process_that_dies_while_writing_leaves_the_file_before(kept):
+def test_writing_that_is_stopped_leaves_the_earlier_file_and_no_other(kept):
     def write(partial):
         partial.write_bytes(b"half")
         raise KeyboardInterrupt
@@ -116,7 +116,7 @@ def test_a_process_that_dies_while_writing_leaves_the_file_before(kept):
     with pytest.raises(KeyboardInterrupt):
         replace_by(kept, write)
     assert kept.read_bytes() == b"before"
-    assert {path.name for path in kept.parent.iterdir()} == {kept.name, PARTIAL + kept.name}
+    assert {path.name for path in kept.parent.iterdir()} == {kept.name}
 
 
 def test_the_bytes_are_on_disk_before_the_name_and_the_name_before_it_returns(kept, monkeypatch):

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from cache import Cache, open_cache
-from cache.features import pending, source_of, writing_features
+from cache.feature_writer import source_of, writing_features
+from cache.features import pending
 from cache.fingerprint import digest_bytes
 from cache.paths import make_absolute
 from cache.progress import Callback

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from cache import Cache
-from cache.features import extractor_path, feature_attributes
+from cache.feature_writer import extractor_path
+from cache.features import feature_attributes
 from cache.fingerprint import digest_bytes
 from cache.schema import Attributes
 from trainer.data.arrays import read_arrays

@@ -120,10 +120,10 @@ def test_a_flag_refuses_nothing_and_is_shown_everywhere(tmp_path):
     run = CliRunner().invoke(main, ["preprocess", "ct", str(tmp_path / "scans"), str(cache), *size])
     assert run.exit_code == 0
     assert "2 discovered = 2 complete + 0 quarantined + 0 excluded; 1 of the complete flagged\n" in run.stdout
-    told = run.stdout.partition("Flagged")[2]
-    assert "  no air: 0.0 % of voxels" in told
-    assert "    1 sample: shifted\n" in told
-    assert told in CliRunner().invoke(main, ["info", str(cache)]).stdout
+    flag_lines = run.stdout.partition("Flagged")[2]
+    assert "  no air: 0.0 % of voxels" in flag_lines
+    assert "    1 sample: shifted\n" in flag_lines
+    assert flag_lines in CliRunner().invoke(main, ["info", str(cache)]).stdout
     texts = json.loads(CliRunner().invoke(main, ["info", str(cache), "--json"]).stdout)["flags"]["shifted"]
     record = open_cache(cache).record("shifted")
     assert record["flags"] == texts

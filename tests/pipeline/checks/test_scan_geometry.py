@@ -40,9 +40,9 @@ def test_512_pixels_of_exactly_1_mm_are_flagged_in_any_orientation(flagged):
 @pytest.mark.parametrize("codes", ["RAS", "PIR", "SLA"])
 def test_slices_are_counted_along_the_body_in_any_axis_order(flagged, chest, codes):
     image = nib.Nifti1Image(chest[:, :, ::4], placed(3.6, 3.6, 10))
-    turned = image.as_reoriented(nib.orientations.ornt_transform(
+    rotated = image.as_reoriented(nib.orientations.ornt_transform(
         nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(codes)))  # fmt: skip
-    found, record = flagged(np.asarray(turned.dataobj), turned.affine)
+    found, record = flagged(np.asarray(rotated.dataobj), rotated.affine)
     assert found == [
         "few slices: 10 slices along the body, a chest CT has 20 or more; "
         "check that this is neither a localizer nor a part of the scan"

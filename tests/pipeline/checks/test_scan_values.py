@@ -30,7 +30,7 @@ def unit(hu):
     return ((np.clip(hu, *HU) + 1000) / 1400).astype(np.float32)
 
 
-SOUND = {
+PLAUSIBLE_CHANGES = {
     "as it is": lambda hu: hu,
     "padded with -2000": padded(-2000),
     "padded with -3024": padded(-3024),
@@ -74,7 +74,7 @@ FAULTS = {  # what was done to HU -> checks of which one must flag it
 }
 
 
-@pytest.mark.parametrize("change", SOUND.values(), ids=SOUND)
+@pytest.mark.parametrize("change", PLAUSIBLE_CHANGES.values(), ids=PLAUSIBLE_CHANGES)
 def test_a_ct_in_hu_is_not_flagged(flagged, chest, change):
     assert flagged(change(chest))[0] == []
 
@@ -109,7 +109,7 @@ def test_no_real_ct_is_flagged(real_data):
 def test_real_ct_is_flagged_when_it_is_no_longer_in_hu(real_data, flagged, name):
     image = nib.load(real_data / "ct" / name)
     hu = np.asarray(image.dataobj).astype(np.int32)
-    for change in SOUND.values():
+    for change in PLAUSIBLE_CHANGES.values():
         assert flagged(change(hu), image.affine)[0] == []
     for change, _ in FAULTS.values():
         assert flagged(change(hu), image.affine)[0]
@@ -133,11 +133,15 @@ def test_real_ct_inverted_within_the_window_is_flagged(real_data, flagged, name)
 
 
 def test_every_real_image_that_is_not_ct_is_flagged(real_data):
-    odd = real_data / "nifti_odd"
+    unusual = real_data / "nifti_odd"
     mr = ("RAS", "LPS", "AIL", "SPR", "someones_epi", "minimal", "standard", "low_res")
-    paths = [(odd / f"{name}.nii.gz",) for name in mr]
-    paths += [(odd / "anatomical.nii",), (odd / "reoriented_anat_moved.nii",), (odd / "resampled_anat_moved.nii",)]
-    paths += [(odd / "ras.hdr", odd / "ras.img")]
+    paths = [(unusual / f"{name}.nii.gz",) for name in mr]
+    paths += [
+        (unusual / "anatomical.nii",),
+        (unusual / "reoriented_anat_moved.nii",),
+        (unusual / "resampled_anat_moved.nii",),
+    ]
+    paths += [(unusual / "ras.hdr", unusual / "ras.img")]
     for found in paths:
         flagged = names(ct_volume(found, depth=4, height=8, width=8, order=1)[2]["flags"])
         assert {"no air", "few values"} & flagged, found  # one of them has two values

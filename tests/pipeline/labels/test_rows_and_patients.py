@@ -33,9 +33,9 @@ def test_a_surplus_cell_is_reported_since_it_may_be_a_decimal_comma(labels):
 # Patients
 
 
-@pytest.mark.parametrize("nobody", ["", "NA", "na", "nan", "NaN", "None", "-", "N/A", "null", "?", " ", "#N/A", "<NA>"])
-def test_a_scan_without_a_patient_is_its_own_group(labels, nobody):
-    _, groups, report = labels(f"{HEADER},Patient\na.nii,1,{nobody}\nb.nii.gz,2,{nobody}\np.hdr,1,P3\n")
+@pytest.mark.parametrize("blank", ["", "NA", "na", "nan", "NaN", "None", "-", "N/A", "null", "?", " ", "#N/A", "<NA>"])
+def test_a_scan_without_a_patient_is_its_own_group(labels, blank):
+    _, groups, report = labels(f"{HEADER},Patient\na.nii,1,{blank}\nb.nii.gz,2,{blank}\np.hdr,1,P3\n")
     assert groups == {"a": "a", "b": "b", "p": "P3", "sub/a": "sub/a"}
     assert (report.patients, report.wrong) == (1, [])
 
@@ -53,7 +53,7 @@ def test_patients_that_differ_in_case_or_inner_space_are_different(labels):
     assert groups == {"a": "P 1", "b": "p 1", "p": "P1", "sub/a": "P1"}
 
 
-def test_groups_stay_where_a_sheet_has_no_patients(labels):
+def test_groups_stay_where_a_sheet_has_blanks(labels):
     known = {"a": "P1", "b": "P1", "p": "P2", "sub/a": "sub/a"}
     _, groups, report = labels(GOOD, groups=known)
     assert groups == known

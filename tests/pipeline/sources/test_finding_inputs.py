@@ -140,16 +140,16 @@ def test_a_pipe_is_listed_without_being_opened(root):
 
 def test_folders_nested_ten_thousand_deep_are_searched_up_to_the_longest_path(root, monkeypatch):
     monkeypatch.chdir(root)
-    put(root, "sound.nii")
+    put(root, "valid.nii")
     for depth in range(10_000):
-        os.mkdir("d")  # noqa: PTH102 - the whole path would be too long for some systems
+        os.mkdir("d")  # noqa: PTH102 - the full path would be too long for some systems
         os.chdir("d")
         if depth in (1199, 9999):
             with open("x.nii", "wb"):  # noqa: PTH123
                 pass
     try:
         inputs = find_scans(root)
-        assert ids(inputs) == ["d/" * 1200 + "x", "sound"]
+        assert ids(inputs) == ["d/" * 1200 + "x", "valid"]
         ((folder, reason),) = inputs.excluded.items()
         assert set(folder.split("/")) == {"d"}
         assert reason == TOO_DEEP

@@ -38,8 +38,8 @@ def test_a_folder_named_like_a_scan_does_not_take_its_id(root):
 
 
 def test_half_a_pair_does_not_take_the_id_of_a_complete_scan(root):
-    whole, half = sorted(put(root, "x.nii", "x.hdr").records, key=lambda record: record.source.files, reverse=True)
-    assert (whole.id, whole.refusal) == ("x", None)
+    complete, half = sorted(put(root, "x.nii", "x.hdr").records, key=lambda record: record.source.files, reverse=True)
+    assert (complete.id, complete.refusal) == ("x", None)
     assert half.refusal[0] == "two files would get the id 'x' ('x.hdr', 'x.nii')"
 
 

@@ -64,8 +64,8 @@ def original(image, shape=SHAPE, window=(-1000, 400)):
     return np.clip(np.moveaxis(volume, -1, 0), 0, 1)
 
 
-def equal(got, wanted):
-    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5)
+def equal(got, expected):
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
 
 
 @pytest.fixture
@@ -96,8 +96,8 @@ def ramp(shape=(9, 10, 11), low=-1500, high=1500, dtype="int16"):
 @pytest.mark.parametrize("codes", ["LPS", "RAS", "AIL", "SPR", "PIR", "IRA", "LSP"])
 def test_the_affine_decides_the_orientation_in_any_axis_order(save, codes, order):
     lps = nib.Nifti1Image(ramp(), np.diag([-1, -2, 3, 1.0]))
-    turned = lps.as_reoriented(ornt_transform(axcodes2ornt("LPS"), axcodes2ornt(codes)))
-    path = save(np.asarray(turned.dataobj), turned.affine)
+    rotated = lps.as_reoriented(ornt_transform(axcodes2ornt("LPS"), axcodes2ornt(codes)))
+    path = save(np.asarray(rotated.dataobj), rotated.affine)
     volume, record = sample(path, order=order)
     assert record["orientation"] == codes
     equal(volume, oracle(lps, order=order))
@@ -170,10 +170,10 @@ def test_air_below_the_window_is_black_and_above_it_white(save):
 @pytest.mark.parametrize("shape", [(10, 10, 13), (9, 9, 82), (11, 11, 8), (12, 9, 8), (9, 12, 7), (9, 11, 7)])
 def test_preset_original_equals_the_original_code_with_its_blank_edges(save, shape):
     path = save(ramp(shape), np.diag([1, -1, -1, 1]))
-    wanted = original(nib.load(path), (70, 20, 24))
-    equal(sample(path, (70, 20, 24), order=1, preset="original")[0], wanted)
+    expected = original(nib.load(path), (70, 20, 24))
+    equal(sample(path, (70, 20, 24), order=1, preset="original")[0], expected)
     if shape[2] == 82:
-        assert (wanted[-1] == 0).all()
+        assert (expected[-1] == 0).all()
 
 
 def test_the_record_describes_the_file(save):

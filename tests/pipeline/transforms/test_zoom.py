@@ -63,16 +63,16 @@ def test_a_flipped_axis_is_the_zoom_of_the_flipped_volume_even_where_samples_tie
         zoomer = Zoom(volume.shape, shape, order, flips=flips)
         for plane in np.float32(volume):
             zoomer.feed(plane)
-        turned = np.flip(volume, np.flatnonzero(flips))
-        np.testing.assert_allclose(zoomer.result(), scipy_zoom(turned, shape, order), rtol=0, atol=1e-5)
+        rotated = np.flip(volume, np.flatnonzero(flips))
+        np.testing.assert_allclose(zoomer.result(), scipy_zoom(rotated, shape, order), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("depth", [82, 120, 138, 163, 170, 232])
 def test_mode_constant_blanks_the_edges_that_scipy_blanks(depth):
     volume, shape = 1 + noise((depth, 64, 64)), (70, 28, 28)
-    wanted = scipy_zoom(volume, shape, 1, "constant")
-    np.testing.assert_allclose(zoom(volume, shape, 1, "constant"), wanted, rtol=0, atol=1e-5)
-    assert (wanted[-1] == 0).all() == (depth != 138)
+    expected = scipy_zoom(volume, shape, 1, "constant")
+    np.testing.assert_allclose(zoom(volume, shape, 1, "constant"), expected, rtol=0, atol=1e-5)
+    assert (expected[-1] == 0).all() == (depth != 138)
 
 
 def test_feeding_planes_in_one_reused_buffer_gives_the_same_bits():

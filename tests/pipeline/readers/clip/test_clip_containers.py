@@ -46,7 +46,7 @@ def test_every_container_is_recognised_by_its_bytes_not_its_name(tmp_path, name,
 
 
 @pytest.mark.parametrize(
-    ("head", "wanted"),
+    ("head", "expected"),
     [
         (b"#EXTM3U\n", None),
         (b"ffconcat version 1.0\n", None),
@@ -58,8 +58,8 @@ def test_every_container_is_recognised_by_its_bytes_not_its_name(tmp_path, name,
         (b"", None),
     ],
 )
-def test_only_containers_that_open_no_other_file_are_known(head, wanted):
-    assert demuxer(head) == wanted
+def test_only_containers_that_open_no_other_file_are_known(head, expected):
+    assert demuxer(head) == expected
 
 
 def test_an_mp4_that_refers_to_another_file_never_shows_that_one(mp4, tmp_path):

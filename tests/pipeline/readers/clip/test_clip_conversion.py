@@ -50,7 +50,7 @@ def test_interlaced_clips_of_any_size_are_read(tmp_path, size):
 
 
 class _Unconverted:
-    """What OpenCV 5 did with interlaced frames: no error, and not the picture asked for."""
+    """What OpenCV 5 did with interlaced frames: no error, and not the picture created for."""
 
     def reformat(self, frame, **_options):
         return frame

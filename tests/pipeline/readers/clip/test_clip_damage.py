@@ -78,7 +78,7 @@ def test_an_mp4_header_without_a_stream_is_damaged(mp4, tmp_path):
 def test_a_transport_stream_that_ends_within_a_packet_is_damaged_only_where_its_end_is_needed(tmp_path, m2ts):
     path = encode(tmp_path / "clip.ts", "libx264", "mpegts", muxer={"mpegts_m2ts_mode": m2ts})
     data = path.read_bytes()
-    path.write_bytes(data + bytes(500))  # padding is no packet
+    path.write_bytes(data + bytes(500))  # padding is not a packet
     record = video_clip(path, **SHAPE, sampling="uniform")[2]
     assert record["frames"] == 80
     packet = 192 if m2ts == "1" else 188
@@ -107,12 +107,12 @@ def test_a_few_wrong_bytes_in_vp9_are_damage_or_change_no_frame(tmp_path, fill):
     drawn = [np.clip(frame + rng.integers(-25, 26, frame.shape), 0, 255).astype(np.uint8) for frame in pictures(30)]
     data = encode(tmp_path / "clip.webm", "libvpx-vp9", "webm", drawn).read_bytes()
     options = {**SHAPE, "depth": 30}
-    sound = video_clip(tmp_path / "clip.webm", **options)[0]
+    intact = video_clip(tmp_path / "clip.webm", **options)[0]
     for place in range(len(data) // 10, len(data) - 100, len(data) // 10):
-        (tmp_path / "hurt.webm").write_bytes(data[:place] + fill + data[place + len(fill) :])
-        state, reason = outcome(tmp_path / "hurt.webm", **options)
+        (tmp_path / "damaged.webm").write_bytes(data[:place] + fill + data[place + len(fill) :])
+        state, reason = outcome(tmp_path / "damaged.webm", **options)
         if state == "complete":
-            np.testing.assert_array_equal(video_clip(tmp_path / "hurt.webm", **options)[0], sound)
+            np.testing.assert_array_equal(video_clip(tmp_path / "damaged.webm", **options)[0], intact)
         else:
             assert reason.endswith("fetch or export it again")
 
@@ -121,15 +121,15 @@ def test_vp9_is_decoded_without_libvpx_where_that_is_missing(tmp_path, monkeypat
     path = encode(tmp_path / "clip.webm", "libvpx-vp9", "webm")
     frames = video_clip(path, **SHAPE)[0]
 
-    asked = []
+    created = []
 
     def missing(name, _mode):
-        asked.append(name)
+        created.append(name)
         raise av.codec.codec.UnknownCodecError(name)
 
     monkeypatch.setattr(av.CodecContext, "create", missing)
     np.testing.assert_array_equal(video_clip(path, **SHAPE)[0], frames)
-    assert asked == ["libvpx-vp9"]
+    assert created == ["libvpx-vp9"]
 
 
 def test_a_reason_is_never_empty():
@@ -139,7 +139,7 @@ def test_a_reason_is_never_empty():
 
 
 def test_an_oserror_of_ffmpeg_is_damage_unless_the_file_is_unreadable(mp4, tmp_path, monkeypatch):
-    """FFmpeg says EIO of a Matroska file that ends too early, and EPERM of odd values in an ASF file."""
+    """FFmpeg reports EIO for a Matroska file that ends too early, and EPERM for wrong values in an ASF file."""
 
     def fail(*_arguments, **_options):
         raise av.error.OSError(5, "Input/output error")
@@ -159,7 +159,7 @@ def test_a_thread_gets_reports_about_its_own_clip_only(mp4, tmp_path):
     data = bytearray(mp4.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 300] = np.random.default_rng(0).bytes(300)
     (tmp_path / "damaged.mp4").write_bytes(data)
-    ends = {"damaged": set(), "sound": set()}
+    ends = {"damaged": set(), "intact": set()}
 
     def read(name, path):
         ends[name] |= {outcome(path, sampling="uniform")[0] for _ in range(10)}
@@ -172,4 +172,4 @@ def test_a_thread_gets_reports_about_its_own_clip_only(mp4, tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert ends == {"damaged": {"refused"}, "sound": {"complete"}}
+    assert ends == {"damaged": {"refused"}, "intact": {"complete"}}

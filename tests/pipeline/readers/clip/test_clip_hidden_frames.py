@@ -126,8 +126,8 @@ def test_frames_skipped_by_the_encoder_are_not_missing(tmp_path):
     ],
 )
 def test_leading_frames_after_a_cut_are_dropped_and_are_not_damage(tmp_path, codec, container, options):
-    whole = encode(tmp_path / "whole", codec, container, pictures(100), **options)
-    with av.open(str(whole)) as source, av.open(str(tmp_path / "cut"), "w", format=container) as output:
+    complete = encode(tmp_path / "complete", codec, container, pictures(100), **options)
+    with av.open(str(complete)) as source, av.open(str(tmp_path / "cut"), "w", format=container) as output:
         stream = source.streams.video[0]
         copy = output.add_stream_from_template(stream)
         packets = [packet for packet in source.demux(stream) if packet.size]
@@ -138,7 +138,7 @@ def test_leading_frames_after_a_cut_are_dropped_and_are_not_damage(tmp_path, cod
             packet.stream = copy
             output.mux(packet)
     frames, _, record = video_clip(tmp_path / "cut", **{**SHAPE, "depth": count}, sampling="uniform")
-    np.testing.assert_array_equal(frames, resized(every_frame(whole)[-count:]))
+    np.testing.assert_array_equal(frames, resized(every_frame(complete)[-count:]))
     assert record["frames"] == count
 
 

@@ -28,19 +28,19 @@ MATRICES = {  # a, b, c, d: a stored point (x, y) is shown at (a x + c y, b x + 
 def test_every_right_angle_and_mirror_is_applied(mp4, tmp_path, unit):
     rotation, mirrored, shown = MATRICES[unit]
     a, b, c, d = (ONE * value for value in unit)
-    path = patched(mp4, b"tkhd", 40, (a, b, 0, c, d, 0), tmp_path / "turned.mp4")
+    path = patched(mp4, b"tkhd", 40, (a, b, 0, c, d, 0), tmp_path / "rotated.mp4")
     frames, _, record = video_clip(path, **SHAPE)
-    wanted = [np.ascontiguousarray(shown(frame)) for frame in every_frame(mp4)]
-    np.testing.assert_array_equal(frames, resized(wanted[:70]))
+    expected = [np.ascontiguousarray(shown(frame)) for frame in every_frame(mp4)]
+    np.testing.assert_array_equal(frames, resized(expected[:70]))
     assert (record["rotation"], record["mirrored"], record["notes"]) == (rotation, mirrored, [])
-    assert record["size"] == [wanted[0].shape[1], wanted[0].shape[0]]
+    assert record["size"] == [expected[0].shape[1], expected[0].shape[0]]
 
 
 def test_vp9_in_mp4_is_also_rotated_and_mirrored(tmp_path):
     path = encode(tmp_path / "clip.mp4", "libvpx-vp9", "mp4")
-    turned = patched(path, b"tkhd", 40, (0, ONE, 0, ONE, 0, 0), tmp_path / "turned.mp4")
-    wanted = [np.ascontiguousarray(frame.swapaxes(0, 1)) for frame in every_frame(path)]
-    np.testing.assert_array_equal(video_clip(turned, **SHAPE)[0], resized(wanted[:70]))
+    rotated = patched(path, b"tkhd", 40, (0, ONE, 0, ONE, 0, 0), tmp_path / "rotated.mp4")
+    expected = [np.ascontiguousarray(frame.swapaxes(0, 1)) for frame in every_frame(path)]
+    np.testing.assert_array_equal(video_clip(rotated, **SHAPE)[0], resized(expected[:70]))
 
 
 def test_a_display_matrix_moves_a_corner_as_specified():
@@ -55,7 +55,7 @@ def test_a_display_matrix_moves_a_corner_as_specified():
 
 def test_other_angles_are_noted_and_an_empty_matrix_is_ignored(mp4, tmp_path):
     half = round(ONE * 0.5**0.5)
-    path = patched(mp4, b"tkhd", 40, (half, half, 0, -half, half, 0), tmp_path / "turned.mp4")
+    path = patched(mp4, b"tkhd", 40, (half, half, 0, -half, half, 0), tmp_path / "rotated.mp4")
     frames, _, record = video_clip(path, **SHAPE)
     np.testing.assert_array_equal(frames, resized(every_frame(mp4)[:70]))
     assert record["notes"] == ["rotation of 45 degrees ignored; only right angles are applied"]

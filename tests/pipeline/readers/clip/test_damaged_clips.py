@@ -13,7 +13,7 @@ from tests.helpers.real_files import DATA, needs_data
 @pytest.mark.parametrize("promised", [0, 1, 70, 89, 91, 92, 10_000_001, 3_000_000_000, 0xFFFFFFFF])
 @pytest.mark.parametrize("sampling", ["head", "uniform", "spline"])
 def test_frames_are_counted_by_decoding_not_by_the_header(xvid, tmp_path, sampling, promised):
-    path = promising(xvid(90), tmp_path / "lies.avi", promised)
+    path = promising(xvid(90), tmp_path / "wrong_header.avi", promised)
     frames, _, record = video_clip(path, **SHAPE, sampling=sampling)
     np.testing.assert_array_equal(frames, video_clip(xvid(90), **SHAPE, sampling=sampling)[0])
     assert record["promised"] == (promised if 0 < promised < 10_000_001 else None)
@@ -23,7 +23,7 @@ def test_frames_are_counted_by_decoding_not_by_the_header(xvid, tmp_path, sampli
 
 @pytest.mark.parametrize("promised", [93, 3_000_000])
 def test_a_header_that_promises_more_is_damage_unless_only_the_head_is_needed(xvid, tmp_path, promised):
-    path = promising(xvid(90), tmp_path / "lies.avi", promised)
+    path = promising(xvid(90), tmp_path / "wrong_header.avi", promised)
     for sampling in ("uniform", "spline"):
         state, reason = outcome(path, sampling=sampling)
         assert state == "refused"
@@ -51,13 +51,13 @@ def holed(data, size, tenth):
 
 
 @pytest.fixture(params=["made", pytest.param("real", marks=needs_data)])
-def sound(request, xvid):
+def intact(request, xvid):
     return xvid(90) if request.param == "made" else DATA / "clips/Nasa/v_Nasa_g01_c02.avi"
 
 
 @pytest.mark.parametrize("tenth", range(10))
-def test_a_clip_cut_at_any_tenth_gives_its_intact_head_with_a_note_or_is_refused(sound, tmp_path, tenth):
-    data = sound.read_bytes()
+def test_a_clip_cut_at_any_tenth_gives_its_intact_head_with_a_note_or_is_refused(intact, tmp_path, tenth):
+    data = intact.read_bytes()
     path = tmp_path / "cut.avi"
     path.write_bytes(data[: len(data) * tenth // 10])
     for sampling in ("uniform", "spline"):
@@ -68,8 +68,8 @@ def test_a_clip_cut_at_any_tenth_gives_its_intact_head_with_a_note_or_is_refused
         state, record = outcome(path, depth=depth)
         if state == "complete":
             complete += 1
-            wanted = resized(decoded(sound)[:depth])
-            np.testing.assert_array_equal(video_clip(path, **{**SHAPE, "depth": depth})[0], wanted)
+            expected = resized(decoded(intact)[:depth])
+            np.testing.assert_array_equal(video_clip(path, **{**SHAPE, "depth": depth})[0], expected)
             assert "its header promises 90 frames, the file holds " in record["notes"][0]
         else:
             assert state == "refused"
@@ -78,14 +78,14 @@ def test_a_clip_cut_at_any_tenth_gives_its_intact_head_with_a_note_or_is_refused
 
 @pytest.mark.parametrize("size", [512, 4096])
 @pytest.mark.parametrize("tenth", range(2, 10))
-def test_a_zeroed_hole_never_changes_a_frame_that_is_accepted(sound, tmp_path, size, tenth):
+def test_a_zeroed_hole_never_changes_a_frame_that_is_accepted(intact, tmp_path, size, tenth):
     path = tmp_path / "hole.avi"
-    path.write_bytes(holed(sound.read_bytes(), size, tenth))
+    path.write_bytes(holed(intact.read_bytes(), size, tenth))
     for options in ({"sampling": "uniform"}, {"sampling": "spline"}, {"depth": 10}, {"depth": 40}):
         state, _ = outcome(path, **options)
         if state == "complete":
             options = {**SHAPE, **options}
-            np.testing.assert_array_equal(video_clip(path, **options)[0], video_clip(sound, **options)[0])
+            np.testing.assert_array_equal(video_clip(path, **options)[0], video_clip(intact, **options)[0])
         else:
             assert state == "refused"
 

@@ -53,11 +53,11 @@ def test_the_table_has_every_real_clip():
 @needs_data
 @pytest.mark.parametrize("name", HEAD_OF_70)
 def test_every_real_clip_ends_as_the_table_says(name):
-    path, wanted = DATA / name, HEAD_OF_70[name]
-    if wanted != COMPLETE:
+    path, expected = DATA / name, HEAD_OF_70[name]
+    if expected != COMPLETE:
         state, reason = outcome(path)
-        assert state == ("excluded" if wanted.startswith("too short") else "refused")
-        assert reason.startswith(wanted)
+        assert state == ("excluded" if expected.startswith("too short") else "refused")
+        assert reason.startswith(expected)
         return
     frames, digest, record = video_clip(path, **SHAPE)
     if record["codec"] != "av1":  # which OpenCV cannot decode
@@ -67,7 +67,7 @@ def test_every_real_clip_ends_as_the_table_says(name):
 
 @needs_data
 @pytest.mark.parametrize(
-    "name", [name for name, wanted in HEAD_OF_70.items() if wanted == COMPLETE and "av1" not in name]
+    "name", [name for name, expected in HEAD_OF_70.items() if expected == COMPLETE and "av1" not in name]
 )
 def test_uniform_takes_decoded_frames_of_every_intact_real_clip(name):
     frames, _, record = video_clip(DATA / name, **SHAPE, sampling="uniform")

@@ -15,7 +15,7 @@ from pipeline.transforms.video import video_clip
 from tests.helpers.clips import SHAPE, decoded, jpeg, outcome, pictures, resized, write_avi
 from tests.helpers.real_files import ROOT
 
-# -- files that are no clips, and odd ones that are --------------------------------------------------------------------
+# -- files that are not clips, and unusual ones that are ---------------------------------------------------------------
 
 NO_CLIPS = {
     "nothing": b"",
@@ -115,13 +115,13 @@ def test_a_name_that_is_not_utf_8_ends_in_a_sample_or_is_refused(xvid, tmp_path)
 
 
 def test_an_error_that_passes_at_a_second_reading_is_not_damage(xvid, monkeypatch):
-    opened, whole = [], video.open_clip
+    opened, open_clip = [], video.open_clip
 
     def failing_once(path, container):
         opened.append(path)
         if len(opened) == 1:
             raise InvalidInput("damage after 0 frames", "a clip without damage", "fetch it again")
-        return whole(path, container)
+        return open_clip(path, container)
 
     monkeypatch.setattr(video, "open_clip", failing_once)
     frames = video_clip(xvid(8), depth=8, height=16, width=16)[0]

@@ -28,11 +28,13 @@ FIELD = {
 def test_every_unusual_but_intact_clip_gives_all_its_frames(real_data, name):
     count, notes = FIELD[name]
     path = real_data / "field" / name
-    wanted = resized(every_frame(path))
-    wanted = wanted if name != "mirrored_hflip.mp4" else resized([frame[:, ::-1].copy() for frame in every_frame(path)])
+    expected = resized(every_frame(path))
+    expected = (
+        expected if name != "mirrored_hflip.mp4" else resized([frame[:, ::-1].copy() for frame in every_frame(path)])
+    )
     for sampling in ("head", "uniform"):
         frames, _, record = video_clip(path, **{**SHAPE, "depth": count}, sampling=sampling)
-        np.testing.assert_array_equal(frames, wanted)
+        np.testing.assert_array_equal(frames, expected)
         assert record["frames"] == count
         assert record["notes"] == notes or sampling == "head"
     with pytest.raises(Excluded, match=f"^too short: {count} frames, 300 needed$"):

@@ -28,7 +28,7 @@ def test_a_gzip_cut_anywhere_is_refused(write):
 
 def test_a_flipped_bit_is_refused_or_harmless(write):
     raw = gzip.compress(nifti())
-    _, wanted, _ = read(write(raw, "scan.nii.gz"))
+    _, expected, _ = read(write(raw, "scan.nii.gz"))
     harmless = 0
     for position in [*range(20), *np.linspace(20, len(raw) - 1, 80).astype(int).tolist()]:
         paths = write(flipped_bit(raw, position), "scan.nii.gz")
@@ -36,7 +36,7 @@ def test_a_flipped_bit_is_refused_or_harmless(write):
             _, array, _ = read(paths)
         except InvalidInput:
             continue
-        np.testing.assert_array_equal(array, wanted)
+        np.testing.assert_array_equal(array, expected)
         harmless += 1
     assert harmless < 20  # the gzip header's time, flags and system only
 

@@ -34,9 +34,9 @@ def test_sform_and_qform_that_disagree_are_noted(write):
     np.testing.assert_array_equal(other_way.affine, LPS)
     spacing = read(write(both_forms(np.diag([-1.0, -2, 5, 1]))))[0].notes
     assert spacing == ["its sform has a spacing of 1 × 2 × 3 mm and its qform of 1 × 2 × 5 mm; the sform was used"]
-    turned = np.eye(4)
-    turned[:3, :3] = nib.eulerangles.euler2mat(0, 0, 0.4) @ LPS[:3, :3]
-    angles = read(write(both_forms(turned)))[0].notes
+    rotated = np.eye(4)
+    rotated[:3, :3] = nib.eulerangles.euler2mat(0, 0, 0.4) @ LPS[:3, :3]
+    angles = read(write(both_forms(rotated)))[0].notes
     assert angles == ["its sform and qform have axes at different angles; the sform was used"]
 
 

@@ -83,7 +83,7 @@ ZIPPED = {
     "a header without magic": (patched((MAGIC, b"\0\0\0\0")), "plain data named .gz"),
     "one of the other byte order": (b"\0\0\x01\x5c" + bytes(400), "plain data named .gz"),
     "zeros": (bytes(400), "it starts with zeros"),
-    "nobody knows what": (b"\xff\xfe\xfd\xfc" * 99, r"it starts with b'\xff\xfe\xfd\xfc"),
+    "unknown bytes": (b"\xff\xfe\xfd\xfc" * 99, r"it starts with b'\xff\xfe\xfd\xfc"),
     "gzip of nothing": (gzip.compress(b""), "no NIfTI header"),
     "gzip in gzip": (gzip.compress(gzip.compress(nifti())), "gzip inside gzip"),
     "header only": (gzip.compress(nifti()[:352]), "0 bytes of voxels"),
@@ -145,7 +145,7 @@ REMEDIES = {  # a file's bytes -> what its owner must do
     "bzip2": (bz2.compress(nifti()), "decompress it"),
     "NRRD": (b"NRRD0004\ntype: short\n", "convert it to NIfTI"),
     "zeros": (bytes(400), FETCH),
-    "nobody knows what": (b"\xff\xfe\xfd\xfc" * 99, "check what the file is"),
+    "unknown bytes": (b"\xff\xfe\xfd\xfc" * 99, "check what the file is"),
     "empty file": (b"", FETCH),
 }
 

@@ -50,7 +50,7 @@ def test_a_rotation_is_scipys_on_float64_for_any_size_angle_and_dtype(shape, dty
 
 @settings(max_examples=100)
 @given(SHAPES, st.sampled_from(ANGLES), st.integers(0, 99))
-def test_it_is_scipys_default_mode_too_wherever_that_is_not_blank(shape, angle, seed):
+def test_a_rotation_equals_scipys_default_mode_except_at_the_rim(shape, angle, seed):
     volume = noise(shape, seed=seed)
     inside = scipy_rotate(np.ones(shape), angle, "constant") > 0.5
     wanted = scipy_rotate(volume, angle, "constant")
@@ -64,7 +64,7 @@ def test_angles_and_shifts_are_the_paper_s():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("angle", ANGLES)
-def test_on_average_a_full_slice_differs_from_scipy_by_less_than_1e_4_beside_rounding(angle, dtype):
+def test_a_full_slice_differs_from_scipy_by_less_than_1e_4_on_average(angle, dtype):
     volume = noise((1, 224, 224), dtype)
     wanted = scipy_rotate(volume, angle)
     if dtype != "float32":
@@ -72,13 +72,13 @@ def test_on_average_a_full_slice_differs_from_scipy_by_less_than_1e_4_beside_rou
     assert np.abs(rotate(volume, angle) - wanted).mean() / top(dtype) < 1e-4
 
 
-def test_the_originals_rotation_of_height_width_depth_is_this_one():
+def test_a_rotation_equals_the_original_code():
     volume = noise((3, 20, 31))
     original = ndimage.rotate(np.moveaxis(np.float64(volume), 0, -1), 10, reshape=False, order=1, mode="grid-constant")
     np.testing.assert_allclose(rotate(volume, 10), np.moveaxis(original, -1, 0), rtol=0, atol=1e-5)
 
 
-def test_a_positive_angle_turns_anticlockwise_as_shown():
+def test_a_positive_angle_rotates_anticlockwise():
     volume = noise((2, 9, 9))
     np.testing.assert_allclose(rotate(volume, 90), np.rot90(volume, axes=(1, 2)), rtol=0, atol=1e-6)
 
@@ -114,7 +114,7 @@ def test_a_blur_is_scipys_gaussian_on_float64(shape, dtype, sigma, seed):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("unchanged", [lambda v: rotate(v, 0), lambda v: shift(v, 0, 0), lambda v: blur(v, 0)])
-def test_nothing_to_do_gives_the_very_values_in_a_new_array(unchanged, dtype):
+def test_identity_changes_return_an_equal_new_array(unchanged, dtype):
     volume = noise((2, 5, 6), dtype)
     same = unchanged(volume)
     np.testing.assert_array_equal(same, volume)
@@ -123,7 +123,7 @@ def test_nothing_to_do_gives_the_very_values_in_a_new_array(unchanged, dtype):
 
 @settings(max_examples=100)
 @given(SHAPES, st.sampled_from(DTYPES), SUBSETS, st.integers(0, 999))
-def test_augmented_values_stay_in_range_and_the_input_as_it_was(shape, dtype, kinds, seed):
+def test_augmented_values_stay_in_range_and_the_input_is_unchanged(shape, dtype, kinds, seed):
     volume = noise(shape, dtype)
     volume.flags.writeable = False
     before = volume.copy()
@@ -137,7 +137,7 @@ def test_augmented_values_stay_in_range_and_the_input_as_it_was(shape, dtype, ki
 
 @settings(max_examples=50)
 @given(st.permutations(KINDS), st.integers(0, 3), st.integers(0, 999))
-def test_equal_seeds_give_equal_bits_whatever_order_kinds_are_named_in(order, count, seed):
+def test_equal_seeds_give_equal_bits_for_any_order_of_kinds(order, count, seed):
     volume, kinds = noise((2, 30, 40), "uint16"), order[:count]
     one, other = np.random.default_rng(seed), np.random.default_rng(seed)
     np.testing.assert_array_equal(augment(volume, kinds, one), augment(volume, sorted(kinds), other))
@@ -152,7 +152,7 @@ def test_rotations_are_by_all_angles_and_no_other():
     assert len(possible) == len(ANGLES)
 
 
-def test_shifts_reach_a_tenth_of_each_side_and_no_further():
+def test_shifts_reach_a_tenth_of_each_side():
     volume = np.zeros((1, 40, 60), "uint8")
     volume[0, 20, 30] = 1
     generator = np.random.default_rng(0)
@@ -161,7 +161,7 @@ def test_shifts_reach_a_tenth_of_each_side_and_no_further():
     np.testing.assert_array_equal(np.max(spots, axis=0), (4, 6))
 
 
-def test_changes_follow_one_another_in_the_order_of_kinds():
+def test_kinds_are_applied_in_a_fixed_order():
     volume, generator = noise((2, 40, 30)), np.random.default_rng(5)
     changed = augment(volume, KINDS, np.random.default_rng(5))
     turned = rotate(volume, ANGLES[generator.integers(7)])
@@ -169,7 +169,7 @@ def test_changes_follow_one_another_in_the_order_of_kinds():
     np.testing.assert_array_equal(changed, blur(moved, generator.uniform(0, 1.5)))
 
 
-def test_views_of_any_strides_are_taken_as_the_arrays_they_show():
+def test_array_views_with_any_strides_are_accepted():
     volume = noise((4, 30, 20), "uint16")[::-2, ::-1, ::3]
     np.testing.assert_array_equal(rotate(volume, 20), rotate(volume.copy(), 20))
     np.testing.assert_array_equal(blur(volume.T, 1), blur(volume.T.copy(), 1))
@@ -179,7 +179,7 @@ def test_opencv_starts_no_threads():
     assert cv2.getNumThreads() == 1
 
 
-def test_what_cannot_be_augmented_is_refused_with_what_to_do():
+def test_invalid_volumes_are_refused_with_a_remedy():
     volume, generator = noise((2, 5, 6)), np.random.default_rng(0)
     wrong = {
         "augmentation 'flip' was given; expected some of rotation, shift, blur; name only these": (

@@ -26,7 +26,7 @@ def test_epochs_and_seeds_differ():
     assert len(orders) == 100
 
 
-def test_every_place_is_equally_likely():
+def test_every_position_is_equally_likely():
     orders = np.array([epoch_order(5, 0, epoch) for epoch in range(5000)])
     shares = np.array([np.bincount(column, minlength=5) for column in orders.T]) / 5000
     np.testing.assert_allclose(shares, 0.2, atol=0.03)
@@ -48,7 +48,7 @@ def test_batches_cover_the_order_once_and_only_the_last_is_shorter(n, batch_size
     assert all(1 <= len(batch) <= batch_size for batch in batches[-1:])
 
 
-def test_the_slices_are_plain():
+def test_slices_have_plain_integers():
     assert slices(5, 2) == [slice(0, 2), slice(2, 4), slice(4, 5)]
     assert slices(0, 2) == []
 
@@ -60,14 +60,14 @@ def test_a_batch_has_at_least_one_sample(count):
     assert str(refused.value) == "batch size 0; expected 1 or more"
 
 
-def test_a_draw_is_the_samples_own_whoever_asks_and_when():
+def test_a_random_generator_depends_on_the_sample_and_not_on_threads():
     names = [f"TRN_{number:04}" for number in range(200)]
     with ThreadPoolExecutor(4) as pool:
         threaded = list(pool.map(lambda name: sample_rng(3, 1, name).random(), reversed(names)))
     assert threaded[::-1] == [sample_rng(3, 1, name).random() for name in names]
 
 
-def test_draws_differ_by_seed_epoch_and_sample():
+def test_random_generators_differ_by_seed_epoch_and_sample():
     drawn = {
         sample_rng(seed, epoch, name).random()
         for seed in range(5)
@@ -77,6 +77,6 @@ def test_draws_differ_by_seed_epoch_and_sample():
     assert len(drawn) == 100
 
 
-def test_the_draws_are_those_of_earlier_versions():
+def test_random_generators_are_those_of_earlier_versions():
     assert sample_rng(0, 0, "TRN_0001").integers(0, 7, 8).tolist() == [5, 6, 3, 3, 1, 4, 0, 4]
     assert sample_rng(7, 3, "Mixing/v_Mixing_g01_c01").integers(0, 7, 8).tolist() == [1, 6, 5, 2, 3, 0, 5, 0]

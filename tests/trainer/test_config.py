@@ -65,7 +65,7 @@ def test_a_configuration_does_not_change():
 
 
 @given(configs())
-def test_a_configuration_is_the_same_after_json(config):
+def test_a_configuration_survives_json(config):
     assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
@@ -73,7 +73,7 @@ def test_a_configuration_is_the_same_after_json(config):
     ("key", "message"),
     [("class_weighty", "unknown key 'class_weighty'; did you mean 'class_weights'?"), ("zzz", "unknown key 'zzz'")],
 )
-def test_a_key_that_no_run_has_is_refused_not_passed_over(key, message):
+def test_unknown_keys_are_refused(key, message):
     data = FINETUNE.to_json() | {key: True}
     del data["class_weights"]
     with pytest.raises(TrainerError) as refused:
@@ -83,7 +83,7 @@ def test_a_key_that_no_run_has_is_refused_not_passed_over(key, message):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("wrong", [None, {}, [1], "other", -1, 1.5, True, float("inf"), float("nan"), HUGE])
-def test_a_value_that_a_field_cannot_have_is_refused(name, wrong):
+def test_invalid_values_are_refused(name, wrong):
     data = FINETUNE.to_json() | {name: wrong}
     if (name, wrong) in FITTING:
         assert Config.from_json(data).to_json() == data
@@ -93,7 +93,7 @@ def test_a_value_that_a_field_cannot_have_is_refused(name, wrong):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_key_must_be_there(name):
+def test_every_key_is_required(name):
     data = PRETRAIN.to_json()
     del data[name]
     with pytest.raises(TrainerError, match=f"^no key '{name}'$"):
@@ -104,7 +104,7 @@ def test_every_key_must_be_there(name):
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_an_unknown_choice_is_refused_with_those_there_are(name):
+def test_an_unknown_choice_is_refused_with_the_valid_ones(name):
     with pytest.raises(TrainerError) as refused:
         FINETUNE.replace(**{name: "other"})
     assert str(refused.value) == f"{name} 'other'; expected one of {', '.join(CHOICES[name])}"
@@ -112,7 +112,7 @@ def test_an_unknown_choice_is_refused_with_those_there_are(name):
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, True, 2**31, "2"])
 @pytest.mark.parametrize("name", WHOLE)
-def test_counts_are_whole_and_at_least_1(name, value):
+def test_counts_are_integers_of_at_least_1(name, value):
     with pytest.raises(TrainerError) as refused:
         FINETUNE.replace(**{name: value})
     assert str(refused.value) == f"{name} {value!r}; expected a whole number, at least 1"
@@ -120,7 +120,7 @@ def test_counts_are_whole_and_at_least_1(name, value):
 
 @pytest.mark.parametrize("value", [-1, 0.0, False, 2**31])
 @pytest.mark.parametrize("name", FROM_ZERO)
-def test_seed_and_block_are_whole_and_at_least_0(name, value):
+def test_seed_and_slices_per_step_are_integers_of_at_least_0(name, value):
     assert getattr(FINETUNE.replace(**{name: 0}), name) == 0
     with pytest.raises(TrainerError) as refused:
         FINETUNE.replace(**{name: value})
@@ -160,7 +160,7 @@ def test_an_unknown_augmentation_is_refused():
     assert "expected some of rotation, shift, blur" in str(refused.value)
 
 
-def test_what_is_not_given_is_as_documented():
+def test_defaults_are_as_documented():
     assert PRETRAIN.to_json() == {
         "stage": "pretrain", "freeze_backbone": PRETRAIN.freeze_backbone, "backbone": "vgg16", "weights": "imagenet",
         "input_conv": "imagenet", "rnn": "lstm", "optimizer": "sgd", "learning_rate": 0.001, "batch_size": 2,
@@ -170,7 +170,7 @@ def test_what_is_not_given_is_as_documented():
     }  # fmt: skip
 
 
-def test_a_config_of_an_earlier_version_is_read_by_todays_names():
+def test_old_keys_and_values_of_config_json_are_read():
     data = FINETUNE.replace(input_conv="random", slices_per_step=3).to_json()
     old = {{"input_conv": "input_map", "slices_per_step": "frame_block"}.get(name, name): data[name] for name in data}
     assert Config.from_json(old | {"input_map": "glorot"}) == Config.from_json(data)

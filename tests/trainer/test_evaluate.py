@@ -100,7 +100,7 @@ def other_scans(root, **options):
 # Which samples count
 
 
-def test_on_its_own_cache_a_run_is_scored_on_its_validation_ids_as_when_it_was_trained(made, clips, scans):
+def test_on_its_own_cache_a_run_has_the_metrics_of_its_validation_ids(made, clips, scans):
     for run, cache in (("pretrained", clips), ("tuned", scans)):
         metrics = read_json(made / run / "metrics.json")
         wanted = metrics | {"part": "validation", "labels_changed": 0}
@@ -108,19 +108,19 @@ def test_on_its_own_cache_a_run_is_scored_on_its_validation_ids_as_when_it_was_t
         assert scores(made / run, cache, "--part", "validation") == wanted
 
 
-def test_any_part_of_the_split_can_be_asked_for(scans, tuned):
+def test_any_subset_of_the_split_can_be_scored(scans, tuned):
     for part, n in (("train", 6), ("validation", 3), ("test", 3)):
         found = scores(tuned, scans, "--part", part)
         assert (found["part"], found["n"]) == (part, n)
 
 
-def test_a_part_that_the_split_has_not_is_one_clear_line(clips, pretrained):
+def test_a_missing_subset_is_a_one_line_error(clips, pretrained):
     assert error(evaluate(pretrained, clips, "--part", "test")) == (
         f"Error: {clips} has no sample to score; expected labelled samples of the split's part 'test'\n"
     )
 
 
-def test_another_cache_is_scored_whole_but_for_what_has_no_label(tmp_path, tuned):
+def test_all_labelled_samples_of_another_cache_are_scored(tmp_path, tuned):
     other = other_scans(tmp_path / "other.zarr", labels=[-1, *[number % 3 for number in range(11)]])
     found = scores(tuned, other)
     assert (found["part"], found["n"]) == ("all", 11)
@@ -129,7 +129,7 @@ def test_another_cache_is_scored_whole_but_for_what_has_no_label(tmp_path, tuned
     )
 
 
-def test_what_was_trained_on_is_not_scored_under_another_name(tmp_path, scans, tuned):
+def test_training_samples_under_another_name_are_not_scored(tmp_path, scans, tuned):
     trained_on = {"s0", "s1", "s2", "s4", "s5", "s6"}
     names = [f"again/s{row}" for row in range(12)]
     again = make_cache(tmp_path / "again.zarr", 12, open_cache(scans).attributes, names, [row % 3 for row in range(12)])
@@ -158,7 +158,7 @@ def test_its_cache_with_more_samples_is_still_its_own(tmp_path, clips, pretraine
     assert scores(pretrained, more) == scores(pretrained, clips)
 
 
-def test_classes_are_matched_by_name_whatever_their_order(tmp_path, scans, tuned):
+def test_classes_are_matched_by_name(tmp_path, scans, tuned):
     turned = make_scans(
         tmp_path / "ct.zarr", class_names=("c", "x", "b", "a"), labels=[(3, 2, 0)[row % 3] for row in range(12)]
     )
@@ -174,7 +174,7 @@ def relabel(root, labels, class_names=None):
         writer.commit([entry.replace(label=labels[entry.id]) for entry in entries.values()])
 
 
-def test_labels_that_were_corrected_since_are_counted_and_told(copy, scans, tuned):
+def test_labels_corrected_since_training_are_counted_and_noted(copy, scans, tuned):
     changed = copy(scans)
     labels = {f"s{row}": row % 3 for row in range(12)}
     relabel(changed, labels | {"s0": 1, "s3": 2, "s9": 0, "s10": 0})  # the last two are of the test part
@@ -211,7 +211,7 @@ def test_a_run_scored_on_one_class_says_that_kappa_is_undefined(tmp_path, copy, 
     assert evaluate(run, scans).stdout.splitlines()[1] == "kappa              0.000   predicts a for every case"
 
 
-def test_a_class_that_the_run_does_not_know_is_refused(tmp_path, tuned):
+def test_a_class_that_the_run_does_not_have_is_refused(tmp_path, tuned):
     other = other_scans(tmp_path / "other.zarr", class_names=("a", "b", "d"))
     assert error(evaluate(tuned, other)) == (
         f"Error: {other} has samples of class 'd', the run has a, b, c; give a cache of the same classes\n"
@@ -235,7 +235,7 @@ def test_evaluate_prints_lines_or_nothing(scans, tuned):
     assert (result.exit_code, result.output) == (0, "")
 
 
-def test_the_picture_is_a_png_where_it_is_wanted(tmp_path, scans, tuned):
+def test_the_picture_is_a_png_at_the_given_path(tmp_path, scans, tuned):
     picture = tmp_path / "confusion.png"
     assert evaluate(tuned, scans, "--quiet", "--picture", picture).exit_code == 0
     assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
@@ -263,14 +263,14 @@ def test_the_picture_is_a_png_where_it_is_wanted(tmp_path, scans, tuned):
     ],
     ids=["shape", "kind", "window", "orientation"],
 )
-def test_a_cache_of_another_meaning_is_refused(tmp_path, tuned, out, make, reason):
+def test_a_cache_with_another_recipe_is_refused(tmp_path, tuned, out, make, reason):
     cache = make(tmp_path / "other.zarr")
     for result in (evaluate(tuned, cache), predict(tuned, cache, out)):
         assert error(result) == f"Error: {cache} has {reason}; give a cache built by the same recipe\n"
     assert not out.exists()
 
 
-def test_a_cache_or_a_run_that_is_not_there(tmp_path, scans, tuned, out):
+def test_a_missing_cache_or_run_is_refused(tmp_path, scans, tuned, out):
     lost = tmp_path / "lost"
     for result in (evaluate(tuned, lost), predict(tuned, lost, out)):
         assert error(result) == (
@@ -307,7 +307,7 @@ def test_a_damaged_sample_is_named_and_nothing_is_written(copy, scans, tuned, ou
         ({"recipe": [["window"]]}, "is not that of a run: "),
     ],
 )
-def test_a_config_that_was_tampered_with(copy, scans, tuned, out, fields, reason):
+def test_a_manipulated_config_is_refused(copy, scans, tuned, out, fields, reason):
     run = copy(tuned)
     edit_json(run / "config.json", **fields)
     for result in (evaluate(run, scans), predict(run, scans, out)):
@@ -317,7 +317,7 @@ def test_a_config_that_was_tampered_with(copy, scans, tuned, out, fields, reason
 
 @pytest.mark.parametrize("name", ["split.json", "samples.json"])
 @pytest.mark.parametrize("text", [None, "", "[]", "{", "[" * 1_000_000, '{"train": [NaN], "validation": {}}', "{}"])
-def test_what_was_trained_on_must_be_known_before_anything_is_scored(copy, scans, tuned, name, text):
+def test_without_samples_json_nothing_is_scored(copy, scans, tuned, name, text):
     run = copy(tuned)
     if text is None:
         (run / name).unlink()
@@ -340,7 +340,7 @@ def corrupt(path, kind):
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "empty", "text", "truncated", "zeros"])
-def test_weights_that_are_none_are_one_clear_line(copy, scans, tuned, out, kind):
+def test_invalid_weights_are_a_one_line_error(copy, scans, tuned, out, kind):
     run = copy(tuned)
     corrupt(run / "model.keras", kind)
     for result in (evaluate(run, scans), predict(run, scans, out)):
@@ -362,7 +362,7 @@ def test_weights_of_another_network_are_refused(copy, made, scans, tuned, out):
     assert message.endswith(NOT_ITS_WEIGHTS)
 
 
-def test_a_prediction_that_is_no_number_is_an_error_never_a_class(copy, scans, tuned, out):
+def test_a_prediction_that_is_not_finite_is_an_error(copy, scans, tuned, out):
     run = copy(tuned)
     model = trained_model(run, read_run(run))
     model.get_layer("classes").bias.assign([np.nan, 0, 0])
@@ -391,7 +391,7 @@ def test_a_submission_has_a_line_for_each_file_its_class_counted_from_1_and_no_h
     assert rows(out) == [[row[0], str(best + 1)] for row, best in zip(probabilities, values.argmax(1), strict=True)]
 
 
-def test_predictions_are_those_that_the_metrics_count(tmp_path, scans, tuned, out):
+def test_predictions_and_metrics_agree(tmp_path, scans, tuned, out):
     predict(tuned, scans, out)
     validation = read_json(tuned / "split.json")["validation"]
     said = {name.removesuffix(".nii"): int(number) - 1 for name, number in rows(out)}
@@ -425,7 +425,7 @@ def test_ids_decide_which_samples_in_which_order(tmp_path, scans, tuned, out):
         ),
     ],
 )
-def test_ids_that_are_not_each_there_once_are_refused(tmp_path, scans, tuned, out, text, reason):
+def test_missing_and_repeated_ids_are_refused(tmp_path, scans, tuned, out, text, reason):
     ids = tmp_path / "ids.txt"
     ids.write_text(text)
     assert error(predict(tuned, scans, out, "--ids", ids)) == f"Error: {reason.format(ids=ids, cache=scans)}\n"
@@ -506,7 +506,7 @@ def places(folder, scans, tuned):
     ]
 
 
-def test_where_out_may_not_be_is_said_before_anything_is_predicted(tmp_path, scans, tuned, monkeypatch):
+def test_an_invalid_output_path_is_refused_before_prediction(tmp_path, scans, tuned, monkeypatch):
     wrong = places(tmp_path, scans, tuned)
     kept = [path for path in tmp_path.iterdir() if path.is_file()]
     before = contents(tmp_path / "folder"), [path.read_bytes() for path in kept]
@@ -518,14 +518,14 @@ def test_where_out_may_not_be_is_said_before_anything_is_predicted(tmp_path, sca
     assert Path("/dev/null").is_char_device()
 
 
-def test_a_picture_has_the_same_manners(tmp_path, scans, tuned, monkeypatch):
+def test_an_invalid_picture_path_is_refused(tmp_path, scans, tuned, monkeypatch):
     monkeypatch.setattr("trainer.evaluation.evaluate.evaluate", None)
     for path in (tuned / "confusion.png", scans / "picture.png", tmp_path, tmp_path / "no" / "picture.png"):
         assert error(evaluate(tuned, scans, "--picture", path)).startswith("Error: ")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_picture_takes_the_place_of_an_earlier_one_and_of_nothing_else(tmp_path, scans, tuned, out):
+def test_a_picture_replaces_only_an_earlier_one(tmp_path, scans, tuned, out):
     picture, link = tmp_path / "confusion.png", tmp_path / "link.png"
     link.symlink_to(picture.name)
     for path in (picture, picture, link):
@@ -548,7 +548,7 @@ def test_predicting_twice_replaces_the_first_and_leaves_no_other_file(tmp_path, 
     assert shown_files == {"out.csv", "out.probabilities.csv"}
 
 
-def test_out_may_be_in_the_folder_of_the_run_and_follows_a_link(copy, tmp_path, scans, tuned):
+def test_an_output_may_be_in_the_run_folder_or_a_link(copy, tmp_path, scans, tuned):
     run = copy(tuned)
     (tmp_path / "real.csv").touch()
     (tmp_path / "link.csv").symlink_to("real.csv")

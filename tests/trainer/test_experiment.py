@@ -124,7 +124,7 @@ def test_all_strategies_of_all_seeds_have_one_split_and_a_seeds_have_one_parent(
 
 
 @pytest.mark.parametrize("root", ["streamed", "frozen"])
-def test_strategies_differ_in_what_their_names_say_and_in_nothing_else(made, root):
+def test_strategies_differ_only_in_their_settings(made, root):
     for seed in getattr(made, root).glob("seed*"):
         configs = {folder: config(seed / folder) for folder in FOLDERS}
         assert [configs[folder]["class_weights"] for folder in FOLDERS] == [False, False, True, True]
@@ -143,7 +143,7 @@ def test_class_weights_and_angles_change_what_is_learned(made):
     assert len(set(losses)) == 4
 
 
-def test_seeds_and_epochs_are_those_that_were_given(made):
+def test_seeds_and_epochs_are_as_requested(made):
     assert (config(made.streamed / "seed0/pretrained")["epochs"], config(made.streamed / "seed0/pt")["epochs"]) == (
         2,
         1,
@@ -153,7 +153,7 @@ def test_seeds_and_epochs_are_those_that_were_given(made):
         assert {config(run)["seed"] for run in made.frozen.glob(f"seed{number}/*")} == {number}
 
 
-def test_behind_the_backbone_features_are_made_once_scans_for_every_angle(made):
+def test_features_are_extracted_once_and_for_every_angle_of_scans(made):
     clips, scans = (open_cache(made.frozen / "features" / f"{name}.zarr") for name in ("clips", "scans"))
     assert (clips.shape, scans.shape) == ((4, 128), (7, 4, 128))
     assert clips.recipe["extractor"] == scans.recipe["extractor"]
@@ -186,7 +186,7 @@ def test_the_report_has_scikit_learns_figures(made, root, seeds):
         assert float(row["ensemble_kappa"]) == pytest.approx(np.nan_to_num(cohen_kappa_score(found[0].labels, mean)))
 
 
-def test_only_the_report_of_the_frozen_variant_says_that_it_is_one(made):
+def test_only_the_report_of_a_frozen_experiment_says_so(made):
     said = [
         "stayed frozen throughout" in (made.folder / root / "report.md").read_text() for root in ("streamed", "frozen")
     ]
@@ -210,7 +210,7 @@ def test_the_differences_are_those_of_the_paired_bootstrap(made):
         assert float(difference) == pytest.approx(expected, abs=0.00051)
 
 
-def test_the_report_is_printed_and_says_how_pretraining_went(made):
+def test_the_report_is_printed_with_pretraining(made):
     text = (made.streamed / "report.md").read_text()
     assert text in made.said.stdout
     assert made.said.stdout.endswith(f"\n{made.streamed / 'report.md'} has this with pictures\n")
@@ -228,7 +228,7 @@ def test_ctrl_c_says_to_run_the_same_command_again(made):
     assert (stopped.exit_code, stopped.stdout, stopped.stderr) == (130, "", STOPPED)
 
 
-def test_finished_runs_are_not_run_again_and_more_seeds_add_to_them(made):
+def test_more_seeds_add_to_finished_runs(made):
     stopped, one, two = made.states
     assert {Path(name).parent.name for name in stopped if name.endswith("metrics.json")} == {
         "pretrained",
@@ -241,7 +241,7 @@ def test_finished_runs_are_not_run_again_and_more_seeds_add_to_them(made):
     assert parts[2] == [f"-- seed 1: {name}" for name in ("pretraining", *(one.name for one in STRATEGIES))]
 
 
-def test_a_finished_experiment_only_reports_again(made, tmp_path):
+def test_a_finished_experiment_only_writes_its_report(made, tmp_path):
     root = shutil.copytree(made.streamed, tmp_path / "own")
     before, report = contents(root), (root / "report.md").read_text()
     (root / "report.md").unlink()
@@ -251,7 +251,7 @@ def test_a_finished_experiment_only_reports_again(made, tmp_path):
     assert contents(root) == before
 
 
-def test_scans_that_were_made_again_do_not_mix_with_what_was_trained_on_others(made, tmp_path):
+def test_finished_runs_on_replaced_scans_are_refused(made, tmp_path):
     folder, scans = tmp_path / "own", tmp_path / "ct.zarr"
     shutil.copytree(made.streamed, folder)
     labels = open_cache(made.scans).labels.tolist()
@@ -269,7 +269,7 @@ def test_scans_that_were_made_again_do_not_mix_with_what_was_trained_on_others(m
 
 
 @pytest.mark.parametrize("left", [(), ("clips.json",), STARTUP_FILES])
-def test_what_was_killed_before_its_first_part_begins_anew_even_with_other_options(made, into, left):
+def test_an_experiment_killed_before_its_first_run_takes_other_options(made, into, left):
     result = stopped_at("seed 0: pretraining", "experiment", made.clips, made.scans, into, *SMALL)
     assert result.exit_code == 130
     for name in {*STARTUP_FILES} - {*left}:
@@ -290,7 +290,7 @@ def test_what_was_killed_before_its_first_part_begins_anew_even_with_other_optio
         (("--features",), "frozen False → True"),
     ],
 )
-def test_a_folder_that_was_begun_otherwise_is_left_alone(made, options, difference):
+def test_a_folder_with_other_settings_is_refused(made, options, difference):
     before = contents(made.streamed)
     same = ("--seed", 3, "--pretrain-epochs", 2)
     assert error(experiment(made, made.streamed, *same, *options)) == (
@@ -300,7 +300,7 @@ def test_a_folder_that_was_begun_otherwise_is_left_alone(made, options, differen
     assert contents(made.streamed) == before
 
 
-def test_a_folder_that_was_begun_on_other_caches_or_another_split_is_left_alone(made, tmp_path):
+def test_a_folder_with_other_caches_or_another_split_is_refused(made, tmp_path):
     before = contents(made.streamed)
     same = ("--seed", 3, "--pretrain-epochs", 2)
     message = error(experiment(made, made.streamed, *same, clips=make_clips(tmp_path / "other.zarr")))
@@ -312,7 +312,7 @@ def test_a_folder_that_was_begun_on_other_caches_or_another_split_is_left_alone(
     assert contents(made.streamed) == before
 
 
-def test_a_split_that_is_given_is_that_of_the_scans(made, tmp_path, into):
+def test_a_given_split_is_that_of_the_scans(made, tmp_path, into):
     given = shutil.copy(made.frozen / "scans.json", tmp_path / "given.json")
     command = ("experiment", made.clips, made.scans, into, *SMALL, "--seed", 7, "--split", given)
     assert stopped_at("seed 0: pretraining", *command).exit_code == 130
@@ -320,7 +320,7 @@ def test_a_split_that_is_given_is_that_of_the_scans(made, tmp_path, into):
     assert read_json(into / "clips.json").keys() == {"train", "validation"}
 
 
-def test_a_split_that_is_given_can_be_had_without_what_it_shares(made, tmp_path, into):
+def test_a_given_split_can_drop_shared_samples(made, tmp_path, into):
     values = [volume(number, (4, 16, 16)) for number in (*range(11), 0)]
     scans, clips = make_scans(tmp_path / "twins.zarr", values), made.clips
     given = tmp_path / "given.json"
@@ -343,7 +343,7 @@ def by_hand(folder, *validation):
 # What is refused before anything is written
 
 
-def test_caches_of_the_wrong_kind(made, into):
+def test_caches_of_the_wrong_kind_are_refused(made, into):
     for clips, scans, wrong, kind, expected in (
         (made.scans, made.clips, made.scans, "ct", "video"),
         (made.clips, made.clips, made.clips, "video", "ct"),
@@ -355,7 +355,7 @@ def test_caches_of_the_wrong_kind(made, into):
         )
 
 
-def test_caches_of_two_shapes(made, tmp_path, into):
+def test_caches_of_two_shapes_are_refused(made, tmp_path, into):
     deeper = make_scans(tmp_path / "ct.zarr", 3, shape=(5, 16, 16))
     assert refusal(experiment(made, into, scans=deeper), into) == (
         f"Error: {made.clips} has shape (4, 16, 16), {deeper} has (5, 16, 16); "
@@ -363,7 +363,7 @@ def test_caches_of_two_shapes(made, tmp_path, into):
     )
 
 
-def test_caches_that_cannot_be_split(made, tmp_path, into):
+def test_caches_that_cannot_be_split_are_refused(made, tmp_path, into):
     unlabelled = make_scans(tmp_path / "ct.zarr", 3, labels=[-1] * 3)
     assert refusal(experiment(made, into, scans=unlabelled), into) == (
         f"Error: {unlabelled}: none of the 3 samples has a label; expected two classes or more; "
@@ -375,7 +375,7 @@ def test_caches_that_cannot_be_split(made, tmp_path, into):
     assert f"{lost} is not a cache" in refusal(experiment(made, into, scans=lost), into)
 
 
-def test_splits_that_are_none(made, tmp_path, into):
+def test_invalid_splits_are_refused(made, tmp_path, into):
     split = by_hand(tmp_path, "s99")
     assert refusal(experiment(made, into, "--split", split), into) == (
         f"Error: {made.scans}: split names 1 id not in the cache ('s99'); "
@@ -392,7 +392,7 @@ def test_splits_that_are_none(made, tmp_path, into):
         (("--batch-size", 11), "batch_size 11, but there are 10 clips to train on; lower it"),
     ],
 )
-def test_values_out_of_range_in_either_stage(made, into, options, message):
+def test_values_out_of_range_are_refused_in_both_stages(made, into, options, message):
     assert refusal(experiment(made, into, *options), into) == f"Error: {message}\n"
 
 
@@ -402,12 +402,12 @@ def test_values_that_no_option_takes(made, into, option):
     assert not into.exists()
 
 
-def test_slices_too_small_for_the_backbone(made, into):
+def test_slices_too_small_for_the_backbone_are_refused(made, into):
     message = refusal(experiment(made, into, "--backbone", "vgg16"), into)
     assert "has slices of 16×16 px, backbone vgg16 takes 32×32 or more" in message
 
 
-def test_weights_that_are_not_there_do_not_bind_the_folder(tmp_path, into):
+def test_missing_weights_leave_the_folder_usable(tmp_path, into):
     clips, scans = make_clips(tmp_path / "c.zarr", 6, (4, 32, 32)), make_scans(tmp_path / "s.zarr", 6, (4, 32, 32))
     for options in ((), ("--features",)):
         for name in ("lost.h5", "gone.h5"):
@@ -417,7 +417,7 @@ def test_weights_that_are_not_there_do_not_bind_the_folder(tmp_path, into):
             assert {path.name for path in into.iterdir()} == {*STARTUP_FILES}
 
 
-def test_a_place_that_is_something_else_is_left_alone(made, tmp_path, into):
+def test_other_folders_and_files_are_refused(made, tmp_path, into):
     file, foreign = tmp_path / "file", tmp_path / "foreign"
     file.write_text("mine")
     foreign.mkdir()
@@ -435,7 +435,7 @@ def test_a_place_that_is_something_else_is_left_alone(made, tmp_path, into):
     assert (contents(tmp_path), contents(made.folder)) == before
 
 
-def test_what_contradicts_the_experiment_is_usage(made, into):
+def test_contradicting_options_are_usage_errors(made, into):
     for option in ("--class-weights", "--no-class-weights"):
         assert usage(experiment(made, into, option)) == (
             "Error: --class-weights is one of the strategies compared; leave it out"
@@ -447,7 +447,7 @@ def test_what_contradicts_the_experiment_is_usage(made, into):
     assert not into.exists()
 
 
-def test_behind_the_backbone_no_stage_names_weights_that_the_features_bring(tmp_path):
+def test_with_features_no_stage_sets_weights(tmp_path):
     """Else a second seed would begin with another random input map than the features were made with, and be refused."""
     given = {"weights": "vgg16.h5", "input_conv": "random", "precision": "mixed_bfloat16", "epochs": 3}
     asked = Experiment(tmp_path, tmp_path, tmp_path, given, {}, seeds=2, frozen=True)

@@ -46,7 +46,7 @@ def is_kept(path):
 
 
 @given(first=st.binary(max_size=99), second=st.binary(max_size=99))
-def test_a_file_is_what_it_was_last_replaced_by(tmp_path, first, second):
+def test_a_file_has_the_contents_of_its_last_replacement(tmp_path, first, second):
     path = tmp_path / "file"
     for data in (first, second):
         replace(path, data)
@@ -54,14 +54,14 @@ def test_a_file_is_what_it_was_last_replaced_by(tmp_path, first, second):
         assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_disk_that_fills_up_leaves_the_file_before(kept):
+def test_a_full_disk_keeps_the_earlier_file(kept):
     with room_for(1000), pytest.raises(TrainerError) as refused:
         replace(kept, bytes(5000))
     assert str(refused.value) == f"cannot write {kept}: {os.strerror(errno.EFBIG)}; {KEPT}; {REMEDIES[errno.EFBIG]}"
     assert is_kept(kept)
 
 
-def test_a_disk_that_fills_up_while_keras_writes_a_model_leaves_the_one_before(kept):
+def test_a_full_disk_keeps_the_earlier_model(kept):
     _, whole = small()
     with room_for(100_000), pytest.raises(TrainerError) as refused:
         replace_by(kept, whole.save)
@@ -71,7 +71,7 @@ def test_a_disk_that_fills_up_while_keras_writes_a_model_leaves_the_one_before(k
 
 @pytest.mark.parametrize("call", ["write", "fsync", "rename"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EDQUOT])
-def test_whatever_the_system_refuses_is_said_and_leaves_the_file_before(call, number, kept, monkeypatch):
+def test_a_failed_system_call_is_reported_and_keeps_the_earlier_file(call, number, kept, monkeypatch):
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
@@ -90,7 +90,7 @@ def test_whatever_the_system_refuses_is_said_and_leaves_the_file_before(call, nu
     assert is_kept(kept)
 
 
-def test_an_error_without_a_number_is_said_too(kept):
+def test_an_error_without_errno_is_reported(kept):
     def write(partial):
         raise OSError("Can't write data (no space)")
 
@@ -99,7 +99,7 @@ def test_an_error_without_a_number_is_said_too(kept):
     assert is_kept(kept)
 
 
-def test_a_folder_that_is_gone_is_said(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(TrainerError) as refused:
         replace(tmp_path / "gone" / "file", b"")
     assert (
@@ -108,7 +108,7 @@ def test_a_folder_that_is_gone_is_said(tmp_path):
     )
 
 
-def test_writing_that_is_stopped_leaves_the_earlier_file_and_no_other(kept):
+def test_interrupted_writing_leaves_only_the_earlier_file(kept):
     def write(partial):
         partial.write_bytes(b"half")
         raise KeyboardInterrupt
@@ -119,7 +119,7 @@ def test_writing_that_is_stopped_leaves_the_earlier_file_and_no_other(kept):
     assert {path.name for path in kept.parent.iterdir()} == {kept.name}
 
 
-def test_the_bytes_are_on_disk_before_the_name_and_the_name_before_it_returns(kept, monkeypatch):
+def test_bytes_are_flushed_before_the_rename_and_the_folder_after_it(kept, monkeypatch):
     calls = []
     rename = Path.replace
     monkeypatch.setattr(os, "fsync", lambda number: calls.append(Path(f"/proc/self/fd/{number}").resolve().name))
@@ -145,7 +145,7 @@ def test_json_reads_back_as_written(tmp_path, data):
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_json_that_others_could_not_read_is_not_written(number, tmp_path):
+def test_invalid_json_is_not_written(number, tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"loss": number})
     assert list(tmp_path.iterdir()) == []
@@ -163,7 +163,7 @@ def test_json_that_others_could_not_read_is_not_written(number, tmp_path):
         (b"null", "holds a NoneType"),
     ],
 )
-def test_what_is_no_json_object_is_said_in_one_line(raw, said, tmp_path):
+def test_other_contents_than_a_json_object_are_a_one_line_error(raw, said, tmp_path):
     (tmp_path / "a.json").write_bytes(raw)
     with pytest.raises(TrainerError) as refused:
         read_json(tmp_path / "a.json", "a split")
@@ -172,7 +172,7 @@ def test_what_is_no_json_object_is_said_in_one_line(raw, said, tmp_path):
     assert "\n" not in str(refused.value)
 
 
-def test_json_that_is_not_there_is_said(tmp_path):
+def test_a_missing_json_file_is_reported(tmp_path):
     with pytest.raises(TrainerError) as refused:
         read_json(tmp_path / "a.json", "a split")
     assert str(refused.value) == f"{tmp_path}/a.json: No such file or directory; expected a split"
@@ -188,6 +188,6 @@ def test_a_table_reads_back_to_the_last_digit(tmp_path, rows):
     assert found == rows
 
 
-def test_a_table_is_plain_text_below_a_line_of_names(tmp_path):
+def test_a_table_is_csv_with_a_header(tmp_path):
     write_csv(tmp_path / "a.csv", [{"epoch": 1, "loss": 0.1}, {"epoch": 2, "loss": 1e-9}])
     assert (tmp_path / "a.csv").read_bytes() == b"epoch,loss\n1,0.1\n2,1e-09\n"

@@ -174,12 +174,12 @@ SOME = [
 
 
 @pytest.mark.parametrize("name", ["resume", "evaluate", "predict"])
-def test_sound_runs_pass(server, here, name):
+def test_valid_runs_pass(server, here, name):
     assert check(server, *command_words(name, here)) == 0
 
 
 @pytest.mark.parametrize("attack", SOME)
-def test_a_hostile_run_ends_soon_in_little_memory(server, here, attack):
+def test_a_hostile_run_is_refused_quickly_in_little_memory(server, here, attack):
     ATTACKS[attack](here / "run")
     check(server, *command_words("predict" if "model" in attack or "config" in attack else "resume", here))
 
@@ -187,6 +187,6 @@ def test_a_hostile_run_ends_soon_in_little_memory(server, here, attack):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resume", "evaluate", "predict"])
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_hostile_run_ends_every_command_soon_in_little_memory(server, here, name, attack):
+def test_every_command_refuses_a_hostile_run_quickly_in_little_memory(server, here, name, attack):
     ATTACKS[attack](here / "run")
     check(server, *command_words(name, here))

@@ -72,7 +72,7 @@ def write_everything(root):
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", [*RUN_FILES, *(f"{PARTIAL}{name}" for name in RUN_FILES if name != "logs")])
-def test_no_way_of_writing_into_a_run_follows_a_link(victim, tmp_path, name, target):
+def test_writing_into_a_run_follows_no_link(victim, tmp_path, name, target):
     run = tmp_path / "run"
     run.mkdir()
     write_everything(run)

@@ -35,7 +35,7 @@ def read_everything(clips, run):
     return about, table.predicted.probabilities.tobytes(), table.predicted.ids, table.seconds
 
 
-def test_what_is_read_again_is_listed_once_the_run_has_ended(made):
+def test_files_that_are_read_again_are_listed_at_the_end(made):
     listed = json.loads((made / "manifest.json").read_text())["files"]
     assert listed.keys() == {*CHECKED_FILES}
     assert all(len(digests) == 1 for digests in listed.values())
@@ -58,7 +58,7 @@ def test_a_bit_flipped_in_any_file_is_found(clips, run, name):
 
 
 @pytest.mark.parametrize("name", ["config.json", "split.json", "samples.json", "model.keras", "checkpoint.npz"])
-def test_a_file_of_another_run_is_not_believed_when_a_run_goes_on(clips, run, tmp_path, name):
+def test_a_file_of_another_run_is_refused_when_resuming(clips, run, tmp_path, name):
     other = trained(clips, tmp_path / "other", epochs=1)
     shutil.copy(other / name, run / name)
     if (other / name).read_bytes() == (run / name).read_bytes() and name in ("split.json", "samples.json"):
@@ -67,13 +67,13 @@ def test_a_file_of_another_run_is_not_believed_when_a_run_goes_on(clips, run, tm
         trained(clips, run, epochs=3, resume=True)
 
 
-def test_a_run_of_an_earlier_version_goes_on_and_has_a_list_then(clips, run):
+def test_a_run_without_a_manifest_resumes_and_gets_one(clips, run):
     (run / "manifest.json").unlink()
     trained(clips, run, epochs=3, resume=True)
     assert json.loads((run / "manifest.json").read_text())["files"].keys() == {*CHECKED_FILES}
 
 
-def test_a_run_that_goes_on_is_not_finished_until_it_has_ended_again(clips, run):
+def test_a_resumed_run_is_not_finished_until_it_has_ended(clips, run):
     assert is_finished(run)
     write_run_files(run, read_run(run), split_of_run(run), read_samples(run))
     assert not is_finished(run)
@@ -83,7 +83,7 @@ def test_a_run_that_goes_on_is_not_finished_until_it_has_ended_again(clips, run)
     assert outcome(run) == whole
 
 
-def test_killed_at_any_call_the_files_are_those_of_the_list(tmp_path):
+def test_after_a_kill_at_any_call_files_match_the_manifest(tmp_path):
     before = {name: b'{"before": "%s"}\n' % name.encode() for name in LISTED}
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -104,7 +104,7 @@ def test_killed_at_any_call_the_files_are_those_of_the_list(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"files": {}, "digest": "0"}', '{"files": [], "digest": 1}'])
-def test_a_list_that_is_none_is_said(tmp_path, text):
+def test_an_invalid_manifest_is_refused(tmp_path, text):
     write_run_files(tmp_path, RUN, SPLIT, SAMPLES)
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(TrainerError, match=r"manifest\.json "):
@@ -113,7 +113,7 @@ def test_a_list_that_is_none_is_said(tmp_path, text):
 
 @pytest.mark.parametrize("reader", [read_run, split_of_run, read_samples, read_predictions])
 @pytest.mark.parametrize("number", [5, 13, 24])
-def test_an_error_of_the_system_is_said_and_nothing_else(run, monkeypatch, reader, number):
+def test_a_system_error_is_reported_as_such(run, monkeypatch, reader, number):
     def failing(path, *arguments):
         raise OSError(number, os.strerror(number), str(path))
 
@@ -123,7 +123,7 @@ def test_an_error_of_the_system_is_said_and_nothing_else(run, monkeypatch, reade
 
 
 @pytest.mark.parametrize("number", [5, 13, 24])
-def test_weights_that_cannot_be_read_are_not_called_another_run_s(clips, run, monkeypatch, number):
+def test_unreadable_weights_are_not_reported_as_those_of_another_run(clips, run, monkeypatch, number):
     def failing(path, *arguments):
         raise OSError(number, os.strerror(number), str(path))
 
@@ -136,7 +136,7 @@ def test_weights_that_cannot_be_read_are_not_called_another_run_s(clips, run, mo
 
 
 @pytest.mark.parametrize("listed", [False, True])
-def test_a_file_is_listed_before_it_is_written_where_there_is_a_list(tmp_path, monkeypatch, listed):
+def test_with_a_manifest_a_file_is_listed_before_it_is_written(tmp_path, monkeypatch, listed):
     """Or a kill in between would leave a file that the list says is another."""
     if listed:
         write_run_files(tmp_path, RUN, SPLIT, SAMPLES)

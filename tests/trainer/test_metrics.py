@@ -119,14 +119,14 @@ def test_a_constant_prediction_has_kappa_0_not_an_undefined_one():
     assert (found["kappa"], found["ci95"]["kappa"]) == (0, [0, 0])
 
 
-def test_resamples_where_kappa_is_undefined_are_left_out_of_its_interval():
+def test_resamples_with_undefined_kappa_are_left_out_of_its_interval():
     truth, predicted = np.array([0, 0, 1]), np.array([0, 0, 0])  # a third of the resamples hold class 0 alone
     drawn = resample_predictions(truth, [predicted], 2)[0]
     assert 0.2 < np.isnan(drawn).mean() < 0.4
     assert bootstrap(confusion_matrix(truth, predicted, 2), kappa) == (0, 0)
 
 
-def test_the_paired_bootstrap_leaves_out_what_is_undefined_and_is_undefined_without_the_rest():
+def test_the_paired_bootstrap_leaves_out_undefined_resamples():
     truth, wrong = np.array([0, 0, 1]), np.array([0, 1, 1])
     found = paired_bootstrap(truth, np.zeros(3, int), wrong, 2)
     assert np.isfinite(found).all()
@@ -135,7 +135,7 @@ def test_the_paired_bootstrap_leaves_out_what_is_undefined_and_is_undefined_with
 
 
 @given(st.integers(0, 99))
-def test_a_stack_of_matrices_gives_each_ones_statistic(seed):
+def test_a_stack_of_matrices_gives_a_stack_of_scores(seed):
     stack = np.random.default_rng(seed).integers(0, 4, (2, 3, 4, 4))
     for statistic in (kappa, accuracy, f1):
         wanted = [[statistic(matrix) for matrix in row] for row in stack]
@@ -150,7 +150,7 @@ def test_one_matrix_gives_plain_numbers():
 
 
 @given(believed())
-def test_auc_is_scikit_learns_averaged_over_the_classes_that_can_be_told_apart(case):
+def test_auc_is_scikit_learns_mean_over_the_classes_with_both_outcomes(case):
     truth, probabilities = case
     classes = probabilities.shape[1]
     tested = [1] if classes == 2 else range(classes)
@@ -169,7 +169,7 @@ def test_auc_of_all_classes_is_scikit_learns_macro_one_against_rest():
     assert auc(truth, probabilities) == pytest.approx(wanted, abs=1e-12)
 
 
-def test_auc_of_two_classes_is_that_of_class_1_alone():
+def test_auc_of_two_classes_is_that_of_class_1():
     assert auc([0, 1], [[0.3, 0.1], [0.3, 0.2]]) == 1
 
 
@@ -180,7 +180,7 @@ def test_cross_entropy_is_scikit_learns(case):
     assert cross_entropy(truth, probabilities) == pytest.approx(wanted, abs=1e-12)
 
 
-def test_a_probability_of_0_for_the_truth_costs_16_nats_and_not_infinity():
+def test_a_probability_of_0_for_the_true_class_costs_16_nats():
     assert cross_entropy([0, 1], [[0, 1], [0, 1]]) == pytest.approx(-np.log(1e-7) / 2)
 
 
@@ -224,7 +224,7 @@ def test_thousands_of_classes_take_little_memory():
 
 
 @pytest.mark.parametrize("statistic", [kappa, accuracy, f1])
-def test_the_interval_is_that_of_a_loop_which_draws_the_cases_again(statistic):
+def test_the_interval_equals_that_of_a_naive_bootstrap(statistic):
     truth, predicted = answers(150, 3, 0.6)
     generator = np.random.default_rng(1)
     drawn = (generator.integers(0, 150, 150) for _ in range(4000))
@@ -233,7 +233,7 @@ def test_the_interval_is_that_of_a_loop_which_draws_the_cases_again(statistic):
     np.testing.assert_allclose(found, np.percentile(looped, [2.5, 97.5], axis=0), atol=0.012)
 
 
-def test_the_interval_holds_the_true_accuracy_in_about_95_of_100_samples():
+def test_the_interval_contains_the_true_accuracy_in_about_95_of_100_samples():
     generator = np.random.default_rng(0)
     samples = [generator.multinomial(200, [0.4, 0.1, 0.2, 0.3]).reshape(2, 2) for _ in range(400)]
     intervals = [bootstrap(sample, accuracy, resamples=400, seed=number) for number, sample in enumerate(samples)]
@@ -241,12 +241,12 @@ def test_the_interval_holds_the_true_accuracy_in_about_95_of_100_samples():
     assert 0.92 <= held <= 0.98
 
 
-def test_a_seed_fixes_the_interval_and_another_gives_another():
+def test_the_interval_depends_on_the_seed_only():
     confusion = confusion_matrix(*answers(100, 3, 0.6), 3)
     assert bootstrap(confusion, kappa, seed=1) == bootstrap(confusion, kappa, seed=1) != bootstrap(confusion, kappa)
 
 
-def test_the_paired_interval_is_that_of_a_loop_which_draws_the_same_cases_for_both():
+def test_the_paired_interval_equals_that_of_a_naive_bootstrap():
     truth, first = answers(120, 3, 0.5)
     second = np.where(np.arange(120) % 2 == 0, truth, first)
     generator = np.random.default_rng(1)
@@ -262,7 +262,7 @@ def test_the_paired_interval_is_that_of_a_loop_which_draws_the_same_cases_for_bo
     assert p == 2 / 4001  # never 0, though no sample had the first ahead
 
 
-def test_the_paired_p_of_a_loop_is_found():
+def test_the_paired_p_equals_that_of_a_naive_bootstrap():
     truth, first = answers(60, 2, 0.4)
     _, second = answers(60, 2, 0.6, seed=0)
     generator = np.random.default_rng(1)
@@ -279,7 +279,7 @@ def test_equal_predictions_differ_by_nothing_with_p_1():
     assert paired_bootstrap(truth, predicted, predicted, 3) == (0, 0, 0, 1)
 
 
-def test_swapping_the_predictions_turns_the_difference_round():
+def test_swapping_the_predictions_negates_the_difference():
     truth, first = answers(80, 3, 0.5, seed=3)
     second = np.roll(first, 1)
     difference, low, high, p = paired_bootstrap(truth, first, second, 3)
@@ -295,7 +295,7 @@ def test_labels_of_8_bits_do_not_overflow_with_many_classes():
     assert paired_bootstrap(*small, 50, resamples=50) == paired_bootstrap(truth, first, second, 50, resamples=50)
 
 
-def test_the_score_has_every_figure_under_its_name():
+def test_the_score_has_every_metric_by_name():
     truth = np.array([0, 0, 1, 1])
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
     found = score(truth, probabilities, ("left", "right"))
@@ -319,7 +319,7 @@ def test_the_score_has_every_figure_under_its_name():
 
 @settings(max_examples=25)
 @given(believed(), st.integers(0, 3))
-def test_a_score_is_finite_json_with_each_figure_in_its_interval_range(case, seed):
+def test_a_score_is_finite_json_with_intervals_in_range(case, seed):
     truth, probabilities = case
     names = NAMES[: probabilities.shape[1]] + ("sixth",) * (probabilities.shape[1] > 5)
     found = score(truth, np.float32(probabilities), names, seed)
@@ -335,7 +335,7 @@ def test_of_equal_probabilities_the_first_class_is_predicted():
     assert score([1], [[0.2, 0.4, 0.4]], "abc")["confusion"] == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
-def test_no_area_is_none_and_not_a_number_that_json_cannot_hold():
+def test_an_undefined_auc_is_null_in_json():
     assert score([1, 1], [[0.2, 0.8], [0.4, 0.6]], "ab")["auc"] is None
 
 
@@ -372,13 +372,13 @@ HALF = [0.5, 0.5]
         ([0], [HALF], "aa", "class names a, a for 2 probabilities; expected one name each"),
     ],
 )
-def test_a_score_of_what_cannot_be_scored_is_refused(truth, probabilities, names, message):
+def test_invalid_input_to_a_score_is_refused(truth, probabilities, names, message):
     with pytest.raises(TrainerError) as refused:
         score(truth, probabilities, names)
     assert str(refused.value) == message
 
 
-def test_predictions_and_labels_must_be_as_many():
+def test_predictions_and_labels_must_have_equal_length():
     with pytest.raises(TrainerError) as refused:
         confusion_matrix([0, 1], [0], 2)
     assert str(refused.value) == "2 true labels and 1 predictions; expected one for each case"
@@ -390,5 +390,5 @@ def test_an_empty_matrix_has_no_interval():
     assert str(refused.value) == "there are no cases to draw from; expected at least one with a label"
 
 
-def test_the_interval_leaves_out_a_fortieth_of_the_resamples_at_each_end():
+def test_the_interval_excludes_a_fortieth_of_the_resamples_at_each_end():
     assert interval(np.arange(1001.0)) == (25, 975)

@@ -36,11 +36,11 @@ def message(call, *arguments):
         '"TST_0001.nii.gz",2\n"sub/TST_0002"\n',
     ],
 )
-def test_ids_are_read_as_they_are_written_with_or_without_header_and_further_columns(tmp_path, text):
+def test_ids_are_read_with_or_without_header_and_other_columns(tmp_path, text):
     assert read_ids(written(tmp_path, text)) == ["TST_0001.nii.gz", "sub/TST_0002"]
 
 
-def test_ids_that_are_none(tmp_path):
+def test_a_file_without_ids_is_refused(tmp_path):
     path = tmp_path / "ids.txt"
     assert message(read_ids, path) == f"{path}: No such file or directory; expected a file with one id a line"
     assert message(read_ids, tmp_path) == f"{tmp_path}: Is a directory; expected a file with one id a line"
@@ -50,7 +50,7 @@ def test_ids_that_are_none(tmp_path):
     assert "is not a text file" in message(read_ids, written(tmp_path, "x" * 200_000))
 
 
-def test_an_id_named_twice_is_refused_also_among_many(tmp_path):
+def test_a_repeated_id_is_refused(tmp_path):
     many = [f"s{number}" for number in range(100_000)]
     path = written(tmp_path, "\n".join([*many, "s5"]))
     assert message(read_ids, path) == f"{path} has 's5' more than once; expected each id once"
@@ -93,11 +93,11 @@ SCANS = cache(
         ("v_A_g01_c01", "clip/v_A_g01_c01"),
     ],
 )
-def test_a_sample_is_found_by_path_or_bare_name_with_or_without_the_ending(name, sample):
+def test_a_sample_is_found_by_path_or_file_name_with_or_without_extension(name, sample):
     assert samples_named(SCANS, [name]) == [sample]
 
 
-def test_a_bare_name_of_several_samples_is_refused_and_a_path_decides():
+def test_an_ambiguous_file_name_is_refused():
     assert message(samples_named, SCANS, ["x"]) == (
         "'x' is the name of 2 samples of ct.zarr, such as 'a/x' and 'b/x'; give the path below SOURCE"
     )
@@ -117,13 +117,13 @@ def test_a_name_of_no_sample_is_refused(name):
     )
 
 
-def test_features_are_found_by_id_and_not_by_the_chunks_they_were_made_of():
+def test_features_are_found_by_id():
     made = cache(kind="features")
     made.samples.append(Entry("a/x", "complete", row=0, source=Source("/ct.zarr", ("volume/c/0/0/0/0",))))
     assert samples_named(made, ["x.nii.gz"]) == ["a/x"]
     assert "are not in" in message(samples_named, made, ["volume/c/0/0/0/0"])
 
 
-def test_many_names_are_found_at_once():
+def test_many_names_are_found_quickly():
     many = cache(*(f"{number}.nii.gz" for number in range(20_000)))
     assert len(samples_named(many, [f"{number}" for number in range(20_000)])) == 20_000

@@ -36,7 +36,7 @@ def inside(figure):
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 7, 100])
-def test_curves_of_any_length_are_one_picture(tmp_path, epochs):
+def test_curves_of_any_length_fit_into_a_picture(tmp_path, epochs):
     figure = curves_picture(history(epochs))
     rows, columns, _ = pixels(tmp_path / "curves.png", figure).shape
     assert (rows, columns) == (380, 900)
@@ -64,7 +64,7 @@ def test_an_undefined_kappa_is_a_gap_in_the_curves(tmp_path, values):
 
 
 @pytest.mark.parametrize("names", [("a", "b"), TYPES, LONG, ODD, tuple(f"class {n}" for n in range(60))])
-def test_a_confusion_matrix_of_any_classes_is_a_picture_of_a_sane_size(tmp_path, names):
+def test_a_confusion_matrix_of_any_classes_has_a_bounded_size(tmp_path, names):
     figure = confusion_picture(metrics(names))
     rows, columns, _ = pixels(tmp_path / "confusion.png", figure).shape
     assert 250 <= rows <= 1500
@@ -73,7 +73,7 @@ def test_a_confusion_matrix_of_any_classes_is_a_picture_of_a_sane_size(tmp_path,
     assert inside(figure)
 
 
-def test_cells_hold_the_counts_and_names_stay_apart(tmp_path):
+def test_cells_have_the_counts_and_names_stay_distinct(tmp_path):
     found = metrics(LONG)
     figure = confusion_picture(found)
     axes = figure.axes[0]
@@ -83,13 +83,13 @@ def test_cells_hold_the_counts_and_names_stay_apart(tmp_path):
     assert all(len(name) <= 24 for name in shown)
 
 
-def test_a_class_that_no_sample_has_is_an_empty_row(tmp_path):
+def test_a_class_without_samples_is_an_empty_row(tmp_path):
     found = score(np.array([0, 0, 1]), np.eye(3)[[0, 1, 1]], ("a", "b", "c"))
     pixels(tmp_path / "confusion.png", confusion_picture(found))
     assert list(metrics_lines(found))[-1].split() == ["c", "0.00", "0", "0", "0"]
 
 
-def test_a_picture_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_earlier_picture(tmp_path, monkeypatch):
     path = tmp_path / "curves.png"
     path.write_bytes(b"before")
 
@@ -111,7 +111,7 @@ def said(confusion, names=("one", "two")):
     return next(metrics_lines(found)), title, kappa_text(found)
 
 
-def test_a_constant_prediction_is_named_where_its_interval_would_be():
+def test_a_constant_prediction_is_named_instead_of_an_interval():
     assert said([[5, 0], [3, 0]]) == (
         "kappa              0.000   predicts one for every case",
         "kappa 0.00, n = 8\npredicts one for every case",
@@ -124,7 +124,7 @@ def test_a_constant_prediction_is_named_where_its_interval_would_be():
     )
 
 
-def test_an_undefined_kappa_is_called_so_with_the_reason():
+def test_an_undefined_kappa_is_shown_with_the_reason():
     assert said([[0, 0], [0, 4]]) == (
         "kappa             undefined   every case is labelled two, and predicted so",
         "kappa undefined, n = 4\nevery case is labelled two, and predicted so",
@@ -132,7 +132,7 @@ def test_an_undefined_kappa_is_called_so_with_the_reason():
     )
 
 
-def test_without_an_error_or_without_a_hit_there_is_no_interval_of_no_width():
+def test_all_right_or_all_wrong_predictions_have_no_interval():
     assert said([[3, 0], [0, 2]]) == (
         "kappa              1.000   every case is right",
         "kappa 1.00, n = 5\nevery case is right",
@@ -163,7 +163,7 @@ def test_the_reason_for_no_interval_fits_into_the_picture(tmp_path, names, confu
     assert inside(figure)
 
 
-def test_lines_say_what_the_metrics_hold():
+def test_lines_show_the_metrics():
     found = score(np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]]), ("one", "two"))
     assert list(metrics_lines(json.loads(json.dumps(found)))) == [
         "kappa              0.500   95 % interval {:.3f} to {:.3f}".format(*found["ci95"]["kappa"]),
@@ -179,7 +179,7 @@ def test_lines_say_what_the_metrics_hold():
     ]
 
 
-def test_without_a_second_class_there_is_no_auc_to_say():
+def test_an_undefined_auc_has_no_line():
     found = score(np.array([0, 0]), np.eye(2)[[0, 0]], ("one", "two"))
     assert not any(line.startswith("AUC") for line in metrics_lines(found))
 
@@ -192,6 +192,6 @@ def test_an_epoch_is_one_line():
     )
 
 
-def test_advice_comes_where_an_epoch_waited_for_data_and_only_there():
+def test_advice_is_given_only_after_waiting_for_data():
     assert stall_advice({"data_wait": 0.05}) == ""
     assert "raise --readers" in stall_advice({"data_wait": 0.06})

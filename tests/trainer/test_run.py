@@ -58,7 +58,7 @@ def message(call, *arguments):
 
 
 @pytest.mark.parametrize("run", [RUN, Run(PRETRAIN, "video", (7, 8, 9), ("a, b", "c\nd", "日本"), {}, "/runs/first")])
-def test_a_run_is_read_as_it_was_written(tmp_path, run):
+def test_a_run_reads_back_as_written(tmp_path, run):
     samples = {"s0": SampleFingerprint("d0", "", 0), "s1": SampleFingerprint("d1", "source", 1)}
     write_run_files(tmp_path, run, SPLIT, samples)
     assert read_run(tmp_path) == run
@@ -66,14 +66,14 @@ def test_a_run_is_read_as_it_was_written(tmp_path, run):
     assert read_samples(tmp_path) == samples
 
 
-def test_class_names_of_earlier_versions_are_read_in_the_form_that_caches_have(root):
+def test_class_names_are_read_in_unicode_nfc(root):
     change(root / "config.json", class_names=["Ka\u0308se", "two"])
     assert read_run(root).class_names == ("K\u00e4se", "two")
     change(root / "config.json", class_names=["Ka\u0308se", "K\u00e4se"])
     assert "expected different names" in message(read_run, root)
 
 
-def test_where_there_is_no_run_the_message_says_what_was_expected(tmp_path):
+def test_a_missing_run_is_refused(tmp_path):
     file = tmp_path / "file"
     file.write_text("mine")
     expected = "expected the config.json of a run, as `train` writes it"
@@ -109,7 +109,7 @@ def test_where_there_is_no_run_the_message_says_what_was_expected(tmp_path):
         ({"augmentation": ["os.system"]}, "augmentation ['os.system']; expected some of rotation, shift, blur"),
     ],
 )
-def test_a_config_that_no_run_wrote_is_refused_with_its_path(root, fields, reason):
+def test_an_invalid_config_is_refused_with_its_path(root, fields, reason):
     change(root / "config.json", **fields)
     assert message(read_run, root) == (f"{root}/config.json is not that of a run: {reason}; restore it, or train again")
 
@@ -132,7 +132,7 @@ def test_a_config_of_another_format_is_refused(root, given):
 @pytest.mark.parametrize(
     "data", [b"", b"\xff\xfe", b"[" * 1_000_000, b'{"a":' * 1_000_000, b"[1, 2]", b"null", b"1" * 5000, b'{"shape": 1']
 )
-def test_what_is_no_json_object_is_refused(root, name, data):
+def test_other_contents_than_a_json_object_are_refused(root, name, data):
     (root / name).write_bytes(data)
     read = {"config.json": read_run, "samples.json": read_samples}.get(name, lambda root: read_split(root / name))
     text = message(read, root)
@@ -148,7 +148,7 @@ json_values = st.recursive(
 
 
 @given(key=st.sampled_from(sorted(RUN.to_json())), value=json_values)
-def test_whatever_stands_in_a_config_it_is_read_or_refused(tmp_path_factory, key, value):
+def test_any_value_in_a_config_is_read_or_refused(tmp_path_factory, key, value):
     root = tmp_path_factory.getbasetemp()
     (root / "config.json").write_text(json.dumps(RUN.to_json() | {key: value}))
     with suppress(TrainerError):
@@ -158,7 +158,7 @@ def test_whatever_stands_in_a_config_it_is_read_or_refused(tmp_path_factory, key
         assert json.dumps(read_run(root).to_json()) == written
 
 
-def test_a_split_that_is_none_is_refused_with_its_path(root):
+def test_an_invalid_split_is_refused_with_its_path(root):
     path = root / "split.json"
     for data, reason in (
         ({"train": ["a"], "validation": []}, "split has no ids in 'validation'; expected "),
@@ -176,7 +176,7 @@ def test_a_split_that_is_none_is_refused_with_its_path(root):
 # Which cache is the run's own
 
 
-def test_a_cache_is_the_runs_own_by_the_bytes_of_what_it_trained_on(tmp_path):
+def test_the_cache_of_a_run_is_recognised_by_the_bytes_of_its_training_samples(tmp_path):
     cache = open_cache(make_cache(tmp_path / "tiny.zarr", 3))
     seen = sample_fingerprints(cache, ("s0", "s1"))
     other, source = SampleFingerprint("other", "other", 0), seen["s0"].source
@@ -199,7 +199,7 @@ def test_a_cache_is_the_runs_own_by_the_bytes_of_what_it_trained_on(tmp_path):
         assert is_trained_on(root, cache) is own
 
 
-def test_samples_that_do_not_know_the_split_are_refused(root, shared_tiny):
+def test_samples_json_without_ids_of_the_split_is_refused(root, shared_tiny):
     (root / "samples.json").write_text('{"s0": ["d0", "", 0]}')
     (root / "manifest.json").unlink()
     assert message(is_trained_on, root, open_cache(shared_tiny)) == (
@@ -220,7 +220,7 @@ def test_samples_that_do_not_know_the_split_are_refused(root, shared_tiny):
         ({}, {"orientation": "file"}, "orientation file, the run was trained on orientation SPL"),
     ],
 )
-def test_only_a_cache_whose_samples_mean_the_same_will_do(tmp_path, fields, recipe, reason):
+def test_a_cache_whose_samples_have_another_meaning_is_refused(tmp_path, fields, recipe, reason):
     attributes = tiny_attributes(**fields, **({"window": [-1000, 400], "orientation": "SPL"} | recipe))
     cache = open_cache(make_cache(tmp_path / "tiny.zarr", 1, attributes))
     if reason:
@@ -240,7 +240,7 @@ def test_only_a_cache_whose_samples_mean_the_same_will_do(tmp_path, fields, reci
         ({"s0": ("same", "another source", 0)}, ""),  # the bytes trained on are the same
     ],
 )
-def test_a_run_goes_on_only_with_the_samples_and_labels_that_it_began_with(tmp_path, changed, reason):
+def test_a_run_resumes_only_with_the_same_samples_and_labels(tmp_path, changed, reason):
     cache = open_cache(make_cache(tmp_path / "tiny.zarr", 2))
     seen = sample_fingerprints(cache, cache.ids)
     for name, (digest, source, label) in changed.items():
@@ -267,7 +267,7 @@ def test_a_run_goes_on_only_with_the_samples_and_labels_that_it_began_with(tmp_p
         (("one", "other"), {}, 1),  # the run has no class "two"
     ],
 )
-def test_labels_that_changed_are_counted_by_the_names_of_their_classes(tmp_path, names, labels, changed):
+def test_changed_labels_are_counted_by_class_name(tmp_path, names, labels, changed):
     cache = open_cache(make_cache(tmp_path / "tiny.zarr", 2))
     seen = {
         name: SampleFingerprint(sample.chunk, sample.source, labels.get(name, sample.label))
@@ -282,7 +282,7 @@ def test_labels_that_changed_are_counted_by_the_names_of_their_classes(tmp_path,
 # Writing
 
 
-def test_a_new_run_is_made_with_the_folders_above_it(tmp_path):
+def test_a_new_run_folder_is_made_with_its_parents(tmp_path):
     root = tmp_path / "runs" / "of" / "today"
     assert check_folder(root, resume=False) is False
     with lock_run(root, resume=False) as going_on:
@@ -292,26 +292,26 @@ def test_a_new_run_is_made_with_the_folders_above_it(tmp_path):
         assert not going_on
 
 
-def test_a_link_to_an_empty_folder_is_as_good_as_the_folder(tmp_path):
+def test_a_run_folder_may_be_a_link_to_an_empty_folder(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     with lock_run(tmp_path / "link", resume=False):
         assert (tmp_path / "real" / "lock").exists()
 
 
-def test_a_path_that_libraries_cannot_spell_is_refused_at_once(tmp_path):
+def test_a_path_that_is_not_unicode_is_refused(tmp_path):
     root = tmp_path / os.fsdecode(b"\xff")
     assert message(check_folder, root, False) == f"{root} has a path that is not valid UTF-8; choose another RUN"
 
 
-def test_a_run_is_gone_on_with_only_when_asked(root):
+def test_a_run_is_resumed_only_with_resume(root):
     assert message(check_folder, root, False) == (
         f"{root} holds a run already; resume it with --resume, or choose another RUN"
     )
     assert check_folder(root, True) is True
 
 
-def test_what_a_kill_before_the_config_leaves_is_begun_anew_by_resume(root):
+def test_files_of_a_run_killed_before_its_config_are_replaced_with_resume(root):
     (root / "config.json").rename(root / "partial-config.json")
     assert message(check_folder, root, False) == (
         f"{root} holds 'manifest.json', left by a run that was stopped as it started; start it again with --resume, "
@@ -324,7 +324,7 @@ def test_what_a_kill_before_the_config_leaves_is_begun_anew_by_resume(root):
 
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize("name", ["notes.txt", "partial-results.csv", "model.keras", ".hidden", "partial-"])
-def test_files_of_others_are_never_taken_for_ours(tmp_path, name, resume):
+def test_a_folder_with_other_files_is_refused(tmp_path, name, resume):
     (tmp_path / name).write_text("mine")
     with pytest.raises(TrainerError) as caught, lock_run(tmp_path, resume):
         pass
@@ -333,7 +333,7 @@ def test_files_of_others_are_never_taken_for_ours(tmp_path, name, resume):
     assert os.listdir(tmp_path) == [name]  # noqa: PTH208 - the names alone
 
 
-def test_in_a_run_only_our_own_half_written_files_are_removed(root):
+def test_only_partially_written_files_of_the_run_are_removed(root):
     for name in RUN_FILES:
         (root / f"partial-{name}").write_text("half")
     (root / "partial-results.csv").write_text("mine")
@@ -341,14 +341,14 @@ def test_in_a_run_only_our_own_half_written_files_are_removed(root):
         assert [path.name for path in root.glob("partial-*")] == ["partial-results.csv"]
 
 
-def test_the_lock_is_let_go_whatever_happens(root):
+def test_the_lock_is_released_after_an_error(root):
     with pytest.raises(RuntimeError), lock_run(root, resume=True):
         raise RuntimeError
     with lock_run(root, resume=True):
         pass
 
 
-def test_a_place_inside_a_cache_is_known_also_through_links(tmp_path):
+def test_a_path_inside_a_cache_is_recognised_through_links(tmp_path):
     cache = make_cache(tmp_path / "tiny.zarr")
     (tmp_path / "link").symlink_to(cache / "volume")
     for path in (cache, cache / "run", cache / "ledger/run", tmp_path / "link/run"):
@@ -358,7 +358,7 @@ def test_a_place_inside_a_cache_is_known_also_through_links(tmp_path):
     assert enclosing_cache(tmp_path / "tiny.zarr2") is None
 
 
-def test_what_a_run_trained_on_is_known_by_whatever_name(tmp_path):
+def test_training_samples_are_recognised_under_another_name(tmp_path):
     cache = open_cache(make_cache(tmp_path / "tiny.zarr", 3))
     seen = sample_fingerprints(cache, cache.ids)
     recorded = {

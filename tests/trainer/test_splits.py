@@ -119,7 +119,7 @@ def test_clips_of_ucf50_divide_by_scenes_and_near_a_fifth():
     assert ((shares > 0.17) & (shares < 0.23)).all()
 
 
-def test_what_is_linked_by_a_third_stays_together_even_where_the_third_has_no_label():
+def test_samples_linked_through_an_unlabelled_one_stay_together():
     groups = ["a", "b", "a", "", "c", ""]
     digests = ["", "x", "x", "y", "y", ""]
     assert linked_groups(samples_of([0] * 6, groups, digests)).tolist() == [0, 0, 0, 3, 3, 5]
@@ -130,7 +130,7 @@ def test_what_is_linked_by_a_third_stays_together_even_where_the_third_has_no_la
         assert (sides[0], sides[3]) == (sides[1], sides[4])
 
 
-def test_a_group_named_as_a_digest_is_binds_nothing():
+def test_a_group_with_the_name_of_a_digest_links_nothing():
     assert linked_groups(samples_of([0, 1], ["x", "b"], ["y", "x"])).tolist() == [0, 1]
 
 
@@ -158,7 +158,7 @@ print(*split.validation)
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
-def test_the_split_is_that_of_earlier_versions_whatever_pythons_hash_seed(hash_seed):
+def test_the_split_is_that_of_earlier_versions_for_any_hash_seed(hash_seed):
     environment = {"PYTHONHASHSEED": hash_seed}
     made = subprocess.run(
         [sys.executable, "-c", GOLDEN], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
@@ -182,7 +182,7 @@ def test_groups_of_several_classes_do_not_take_a_class_from_training():
         assert per_class(split_of(labels, groups, seed=seed).train, labels)[0] == 1
 
 
-def test_an_order_that_leads_nowhere_is_not_the_last():
+def test_another_order_is_tried_where_one_fails():
     labels, groups = [0, 1, 1, 2, 0, 2], ["p", "p", "q", "q", "r", "s"]  # r and s alone would leave no class 1
     for seed in range(20):
         split = split_of(labels, groups, seed=seed)
@@ -202,7 +202,7 @@ def test_an_order_that_leads_nowhere_is_not_the_last():
         ([[1, 3]], [1, 3], [9, 2], [0, 0], [False]),  # of one class more than that
     ],
 )
-def test_a_group_is_chosen_where_it_brings_the_counts_nearer_and_training_can_spare_it(
+def test_a_group_is_chosen_if_it_brings_counts_closer_and_training_keeps_each_class(
     counts, wanted, spare, taken, chosen
 ):
     marks = np.zeros(len(counts), bool)
@@ -266,7 +266,7 @@ def test_samples_that_cannot_be_divided_are_refused(labels, groups, message):
 
 
 @pytest.mark.parametrize("fraction", [0, 1, float("nan")])
-def test_the_validation_share_leaves_something_on_both_sides(fraction):
+def test_the_validation_share_is_between_0_and_1(fraction):
     message = f"validation share {fraction}; expected more than 0 and less than 1"
     assert refusal(split_of, [0, 0, 1, 1], fraction=fraction) == message
 
@@ -275,7 +275,7 @@ IDS = st.lists(st.text(max_size=5), min_size=2, unique=True)
 
 
 @given(IDS, st.data())
-def test_a_split_comes_back_from_json(ids, data):
+def test_a_split_survives_json(ids, data):
     ends = sorted(data.draw(st.lists(st.integers(1, len(ids)), min_size=2, max_size=2, unique=True)))
     split = Split(tuple(ids[: ends[0]]), tuple(ids[ends[0] : ends[1]]), tuple(ids[ends[1] :]))
     written = json.loads(json.dumps(split.to_json()))
@@ -309,7 +309,7 @@ EXPECTED = 'expected {"train": [ids], "validation": [ids]}, optionally with "tes
         ({"train": ["b"], "validation": [0]}, f"not a split: validation [0]; {IDS_EXPECTED}"),
     ],
 )
-def test_a_file_that_is_no_split_is_refused(data, message):
+def test_an_invalid_split_file_is_refused(data, message):
     assert refusal(Split.from_json, data) == message
 
 
@@ -322,7 +322,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["train", "validation", "test"]) | st.text(), JSON))
-def test_whatever_json_gives_is_a_split_or_one_line(data):
+def test_any_json_object_is_a_split_or_a_one_line_error(data):
     message = ""
     try:
         Split.from_json(data)
@@ -395,7 +395,7 @@ def test_a_split_that_trains_on_one_class_is_refused():
     check_classes(*classes("ab", "a"))
 
 
-def test_classes_that_a_split_lacks_are_told():
+def test_missing_classes_are_noted():
     assert list(class_notes(*classes("abc", "ab"))) == []
     assert list(class_notes(*classes("ab", "abc"))) == [
         "no samples to train on of 'c': the network cannot learn to predict this class"
@@ -413,7 +413,7 @@ def samples_with(digests, groups=None, labels=None):
     return Samples([str(n) for n in range(count)], labels, groups or [""] * count, digests, ("one", "two"))
 
 
-def test_the_first_pairs_with_one_array_are_named_and_the_others_counted():
+def test_the_first_pairs_of_equal_arrays_are_named_and_the_rest_counted():
     split = Split(tuple("0123"), tuple("456"), tuple("789"))
     digests = ["x", "x", "y", "", "x", "y", "", "y", "", ""]
     assert refusal(check, split, samples_with(digests)) == (
@@ -436,7 +436,7 @@ def test_the_first_pairs_of_one_group_are_named_with_it():
     )
 
 
-def test_training_samples_whose_array_others_hold_are_left_out_and_no_other():
+def test_only_training_samples_with_shared_arrays_are_left_out():
     split = Split(tuple("01234"), tuple("56"), tuple("78"))
     samples = samples_with(["x", "y", "z", "", "z", "x", "", "y", ""])
     kept, dropped = without_shared(split, samples)
@@ -445,14 +445,14 @@ def test_training_samples_whose_array_others_hold_are_left_out_and_no_other():
     assert without_shared(kept, samples) == (kept, ())
 
 
-def test_what_else_is_wrong_with_a_split_is_left_to_its_check():
+def test_leaving_out_shared_samples_ignores_other_errors():
     split = Split(("0", "1", "2", "lost"), ("3", "gone"))
     kept, dropped = without_shared(split, samples_with(["x", "", "", "x"], labels=[-1, 0, 1, 0]))
     assert (kept.train, dropped) == (("1", "2", "lost"), ("0",))
 
 
 @pytest.mark.parametrize(("train", "what"), [("0234", "of class 'one' "), ("013", "of class 'one' "), ("01", "")])
-def test_what_leaves_a_class_without_a_sample_to_train_on_is_not_left_out(train, what):
+def test_shared_samples_are_not_left_out_if_a_class_would_lose_all_training_samples(train, what):
     samples = samples_with(["x", "y", "x", "", "x", "", "x", "y"])
     split = Split(tuple(train), ("5", "6", "7"))
     assert refusal(without_shared, split, samples) == (

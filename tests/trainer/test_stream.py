@@ -84,7 +84,7 @@ def corrupt(cache, row):
 @given(
     order=st.permutations(range(SAMPLES)), size=st.integers(1, 12), first=st.integers(0, 12), threads=st.integers(1, 4)
 )
-def test_batches_are_the_samples_in_their_order_however_many_threads_read(clips, order, size, first, threads):
+def test_batches_have_the_samples_in_order_for_any_number_of_threads(clips, order, size, first, threads):
     found = list(batches(whole(clips), np.array(order), size, first=first, readers=threads))
     expected = [order[start : start + size] for start in range(0, SAMPLES, size)][first:]
     assert [len(batch.labels) for batch in found] == [len(some) for some in expected]
@@ -102,7 +102,7 @@ def test_values_are_as_stored_and_not_scaled(dtype, tmp_path):
     np.testing.assert_array_equal(batch.values[1], cache.stored(1))
 
 
-def test_a_part_is_the_ids_it_was_given_in_their_order(clips):
+def test_a_subset_keeps_the_order_of_its_ids(clips):
     part = subset(clips, ["s4", "s1", "s6"])
     assert (part.ids, part.labels.tolist(), part.labels.dtype, len(part)) == (
         ("s4", "s1", "s6"),
@@ -114,7 +114,7 @@ def test_a_part_is_the_ids_it_was_given_in_their_order(clips):
     np.testing.assert_array_equal(batch.values, [clips.stored("s6"), clips.stored("s4")])
 
 
-def test_each_sample_weighs_what_its_class_does(clips):
+def test_samples_have_the_weight_of_their_class(clips):
     for batch in batches(whole(clips), ORDER, 4, class_weights=np.array([0.25, 3.0])):
         np.testing.assert_array_equal(batch.weights, np.where(batch.labels == 0, 0.25, 3.0).astype(np.float32))
     for batch in batches(whole(clips), ORDER, 4):
@@ -129,7 +129,7 @@ def test_a_transform_gets_each_sample_with_its_id(clips):
     assert found[:, 0, 0, 0].tolist() == ORDER.tolist()
 
 
-def test_nothing_to_read_gives_no_batch(clips):
+def test_an_empty_subset_has_no_batches(clips):
     assert list(batches(whole(clips), np.array([], int), 2)) == []
     assert list(batches(subset(clips, []), np.array([], int), 2)) == []
 
@@ -143,7 +143,7 @@ def test_a_batch_has_at_least_one_sample(clips):
 
 
 @pytest.mark.parametrize("place", [0, 1, 5, 10])
-def test_a_damaged_sample_is_named_when_its_batch_is_due_and_not_before(place, breakable):
+def test_a_damaged_sample_raises_when_its_batch_is_reached(place, breakable):
     corrupt(breakable, ORDER[place])
     stream = batches(whole(breakable), ORDER, 2)
     for start in range(0, place - 1, 2):
@@ -154,7 +154,7 @@ def test_a_damaged_sample_is_named_when_its_batch_is_due_and_not_before(place, b
     assert readers() == []
 
 
-def test_what_a_transform_raises_comes_out_when_its_batch_is_due(clips):
+def test_an_error_of_a_transform_is_raised_when_its_batch_is_reached(clips):
     def transform(stored, name):
         if name == "s9":
             raise ValueError(name)
@@ -177,7 +177,7 @@ def test_an_id_that_the_cache_lacks_is_named(clips):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_no_more_is_read_ahead_than_is_said_by_no_more_threads_than_were_asked_for(threads, clips):
+def test_prefetching_and_threads_are_bounded(threads, clips):
     asked = 1
     part = whole(Watched(clips, lambda: 2 * (asked + PREFETCH)))
     for _ in batches(part, ORDER, 2, readers=threads):
@@ -188,7 +188,7 @@ def test_no_more_is_read_ahead_than_is_said_by_no_more_threads_than_were_asked_f
     assert len(readers()) == 0
 
 
-def test_reading_goes_on_while_a_batch_is_used(clips):
+def test_reading_continues_while_a_batch_is_used(clips):
     part = whole(Watched(clips))
     stream = batches(part, ORDER, 2)
     next(stream)
@@ -197,7 +197,7 @@ def test_reading_goes_on_while_a_batch_is_used(clips):
 
 
 @pytest.mark.parametrize("taken", [1, 3])
-def test_the_threads_end_when_the_batches_are_given_up(taken, clips):
+def test_threads_end_when_the_iterator_is_closed(taken, clips):
     part = whole(Watched(clips))
     stream = batches(part, ORDER, 2)
     for _ in range(taken):
@@ -208,7 +208,7 @@ def test_the_threads_end_when_the_batches_are_given_up(taken, clips):
     assert part.cache.running == 0
 
 
-def test_the_threads_end_when_training_stops_by_an_exception(clips):
+def test_threads_end_when_training_raises(clips):
     def train():
         for _ in batches(whole(clips), ORDER, 2):
             raise KeyboardInterrupt
@@ -251,7 +251,7 @@ def test_waiting_for_slow_reads_is_counted(clock):
     assert meter.row() == {"seconds": 4, "data_wait": 0.75}
 
 
-def test_slow_training_on_data_that_is_there_is_no_stall(clock, clips):
+def test_slow_training_does_not_count_as_waiting_for_data(clock, clips):
     meter = Meter()
     for _ in batches(whole(clips), ORDER, 2, meter=meter, readers=1):
         clock.now += 1

@@ -20,7 +20,7 @@ from trainer.evaluation.submission import check_outputs, naming_advice, write_pr
 from trainer.runs.names import ENDINGS, read_ids
 
 
-def test_ids_may_end_as_any_input_does():
+def test_ids_may_have_the_extension_of_any_input():
     assert set(ENDINGS) == {*SCAN_ENDINGS, *CLIP_ENDINGS}
 
 
@@ -44,7 +44,7 @@ names = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from
 
 
 @given(names=st.lists(names.map(lambda name: f"a{name}z"), min_size=1, max_size=5, unique=True))
-def test_a_submission_can_be_read_back_as_ids_whatever_the_files_are_called(tmp_path_factory, names):
+def test_a_submission_can_be_read_back_as_ids(tmp_path_factory, names):
     path = tmp_path_factory.getbasetemp() / "round.csv"
     path.unlink(missing_ok=True)
     files = [f"{name}.nii.gz" for name in names]
@@ -61,7 +61,7 @@ def test_a_submission_is_imageclefs(tmp_path):
     assert path.read_bytes() == b"TST_0001.nii.gz,2\nTST_0002.nii.gz,1\nid 2,1\n"
 
 
-def test_features_go_by_their_ids_not_by_the_chunks_they_were_made_of(tmp_path):
+def test_features_are_named_by_their_ids(tmp_path):
     found = predictions(["volume/c/0/0/0/0"], [[0, 1]])
     found.cache.kind = "features"
     write_submission(tmp_path / "out.csv", found)
@@ -93,7 +93,7 @@ def test_a_submission_that_cannot_be_written_leaves_the_one_before(tmp_path, mon
     assert {entry.name for entry in tmp_path.iterdir()} == {"out.csv", ".out.csv.viptt-net"}
 
 
-def test_samples_go_by_the_names_they_were_asked_for(tmp_path):
+def test_samples_have_the_requested_names(tmp_path):
     found = predictions(["sub/TST_0001.nii.gz", "TST_0002.nii.gz"], [[0, 1], [1, 0]])
     found = replace(found, requested=("TST_0001", "e\u0301.nii"))
     write_submission(tmp_path / "out.csv", found)
@@ -104,7 +104,7 @@ def test_samples_go_by_the_names_they_were_asked_for(tmp_path):
     ]
 
 
-def test_names_that_imageclef_would_not_take_are_told_unless_they_were_asked_for():
+def test_names_that_imageclef_refuses_are_noted_unless_requested():
     found = predictions(["TST_0001.nii.gz", "TRN_0002.nii.gz", "a/TST_0003.nii.gz"], [[0, 1]] * 3)
     assert naming_advice(found) == (
         "2 of 3 names are not ImageCLEF's TST_NNNN.nii.gz, the first is 'TRN_0002.nii.gz'; to submit there, give the "
@@ -116,7 +116,7 @@ def test_names_that_imageclef_would_not_take_are_told_unless_they_were_asked_for
     assert naming_advice(found) == ""
 
 
-def test_outputs_may_replace_what_is_empty_or_ours_but_none_that_is_needed(tmp_path):
+def test_outputs_replace_only_empty_files_and_earlier_outputs(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     out, ids = tmp_path / "out.csv", tmp_path / "ids.txt"
@@ -154,7 +154,7 @@ def theirs(path):
     )
 
 
-def test_a_prediction_takes_the_place_of_an_earlier_one_of_any_run(tmp_path):
+def test_a_prediction_replaces_an_earlier_one_of_any_run(tmp_path):
     path = tmp_path / "out.csv"
     for classes in ([[0, 1]], [[1, 0]], [[1, 0]], [[0, 1]]):
         check_outputs(tmp_path / "run", [path])
@@ -173,7 +173,7 @@ def test_a_label_sheet_is_never_replaced_even_where_it_looks_like_a_prediction(t
     assert path.read_text() == SHEET
 
 
-def test_a_prediction_that_was_edited_is_the_users(tmp_path):
+def test_an_edited_prediction_is_not_replaced(tmp_path):
     path = tmp_path / "out.csv"
     write_submission(path, one())
     path.write_text(path.read_text().replace(",3", ",2"))
@@ -183,7 +183,7 @@ def test_a_prediction_that_was_edited_is_the_users(tmp_path):
     write_submission(path, one())
 
 
-def test_links_are_followed_to_what_they_name(tmp_path):
+def test_links_are_followed(tmp_path):
     sheet, hard, soft = (tmp_path / name for name in ("labels.csv", "hard.csv", "soft.csv"))
     sheet.write_text(SHEET)
     hard.hardlink_to(sheet)
@@ -200,14 +200,14 @@ def test_links_are_followed_to_what_they_name(tmp_path):
     assert sheet.read_text() == out.read_text() == SHEET
 
 
-def test_a_hard_link_to_a_prediction_under_another_name_is_not_known(tmp_path):
+def test_a_hard_link_to_a_prediction_is_not_replaced(tmp_path):
     write_submission(tmp_path / "out.csv", one())
     (tmp_path / "kept.csv").hardlink_to(tmp_path / "out.csv")
     assert message(check_outputs, tmp_path / "run", [tmp_path / "kept.csv"]) == theirs(tmp_path / "kept.csv")
 
 
 @pytest.mark.parametrize("survives", range(3))
-def test_killed_at_any_moment_a_prediction_can_still_be_replaced(tmp_path, monkeypatch, survives):
+def test_after_a_kill_at_any_moment_a_prediction_can_be_replaced(tmp_path, monkeypatch, survives):
     path = tmp_path / "out.csv"
     write_submission(path, one())
     left = [survives]
@@ -229,7 +229,7 @@ def test_killed_at_any_moment_a_prediction_can_still_be_replaced(tmp_path, monke
     assert path.read_text() == "b.nii,2\n"
 
 
-def test_no_other_file_is_touched_while_an_output_is_written(tmp_path):
+def test_writing_an_output_touches_no_other_file(tmp_path):
     other = tmp_path / "partial-out.csv"
     other.write_text("mine")
     write_submission(tmp_path / "out.csv", one())
@@ -237,7 +237,7 @@ def test_no_other_file_is_touched_while_an_output_is_written(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "\x00\xff", "no digest"])
-def test_a_mark_that_cannot_be_read_marks_nothing(tmp_path, text):
+def test_an_unreadable_mark_is_ignored(tmp_path, text):
     path = tmp_path / "out.csv"
     write_submission(path, one())
     (tmp_path / ".out.csv.viptt-net").write_bytes(text.encode("latin-1"))

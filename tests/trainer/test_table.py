@@ -49,7 +49,7 @@ def results(names=PAPER_TYPES, seeds=2, n=60, strategies=STRATEGIES):
     return found
 
 
-def test_the_figures_beside_ours_are_those_of_the_paper_s_table_1():
+def test_the_papers_figures_are_those_of_its_table_1():
     lines = [line.split("\t") for line in TABLE_1.split("\n") if line]
     assert {name: tuple(map(float, figures)) for name, *figures in lines} == PAPER
 
@@ -61,7 +61,7 @@ def of(found, strategy):
 # Statistics
 
 
-def test_the_figures_of_a_row_are_scikit_learns_averaged_over_the_seeds():
+def test_the_scores_of_a_row_are_scikit_learns_mean_over_the_seeds():
     found = results()
     for row in rows_of(found):
         truth = found[0].predicted.labels
@@ -75,7 +75,7 @@ def test_the_figures_of_a_row_are_scikit_learns_averaged_over_the_seeds():
         assert (row.epochs, row.minutes) == (4.5, 1.5)
 
 
-def test_the_ensemble_is_judged_by_its_mean_probabilities():
+def test_the_ensemble_is_scored_by_its_mean_probabilities():
     found = results(seeds=3)
     for row in rows_of(found):
         mean = np.mean([one.probabilities for one in of(found, row.strategy)], axis=0)
@@ -112,7 +112,7 @@ def _but(predicted, probabilities):
     return predicted.ids, predicted.labels, probabilities, predicted.class_names
 
 
-def test_intervals_hold_the_figure_and_are_narrower_for_the_mean_of_more_seeds():
+def test_intervals_contain_the_score_and_are_narrower_for_more_seeds():
     one, five = (rows_of(results(seeds=seeds, strategies=("PT",)))[0] for seeds in (1, 5))
     for row in (one, five):
         for name in ("kappa", "accuracy", "balanced_accuracy"):
@@ -142,7 +142,7 @@ def test_runs_on_other_cases_are_not_compared(spoil):
 # What is written
 
 
-def test_the_papers_figures_stand_beside_its_own_types_only():
+def test_the_papers_figures_are_shown_for_its_classes_only():
     text = "\n".join(report_lines(rows_of(results())))
     assert "| *paper* | *0.33* | *0.59* | *0.47* | *0.27* | *0.54* | *0.61* |" in text
     assert "The paper's results, on its own data, are in italics" in text
@@ -154,7 +154,7 @@ def test_the_papers_figures_stand_beside_its_own_types_only():
     )
 
 
-def test_every_pair_of_strategies_is_compared_and_every_table_has_whole_rows():
+def test_every_pair_of_strategies_is_compared_and_every_row_is_complete():
     found = results()
     tables = cells(report_lines(rows_of(found), found[:2]))
     assert [len(table) - 2 for table in tables] == [2 * 4, 6, 4, 2]  # the paper's between; pairs; seeds; pretraining
@@ -168,7 +168,7 @@ def test_one_seed_makes_no_ensemble():
     assert not any("ensemble" in line.lower() for line in lines)
 
 
-def test_hostile_class_names_stay_in_their_cells_and_are_no_markup():
+def test_hostile_class_names_are_escaped():
     (head, _, *rows), *_ = cells(report_lines(rows_of(results(HOSTILE, n=160))))
     assert {len(row) for row in (head, *rows)} == {len(HOSTILE) + 8}
     assert head[2] == "F1 a\1b"
@@ -178,7 +178,7 @@ def test_hostile_class_names_stay_in_their_cells_and_are_no_markup():
     assert all(cell.isprintable() for cell in (cell.replace("\0", "").replace("\1", "") for cell in head))
 
 
-def test_the_table_is_readable_whatever_classes_are_called(tmp_path):
+def test_the_table_is_readable_for_any_class_names(tmp_path):
     found = results(HOSTILE, n=160)
     write_report(tmp_path, found)
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
@@ -195,7 +195,7 @@ def test_the_table_is_readable_whatever_classes_are_called(tmp_path):
     assert not any(name.startswith("paper") for name in rows[0])
 
 
-def test_the_table_has_the_papers_figures_beside_its_types(tmp_path):
+def test_the_table_has_the_papers_figures(tmp_path):
     write_report(tmp_path, results())
     with (tmp_path / "table.csv").open(newline="") as file:
         rows = {row["strategy"]: row for row in csv.DictReader(file)}
@@ -204,7 +204,7 @@ def test_the_table_has_the_papers_figures_beside_its_types(tmp_path):
 
 
 @pytest.mark.parametrize(("names", "seeds"), [(PAPER_TYPES, 2), (HOSTILE, 1), (("x" * 300, "y"), 5)])
-def test_a_report_is_whole_with_pictures_of_a_sane_size(tmp_path, names, seeds):
+def test_a_report_is_complete_with_pictures_of_bounded_size(tmp_path, names, seeds):
     lines = write_report(tmp_path, results(names, seeds, n=160))
     pictures = {"kappa.png", *(f"confusion_{name}.png" for name in ("no_pt", "pt", "pt_cw", "pt_cw_aug"))}
     assert {path.name for path in tmp_path.iterdir()} == {"report.md", "table.csv", *pictures}
@@ -217,7 +217,7 @@ def test_a_report_is_whole_with_pictures_of_a_sane_size(tmp_path, names, seeds):
         assert f"]({name})" in text
 
 
-def test_the_picture_shows_each_seed_beside_the_mean_and_the_papers_beside_its_types():
+def test_the_picture_shows_seeds_mean_and_the_papers_results():
     def labels(*args, **options):
         return kappa_picture(rows_of(results(*args, **options))).axes[0].get_legend_handles_labels()[1]
 
@@ -225,7 +225,7 @@ def test_the_picture_shows_each_seed_beside_the_mean_and_the_papers_beside_its_t
     assert labels(("a", "b"), seeds=1) == ["mean, 95 % interval"]
 
 
-def test_equal_and_hopeless_runs_give_a_report_too(tmp_path):
+def test_equal_and_constant_runs_have_a_report(tmp_path):
     names, truth = ("a", "b"), np.array([0, 1, 0])
     always = ValidationPredictions(("x", "y", "z"), truth, np.tile([0.9, 0.1], (3, 1)), names)
     right = ValidationPredictions(("x", "y", "z"), truth, np.eye(2)[truth], names)
@@ -246,7 +246,7 @@ def constant(guesses, truth=(0, 1, 0), names=HOSTILE[:2]):
         )
 
 
-def test_a_constant_prediction_is_named_for_each_seed_instead_of_an_interval():
+def test_a_constant_prediction_is_named_for_each_seed():
     found = [*constant([0, 1])]
     table, _, seeds, pretraining = cells(report_lines(rows_of(found), found))
     assert table[2][:2] == ["PT", "0.00"]
@@ -277,7 +277,7 @@ def test_an_undefined_kappa_is_undefined_throughout_the_report(tmp_path):
 # What is read
 
 
-def test_a_result_is_what_its_run_left(tmp_path):
+def test_a_result_is_read_from_its_run(tmp_path):
     predicted = results()[0].predicted
     write_predictions(tmp_path, predicted)
     (tmp_path / "timings.csv").write_text("epoch,seconds,data_wait\n1,2.5,0.0\n2,1.5,0.1\n")
@@ -288,7 +288,7 @@ def test_a_result_is_what_its_run_left(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["epoch\n1\n", "epoch,seconds\n1,soon\n"])
-def test_a_run_without_its_timings_says_what_to_do(tmp_path, text):
+def test_a_run_without_timings_is_refused(tmp_path, text):
     write_predictions(tmp_path, results()[0].predicted)
     with pytest.raises(TrainerError, match=r"timings\.csv: No such file or directory; expected timings\.csv of a run"):
         read_result("PT", 0, tmp_path)
@@ -297,7 +297,7 @@ def test_a_run_without_its_timings_says_what_to_do(tmp_path, text):
         read_result("PT", 0, tmp_path)
 
 
-def test_a_strategy_that_is_better_has_a_difference_above_0():
+def test_a_better_strategy_has_a_positive_difference():
     rows = [
         SimpleNamespace(strategy=name, kappa=kappa, resamples=kappa + np.linspace(-0.1, 0.1, 50) * spread)
         for name, kappa, spread in (("No PT", 0.25, 1), ("PT", 0.5, 2))

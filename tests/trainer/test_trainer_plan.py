@@ -42,7 +42,7 @@ def ids(*numbers):
     return [f"s{number}" for number in numbers]
 
 
-def test_how_many_samples_are_in_which_part_is_said(cache, tmp_path):
+def test_the_sizes_of_subsets_are_noted(cache, tmp_path):
     whole = re.fullmatch(r"(\d+) samples to train on, (\d+) to validate on, 2 in no part \(2 without a label\)",
                          said(cache, tmp_path))  # fmt: skip
     assert sum(map(int, whole.groups())) == len(LABELS)
@@ -52,7 +52,7 @@ def test_how_many_samples_are_in_which_part_is_said(cache, tmp_path):
     )
 
 
-def test_a_cache_all_of_which_is_used_says_no_more(tmp_path):
+def test_unused_samples_are_noted_only_if_there_are_any(tmp_path):
     labelled = open_cache(make_cache(tmp_path / "c.zarr", 4, labels=[0, 1, 0, 1], group=""))
     assert said(labelled, tmp_path, {"train": ids(0, 1), "validation": ids(2, 3)}) == (
         "2 samples to train on, 2 to validate on"
@@ -71,7 +71,7 @@ def test_a_cache_all_of_which_is_used_says_no_more(tmp_path):
         ("features", True, True, "was started without; leave it out"),
     ],
 )
-def test_a_run_goes_on_with_features_only_where_it_began_with_them(cache, tmp_path, kind, cached, given, problem):
+def test_a_run_resumes_with_features_exactly_if_it_started_with_them(cache, tmp_path, kind, cached, given, problem):
     shape = (3, 4) if kind == "features" else (3, 4, 5)
     run = RUN.replace(kind=kind, shape=shape, config=RUN.config.replace(cached_features=cached))
     asked = request(cache, tmp_path, features=tmp_path / "f.zarr" if given else None)
@@ -83,12 +83,12 @@ def test_a_run_goes_on_with_features_only_where_it_began_with_them(cache, tmp_pa
     assert str(caught.value).endswith(problem)
 
 
-def test_samples_are_left_out_only_where_it_is_asked(cache, tmp_path):
+def test_shared_samples_are_kept_by_default(cache, tmp_path):
     assert not request(cache, tmp_path).drop_shared
 
 
 @pytest.mark.parametrize(("kind", "stage"), [("ct", "finetune"), ("video", "pretrain")])
-def test_without_a_run_features_are_of_the_network_that_each_kind_begins_with(monkeypatch, kind, stage):
+def test_without_a_run_features_come_from_the_stage_of_their_kind(monkeypatch, kind, stage):
     class Stop(Exception):
         pass
 

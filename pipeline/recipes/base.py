@@ -112,4 +112,4 @@ def _expected(kind: Any, allowed: tuple[str, ...]) -> str:
     if allowed:
         return f"one of {', '.join(allowed)}"
     meta = next((meta for meta in get_args(kind)[1:] if isinstance(meta, Meta)), Meta())
-    return f"{meta.ge} to {meta.le}" if meta.ge is not None else "another type of value"
+    return f"{meta.ge} to {meta.le}" if meta.ge is not None else "a value of another type"

@@ -73,7 +73,7 @@ class Clip:
         self._first_pts: list[int | None] = []  # time stamps of the packets up to the first frame
         _check_size(self.width, self.height)
 
-    # -- number of frames --------------------------------------------------------------------------------------
+    # -- number of frames ------------------------------------------------------------------------------------------
 
     @cached_property
     def _empty(self) -> int:

@@ -17,8 +17,8 @@ from pipeline.readers.remedies import FETCH_AGAIN, one_line
 from pipeline.sources.contents import GZIP, HEAD, NIFTI, describe
 
 MAX_INFLATION = 1032  # deflate's limit: output bytes per input byte
-MAX_EMPTY = 1 << 22  # bytes of a gzip file that give nothing: padding, empty members
-CHUNK = 1 << 19  # bytes a read; isal gains nothing above
+MAX_EMPTY = 1 << 22  # bytes of a gzip file without contents: padding, empty members
+CHUNK = 1 << 19  # bytes per read; more is not faster with isal
 
 
 class _HashingFile(io.RawIOBase):
@@ -78,10 +78,10 @@ class Stream:
 
     def skip(self, count: int) -> int:
         """Skip `count` bytes; return how many existed."""
-        left = count
-        while left and (got := len(self.read(min(left, CHUNK)))):
-            left -= got
-        return count - left
+        remaining = count
+        while remaining and (read := len(self.read(min(remaining, CHUNK)))):
+            remaining -= read
+        return count - remaining
 
 
 def _open(path: Path) -> io.BufferedReader:
@@ -103,6 +103,7 @@ def _not_gzip(head: bytes) -> InvalidInput:
 
 
 def first_bytes(head: bytes) -> str:
+    """`head`, the start of a file of unknown type, as messages show it."""
     return f"it starts with {head[:8]!r}" if any(head) else "it starts with zeros"
 
 

@@ -1,4 +1,4 @@
-"""The voxels that a NIfTI header describes: shape, stored type, place in the file and scaling to HU."""
+"""The voxels that a NIfTI header describes: shape, stored type, offset in the file and scaling to HU."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ CONVERT = "convert it to single-channel NIfTI, e.g. with dcm2niix"
 
 
 def read_shape(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[int, int, int]:
+    """The sizes of the three axes, in file order. Raises InvalidInput unless the header describes one 3-D volume."""
     count, *sizes = (int(size) for size in header["dim"])
     if not 3 <= count <= 7:
         remedy = "export the CT as one 3-D volume" if count in (1, 2) else WRONG_HEADER
@@ -54,6 +55,7 @@ def _not_one_volume(shape: list[int], given: str) -> InvalidInput:
 
 
 def read_dtype(header: nifti1.Nifti1Header) -> np.dtype:
+    """The stored type, with its byte order. Raises InvalidInput for colour, complex and 128-bit voxels."""
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         name = "colour" if dtype.names else dtype.name
@@ -72,6 +74,7 @@ def read_offset(header: nifti1.Nifti1Header, length: int) -> int:
 
 
 def read_scaling(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[float, float]:
+    """(slope, intercept) from stored values to HU; (1, 0) where the header sets no valid slope."""
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or not math.isfinite(slope):
         dropped = f"; its scl_inter of {inter:g} was not added" if inter and math.isfinite(inter) else ""

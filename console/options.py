@@ -18,9 +18,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 import click
 import msgspec
 
-from cache import registry
 from console.command import RenamedOption
-from console.values import PATH, FiniteFloat, NameList, WholeNumber
+from console.values import PATH, FiniteFloat, NameList, RegistryChoice, WholeNumber
 
 Function = Callable[..., Any]
 METAVARS: dict[Any, str] = {int: "N", float: "X"}
@@ -123,7 +122,7 @@ def _parameter_type(declared: Declaration) -> Any:
     """The click type of a field: for a tuple of fixed length one type for each place."""
     kind, parts = declared.type, get_args(declared.type)
     if "registry" in declared.extra:
-        return click.Choice(registry.names(declared.extra["registry"]))
+        return RegistryChoice(declared.extra["registry"])
     if get_origin(kind) is Literal:
         return click.Choice(parts)
     if get_origin(kind) is tuple and ... in parts:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from cache.registry import names
+
 UNBOUNDED = 2**31 - 1  # a limit from here on is technical, and not shown in the help
 
 
@@ -51,6 +53,22 @@ class FiniteFloat(click.FloatRange):
         return "" if self.min is None and self.max is None else super()._describe_range()
 
 
+class RegistryChoice(click.Choice[str]):
+    """The name of a module in `package`, which is searched when the value is read, so that files may be added."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+        super().__init__(())
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return names(self.package)
+
+    @choices.setter
+    def choices(self, value: object) -> None:
+        """Ignore what click's own constructor sets."""
+
+
 class NameList(click.ParamType):
     """Different names with commas between them, as one line of CSV; in Unicode's NFC. With `choices`, only those."""
 
@@ -69,10 +87,10 @@ class NameList(click.ParamType):
             cells = next(csv.reader([value], skipinitialspace=True, strict=True), [])
         except csv.Error:
             cells = []
-        names = tuple(composed(cell.strip()) for cell in cells)
-        if not names or not all(name and name.isprintable() for name in names) or len(set(names)) != len(names):
+        listed = tuple(composed(cell.strip()) for cell in cells)
+        if not listed or not all(name and name.isprintable() for name in listed) or len(set(listed)) != len(listed):
             self.fail(f"{shown(value)}: expected different names with commas between them", param, ctx)
-        unknown = [name for name in names if self.choices and name not in self.choices]
+        unknown = [name for name in listed if self.choices and name not in self.choices]
         if unknown:
             self.fail(f"{shown(unknown[0])} is not one of {', '.join(self.choices)}", param, ctx)
-        return names
+        return listed

@@ -73,7 +73,7 @@ def test_a_run_resumes_to_more_epochs_never_to_fewer_and_without_its_parent(copy
     assert (run / "history.csv").read_text().count("\n") == 4
     assert read_json(run / "config.json")["epochs"] == 3
     before = contents(run)
-    mentions(error(finetune(made / "ct.zarr", run, "--resume", "--epochs", 2)), "--resume", run)
+    mentions(error(finetune(made / "ct.zarr", run, "--resume", "--epochs", 2)), "epochs", "resum", run)
     assert contents(run) == before
 
 

@@ -111,7 +111,10 @@ def test_slices_per_step_counts_only_where_blocks_do_not_change_the_result(name)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if get_backbone(name).has_imagenet_weights])
-@pytest.mark.parametrize("ending", ["weights.h5", "h5", "keras"])
+@pytest.mark.parametrize(
+    "ending",
+    ["weights.h5", pytest.param("h5", marks=pytest.mark.slow), pytest.param("keras", marks=pytest.mark.slow)],
+)
 def test_weights_of_every_backbone_load_from_a_file_to_the_bit(name, ending, tmp_path):
     backbone = get_backbone(name)
     keras.utils.set_random_seed(3)

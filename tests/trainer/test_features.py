@@ -198,8 +198,20 @@ def test_a_run_resumes_only_on_its_own_inputs_features_or_volumes(kept, folder):
     given, ours = {"backbone": "small", "epochs": 1}, folder / "features.zarr"
     for name, cache, features, wrong, reason in (
         ("cached", "clips.zarr", ours, None, "was started with --features; add it to --resume"),
-        ("streamed", "clips.zarr", None, ours, f"--features {ours} with --resume, but {folder}/streamed began without"),
-        ("alone", "features.zarr", None, ours, f"--features {ours} with --resume, but {folder}/alone began without"),
+        (
+            "streamed",
+            "clips.zarr",
+            None,
+            ours,
+            f"--features {ours} with --resume, but {folder}/streamed was started without",
+        ),
+        (
+            "alone",
+            "features.zarr",
+            None,
+            ours,
+            f"--features {ours} with --resume, but {folder}/alone was started without",
+        ),
     ):
         train(Request("pretrain", folder / cache, folder / name, given, features=features), Callback())
         if not kept:

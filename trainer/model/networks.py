@@ -1,4 +1,4 @@
-"""The networks of runs: with the weights that training starts from, or with the best ones it found."""
+"""The networks of runs: with the weights that training starts from, or with the best ones."""
 
 from pathlib import Path
 

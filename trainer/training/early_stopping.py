@@ -40,7 +40,7 @@ class Schedule:
 
     @property
     def stopped(self) -> str:
-        """Why training ends: the validation loss has not fallen for `stop_patience` epochs; "" where it goes on."""
+        """Why training ends: the validation loss has not fallen for `stop_patience` epochs; "" while it continues."""
         return "no lower validation loss" if self._stop.stopped_epoch else ""
 
     def counters(self) -> Counters:

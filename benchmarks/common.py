@@ -75,10 +75,10 @@ def steady_seconds(job: "preprocess.PreprocessJob", workers: int) -> float:
     return took * count / (count - workers)
 
 
-def verdict(what: str, ratio: float, bar: float, at_most: bool = False) -> None:
-    """Print one ratio beside its bar."""
-    met = ratio <= bar if at_most else ratio >= bar
-    print(f"{what}: {ratio:.2f} (bar: {'at most' if at_most else 'at least'} {bar:g}) {'met' if met else 'MISSED'}")
+def verdict(what: str, ratio: float, target: float, at_most: bool = False) -> None:
+    """Print one ratio and its target."""
+    met = ratio <= target if at_most else ratio >= target
+    print(f"{what}: {ratio:.2f} (target: {'at most' if at_most else 'at least'} {target:g}) {'met' if met else 'MISSED'}")
 
 
 def in_own_process(function: Callable, *arguments: object) -> dict:

@@ -101,13 +101,13 @@ def report(options: argparse.Namespace, scratch: Path) -> None:
     print_ratio("original / ours, to the array", times, "the original's steps", "ours, to the array", "")
     print_ratio("ours, to a sample / decoding", times, "ours, to a committed sample", "decoding alone", "≤ 6")
     print_ratio("ours, to the array / decoding", times, "ours, to the array", "decoding alone", "")
-    print(f"{'largest difference':32} {difference:8} gray levels (bar: 1)")
+    print(f"{'largest difference':32} {difference:8} gray levels (target: 1)")
 
 
-def print_ratio(label: str, times: dict[str, list[float]], above: str, below: str, bar: str) -> None:
+def print_ratio(label: str, times: dict[str, list[float]], above: str, below: str, target: str) -> None:
     shortest = min(times[above]) / min(times[below])
     middle = median(times[above]) / median(times[below])
-    print(f"{label:32} {shortest:8.2f} {middle:8.2f}{f' (bar: {bar})' if bar else ''}")
+    print(f"{label:32} {shortest:8.2f} {middle:8.2f}{f' (target: {target})' if target else ''}")
 
 
 def timed(rounds: int, contenders: dict[str, Callable[[], object]], _warm: object) -> dict[str, list[float]]:
@@ -172,7 +172,7 @@ def measure_memory(path: Path, sampling: str) -> None:
     seconds = time.perf_counter() - start
     print(
         f"{sampling:8} {record['frames']} frames of {' x '.join(map(str, record['size']))}: {seconds:.1f} s, "
-        f"peak {peak_memory() / MIB:.0f} MiB, {before / MIB:.0f} of it before (bar: 500 MB)"
+        f"peak {peak_memory() / MIB:.0f} MiB, {before / MIB:.0f} of it before (target: 500 MB)"
     )
 
 

@@ -56,8 +56,8 @@ def report(volume: np.ndarray, shape: tuple[int, int, int]) -> None:
     print(f"{' x '.join(map(str, volume.shape))} -> {' x '.join(map(str, shape))}, order {ORDER}, one thread")
     print(f"scipy.ndimage.zoom, float64   {scipy_seconds:8.4f} s")
     print(f"pipeline.transforms.zoom      {seconds:8.4f} s (the first, finding its matrices: {first_seconds:.4f} s)")
-    print(f"ratio                         {scipy_seconds / seconds:8.1f} (bar: 30)")
-    print(f"largest difference            {np.abs(wanted - got).max():8.1e} (bar: 1e-5)")
+    print(f"ratio                         {scipy_seconds / seconds:8.1f} (target: 30)")
+    print(f"largest difference            {np.abs(wanted - got).max():8.1e} (target: 1e-5)")
 
 
 def timed(repeats: int, work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:

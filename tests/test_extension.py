@@ -130,7 +130,7 @@ from trainer.evaluation.tally import ratio, tally_of
 
 def error_rate(confusion):
     tally = tally_of(confusion)
-    return ratio(tally.cases - tally.agreed, tally.cases)
+    return ratio(tally.total - tally.total_correct, tally.total)
 
 
 METRIC = Metric("error rate", 9, of_tally=error_rate)

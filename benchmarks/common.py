@@ -78,7 +78,8 @@ def steady_seconds(job: "preprocess.PreprocessJob", workers: int) -> float:
 def verdict(what: str, ratio: float, target: float, at_most: bool = False) -> None:
     """Print one ratio and its target."""
     met = ratio <= target if at_most else ratio >= target
-    print(f"{what}: {ratio:.2f} (target: {'at most' if at_most else 'at least'} {target:g}) {'met' if met else 'MISSED'}")
+    limit = f"{'at most' if at_most else 'at least'} {target:g}"
+    print(f"{what}: {ratio:.2f} (target: {limit}) {'met' if met else 'MISSED'}")
 
 
 def in_own_process(function: Callable, *arguments: object) -> dict:

@@ -1,4 +1,4 @@
-"""The click class of every command: an option that was renamed still answers to its old names."""
+"""Commands whose renamed options still accept their old names."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from console.output import note
 
 
 class RenamedOption(click.Option):
-    """An option with old names (`old_options`) and old values (`old_values`, old → new), all hidden from the help."""
+    """An option with old names (`old_options`) and old values (`old_values`: old → new), hidden from the help."""
 
     def __init__(
         self, *args: Any, old_options: Sequence[str] = (), old_values: Mapping[str, str] | None = None, **kwargs: Any
@@ -25,7 +25,7 @@ class RenamedOption(click.Option):
 
 
 class Command(click.Command):
-    """A command that replaces old option names by the new ones, with a note on stderr."""
+    """A command that replaces old option names with new ones and prints a note on stderr."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         new_names = {
@@ -39,7 +39,7 @@ class Command(click.Command):
 
 
 def _renamed(word: str, new_names: Mapping[str, str]) -> str:
-    """`word` with the new name of the option that it names, if it names an old one: `--old`, or `--old=value`."""
+    """A word of the command line, with an old option name (`--old` or `--old=value`) replaced by the new one."""
     name, equals, value = word.partition("=")
     if name not in new_names:
         return word
@@ -48,5 +48,5 @@ def _renamed(word: str, new_names: Mapping[str, str]) -> str:
 
 
 def command(name: str | None = None, **settings: Any) -> Callable[[Callable[..., Any]], Command]:
-    """Decorator: as `click.command`, for a `Command`."""
+    """Decorator like `click.command` that makes a `Command`."""
     return click.command(name, cls=Command, **settings)

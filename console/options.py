@@ -6,7 +6,7 @@ A field `slices_per_step: Annotated[int, msgspec.Meta(ge=0, description="…")] 
 - `option`: other declarations than the field's name gives, such as "--json" (a flag) or "--freeze/--train" (a switch);
 - `old_options`, `old_values`: names and values of earlier versions, which keep working with a note;
 - `registry`: the package whose module names are the choices;
-- `metavar`, `default`: as the help shows the value, and the value where the option is left out.
+- `metavar`, `default`: the placeholder of the value, and the default, that the help shows.
 """
 
 import types
@@ -27,7 +27,7 @@ BOUNDS = ("gt", "ge", "lt", "le")
 
 
 class Declaration(NamedTuple):
-    """What a field says of its option; `bounds` has those of gt, ge, lt and le that are set."""
+    """What an option takes from its field: type, help, bounds (those of gt, ge, lt and le that are set) and extra."""
 
     type: Any
     description: str
@@ -40,8 +40,8 @@ def takes(
 ) -> Callable[[Function], Function]:
     """Decorator: the command has the options of `kind` and is called with their values as the argument `parameter`.
 
-    That is a `kind`, or with `only_given` a dict of the options that the user gave: for fields whose default depends
-    on others. `names` are the fields that have options, in the order of the help; by default all.
+    `parameter` is a `kind`. With `only_given` it is a dict of the options that the user gave, so that other code can
+    choose defaults that depend on them. `names` are the fields with options, in the order of the help; by default all.
     """
     by_name = {field.name: field for field in msgspec.structs.fields(kind)}
     fields = [by_name[name] for name in (by_name if names is None else names)]
@@ -61,7 +61,7 @@ def takes(
 
 
 def option(field: msgspec.structs.FieldInfo) -> Callable[[Function], Function]:
-    """The click option of one field; its value is None where the user does not give it."""
+    """The click option of one field. Its value is None if the user does not give it."""
     declared = declaration(field.type)
     extra = declared.extra
     name = f"--{field.name.replace('_', '-')}"
@@ -82,9 +82,9 @@ def option(field: msgspec.structs.FieldInfo) -> Callable[[Function], Function]:
 def _value_settings(declared: Declaration) -> dict[str, Any]:
     """How click reads the value of an option that is not a flag."""
     kind = declared.type
-    places = len(get_args(kind)) if get_origin(kind) is tuple and ... not in get_args(kind) else 1
+    length = len(get_args(kind)) if get_origin(kind) is tuple and ... not in get_args(kind) else 1
     metavar = declared.extra.get("metavar", METAVARS.get(kind))
-    return {"type": _parameter_type(declared), "metavar": metavar, "nargs": places}
+    return {"type": _parameter_type(declared), "metavar": metavar, "nargs": length}
 
 
 class FieldOption(RenamedOption):
@@ -119,7 +119,7 @@ def declaration(annotation: Any) -> Declaration:
 
 
 def _parameter_type(declared: Declaration) -> Any:
-    """The click type of a field: for a tuple of fixed length one type for each place."""
+    """The click type of a field; for a tuple of fixed length, a tuple with the type of each element."""
     kind, parts = declared.type, get_args(declared.type)
     if "registry" in declared.extra:
         return RegistryChoice(declared.extra["registry"])
@@ -145,7 +145,7 @@ def _number_type(kind: type, bounds: dict[str, Any]) -> click.ParamType:
 
 
 def _default_text(default: Any, names: str) -> str:
-    """A field's default as the help shows it; empty where there is none, or it says nothing."""
+    """A field's default as the help shows it; "" for no default, None, and empty values."""
     if isinstance(default, bool):
         _, _, negative = names.partition("/")
         return (names.partition("/")[0] if default else negative).strip().removeprefix("--") if negative else ""

@@ -1,4 +1,4 @@
-"""Running a prepared `preprocess` job, whatever the kind of its sources, and printing how it went."""
+"""Run a prepared `preprocess` job of any source format and print its result."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Mode(msgspec.Struct, frozen=True):
-    """How far a run goes."""
+    """--dry-run and --stop-on-error."""
 
     dry_run: Annotated[
         bool, flag("--dry-run", "Report what would be done, how long it takes and how much space; write nothing.")
@@ -29,7 +29,7 @@ class Mode(msgspec.Struct, frozen=True):
 def run_job(
     job: "PreprocessJob", timeout: float, mode: Mode, workers: WorkerOptions, storage: Storage, output: Output
 ) -> None:
-    """Run `job`, or with --dry-run print what it would do. The exit code says whether inputs were set aside."""
+    """Run `job`, or with --dry-run print its plan. Exits with 3 if inputs were quarantined or labels are wrong."""
     _check_inputs(job)
     linked = storage.linked_array(job.root, "volume")
     if mode.dry_run:
@@ -41,7 +41,7 @@ def run_job(
 
 
 def _check_inputs(job: "PreprocessJob") -> None:
-    """Raises PipelineError where SOURCE is most likely the wrong folder."""
+    """Raises PipelineError if there is no input at all, so that SOURCE is most likely the wrong folder."""
     from pipeline.errors import PipelineError
     from pipeline.jobs import report
     from pipeline.sources.format import format_of
@@ -55,7 +55,7 @@ def _check_inputs(job: "PreprocessJob") -> None:
 
 
 def _show_plan(job: "PreprocessJob", timeout: float, workers: WorkerOptions, output: Output) -> bool:
-    """Print what `job` would do; returns whether all its labels are valid."""
+    """Print the plan of `job`; returns whether all its labels are valid."""
     from pipeline.jobs import report
     from pipeline.jobs.estimate import estimate
     from pipeline.workers.limits import memory_warning, usable_workers
@@ -68,7 +68,7 @@ def _show_plan(job: "PreprocessJob", timeout: float, workers: WorkerOptions, out
 
 
 def _run(job: "PreprocessJob", timeout: float, mode: Mode, workers: WorkerOptions, linked: str, output: Output) -> bool:
-    """Run `job` and print how it ended; returns whether every input is complete and every label valid."""
+    """Run `job` and print the result; returns whether every input is complete and every label valid."""
     from pipeline.jobs import preprocess, report
     from pipeline.jobs.label_report import labels_json
 

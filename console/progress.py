@@ -14,10 +14,10 @@ LINE_SECONDS = 5.0  # between progress lines where stderr is not a terminal
 
 
 class Progress(Callback):
-    """Shows work on stderr, and the line of each finished epoch on stdout; nothing with `quiet`.
+    """Shows progress on stderr and a line per finished epoch on stdout; nothing with `quiet`.
 
-    `total` is how many units there will be, 0 where that is not known beforehand; `verb` says what happens to a unit
-    ("checked"). Work that comes in several rounds, such as the epochs of a training, has a bar for each round.
+    `total` is the number of units, 0 if it is not known yet; `verb` is the past participle that lines show ("checked").
+    Work in several rounds, such as epochs, has a bar for each round.
     """
 
     def __init__(self, quiet: bool, total: int = 0, verb: str = "done") -> None:
@@ -79,7 +79,7 @@ class Progress(Callback):
         self.title, self.done, self.started = title, 0, time.monotonic()
 
     def _open_bar(self, unit: str) -> bool:
-        """Whether there is a bar; it is opened where there can be one."""
+        """Open the bar if stderr is a terminal; returns whether there is a bar."""
         if self.bar is None and not self.quiet and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 

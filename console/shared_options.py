@@ -1,4 +1,4 @@
-"""Options that several commands share, each group as a struct whose fields are the options (see `console.options`)."""
+"""Options that several commands share: structs whose fields are the options (see `console.options`)."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ TASK_SECONDS = 300.0  # for one scan or clip
 
 
 def flag(option: str, text: str) -> Meta:
-    """The declaration of a flag, which is False where it is not given."""
+    """The declaration of a flag, which is False by default."""
     return Meta(description=text, extra={"option": option})
 
 
@@ -26,14 +26,14 @@ class Output(msgspec.Struct, frozen=True):
     def show(
         self, data: Callable[[], Mapping[str, Any]], lines: Callable[[], Iterable[str]], even_if_quiet: bool = False
     ) -> None:
-        """Print the JSON that `data` returns, or the text that `lines` returns, unless it should be quiet."""
+        """Print the JSON that `data` returns, or the text that `lines` returns, or nothing if quiet."""
         if self.as_json:
             print_json(data())
         elif even_if_quiet or not self.quiet:
             print_lines(lines())
 
     def note(self, line: str) -> None:
-        """Print a remark on stderr, unless it should be quiet."""
+        """Print a remark on stderr, or nothing if quiet."""
         if not self.quiet:
             note(line)
 

@@ -1,4 +1,4 @@
-"""Running one stage of training, and printing the metrics of its best weights."""
+"""Run one stage of training and print the metrics of its best weights."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -11,13 +11,13 @@ import click
 
 from cache.registry import names
 
-UNBOUNDED = 2**31 - 1  # a limit from here on is technical, and not shown in the help
+UNBOUNDED = 2**31 - 1  # limits from here on are technical; the help does not show them
 
 
 class ExpandedPath(click.Path):
-    """A path. An empty one, as an unset variable of a shell script gives it, is refused.
+    """A path that is not empty (an unset shell variable gives an empty one).
 
-    A leading `~` that the shell has left, as in quotes or after `=`, is replaced by the home folder.
+    A leading `~` that the shell has not expanded, as in quotes or after `=`, becomes the home folder.
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -32,7 +32,7 @@ PATH = ExpandedPath(path_type=Path, readable=False)  # unreadable paths are repo
 
 
 class WholeNumber(click.IntRange):
-    """An integer within bounds; the help shows only those that mean something."""
+    """An integer within bounds; the help does not show technical limits."""
 
     def _describe_range(self) -> str:
         if self.max is not None and self.max >= UNBOUNDED:
@@ -70,7 +70,7 @@ class RegistryChoice(click.Choice[str]):
 
 
 class NameList(click.ParamType):
-    """Different names with commas between them, as one line of CSV; in Unicode's NFC. With `choices`, only those."""
+    """Distinct names in one line of CSV, normalised to Unicode NFC; if `choices` are given, only those."""
 
     name = "A,B,…"
 

@@ -1,4 +1,4 @@
-"""--workers, --scheduler and --executor → an executor."""
+"""Check --workers, --scheduler and --executor, and open the executor they choose."""
 
 import re
 from pathlib import Path

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from cache.schema import Entry, Source
-from trainer.errors import TrainerError
+from tests.helpers.errors import error_message
 from trainer.runs.names import read_ids, samples_named
 
 
@@ -13,12 +13,6 @@ def written(folder, text):
     path = folder / "ids.txt"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
-
-
-def message(call, *arguments):
-    with pytest.raises(TrainerError) as caught:
-        call(*arguments)
-    return str(caught.value)
 
 
 # Reading
@@ -42,18 +36,18 @@ def test_ids_are_read_with_or_without_header_and_other_columns(tmp_path, text):
 
 def test_a_file_without_ids_is_refused(tmp_path):
     path = tmp_path / "ids.txt"
-    assert message(read_ids, path) == f"{path}: No such file or directory; expected a file with one id a line"
-    assert message(read_ids, tmp_path) == f"{tmp_path}: Is a directory; expected a file with one id a line"
+    assert error_message(read_ids, path) == f"{path}: No such file or directory; expected a file with one id a line"
+    assert error_message(read_ids, tmp_path) == f"{tmp_path}: Is a directory; expected a file with one id a line"
     for text in ("", "\n \n", "FileName\n", ",1\n"):
-        assert message(read_ids, written(tmp_path, text)) == f"{path} holds no id; expected one a line"
-    assert "is not a text file" in message(read_ids, written(tmp_path, b"\xff\xfe\x00"))
-    assert "is not a text file" in message(read_ids, written(tmp_path, "x" * 200_000))
+        assert error_message(read_ids, written(tmp_path, text)) == f"{path} holds no id; expected one a line"
+    assert "is not a text file" in error_message(read_ids, written(tmp_path, b"\xff\xfe\x00"))
+    assert "is not a text file" in error_message(read_ids, written(tmp_path, "x" * 200_000))
 
 
 def test_a_repeated_id_is_refused(tmp_path):
     many = [f"s{number}" for number in range(100_000)]
     path = written(tmp_path, "\n".join([*many, "s5"]))
-    assert message(read_ids, path) == f"{path} has 's5' more than once; expected each id once"
+    assert error_message(read_ids, path) == f"{path} has 's5' more than once; expected each id once"
 
 
 # Finding
@@ -98,21 +92,21 @@ def test_a_sample_is_found_by_path_or_file_name_with_or_without_extension(name, 
 
 
 def test_an_ambiguous_file_name_is_refused():
-    assert message(samples_named, SCANS, ["x"]) == (
+    assert error_message(samples_named, SCANS, ["x"]) == (
         "'x' is the name of 2 samples of ct.zarr, such as 'a/x' and 'b/x'; give the path below SOURCE"
     )
     assert samples_named(SCANS, ["b/x", "a/x"]) == ["b/x", "a/x"]
 
 
 def test_two_names_of_one_sample_are_refused():
-    assert message(samples_named, SCANS, ["a/x", "pair", "a/x.nii.gz"]) == (
+    assert error_message(samples_named, SCANS, ["a/x", "pair", "a/x.nii.gz"]) == (
         "'a/x' and 'a/x.nii.gz' both mean sample 'a/x' of ct.zarr; expected each once"
     )
 
 
 @pytest.mark.parametrize("name", ["y", "c/x", "../a/x", "/scans/a/x.nii.gz", "g01", "x.avi.nii"])
 def test_a_name_of_no_sample_is_refused(name):
-    assert message(samples_named, SCANS, [name]) == (
+    assert error_message(samples_named, SCANS, [name]) == (
         f"1 of 1 samples are not in ct.zarr, the first is {name!r}; `info` lists the inputs that were set aside"
     )
 
@@ -121,7 +115,7 @@ def test_features_are_found_by_id():
     made = cache(kind="features")
     made.samples.append(Entry("a/x", "complete", row=0, source=Source("/ct.zarr", ("volume/c/0/0/0/0",))))
     assert samples_named(made, ["x.nii.gz"]) == ["a/x"]
-    assert "are not in" in message(samples_named, made, ["volume/c/0/0/0/0"])
+    assert "are not in" in error_message(samples_named, made, ["volume/c/0/0/0/0"])
 
 
 def test_many_names_are_found_quickly():

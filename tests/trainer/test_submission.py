@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cache.schema import Entry, Source
 from pipeline.sources.formats.ct import ENDINGS as SCAN_ENDINGS
 from pipeline.sources.formats.video import ENDINGS as CLIP_ENDINGS
-from trainer.errors import TrainerError
+from tests.helpers.errors import error_message
 from trainer.evaluation.evaluate import Predictions
 from trainer.evaluation.submission import check_outputs, naming_advice, write_probabilities, write_submission
 from trainer.runs.names import ENDINGS, read_ids
@@ -32,12 +32,6 @@ def predictions(names, probabilities, class_names=("a", "b")):
     }
     cache = SimpleNamespace(kind="ct", entry=entries.__getitem__)
     return Predictions(cache, tuple(entries), class_names, np.array(probabilities, np.float32))  # type: ignore[arg-type]
-
-
-def message(call, *arguments):
-    with pytest.raises(TrainerError) as caught:
-        call(*arguments)
-    return str(caught.value)
 
 
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\n,\"'"), min_size=1, max_size=8)
@@ -85,7 +79,7 @@ def test_a_submission_that_cannot_be_written_leaves_the_one_before(tmp_path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    text = message(write_submission, path, predictions(["a.nii"], [[1, 0]]))
+    text = error_message(write_submission, path, predictions(["a.nii"], [[1, 0]]))
     monkeypatch.undo()
     assert text.startswith("cannot write ")
     assert ": No space left on device; " in text
@@ -123,7 +117,7 @@ def test_outputs_replace_only_empty_files_and_earlier_outputs(tmp_path):
     out.touch()
     check_outputs(run, [out, tmp_path / "new.csv", run / "submission.csv"], [ids])
     for outputs in ([out, out], [ids], [out, tmp_path / "run" / ".." / "out.csv"], [run / "model.keras"]):
-        assert message(check_outputs, run, outputs, [ids]) == (
+        assert error_message(check_outputs, run, outputs, [ids]) == (
             f"{outputs[-1]} would replace a file that this command reads or writes; choose another place"
         )
 
@@ -132,7 +126,7 @@ def test_outputs_replace_only_empty_files_and_earlier_outputs(tmp_path):
 def test_a_folder_that_cannot_be_written_into_is_refused_before_anything_is_computed(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir(mode=0o500)
-    assert message(check_outputs, tmp_path / "run", [folder / "out.csv"]) == (
+    assert error_message(check_outputs, tmp_path / "run", [folder / "out.csv"]) == (
         f"{folder} is not writable; allow writing, or choose another place for out.csv"
     )
 
@@ -168,8 +162,8 @@ def test_a_label_sheet_is_never_replaced_even_where_it_looks_like_a_prediction(t
     write_submission(tmp_path / "same.csv", one())
     assert (tmp_path / "same.csv").read_text() == SHEET
     path.write_text(SHEET)
-    assert message(check_outputs, tmp_path / "run", [path]) == theirs(path)
-    assert message(write, path, one()) == theirs(path)  # it may come while the network predicts
+    assert error_message(check_outputs, tmp_path / "run", [path]) == theirs(path)
+    assert error_message(write, path, one()) == theirs(path)  # it may come while the network predicts
     assert path.read_text() == SHEET
 
 
@@ -177,7 +171,7 @@ def test_an_edited_prediction_is_not_replaced(tmp_path):
     path = tmp_path / "out.csv"
     write_submission(path, one())
     path.write_text(path.read_text().replace(",3", ",2"))
-    assert message(check_outputs, tmp_path / "run", [path]) == theirs(path)
+    assert error_message(check_outputs, tmp_path / "run", [path]) == theirs(path)
     path.unlink()  # the way out
     check_outputs(tmp_path / "run", [path])
     write_submission(path, one())
@@ -189,7 +183,7 @@ def test_links_are_followed(tmp_path):
     hard.hardlink_to(sheet)
     soft.symlink_to(sheet)
     for path in (hard, soft):
-        assert message(check_outputs, tmp_path / "run", [path]) == theirs(path)
+        assert error_message(check_outputs, tmp_path / "run", [path]) == theirs(path)
     out, link = tmp_path / "out.csv", tmp_path / "link.csv"
     link.symlink_to(out.name)
     for _ in range(2):
@@ -203,7 +197,7 @@ def test_links_are_followed(tmp_path):
 def test_a_hard_link_to_a_prediction_is_not_replaced(tmp_path):
     write_submission(tmp_path / "out.csv", one())
     (tmp_path / "kept.csv").hardlink_to(tmp_path / "out.csv")
-    assert message(check_outputs, tmp_path / "run", [tmp_path / "kept.csv"]) == theirs(tmp_path / "kept.csv")
+    assert error_message(check_outputs, tmp_path / "run", [tmp_path / "kept.csv"]) == theirs(tmp_path / "kept.csv")
 
 
 @pytest.mark.parametrize("survives", range(3))
@@ -241,4 +235,4 @@ def test_an_unreadable_mark_is_ignored(tmp_path, text):
     path = tmp_path / "out.csv"
     write_submission(path, one())
     (tmp_path / ".out.csv.viptt-net").write_bytes(text.encode("latin-1"))
-    assert message(check_outputs, tmp_path / "run", [path]) == theirs(path)
+    assert error_message(check_outputs, tmp_path / "run", [path]) == theirs(path)

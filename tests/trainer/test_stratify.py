@@ -1,6 +1,5 @@
-"""A split divides classes in proportion, and nothing that belongs together."""
+"""A stratified split divides classes in proportion and keeps groups together."""
 
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -10,17 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.utils.class_weight import compute_class_weight
 
-from trainer.data.class_weights import class_weights
-from trainer.data.splits.check import MAX_PAIRS, check, check_classes, class_notes
-from trainer.data.splits.groups import linked_groups, without_shared
-from trainer.data.splits.split import Samples, Split
+from tests.helpers.errors import error_message
+from tests.helpers.splits import NAMES
+from trainer.data.splits.check import check
+from trainer.data.splits.groups import linked_groups
+from trainer.data.splits.split import Samples
 from trainer.data.splits.stratify import _approach, _check_labels, _targets, stratified
 from trainer.errors import TrainerError
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("Infiltrative", "Focal", "Tuberculoma", "Miliary", "Fibro-cavernous")
 
 
 def ids_of(labels):
@@ -37,16 +35,10 @@ def samples_of(labels, groups=None, digests=None):
     return Samples(ids_of(labels), np.array(labels), groups or none, digests or none, NAMES)
 
 
-def per_class(part, labels):
-    """How many samples of each class `part` has."""
+def per_class(subset, labels):
+    """How many samples of each class `subset` has."""
     label_of = dict(zip(ids_of(labels), labels, strict=True))
-    return np.bincount([label_of[sample] for sample in part], minlength=len(NAMES))
-
-
-def refusal(function, *arguments, **options):
-    with pytest.raises(TrainerError) as refused:
-        function(*arguments, **options)
-    return str(refused.value)
+    return np.bincount([label_of[sample] for sample in subset], minlength=len(NAMES))
 
 
 @st.composite
@@ -88,8 +80,8 @@ def test_a_split_is_a_partition_of_the_labelled_in_their_order(samples, seed):
     labels, groups, digests = samples
     split = split_of(labels, groups, digests, seed)
     labelled = [name for name, label in zip(ids_of(labels), labels, strict=True) if label >= 0]
-    for part in (split.train, split.validation):
-        assert list(part) == [name for name in labelled if name in part]
+    for subset in (split.train, split.validation):
+        assert list(subset) == [name for name in labelled if name in subset]
     assert sorted(split.train + split.validation) == labelled
     assert split.test == ()
 
@@ -99,8 +91,8 @@ def test_no_group_and_no_array_is_on_both_sides_and_every_class_is(samples, seed
     labels, groups, digests = samples
     split = split_of(labels, groups, digests, seed)
     check(split, samples_of(labels, groups, digests))
-    for part in (split.train, split.validation):
-        np.testing.assert_array_equal(per_class(part, labels) > 0, [label in labels for label in range(5)])
+    for subset in (split.train, split.validation):
+        np.testing.assert_array_equal(per_class(subset, labels) > 0, [label in labels for label in range(5)])
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(2, 6)), min_size=20, max_size=60), st.integers(0, 9))
@@ -262,225 +254,13 @@ def test_a_class_without_a_validation_sample_gets_its_smallest_group():
     ],
 )
 def test_samples_that_cannot_be_divided_are_refused(labels, groups, message):
-    assert refusal(split_of, labels, groups) == message
+    assert error_message(split_of, labels, groups) == message
 
 
 @pytest.mark.parametrize("fraction", [0, 1, float("nan")])
 def test_the_validation_share_is_between_0_and_1(fraction):
     message = f"validation share {fraction}; expected more than 0 and less than 1"
-    assert refusal(split_of, [0, 0, 1, 1], fraction=fraction) == message
-
-
-IDS = st.lists(st.text(max_size=5), min_size=2, unique=True)
-
-
-@given(IDS, st.data())
-def test_a_split_survives_json(ids, data):
-    ends = sorted(data.draw(st.lists(st.integers(1, len(ids)), min_size=2, max_size=2, unique=True)))
-    split = Split(tuple(ids[: ends[0]]), tuple(ids[ends[0] : ends[1]]), tuple(ids[ends[1] :]))
-    written = json.loads(json.dumps(split.to_json()))
-    assert Split.from_json(written) == split
-    assert ("test" in written) == bool(split.test)
-
-
-IDS_EXPECTED = 'expected a list of ids, as in {"train": [ids], "validation": [ids]}, optionally with "test"'
-EXPECTED = 'expected {"train": [ids], "validation": [ids]}, optionally with "test"'
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        ({}, f"not a split: no key 'train'; {EXPECTED}"),
-        ({"train": ["a"]}, f"not a split: no key 'validation'; {EXPECTED}"),
-        ({"train": [], "validation": ["a"]}, f"split has no ids in 'train'; {EXPECTED}"),
-        ({"train": ["a"], "validation": ["b"], "val": []}, f"not a split: unknown key 'val'; {EXPECTED}"),
-        ({"train": "abc", "validation": ["b"]}, f"not a split: train 'abc'; {IDS_EXPECTED}"),
-        ({"train": {"a": 1}, "validation": ["b"]}, f"not a split: train {{'a': 1}}; {IDS_EXPECTED}"),
-        ({"train": [1], "validation": ["b"]}, f"not a split: train [1]; {IDS_EXPECTED}"),
-        ({"train": [["a"]], "validation": ["b"]}, f"not a split: train [['a']]; {IDS_EXPECTED}"),
-        (
-            {"train": ["a", "b", "a"], "validation": ["c"]},
-            "split has 'a' in 'train' and in 'train'; expected each id once",
-        ),
-        (
-            {"train": ["a"], "validation": ["b"], "test": ["a"]},
-            "split has 'a' in 'train' and in 'test'; expected each id once",
-        ),
-        ({"train": ["b"], "validation": [0]}, f"not a split: validation [0]; {IDS_EXPECTED}"),
-    ],
-)
-def test_an_invalid_split_file_is_refused(data, message):
-    assert refusal(Split.from_json, data) == message
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(),
-    lambda inner: (
-        st.lists(inner) | st.dictionaries(st.sampled_from(["train", "validation", "test"]) | st.text(), inner)
-    ),
-)
-
-
-@given(st.dictionaries(st.sampled_from(["train", "validation", "test"]) | st.text(), JSON))
-def test_any_json_object_is_a_split_or_a_one_line_error(data):
-    message = ""
-    try:
-        Split.from_json(data)
-    except TrainerError as error:
-        message = str(error)
-    assert len(message.splitlines()) <= 1
-
-
-CACHE = {
-    "ids": list("abcdef"),
-    "labels": np.array([0, 1, 0, 1, -1, 0]),
-    "groups": ["p1", "p1", "p2", "", "", ""],
-    "digests": ["", "x", "y", "", "", "y"],
-    "class_names": NAMES,
-}
-
-
-def test_a_split_that_leaks_nothing_passes():
-    check(Split(("a", "b"), ("c", "f"), ("d",)), Samples(**CACHE))
-
-
-@pytest.mark.parametrize(
-    ("split", "message"),
-    [
-        (
-            Split(("a",), ("g",)),
-            "split names 1 id not in the cache ('g'); remove them, or give the cache that the split was made for",
-        ),
-        (
-            Split(("a", "v", "w"), ("x",), ("y",)),
-            "split names 4 ids not in the cache ('v', 'w', 'x', …); "
-            "remove them, or give the cache that the split was made for",
-        ),
-        (
-            Split(("a",), ("d",), ("e",)),
-            "split has 'e' in 'test', which has no label in the cache; remove it, or label it",
-        ),
-        (
-            Split(("a", "c"), ("b",)),
-            "split has 'a' in 'train' and 'b' in 'validation', which are of one group, 'p1'; "
-            "put both in one part, or remove one",
-        ),
-        (
-            Split(("d",), ("c",), ("f",)),
-            "split has 'c' in 'validation' and 'f' in 'test', which hold the same array; "
-            "put both in one part, or remove one",
-        ),
-    ],
-)
-def test_a_split_that_leaks_or_does_not_fit_the_cache_is_refused(split, message):
-    assert refusal(check, split, Samples(**CACHE)) == message
-
-
-def classes(train, validation):
-    """Arguments for a split of samples that are called by their classes."""
-    ids = [
-        f"{part}{number} {label}"
-        for part, some in (("t", train), ("v", validation))
-        for number, label in enumerate(some)
-    ]
-    split = Split(tuple(ids[: len(train)]), tuple(ids[len(train) :]))
-    none = [""] * len(ids)
-    return split, Samples(ids, np.array(["abc".index(name[-1]) for name in ids]), none, none, ("a", "b", "c"))
-
-
-def test_a_split_that_trains_on_one_class_is_refused():
-    assert refusal(check_classes, *classes("b", "ab")) == (
-        "split has only class 'b' in 'train' (1 sample); expected two classes or more; add samples of another"
-    )
-    check_classes(*classes("ab", "a"))
-
-
-def test_missing_classes_are_noted():
-    assert list(class_notes(*classes("abc", "ab"))) == []
-    assert list(class_notes(*classes("ab", "abc"))) == [
-        "no samples to train on of 'c': the network cannot learn to predict this class"
-    ]
-    assert list(class_notes(*classes("a", "bb"))) == [
-        "no samples to train on of 'b', 'c': the network cannot learn to predict these classes",
-        "all 2 samples to validate on are of class 'b': their kappa is 0 or undefined; compare accuracy and loss",
-    ]
-
-
-def samples_with(digests, groups=None, labels=None):
-    """Samples "0", "1", … with these digests."""
-    count = len(digests)
-    labels = np.arange(count) % 2 if labels is None else np.array(labels)
-    return Samples([str(n) for n in range(count)], labels, groups or [""] * count, digests, ("one", "two"))
-
-
-def test_the_first_pairs_of_equal_arrays_are_named_and_the_rest_counted():
-    split = Split(tuple("0123"), tuple("456"), tuple("789"))
-    digests = ["x", "x", "y", "", "x", "y", "", "y", "", ""]
-    assert refusal(check, split, samples_with(digests)) == (
-        "split has 5 pairs of samples in different parts that hold the same array: '0' in 'train' and '4' in "
-        "'validation', '1' in 'train' and '4' in 'validation', '2' in 'train' and '5' in 'validation', '2' in 'train' "
-        "and '7' in 'test', '5' in 'validation' and '7' in 'test'; put both in one part, remove one, or add "
-        "--drop-shared, which leaves those of 'train' out"
-    )
-    message = refusal(check, split, samples_with(["x"] * 10))
-    assert message.startswith("split has 33 pairs of samples in different parts that hold the same array: ")
-    assert message.count(" and ") == MAX_PAIRS
-    assert ", …; put both" in message
-
-
-def test_the_first_pairs_of_one_group_are_named_with_it():
-    split = Split(tuple("01"), tuple("23"))
-    assert refusal(check, split, samples_with([""] * 4, ["a", "b", "b", "a"])) == (
-        "split has 2 pairs of samples in different parts that are of one group: '0' in 'train' and '3' in "
-        "'validation' ('a'), '1' in 'train' and '2' in 'validation' ('b'); put both in one part, or remove one"
-    )
-
-
-def test_only_training_samples_with_shared_arrays_are_left_out():
-    split = Split(tuple("01234"), tuple("56"), tuple("78"))
-    samples = samples_with(["x", "y", "z", "", "z", "x", "", "y", ""])
-    kept, dropped = without_shared(split, samples)
-    assert (kept, dropped) == (Split(tuple("234"), split.validation, split.test), ("0", "1"))
-    check(kept, samples)
-    assert without_shared(kept, samples) == (kept, ())
-
-
-def test_leaving_out_shared_samples_ignores_other_errors():
-    split = Split(("0", "1", "2", "lost"), ("3", "gone"))
-    kept, dropped = without_shared(split, samples_with(["x", "", "", "x"], labels=[-1, 0, 1, 0]))
-    assert (kept.train, dropped) == (("1", "2", "lost"), ("0",))
-
-
-@pytest.mark.parametrize(("train", "what"), [("0234", "of class 'one' "), ("013", "of class 'one' "), ("01", "")])
-def test_shared_samples_are_not_left_out_if_a_class_would_lose_all_training_samples(train, what):
-    samples = samples_with(["x", "y", "x", "", "x", "", "x", "y"])
-    split = Split(tuple(train), ("5", "6", "7"))
-    assert refusal(without_shared, split, samples) == (
-        f"--drop-shared leaves no sample {what}to train on, because 'validation' or 'test' hold the same arrays; "
-        "move some samples of the split to 'train', or remove the others"
-    )
-
-
-def test_the_class_weights_are_the_papers():
-    weights = class_weights(np.repeat(range(5), [335, 180, 81, 80, 56]), 5)
-    assert weights.round(4).tolist() == [0.4370, 0.8133, 1.8074, 1.8300, 2.6143]
-
-
-@given(st.lists(st.integers(-1, 5), max_size=50))
-def test_the_class_weights_are_scikit_learns_and_0_for_a_class_without_samples(labels):
-    labels = np.array(labels, int)
-    known = labels[labels >= 0]
-    present = np.unique(known)
-    weights = class_weights(labels, 6)
-    assert weights.dtype == np.float64
-    if present.size:
-        wanted = compute_class_weight("balanced", classes=present, y=known)
-        np.testing.assert_allclose(weights[present], wanted, rtol=1e-12)
-    assert np.flatnonzero(weights).tolist() == present.tolist()
-
-
-def test_a_label_beyond_the_classes_has_no_weight():
-    assert refusal(class_weights, [0, 5], 5) == "label 5 among 5 classes; expected 0 to 4"
+    assert error_message(split_of, [0, 0, 1, 1], fraction=fraction) == message
 
 
 def test_the_highest_label_is_that_of_the_last_class():

@@ -1,0 +1,3 @@
+"""Class names for tests of splits."""
+
+NAMES = ("Infiltrative", "Focal", "Tuberculoma", "Miliary", "Fibro-cavernous")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cache import open_cache
 from tests.helpers.caches import make_cache, tiny_attributes
 from tests.helpers.errors import error_message
+from tests.helpers.run_documents import root
 from tests.helpers.run_folders import RUN, SPLIT
 from trainer.config import PRETRAIN
 from trainer.data.splits.split import read_split
@@ -20,6 +21,8 @@ from trainer.runs.samples import (
     SampleFingerprint,
     read_samples,
 )
+
+__all__ = ["root"]  # a fixture
 
 
 def change(path, **fields):

@@ -5,6 +5,7 @@ import pytest
 from cache import open_cache
 from tests.helpers.caches import make_cache
 from tests.helpers.errors import error_message
+from tests.helpers.run_documents import root
 from tests.helpers.run_folders import RUN, SPLIT
 from trainer.runs.folder import write_run_files
 from trainer.runs.samples import (
@@ -15,6 +16,8 @@ from trainer.runs.samples import (
     sample_fingerprints,
     training_samples_among,
 )
+
+__all__ = ["root"]  # a fixture
 
 ANOTHER = "is not the one {root} began with; give that cache, or train into another RUN"
 

@@ -6,8 +6,11 @@ import pytest
 
 from tests.helpers.caches import make_cache
 from tests.helpers.errors import error_message
+from tests.helpers.run_documents import root
 from trainer.errors import TrainerError
 from trainer.runs.folder import RUN_FILES, check_folder, enclosing_cache, lock_run
+
+__all__ = ["root"]  # a fixture
 
 FOREIGN = "{root} holds {name!r} and no run; expected a folder that is new or empty"
 

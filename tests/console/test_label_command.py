@@ -7,15 +7,15 @@ import unicodedata
 import nibabel as nib
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from cache import catalog, open_cache, write_features
 from cache.verify import verify
 from cache.writer import open_writer
-from cli import main
 from pipeline.jobs import relabel
 from pipeline.sources.formats.video import find_clips
 from tests.helpers.caches import make_cache, tiny_attributes
+from tests.helpers.commands import arrays, error, facts
+from tests.helpers.commands import cli as run
 from tests.helpers.interruptions import killed_at_each_call
 
 SMALL = ("--depth", "4", "--height", "8", "--width", "8", "--workers", "0")
@@ -23,24 +23,14 @@ SCANS = ("TRN_0001", "TRN_0002", "TRN_0003", "TRN_0004")
 
 
 def cli(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert (result.exit_code, type(result.exception)) in {(0, type(None)), (code, SystemExit)}, result.output
+    """Run the command line and check its exit code."""
+    result = run(*arguments)
     assert result.exit_code == code, result.output
     return result
 
 
 def ct(source, cache, *options, code=0):
     return cli("preprocess", "ct", source, cache, *SMALL, *options, code=code)
-
-
-def error(result):
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    return result.stderr
-
-
-def facts(cache):
-    return json.loads(cli("info", cache, "--json").stdout)
 
 
 def classes(cache):
@@ -52,11 +42,6 @@ def classes(cache):
 def groups(cache):
     opened = open_cache(cache)
     return dict(zip(opened.ids, opened.groups, strict=True))
-
-
-def arrays(cache):
-    files = (path for path in (cache / "volume" / "c").rglob("*") if path.is_file())
-    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 
 def state(cache):

@@ -30,7 +30,7 @@ from tests.faults.server import ROOT, left_behind, spread, started, wait
 
 CODE = ("cache", "console", "pipeline", "trainer", "cli.py")
 COPIED = (*CODE, "tests", "docs", "notebooks", "benchmarks", ".ci", "Makefile")
-APPEARANCE = ("phantoms.py", "phantom_clips.py")  # free to look otherwise
+APPEARANCE = ("anatomy.py", "canvas.py", "lesions.py", "phantoms.py", "phantom_clips.py")  # may look different
 NO_TESTS_OF_CODE = ("test_faults.py", "test_notebooks.py", "test_benchmarks.py", "test_end_to_end.py")
 HARMLESS = Path(__file__).with_name("harmless.tsv")  # module, line, change, why nothing can notice it
 SERVERS = 2
@@ -82,7 +82,9 @@ def run(trials: int, seed: int, only: str) -> Outcome:
     found = [each for path in _modules() for each in mutants(path)]
     some = random.Random(seed).sample(found, min(trials, len(found)))
     chosen = [only] if only else sorted(each.name for each in some if _key(each) not in known)
-    files = sorted(path.name for path in (ROOT / "tests").glob("test_*.py") if path.name not in NO_TESTS_OF_CODE)
+    tests = ROOT / "tests"
+    paths = (path for path in tests.rglob("test_*.py") if path.name not in NO_TESTS_OF_CODE)
+    files = sorted(path.relative_to(tests).as_posix() for path in paths)
     with started(__name__, "", SERVERS) as servers:
         if broken := [(name, why) for name, why in spread(servers, files) if why]:
             raise RuntimeError(f"tests/{broken[0][0]} itself: {broken[0][1]}")
@@ -90,7 +92,7 @@ def run(trials: int, seed: int, only: str) -> Outcome:
 
 
 def _modules() -> list[str]:
-    paths = [path for name in CODE for path in ([ROOT / name] if name.endswith(".py") else (ROOT / name).glob("*.py"))]
+    paths = [path for name in CODE for path in ([ROOT / name] if name.endswith(".py") else (ROOT / name).rglob("*.py"))]
     return sorted(str(path.relative_to(ROOT)) for path in paths if path.name not in APPEARANCE)
 
 
@@ -216,7 +218,7 @@ def prepare(folder: Path, part: str) -> list[str]:
 def trial(name: str) -> str:
     """With a file's name, note what its tests reach. With a mutant's, see whether the tests notice it."""
     if ":" not in name:
-        reached = copy.reached / f"{name}.json"
+        reached = copy.reached / f"{name.replace('/', '-')}.json"
         code = _pytest([f"tests/{name}"], TRACING_SECONDS, Reached(reached))
         return "" if reached.exists() else f"its tests end with {code}"
     mutant = next(each for each in mutants(name.partition(":")[0]) if each.name == name)

@@ -68,6 +68,7 @@ def columns_line(report: LabelReport, attributes: Attributes) -> str:
 
 
 def relabelling_line(change: Relabelling) -> str:
+    """The change of class names, with the number of samples of each class before and after."""
     counts = listed(f"{name} {before} → {after}" for name, (before, after) in change.samples.items())
     old, new = (
         listed(f'"{name}"' if "," in name else name for name in names) for names in (change.before, change.after)
@@ -79,6 +80,7 @@ def relabelling_line(change: Relabelling) -> str:
 
 
 def no_labels_line(job: PreprocessJob) -> Iterator[str]:
+    """How to add labels, where a CSV could and none was given."""
     if is_labelled_by_csv(job.recipe.kind) and job.labels.columns is None:
         root = quote(str(job.root))
         yield f"No labels: add them with `label {root} LABELS.csv`, or repeat the command with --labels LABELS.csv"

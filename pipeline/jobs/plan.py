@@ -69,25 +69,30 @@ def make_plan(
             continue
         if not relabel and (record.label, record.group) != (entry.label, entry.group):
             record = replace(record, label=entry.label, group=entry.group)
-        if entry.state == "complete" and record.source.size < 0:
-            if record.unreadable:
-                plan.unreadable[entry.id] = record.unreadable
-            else:  # for example a dangling link
-                plan.vanished.append(entry.id)
-        elif not _is_settled(entry, recipe, software, rows_present):
-            plan.tasks.append(Task(record, _row(entry, rows_present)))
-        elif not same_files(entry.source, record.source):
-            existing = entry if entry.state == "complete" else None
-            plan.tasks.append(Task(record, _row(entry, rows_present), existing))
-        else:
-            plan.kept += 1
-            plan.commits += _relabelled(entry, record)
+        is_settled = _is_settled(entry, recipe, software, rows_present)
+        _add_known(plan, record, entry, is_settled, _row(entry, rows_present))
     plan.commits += _exclusions(excluded, entries, root)
     seen = {record.id for record in records} | {path_id(root, file) for file in excluded}
     gone = [entry for entry in entries.values() if entry.source.root == root and entry.id not in seen]
     plan.vanished += [entry.id for entry in gone if entry.state == "complete"]
     plan.forget = [entry.id for entry in gone if entry.state != "complete"]
     return plan
+
+
+def _add_known(plan: Plan, record: Record, entry: Entry, is_settled: bool, row: int) -> None:
+    """Add an input that has an `entry`; a new version of it goes into `row`."""
+    if entry.state == "complete" and record.source.size < 0:
+        if record.unreadable:
+            plan.unreadable[entry.id] = record.unreadable
+        else:  # for example a dangling link
+            plan.vanished.append(entry.id)
+    elif not is_settled:
+        plan.tasks.append(Task(record, row))
+    elif not same_files(entry.source, record.source):
+        plan.tasks.append(Task(record, row, entry if entry.state == "complete" else None))
+    else:
+        plan.kept += 1
+        plan.commits += _relabelled(entry, record)
 
 
 def _row(entry: Entry, rows_present: Container[int]) -> int:

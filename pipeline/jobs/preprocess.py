@@ -84,6 +84,16 @@ def prepare(
     attributes = _attributes(source, recipe, labelling, old)
     check_ids(inputs.records, ledger.entries)
     check_exclusions(str(source), inputs.excluded, ledger.entries)
+    plan = _plan(source, root, inputs, labelling, attributes, ledger)
+    return PreprocessJob(
+        source, root, recipe, attributes, inputs, labelling.report, ledger.entries, plan, labelling.change
+    )
+
+
+def _plan(
+    source: Path, root: Path, inputs: Inputs, labelling: Labelling, attributes: Attributes, ledger: catalog.Known
+) -> Plan:
+    """The plan for `inputs`, which also commits the new labels of other samples."""
     plan = make_plan(
         inputs.records,
         inputs.excluded,
@@ -97,9 +107,7 @@ def prepare(
     )
     planned = {entry.id for entry in plan.commits} | set(plan.forget)
     plan.commits += [entry for entry in labelling.changed.values() if entry.id not in planned]
-    return PreprocessJob(
-        source, root, recipe, attributes, inputs, labelling.report, ledger.entries, plan, labelling.change
-    )
+    return plan
 
 
 def _attributes(source: Path, recipe: Recipe, labelling: Labelling, old: Attributes | None) -> Attributes:

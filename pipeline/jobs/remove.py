@@ -31,6 +31,7 @@ class Removal:
 
     @property
     def ids(self) -> list[str]:
+        """The ids of the inputs to remove."""
         return [entry.id for entry in self.entries]
 
 
@@ -63,6 +64,7 @@ def read_ids(path: Path) -> list[str]:
 
 
 def removal_json(job: Removal, done: bool) -> dict[str, Any]:
+    """The result of `remove --json`; `done` is False for a dry run."""
     return {"removed": job.ids if done else [], "to_remove": [] if done else job.ids}
 
 

@@ -29,6 +29,7 @@ MAX_RECIPE = 50  # parameters shown
 
 
 def cache_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
+    """The result of `info --json`."""
     return {
         "kind": attributes.kind,
         "shape": list(attributes.shape),
@@ -46,6 +47,7 @@ def cache_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
 
 
 def cache_lines(name: str, summary: Summary, attributes: Attributes, unpublished: bool) -> Iterator[str]:
+    """The result of `info`; `unpublished` is True where a run is writing to the cache or was interrupted."""
     yield f"{name}: {attributes.kind}, {summary.complete} samples of {'×'.join(map(str, attributes.shape))}"
     yield from recipe_lines("recipe", attributes.recipe)
     for label, count in summary.labels.items():
@@ -63,6 +65,7 @@ def cache_lines(name: str, summary: Summary, attributes: Attributes, unpublished
 
 
 def patients_line(summary: Summary, attributes: Attributes) -> str:
+    """How many patients the labels CSV named, and its column."""
     if not summary.patients:
         return "patients: unknown, each scan is its own group"
     column = f", from column {cut(attributes.patient_column)}" if attributes.patient_column else ""
@@ -78,6 +81,7 @@ def recipe_lines(name: str, recipe: Mapping[str, Any]) -> Iterator[str]:
 
 
 def run_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
+    """The result of `preprocess --json`, without the part about labels."""
     return cache_json(summary, attributes) | {
         "made": summary.made,
         "vanished": summary.vanished,
@@ -88,6 +92,7 @@ def run_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
 
 
 def run_lines(job: PreprocessJob, summary: Summary) -> Iterator[str]:
+    """The result of `preprocess`."""
     yield f"{summary.made} made, {summary.kept} already there, in {job.root}"
     if relabelled := _samples(job.plan.commits):
         yield f"{_labels(relabelled)} updated"
@@ -105,6 +110,7 @@ def run_lines(job: PreprocessJob, summary: Summary) -> Iterator[str]:
 
 
 def plan_json(job: PreprocessJob, workers: int, sample: Estimate | None) -> dict[str, Any]:
+    """The result of `preprocess --dry-run --json`; `sample` is the measured cost of one sample."""
     count = len(job.plan.tasks)
     return {
         "to_make": count,
@@ -125,6 +131,7 @@ def plan_json(job: PreprocessJob, workers: int, sample: Estimate | None) -> dict
 
 
 def plan_lines(job: PreprocessJob, workers: int, sample: Estimate | None) -> Iterator[str]:
+    """The result of `preprocess --dry-run`; `sample` is the measured cost of one sample."""
     count = len(job.plan.tasks)
     yield f"{count} to make, {job.plan.kept} already there, {len(job.inputs.excluded)} excluded; nothing is written"
     if sample:
@@ -161,10 +168,12 @@ def _samples(entries: Iterable[Entry]) -> int:
 
 
 def relabel_json(job: RelabelJob, summary: Summary) -> dict[str, Any]:
+    """The result of `label --json`."""
     return run_json(summary, job.attributes) | {"made": 0, "relabelled": _samples(job.changed)} | labels_json(job)
 
 
 def relabel_lines(job: RelabelJob, summary: Summary) -> Iterator[str]:
+    """The result of `label`."""
     yield f"{_samples(job.changed)} labels or patients updated in {job.root}"
     yield from (f"  {cut(label or 'unlabelled')}: {count}" for label, count in summary.labels.items())
     yield from count_line("without a row in the labels, left without a label", summary.unlabelled)
@@ -172,11 +181,13 @@ def relabel_lines(job: RelabelJob, summary: Summary) -> Iterator[str]:
 
 
 def verify_json(report: Report) -> dict[str, Any]:
+    """The result of `verify --json`."""
     faults = {"damaged": report.damaged, "missing": report.missing, "stale": report.stale}
     return {"ok": report.ok, **faults, "unreadable": report.unreadable, "vanished": report.vanished}
 
 
 def verify_lines(report: Report) -> Iterator[str]:
+    """The result of `verify`."""
     for title, faults in (("Damaged", report.damaged), ("Missing", report.missing), ("Stale", report.stale)):
         yield from reason_lines(title, faults)
     yield from reason_lines("Unreadable, possibly intact", report.unreadable)
@@ -187,15 +198,18 @@ def verify_lines(report: Report) -> Iterator[str]:
 
 
 def repair_json(result: RepairResult) -> dict[str, Any]:
+    """The result of `repair --json`."""
     return {"healed": result.repaired, "failed": result.failed}
 
 
 def repair_lines(result: RepairResult) -> Iterator[str]:
+    """The result of `repair`."""
     yield from reason_lines("Not repaired", result.failed)
     yield f"{len(result.repaired)} repaired, {len(result.failed)} not repaired"
 
 
 def repair_plan_json(job: RepairJob) -> dict[str, Any]:
+    """The result of `repair --dry-run --json`."""
     ids = [task.record.id for task in job.tasks]
     return {"to_make": ids, "to_restore": job.result.repaired, "failed": job.result.failed}
 
@@ -210,6 +224,7 @@ def repair_plan_lines(job: RepairJob) -> Iterator[str]:
 
 
 def ledger_line(summary: Summary) -> str:
+    """The sum of the ledger: every input is complete, quarantined or excluded."""
     flagged = f"; {len(summary.flags)} of the complete flagged" if summary.flags else ""
     return (
         f"{summary.discovered} discovered = {summary.complete} complete + {len(summary.quarantined)} quarantined"

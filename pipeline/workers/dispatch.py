@@ -83,6 +83,7 @@ class _Dispatch:
         self.worker_seen = self.checked = time.monotonic()
 
     def run(self, tasks: Iterator[Any]) -> Iterator[list[tuple[Any, Any]]]:
+        """Run all `tasks`, then those that were running when a worker died, alone."""
         self._check_workers()
         next_batch = partial(self._next_batch, tasks)
         self._feed(next_batch, len(self.workers))

@@ -369,7 +369,7 @@ def test_a_prediction_that_is_not_finite_is_an_error(copy, scans, tuned, out):
     model.save(run / "model.keras")
     (run / "manifest.json").unlink()
     for result in (evaluate(run, scans, "--part", "train"), predict(run, scans, out)):
-        assert "the prediction for 's0' is not a number" in error(result)
+        assert "the prediction for 's0' is not a finite number" in error(result)
     assert not out.exists()
 
 

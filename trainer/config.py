@@ -26,7 +26,8 @@ class Config(Document, frozen=True):
 
     After `plateau_patience` epochs without a lower validation loss the learning rate is multiplied by `plateau_factor`;
     after `stop_patience` training ends. With `cached_features` the layers before the RNN are not trained: their
-    features were computed beforehand.
+    features were computed beforehand. `batch_norm_momentum` is that of the running statistics of the backbone; 0 keeps
+    the value in its file, as in runs of versions that did not record it.
     """
 
     stage: Literal["pretrain", "finetune"]
@@ -80,6 +81,7 @@ class Config(Document, frozen=True):
     ] = "float32"
     jit_compile: Annotated[bool, Meta(description="Compile with XLA.")] = False
     cached_features: bool = False
+    batch_norm_momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
 
     def __post_init__(self) -> None:
         try:
@@ -98,7 +100,7 @@ class Config(Document, frozen=True):
     def from_json(cls, data: Mapping[str, Any]) -> "Config":
         """The configuration in config.json, also in one of an earlier version. Raises TrainerError."""
         try:
-            return from_json(cls, with_current_names(data), complete=True)
+            return from_json(cls, {"batch_norm_momentum": 0.0} | with_current_names(data), complete=True)
         except InvalidDocument as error:
             raise TrainerError(str(error)) from error
 

@@ -6,6 +6,7 @@ import pytest
 
 from cache.registry import names
 from tests.helpers.networks import SMALL
+from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.model.backbone import PACKAGE, get_backbone
 from trainer.model.frame_encoder import FrameEncoder, input_conv_layer
@@ -60,6 +61,14 @@ def test_nothing_random_happens_while_a_backbone_trains(name):
     layer = encoder(name, 0)
     first, again = (keras.ops.convert_to_numpy(layer(volumes(), training=True)) for _ in range(2))
     np.testing.assert_array_equal(first, again)
+
+
+def test_new_runs_of_small_follow_their_statistics_faster_than_recorded_ones():
+    config = configure("pretrain", {"backbone": "small"})
+    earlier = {name: value for name, value in config.to_json().items() if name != "batch_norm_momentum"}
+    for used, momentum in ((config, 0.5), (Config.from_json(earlier), 0.9)):
+        backbone = build_model(used, SHAPE, 2).get_layer("frames").backbone
+        assert [layer.momentum for layer in backbone.layers if hasattr(layer, "momentum")] == [momentum]
 
 
 # -- the 1×1 convolution -----------------------------------------------------------------------------------------------

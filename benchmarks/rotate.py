@@ -1,6 +1,6 @@
 """Rotation of a volume's slices against SciPy's, in one run, on one thread: `python benchmarks/rotate.py [--quick]`.
 
-The volume is a real scan as cached (a phantom where it is absent), then noise, the worst that can be asked of an
+The volume is a real scan as cached (a phantom where it is absent), then noise, the worst case for
 interpolation. The original rotated float32 by order 3. Differences are to SciPy's order 1 on float64, as parts of the
 range, over all pixels but the two at the fill's border, where SciPy's default mode blanks what lies partly outside.
 """
@@ -22,7 +22,7 @@ from trainer.data.augment import rotate
 
 ANGLE = 20
 REPEATS = 9
-BARS = {"ratio": 6, "largest": 0.02, "mean": 1e-4}
+TARGETS = {"ratio": 6, "largest": 0.02, "mean": 1e-4}
 
 
 def main(quick: bool) -> None:
@@ -46,8 +46,8 @@ def report(what: str, volume: np.ndarray) -> None:
         ours = seconds(lambda stored=stored: rotate(stored, ANGLE), REPEATS)
         difference = differences(stored, scale_factor(dtype) or 1)
         print(f"ours, {dtype:16} {ours * 1e3:7.1f} ms; {figures(difference)}")
-        verdict(f"  against order 3, {dtype}", cubic / ours, BARS["ratio"])
-    print(f"bars: largest {BARS['largest']:g}; mean {BARS['mean']:g} beside rounding to the dtype")
+        verdict(f"  against order 3, {dtype}", cubic / ours, TARGETS["ratio"])
+    print(f"targets: largest {TARGETS['largest']:g}; mean {TARGETS['mean']:g}, apart from rounding to the dtype")
 
 
 def by_scipy(volume: np.ndarray, order: int) -> Callable[[], np.ndarray]:

@@ -1,12 +1,9 @@
 """The training loop computes what Keras' own does, with the paper's schedule, and records it correctly."""
 
 import csv
-import gc
-import threading
 
 import keras
 import numpy as np
-import psutil
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -34,7 +31,6 @@ from trainer.training.fit import fit
 ROW = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_kappa", "learning_rate"]
 STEPS = 5  # of an epoch: 9 samples, two at a time
 ONE = SMALL.replace(epochs=1)
-PATIENT = {"plateau_patience": 10**6, "stop_patience": 10**6}
 
 
 @pytest.fixture(scope="module")
@@ -310,37 +306,3 @@ def test_a_prediction_that_is_not_finite_names_its_sample(clips):
     with pytest.raises(TrainerError) as refused:
         predict(model, data_of(clips).validation, 2)
     assert str(refused.value) == f"the prediction for 's{TRAINED}' is not a finite number; {DIVERGED_HINT}"
-
-
-# -- memory ------------------------------------------------------------------------------------------------------------
-
-
-def soak(clips, folder, epochs, at):
-    """Train `epochs` epochs; return memory, objects and threads after those in `at`."""
-    measured = {}
-
-    def measure(row):
-        if row["epoch"] in at:
-            gc.collect()
-            memory = psutil.Process().memory_info().rss / 2**20
-            measured[row["epoch"]] = (memory, len(gc.get_objects()), threading.active_count())
-
-    model, full_model = plain()
-    fit(model, full_model, SMALL.replace(epochs=epochs, **PATIENT), data_of(clips), folder, Recorder(epoch=measure))
-    return measured
-
-
-def test_epochs_leak_neither_objects_nor_threads(clips, tmp_path):
-    measured = soak(clips, tmp_path, 60, (20, 60))
-    (_, objects, threads), (_, more_objects, more_threads) = measured.values()
-    assert more_threads == threads
-    assert more_objects - objects < 40 * 10  # a row of history and of timings an epoch
-
-
-@pytest.mark.slow
-def test_memory_is_flat_over_a_thousand_epochs(clips, tmp_path):
-    measured = soak(clips, tmp_path, 1000, (10, 200, 600, 1000))
-    for epoch, (memory, objects, threads) in measured.items():
-        print(f"epoch {epoch:4}: {memory:.1f} MiB, {objects} objects, {threads} threads")
-    assert measured[1000][0] - measured[200][0] < 10
-    assert measured[1000][2] == measured[200][2]

@@ -1,0 +1,48 @@
+"""Training for many epochs leaks neither memory, nor objects, nor threads."""
+
+import gc
+import threading
+
+import psutil
+import pytest
+
+from tests.helpers.networks import SMALL, Recorder, data_of, make_clips, plain
+from trainer.training.fit import fit
+
+PATIENT = {"plateau_patience": 10**6, "stop_patience": 10**6}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return make_clips(tmp_path_factory.mktemp("memory") / "clips.zarr")
+
+
+def soak(clips, folder, epochs, at):
+    """Train `epochs` epochs; return memory, objects and threads after those in `at`."""
+    measured = {}
+
+    def measure(row):
+        if row["epoch"] in at:
+            gc.collect()
+            memory = psutil.Process().memory_info().rss / 2**20
+            measured[row["epoch"]] = (memory, len(gc.get_objects()), threading.active_count())
+
+    model, full_model = plain()
+    fit(model, full_model, SMALL.replace(epochs=epochs, **PATIENT), data_of(clips), folder, Recorder(epoch=measure))
+    return measured
+
+
+def test_epochs_leak_neither_objects_nor_threads(clips, tmp_path):
+    measured = soak(clips, tmp_path, 60, (20, 60))
+    (_, objects, threads), (_, more_objects, more_threads) = measured.values()
+    assert more_threads == threads
+    assert more_objects - objects < 40 * 10  # a row of history and of timings an epoch
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_a_thousand_epochs(clips, tmp_path):
+    measured = soak(clips, tmp_path, 1000, (10, 200, 600, 1000))
+    for epoch, (memory, objects, threads) in measured.items():
+        print(f"epoch {epoch:4}: {memory:.1f} MiB, {objects} objects, {threads} threads")
+    assert measured[1000][0] - measured[200][0] < 10
+    assert measured[1000][2] == measured[200][2]

@@ -1,4 +1,4 @@
-"""Batches of two clips from a warm cache of 200, against float32 `.npy` files, and against what a training step takes.
+"""Batches of two clips from a warm cache of 200, against float32 `.npy` files, and against the time of a training step.
 
 python benchmarks/batches.py [--quick]
 """
@@ -22,8 +22,8 @@ from trainer.data.stream import Subset, batches
 CLIPS = ROOT.parent / "shared" / "data" / "clips"
 
 
-def some_clips(recipe: VideoRecipe) -> list[np.ndarray]:
-    """Real clips where they are there, else noise on moving stripes."""
+def sample_clips(recipe: VideoRecipe) -> list[np.ndarray]:
+    """Real clips if available, else noise on moving stripes."""
     files = sorted(CLIPS.glob("Nasa/*_c01.avi"))
     if files:
         return [recipe.make((file,)).values for file in files]
@@ -33,8 +33,8 @@ def some_clips(recipe: VideoRecipe) -> list[np.ndarray]:
 
 
 def write_both(folder: Path, recipe: VideoRecipe, count: int) -> tuple[Path, list[Path]]:
-    """The same samples as a cache and as float32 `.npy` files, each clip rolled by other amounts."""
-    clips, files = some_clips(recipe), []
+    """The same samples as a cache and as float32 `.npy` files, each clip rolled by a different amount."""
+    clips, files = sample_clips(recipe), []
     root = folder / "clips.zarr"
     attributes = Attributes("video", recipe.to_json(), ("a", "b"))
     with open_writer(root, attributes, {}) as writer:
@@ -48,7 +48,7 @@ def write_both(folder: Path, recipe: VideoRecipe, count: int) -> tuple[Path, lis
 
 
 def original_epoch(files: list[Path], order: np.ndarray) -> int:
-    """What the original's loader did: load, stack, cast."""
+    """The original's loader: load, stack, cast."""
     return sum(
         len(np.stack([np.load(files[n]) for n in order[first : first + 2]]).astype(np.float32, copy=False))
         for first in range(0, len(order), 2)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the scan they measure on, the original code's steps, timing."""
+"""Shared by the benchmarks: the scan to measure on, the original code's steps, timing."""
 
 import sys
 import time
@@ -24,20 +24,20 @@ LIDC = ROOT.parent / "shared" / "data" / "ct" / "LIDC-IDRI-0314_2mm.nii.gz"
 
 
 def a_scan(folder: Path, quick: bool) -> Path:
-    """The real scan to measure on, or a small phantom in `folder` where it is absent or `quick` is wanted."""
+    """The real scan to measure on, or a phantom in `folder` if it is absent; with `quick` a small phantom."""
     if LIDC.exists() and not quick:
         return LIDC
     from pipeline.demo import phantoms
 
     if not quick:
-        print(f"{LIDC} is not there: a 512×512×138 phantom is measured instead")
+        print(f"{LIDC} does not exist: measuring a 512×512×138 phantom instead")
     size, slices = (32, (10, 12)) if quick else (512, (138, 139))
     phantoms.write_scans(folder, per_class=1, size=size, slices=slices)
     return folder / "TRN_0001.nii.gz"
 
 
 def original_steps(scan: Path, out: Path, shape: tuple[int, int, int] = (70, 224, 224)) -> None:
-    """What the original code did to one scan: read, window, rotate by splines, zoom of order 1, save."""
+    """The original code's steps for one scan: read, window, rotate by splines, zoom of order 1, save."""
     volume = nib.load(scan).get_fdata()
     volume[volume < -1000] = -1000
     volume[volume > 400] = 400
@@ -50,7 +50,7 @@ def original_steps(scan: Path, out: Path, shape: tuple[int, int, int] = (70, 224
 
 
 def seconds(action: Callable[[], object], repeats: int = 5) -> float:
-    """The median time of `repeats` calls, after one that is not counted."""
+    """The median time of `repeats` calls, after a warm-up call."""
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -75,15 +75,15 @@ def steady_seconds(job: "preprocess.PreprocessJob", workers: int) -> float:
     return took * count / (count - workers)
 
 
-def verdict(what: str, ratio: float, target: float, at_most: bool = False) -> None:
+def verdict(title: str, ratio: float, target: float, at_most: bool = False) -> None:
     """Print one ratio and its target."""
     met = ratio <= target if at_most else ratio >= target
     limit = f"{'at most' if at_most else 'at least'} {target:g}"
-    print(f"{what}: {ratio:.2f} (target: {limit}) {'met' if met else 'MISSED'}")
+    print(f"{title}: {ratio:.2f} (target: {limit}) {'met' if met else 'MISSED'}")
 
 
 def in_own_process(function: Callable, *arguments: object) -> dict:
-    """What `function`, of a module's top level, returns in a process of its own, and its `peak` memory in bytes."""
+    """Run a top-level `function` in a new process; return its result and the process's `peak` memory in bytes."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        found = pool.submit(function, *arguments).result()
-        return found | {"peak": pool.submit(peak_memory).result()}
+        result = pool.submit(function, *arguments).result()
+        return result | {"peak": pool.submit(peak_memory).result()}

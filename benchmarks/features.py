@@ -69,7 +69,7 @@ def epoch_seconds(folder: Path, features, count: int) -> float:
 
 
 def logits(head, features: np.ndarray) -> np.ndarray:
-    """What goes into the softmax."""
+    """The inputs of the softmax."""
     kernel, bias = head.get_layer("classes").get_weights()
     return np.asarray(head.get_layer("dense")(head.get_layer("rnn")(features))) @ kernel + bias
 

@@ -29,7 +29,7 @@ def write_scan(path: Path, slices: int) -> None:
 
 
 def peak_after(path: Path) -> int:
-    """What runs on the worker."""
+    """Peak memory in bytes of a worker that makes one sample; runs on the worker."""
     pin_threads()
     CtRecipe().make((path,))
     return peak_memory()

@@ -35,10 +35,10 @@ def main(quick: bool) -> None:
         report("noise", np.random.default_rng(0).random(scan.shape, np.float32))
 
 
-def report(what: str, volume: np.ndarray) -> None:
+def report(title: str, volume: np.ndarray) -> None:
     """Print SciPy's times for `volume`, ours in each dtype, and how far ours are from SciPy's order 1."""
     cubic = seconds(by_scipy(volume, 3), 3)
-    print(f"{what}, {' x '.join(map(str, volume.shape))}, {ANGLE} degrees, one thread")
+    print(f"{title}, {' x '.join(map(str, volume.shape))}, {ANGLE} degrees, one thread")
     print(f"scipy order 3, float32 {cubic * 1e3:7.1f} ms")
     print(f"scipy order 1, float32 {seconds(by_scipy(volume, 1), 3) * 1e3:7.1f} ms")
     for dtype in ("uint8", "uint16", "float16", "float32"):

@@ -65,7 +65,7 @@ def report(options: argparse.Namespace, scratch: Path) -> None:
     threads = cv2.getNumThreads()
 
     def as_original() -> np.ndarray:
-        cv2.setNumThreads(threads)  # as it ran, with all of them
+        cv2.setNumThreads(threads)  # the original used all threads
         return original(path, depth, scratch / "original.npy")
 
     def as_ours() -> np.ndarray:
@@ -111,7 +111,7 @@ def print_ratio(label: str, times: dict[str, list[float]], above: str, below: st
 
 
 def timed(rounds: int, contenders: dict[str, Callable[[], object]], _warm: object) -> dict[str, list[float]]:
-    """Seconds of each contender, round by round, so that a busy machine slows all of them alike."""
+    """Seconds of each contender, round by round, so that a busy machine slows all of them equally."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, work in contenders.items():

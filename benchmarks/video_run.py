@@ -1,4 +1,4 @@
-"""1,000 clips: two workers against one without start-up; then the cache's size and reading speed beside float32 .npy.
+"""1,000 clips: two workers against one without start-up; then the cache's size and reading speed against float32 .npy.
 
 python benchmarks/video_run.py [--quick]
 """
@@ -27,8 +27,8 @@ def tree(folder: Path, clips: list[Path], count: int) -> Path:
     return folder
 
 
-def sound_clips(folder: Path, quick: bool) -> list[Path]:
-    """Real clips of at least 70 frames where they are at hand, else phantoms."""
+def long_clips(folder: Path, quick: bool) -> list[Path]:
+    """Real clips of at least 70 frames if available, else phantoms."""
     if CLIPS.is_dir() and not quick:
         short = {"v_Bunny_g01_c01.avi", "v_Nasa_g02_c02.avi"}
         return sorted(path for path in CLIPS.rglob("*.avi") if path.name not in short)
@@ -40,7 +40,7 @@ def main(quick: bool) -> None:
     count, small = (12, {"height": 32, "width": 32}) if quick else (1000, {})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = tree(folder / "source", sound_clips(folder / "phantoms", quick), count)
+        source = tree(folder / "source", long_clips(folder / "phantoms", quick), count)
         times = []
         for workers in (1, 2):
             job = preprocess.prepare(source, folder / f"{workers}.zarr", VideoRecipe(**small))
@@ -62,7 +62,7 @@ def compare_reading(root: Path, npy: Path) -> None:
     size = np.mean([entry.nbytes for entry in clips.samples])
     print(f"stored: {size / 1e6:.2f} MB a clip, lossless; float32 .npy {npy.stat().st_size / 1e6:.2f} MB")
     checked = f"{1 / ours:.0f} as uint8, {1 / decoded:.0f} as float32"
-    print(f"reads a second from warm files: {checked}, each checked; float32 .npy {1 / plain:.0f}, unchecked")
+    print(f"reads a second from warm files: {checked}, checked; float32 .npy {1 / plain:.0f}, unchecked")
 
 
 if __name__ == "__main__":

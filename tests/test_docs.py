@@ -1,4 +1,4 @@
-"""What is written down is true: commands, options, links, files."""
+"""The documentation is correct: commands, options, links, files."""
 
 import re
 import tomllib
@@ -19,7 +19,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
 def commands():
-    """Words → command of every command that does something."""
+    """Words → command, without groups."""
     return dict(all_commands(cli.main))
 
 
@@ -31,25 +31,25 @@ def test_every_command_is_in_the_reference_and_shows_an_example(words):
 
 def test_every_option_the_pages_name_exists():
     options = [parameter for command in commands().values() for parameter in command.params]
-    known = {
+    existing = {
         name
         for option in options
         for name in (*option.opts, *option.secondary_opts, *getattr(option, "old_options", ()))
     }
-    known |= {"--help", "--version", "--long", "--quick", *OTHERS_OPTIONS}
+    existing |= {"--help", "--version", "--long", "--quick", *OTHERS_OPTIONS}
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))
-        assert named - known == set(), page.name
+        assert named - existing == set(), page.name
 
 
 def test_every_option_has_a_help_text():
-    bare = [
+    without_help = [
         (words, parameter.name)
         for words, command in commands().items()
         for parameter in command.params
         if isinstance(parameter, click.Option) and not parameter.help
     ]
-    assert bare == []
+    assert without_help == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

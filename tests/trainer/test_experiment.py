@@ -1,13 +1,9 @@
-"""Table 1 as one command: the same split and parents for all, nothing done twice, nothing begun that cannot end."""
+"""Table 1 as one command: the same split and parents for all, and nothing is done twice."""
 
 import csv
 import json
-import os
 import shutil
-import signal
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,87 +11,30 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
 from cache import open_cache
 from tests.helpers.caches import volume
-from tests.helpers.commands import STOPPED, cli, contents, error, read_json, refusal, tree, usage
+from tests.helpers.commands import STOPPED, cli, contents, error, read_json, refusal
+from tests.helpers.experiments import (
+    COUNTS,
+    FOLDERS,
+    REPORT,
+    RUNS,
+    SMALL,
+    by_hand,
+    config,
+    experiment,
+    into,
+    made,
+    stopped_at,
+)
 from tests.helpers.markdown import cells
 from tests.helpers.runs import make_clips, make_scans
 from trainer.evaluation.bootstrap import paired_bootstrap
 from trainer.evaluation.report import kappa_text
-from trainer.experiments.experiment import PRETRAINED, STARTUP_FILES, STRATEGIES, Experiment, _stage
+from trainer.experiments.experiment import STARTUP_FILES, STRATEGIES
 from trainer.experiments.report import PAPER_TYPES
 from trainer.runs.folder import RUN_FILES
 from trainer.runs.predictions import read_predictions
 
-SMALL = (
-    "--backbone",
-    "small",
-    "--weights",
-    "none",
-    "--epochs",
-    1,
-    "--batch-size",
-    10,
-)  # batches of one size alone: traced once
-FOLDERS = [strategy.folder for strategy in STRATEGIES]
-RUNS = ["pretrained", *FOLDERS]
-REPORT = {"report.md", "table.csv", "kappa.png", *(f"confusion_{folder}.png" for folder in FOLDERS)}
-COUNTS = (9, 6, 4, 4, 3)  # of each class: unlike, so that class weights count
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Caches, an experiment on volumes, and one behind the backbone: stopped, gone on with, with one seed more.
-
-    `states` are the files of the latter's runs after each of its commands, `results` what the commands said.
-    """
-    folder = tmp_path_factory.mktemp("experiment")
-    clips = make_clips(folder / "clips.zarr")
-    labels = [number for number, count in enumerate(COUNTS) for _ in range(count)]
-    scans = make_scans(folder / "ct.zarr", len(labels), class_names=PAPER_TYPES, labels=labels)
-    before = tree(clips), tree(scans)
-    streamed = cli("experiment", clips, scans, folder / "streamed", *SMALL, "--seed", 3, "--pretrain-epochs", 2)
-    assert streamed.exit_code == 0, streamed.output
-    frozen = folder / "frozen"
-    command = ("experiment", clips, scans, frozen, *SMALL, "--features", "--input-conv", "random")
-    results, states = [stopped_at("seed 0: PT+CW", *command)], [runs_of(frozen)]
-    for more in ((), ("--seeds", 2)):
-        results.append(cli(*command, *more))
-        assert results[-1].exit_code == 0, results[-1].output
-        states.append(runs_of(frozen))
-    assert (tree(clips), tree(scans)) == before
-    paths = {"folder": folder, "clips": clips, "scans": scans, "streamed": folder / "streamed", "frozen": frozen}
-    return SimpleNamespace(**paths, said=streamed, results=results, states=states, command=command)
-
-
-def stopped_at(part, *command):
-    """Run a command that gets Ctrl-C when `part` begins."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "console.progress.Progress.on_part", lambda self, name: name == part and os.kill(os.getpid(), signal.SIGINT)
-        )
-        patch.setattr(sys, "argv", ["cli.py", command[0]])
-        result = cli(*command, "--quiet")
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    return result
-
-
-def runs_of(folder):
-    """Time and size of every file of the runs in `folder`, but for their locks."""
-    return {name: about for run in folder.glob("seed*/*") for name, about in tree(run).items() if Path(name).is_file()}
-
-
-@pytest.fixture
-def into(tmp_path):
-    return tmp_path / "into"
-
-
-def experiment(made, into, *options, clips=None, scans=None):
-    return cli("experiment", clips or made.clips, scans or made.scans, into, *SMALL, "--quiet", *options)
-
-
-def config(run):
-    return read_json(run / "config.json")
+__all__ = ["into", "made"]  # fixtures
 
 
 # What it leaves
@@ -213,7 +152,7 @@ def test_the_differences_are_those_of_the_paired_bootstrap(made):
 def test_the_report_is_printed_with_pretraining(made):
     text = (made.streamed / "report.md").read_text()
     assert text in made.said.stdout
-    assert made.said.stdout.endswith(f"\n{made.streamed / 'report.md'} has this with pictures\n")
+    assert made.said.stdout.endswith(f"\n{made.streamed / 'report.md'} shows this with pictures\n")
     parts = [line for line in made.said.stderr.splitlines() if line.startswith("-- ")]
     assert parts == ["-- seed 0: pretraining", *(f"-- seed 0: {strategy.name}" for strategy in STRATEGIES)]
     metrics = read_json(made.streamed / "seed0/pretrained/metrics.json")
@@ -332,127 +271,3 @@ def test_a_given_split_can_drop_shared_samples(made, tmp_path, into):
     for _ in range(2):  # the second is resumed
         assert stopped_at("seed 0: pretraining", *command, "--drop-shared").exit_code == 130
         assert read_json(into / "scans.json")["train"] == [f"s{n}" for n in range(1, 8)]
-
-
-def by_hand(folder, *validation):
-    path = folder / "by_hand.json"
-    path.write_text(json.dumps({"train": ["s10", "s20"], "validation": validation}))
-    return path
-
-
-# What is refused before anything is written
-
-
-def test_caches_of_the_wrong_kind_are_refused(made, into):
-    for clips, scans, wrong, kind, expected in (
-        (made.scans, made.clips, made.scans, "ct", "video"),
-        (made.clips, made.clips, made.clips, "video", "ct"),
-        (made.frozen / "features/clips.zarr", made.scans, made.frozen / "features/clips.zarr", "features", "video"),
-    ):
-        assert refusal(experiment(made, into, clips=clips, scans=scans), into) == (
-            f"Error: {wrong} holds {kind} samples, where {expected} was expected; build a cache by "
-            f"`preprocess {expected}`, and give VIDEO_CACHE before CT_CACHE\n"
-        )
-
-
-def test_caches_of_two_shapes_are_refused(made, tmp_path, into):
-    deeper = make_scans(tmp_path / "ct.zarr", 3, shape=(5, 16, 16))
-    assert refusal(experiment(made, into, scans=deeper), into) == (
-        f"Error: {made.clips} has shape (4, 16, 16), {deeper} has (5, 16, 16); "
-        "preprocess both to the same --depth --height --width\n"
-    )
-
-
-def test_caches_that_cannot_be_split_are_refused(made, tmp_path, into):
-    unlabelled = make_scans(tmp_path / "ct.zarr", 3, labels=[-1] * 3)
-    assert refusal(experiment(made, into, scans=unlabelled), into) == (
-        f"Error: {unlabelled}: none of the 3 samples has a label; expected two classes or more; "
-        "label them in the cache\n"
-    )
-    single = make_clips(tmp_path / "clips.zarr", 3, labels=[0, 0, 1])
-    assert f"Error: {single}: class 'two' has 1 sample" in refusal(experiment(made, into, clips=single), into)
-    lost = tmp_path / "lost.zarr"
-    assert f"{lost} is not a cache" in refusal(experiment(made, into, scans=lost), into)
-
-
-def test_invalid_splits_are_refused(made, tmp_path, into):
-    split = by_hand(tmp_path, "s99")
-    assert refusal(experiment(made, into, "--split", split), into) == (
-        f"Error: {made.scans}: split names 1 id not in the cache ('s99'); "
-        "remove them, or give the cache that the split was made for\n"
-    )
-    lost = tmp_path / "lost.json"
-    assert refusal(experiment(made, into, "--split", lost), into).startswith(f"Error: {lost}: No such file")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--pretrain-epochs", 0), "epochs 0; expected a whole number, at least 1"),
-        (("--batch-size", 11), "batch_size 11, but there are 10 clips to train on; lower it"),
-    ],
-)
-def test_values_out_of_range_are_refused_in_both_stages(made, into, options, message):
-    assert refusal(experiment(made, into, *options), into) == f"Error: {message}\n"
-
-
-@pytest.mark.parametrize("option", [("--epochs", 0), ("--learning-rate", -1), ("--seed", -1)])
-def test_values_that_no_option_takes(made, into, option):
-    assert f"Invalid value for '{option[0]}'" in usage(experiment(made, into, *option))
-    assert not into.exists()
-
-
-def test_slices_too_small_for_the_backbone_are_refused(made, into):
-    message = refusal(experiment(made, into, "--backbone", "vgg16"), into)
-    assert "has slices of 16×16 px, backbone vgg16 takes 32×32 or more" in message
-
-
-def test_missing_weights_leave_the_folder_usable(tmp_path, into):
-    clips, scans = make_clips(tmp_path / "c.zarr", 6, (4, 32, 32)), make_scans(tmp_path / "s.zarr", 6, (4, 32, 32))
-    for options in ((), ("--features",)):
-        for name in ("lost.h5", "gone.h5"):
-            weights = tmp_path / name
-            result = cli("experiment", clips, scans, into, "--weights", weights, "--quiet", *options)
-            assert error(result).startswith(f"Error: weights {weights}: no such file; ")
-            assert {path.name for path in into.iterdir()} == {*STARTUP_FILES}
-
-
-def test_other_folders_and_files_are_refused(made, tmp_path, into):
-    file, foreign = tmp_path / "file", tmp_path / "foreign"
-    file.write_text("mine")
-    foreign.mkdir()
-    (foreign / "mine").write_text("mine")
-    before = contents(tmp_path), contents(made.folder)
-    expected = {
-        file: f"{file} is a file; expected a folder that is new or empty, or an experiment to resume",
-        foreign: f"{foreign} holds 'mine' and no experiment; expected a folder that is new or empty",
-        made.scans / "in": f"{made.scans}/in is inside the cache {made.scans}, which holds samples only; "
-        "choose another DIR",
-        made.scans: f"{made.scans} is inside the cache {made.scans}, which holds samples only; choose another DIR",
-    }
-    for path, message in expected.items():
-        assert error(experiment(made, path)) == f"Error: {message}\n"
-    assert (contents(tmp_path), contents(made.folder)) == before
-
-
-def test_contradicting_options_are_usage_errors(made, into):
-    for option in ("--class-weights", "--no-class-weights"):
-        assert usage(experiment(made, into, option)) == (
-            "Error: --class-weights is one of the strategies compared; leave it out"
-        )
-    assert usage(experiment(made, into, "--features", "--train-backbone")) == (
-        "Error: --features keeps the backbone frozen, --train-backbone does not; leave one of them out"
-    )
-    assert "Invalid value for '--seeds'" in usage(experiment(made, into, "--seeds", 0))
-    assert not into.exists()
-
-
-def test_with_features_no_stage_sets_weights(tmp_path):
-    """Else a second seed would begin with another random input map than the features were made with, and be refused."""
-    given = {"weights": "vgg16.h5", "input_conv": "random", "precision": "mixed_bfloat16", "epochs": 3}
-    asked = Experiment(tmp_path, tmp_path, tmp_path, given, {}, seeds=2, frozen=True)
-    for strategy in (PRETRAINED, *STRATEGIES):
-        stage, chosen = _stage(asked, 1, strategy)
-        assert stage == ("pretrain" if strategy is PRETRAINED else "finetune")
-        assert not {"weights", "precision"} & chosen.keys()
-        assert (chosen["seed"], chosen["epochs"]) == (1, 3)

@@ -12,7 +12,7 @@ from tests.helpers.commands import cli
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 SMALL = {"preprocess": "--depth 8 --height 16 --width 16 --workers 0", "train": "--epochs 1 --backbone small"}
-NOT_RUN = {  # and why
+NOT_RUN = {  # program → reason
     "make": "the whole suite, or minutes",
     "source": "the shell's own",
     "jupyter": "a server; tests/test_notebooks.py runs the notebook",
@@ -26,8 +26,8 @@ def commands():
 
 
 @pytest.fixture
-def readers_folder(tmp_path, monkeypatch):
-    """What a reader has: a folder of scans and their sheet, the clips, and a cache of test scans."""
+def folder_with_inputs(tmp_path, monkeypatch):
+    """The inputs that the README assumes: scans and their sheet, clips, and a cache of test scans."""
     pytest.importorskip("cv2")
     labels = phantoms.write_scans(tmp_path / "TrainSet", per_class=3, size=24, slices=(10, 12))
     labels.rename(tmp_path / "train.csv")
@@ -44,17 +44,17 @@ def readers_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_every_command_runs_where_the_reader_has_come_to_it(readers_folder):
+def test_every_command_runs_in_the_order_of_the_readme(folder_with_inputs):
     for words in commands():
         if words[0] in NOT_RUN:
             continue
         assert words[:2] == ["python", "cli.py"]
-        ended = cli(*words[2:], *SMALL.get(words[2], "").split())
-        assert ended.exit_code in (0, 3), f"{words}: {ended.output}"
-    assert (readers_folder / "submission.csv").read_text().count("\n") > 5
+        result = cli(*words[2:], *SMALL.get(words[2], "").split())
+        assert result.exit_code in (0, 3), f"{words}: {result.output}"
+    assert (folder_with_inputs / "submission.csv").read_text().count("\n") > 5
 
 
-def test_the_sheet_that_is_shown_is_read():
+def test_the_sample_sheet_has_three_columns():
     (sheet,) = re.findall(r"```csv\n(.*?)```", README.read_text(), flags=re.DOTALL)
     assert sheet.splitlines()[0] == "FileName,TypeOfTB,Patient"
     assert all(len(line.split(",")) == 3 for line in sheet.splitlines())

@@ -81,3 +81,17 @@ def test_one_version_everywhere():
 
 def test_the_readme_is_a_short_path():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_modules_the_pages_name_exist(page):
+    for name in re.findall(r"`((?:cache|console|pipeline|trainer)(?:\.[a-z_]+)+)", page.read_text()):
+        package, *rest = name.split(".")
+        path = ROOT / package
+        while rest and (path / rest[0]).is_dir():
+            path /= rest.pop(0)
+        file = path / f"{rest[0]}.py" if rest else path
+        if rest and not file.exists():  # a name in the package's __init__.py
+            file, rest = path / "__init__.py", ["", *rest]
+        assert file.exists(), f"{page.name} names {name}"
+        assert not rest[1:] or re.search(rf"\b{rest[1]}\b", file.read_text()), f"{page.name} names {name}"

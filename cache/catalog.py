@@ -1,4 +1,4 @@
-"""What a cache says about itself and its inputs: attributes, ledger and derived arrays, read together."""
+"""Reads the contents of a cache: its attributes, and the inputs in its ledger and derived arrays."""
 
 import json
 import os
@@ -18,43 +18,45 @@ from cache.schema import MAX_ROWS, UNLABELLED, VOLUME, Attributes, Entry, Layout
 from cache.store import chunk_path
 
 DIGESTS, SNAPSHOT = "ledger/digests.json", f"ledger/{ledger.SNAPSHOT}"
-MAX_DOCUMENT = 1 << 23  # bytes of a `zarr.json`: that of a cache with the most class names takes less
+MAX_DOCUMENT = 1 << 23  # bytes of a zarr.json; with the most class names it has fewer
 LOST, REMOVED = "its ledger line is lost", "it is being removed"
-MARKS = ("unpublished", "readers")  # files without content in ledger/
-MANY_FOLDERS = 10_000  # that hold no file, so that whatever they are for, it is not a cache
+MARKS = ("unpublished", "readers")  # empty files in ledger/
+MAX_EMPTY_FOLDERS = 10_000  # a tree with more folders and no file is not the start of a cache
 
 
 def ledger_path(root: Path) -> Path:
+    """The log of the ledger."""
     return root / "ledger" / ledger.LOG
 
 
 def read_attributes(root: Path) -> Attributes:
-    """The attributes of the cache in `root`; from their copy where its own `zarr.json` is lost, damaged or unreadable.
+    """The attributes of the cache in `root`, from their copy if its own `zarr.json` is lost, damaged or unreadable.
 
-    Raises NotACache where there is none that this version can read, or where it is not known which of both is right;
-    CacheError where the system cannot read it.
+    Raises NotACache where this version can read neither, or where they differ and no digest decides; CacheError where
+    the system cannot read them.
     """
     found: dict[Path, tuple[bytes, Attributes]] = {}
     faults: list[CacheError] = []
     for path in _attribute_files(root):
         try:
-            described = _described(path)
+            document = _read_document(path)
         except CacheError as error:
             faults.append(error)
             continue
-        if described:
-            found[path] = described
+        if document:
+            found[path] = document
     if not found:
-        todo = "restore it, or delete the cache and build it again" if is_ours(root) else "build one with `preprocess`"
-        raise (faults or [NotACache(f"{root} is not a cache: it has no readable zarr.json; {todo}")])[0]
+        begun = is_begun(root)
+        advice = "restore it, or delete the cache and build it again" if begun else "build one with `preprocess`"
+        raise (faults or [NotACache(f"{root} is not a cache: it has no readable zarr.json; {advice}")])[0]
     (_, first), *others = found.values()
     if all(other == first for _, other in others):
         return first
-    return _published(root, found)
+    return _last_published(root, found)
 
 
-def _described(path: Path) -> tuple[bytes, Attributes] | None:
-    """The bytes of a zarr.json, and what they say; None where there is none, or no JSON. Raises CacheError."""
+def _read_document(path: Path) -> tuple[bytes, Attributes] | None:
+    """A zarr.json as bytes and as attributes; None where it does not exist or is not JSON. Raises CacheError."""
     try:
         data = read_regular(path, MAX_DOCUMENT)
         document = json.loads(data)
@@ -72,8 +74,8 @@ def _described(path: Path) -> tuple[bytes, Attributes] | None:
         raise NotACache(f"{path} does not describe a cache of this format: {error}") from error
 
 
-def _published(root: Path, found: Mapping[Path, tuple[bytes, Attributes]]) -> Attributes:
-    """Of documents that say different things, the one that was published last. Raises NotACache."""
+def _last_published(root: Path, found: Mapping[Path, tuple[bytes, Attributes]]) -> Attributes:
+    """The attributes that were published last, of documents that differ. Raises NotACache."""
     with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
         digests = json.loads(read_regular(root / DIGESTS, MAX_DOCUMENT))
         for path, (data, attributes) in found.items():
@@ -87,7 +89,7 @@ def _published(root: Path, found: Mapping[Path, tuple[bytes, Attributes]]) -> At
 
 
 def has_attributes(root: Path) -> bool:
-    """True where something describes a cache in `root`, be it unreadable or of another format, but not empty."""
+    """Whether `root` has a zarr.json that is not empty, even if it is unreadable or of another format."""
     return any(path.is_file() and path.stat().st_size for path in _attribute_files(root))
 
 
@@ -96,15 +98,15 @@ def _attribute_files(root: Path) -> tuple[Path, Path]:
 
 
 def read_entries(root: Path) -> dict[str, Entry]:
-    """The last entry of every input by id, lost ones restored as in `load`; empty if there is no ledger."""
-    return load(root).entries
+    """The last entry of every input by id, lost ones restored as in `read_contents`; empty if there is no ledger."""
+    return read_contents(root).entries
 
 
 @dataclass
-class Known:
-    """All that a cache says about its inputs: the `ledger`, and in it the samples whose own lines are `lost`.
+class CacheContents:
+    """The inputs of a cache: its `ledger`, which includes the samples in `lost`, whose own lines are lost.
 
-    Those are known from the derived arrays alone: their id, row, label and group.
+    Those come from the derived arrays, which have only their id, row, label and group.
     """
 
     ledger: ledger.Ledger
@@ -112,38 +114,39 @@ class Known:
 
     @property
     def entries(self) -> dict[str, Entry]:
+        """The last entry of every input by id."""
         return self.ledger.entries
 
     @property
     def is_complete(self) -> bool:
-        """True where the log of the ledger alone says everything."""
+        """Whether the log of the ledger alone has every entry."""
         return self.ledger.is_complete and not self.lost
 
 
-def load(root: Path) -> Known:
-    """What the cache in `root` knows about its inputs. Raises CacheError where the system cannot read it.
+def read_contents(root: Path) -> CacheContents:
+    """Read all inputs of the cache in `root`. Raises CacheError where the system cannot read it.
 
-    The arrays are read first: what a running `preprocess` commits meanwhile is then in both, or in the ledger only.
+    The arrays are read first: a sample that a running `preprocess` commits in between is then in both or in the ledger.
     """
     rows = index.published_rows(root)
-    known = Known(ledger.read(root / "ledger"))
-    taken = {entry.row for entry in known.entries.values()}
+    contents = CacheContents(ledger.read(root / "ledger"))
+    taken = {entry.row for entry in contents.entries.values()}
     for row, (name, label, group) in sorted(rows.items()):
-        if row not in taken and name not in known.entries:
-            with suppress(ValueError):  # what no sample could be called
+        if row not in taken and name not in contents.entries:
+            with suppress(ValueError):  # no sample can have this id
                 lost = Entry(name, "complete", row=row, label=_label(label), group=group, reason=LOST)
-                known.lost.append(lost)
-                known.entries[name] = lost
-    return known
+                contents.lost.append(lost)
+                contents.entries[name] = lost
+    return contents
 
 
 def _label(label: int) -> int:
     return label if 0 <= label < MAX_ROWS else UNLABELLED
 
 
-def kept_rows(root: Path, known: Known, layout: Layout) -> set[int]:
-    """The rows that no entry has, but whose chunk readers may still have open: nothing may be written there."""
-    rows = {entry.row for entry in known.ledger.superseded if entry.row >= 0}
+def reserved_rows(root: Path, contents: CacheContents, layout: Layout) -> set[int]:
+    """Rows of superseded samples whose chunks readers may still have open; nothing may be written there."""
+    rows = {entry.row for entry in contents.ledger.superseded if entry.row >= 0}
     return {row for row in rows if chunk_path(root, row, layout).exists()}
 
 
@@ -159,12 +162,13 @@ def rows_present(root: Path) -> set[int]:
 
 
 def row_folders(root: Path, layout: Layout) -> list[int]:
+    """The rows that have a folder of chunks."""
     with os.scandir(root / layout.array / "c") as items:
         return [int(item.name) for item in items if index.is_number(item.name)]
 
 
 def _is_file(path: str) -> bool:
-    """As os.path.isfile, but an error that does not say whether the file is there is raised."""
+    """Like os.path.isfile, but raises errors that leave open whether the file exists."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - for 100,000 rows
     except OSError as error:
@@ -173,33 +177,33 @@ def _is_file(path: str) -> bool:
         raise
 
 
-def is_ours(root: Path) -> bool:
-    """True where this module began a cache in `root`, even if its `zarr.json` is not there yet or damaged.
+def is_begun(root: Path) -> bool:
+    """Whether a run has begun a cache in `root`, even if its `zarr.json` is missing or damaged.
 
-    Of the files that it makes first, a power cut may have left any.
+    A power cut may leave any of the files that a run makes first.
     """
     return any((root / "ledger" / name).is_file() for name in ("lock", *MARKS, ledger.LOG))
 
 
 def is_empty(root: Path) -> bool:
-    """True for a folder that holds no file, however deep, but those of a lock: a run may have been killed on its start.
+    """Whether a folder has no files at any depth, except those of a lock left by a run that was killed at its start.
 
-    Of a large tree of folders only the beginning is looked at. Raises OSError.
+    A large tree of folders is not searched to its end. Raises OSError.
     """
     locks = {str(root / "ledger" / name) for name in LOCK_FILES}
     folders = [str(root)]
-    for folder in folders:  # which grows meanwhile
+    for folder in folders:  # the list grows
         with os.scandir(folder) as items:
             for item in items:
                 if item.is_dir(follow_symlinks=False):
                     folders.append(item.path)
                 elif item.path not in locks:
                     return False
-        if len(folders) > MANY_FOLDERS:
+        if len(folders) > MAX_EMPTY_FOLDERS:
             return False
     return True
 
 
 def unpublished(root: Path) -> bool:
-    """True while a run writes, or after one that was killed: the derived arrays may lag behind the ledger."""
+    """Whether the derived arrays may lag behind the ledger: while a run writes, or after one that was killed."""
     return (root / "ledger" / "unpublished").exists()

@@ -51,7 +51,7 @@ class FeatureWriter:
     def __init__(self, writer: CacheWriter) -> None:
         self._writer = writer
         self._recipe = digest_recipe(writer.attributes.recipe)
-        self._rows = free_rows(writer.entries.values(), writer.kept)
+        self._rows = free_rows(writer.entries.values(), writer.reserved_rows)
         self._waiting: dict[str, Entry] = {}
         self._committed = time.monotonic()
 

@@ -174,5 +174,5 @@ def open_cache(path: str | Path) -> Cache:
     root = absolute(path)
     held = Lease(root)
     attributes = catalog.read_attributes(root)
-    samples = catalog.load(root).ledger.of_state("complete")
+    samples = catalog.read_contents(root).ledger.of_state("complete")
     return Cache(root, attributes, sorted(samples, key=lambda entry: entry.row), held)

@@ -22,7 +22,7 @@ def existing(root: Path, recipe: Mapping[str, Any]) -> Attributes | None:
     except NotACache as error:
         if _is_new(root):
             return None
-        if not catalog.is_ours(root):
+        if not catalog.is_begun(root):
             raise CacheError(f"{root} exists and is not a cache; choose a path that is not there yet") from error
         if catalog.has_attributes(root) or catalog.read_entries(root):
             raise

@@ -50,7 +50,7 @@ def verify(root: Path, percent: float = 100.0, seed: int | None = None, callback
     """
     attributes = catalog.read_attributes(root)
     lagging = catalog.unpublished(root)
-    known = catalog.load(root)
+    known = catalog.read_contents(root)
     complete = known.ledger.of_state("complete")
     todo = attributes.layout.remedy
     report = Report(damaged=ledger_faults(known, todo))
@@ -88,7 +88,7 @@ def _let_go(report: Report, stale: Sequence[Entry]) -> None:
                 report.vanished.append(name)
 
 
-def ledger_faults(known: catalog.Known, todo: str) -> dict[str, str]:
+def ledger_faults(known: catalog.CacheContents, todo: str) -> dict[str, str]:
     """What is wrong with the ledger's files, by the key of what cannot be believed."""
     faults = {}
     if known.ledger.fault not in ("", ledger.REPLACED):

@@ -1,25 +1,25 @@
-"""The cache on disk: who writes what, and what a crash leaves.
+"""The cache on disk: who writes what, in which order, and what a crash leaves behind.
 
     CACHE/                    a Zarr v3 group; attributes: kind, recipe, class_names, format_version, sources
       volume/c/ROW/0/0/0      one sample, one chunk file, written once by the worker that made it; in a cache of
-                              features they are features/c/ROW/0/0, or features/c/ROW/0/0/0 with an axis of angles
+                              features it is features/c/ROW/0/0, or features/c/ROW/0/0/0 with an axis of angles
       label/ sample_id/ group/   small arrays over the sample axis, derived from the ledger
-      ledger/                 a group without arrays, that has a copy of the attributes
-        entries.jsonl         the truth: how every input ended (see `ledger.py`), written by the coordinator
-        snapshot.jsonl        the same as last published, so that no fault of one file loses it
-        lock, lock.owner      held by the one run that may write, and which that is (see `lock.py`)
-        readers               locked together by all who have the cache open (see `lease.py`)
-        partial/              files being written, renamed into place when whole; chunks are written in volume/partial
-        aside/                what stood where a file or folder of the cache belongs: moved there, never deleted
-        digests.json          of the metadata, the snapshot and the derived arrays, as last published
+      ledger/                 a group without arrays, with a copy of the attributes
+        entries.jsonl         the outcome of every input (see `ledger.py`), written by the coordinator: the truth
+        snapshot.jsonl        the same as last published, so that losing one of the two loses nothing
+        lock, lock.owner      held by the one run that may write, and its identity (see `lock.py`)
+        readers               shared lock of everyone who has the cache open (see `lease.py`)
+        partial/              files being written, renamed when complete; those of chunks are in volume/partial
+        aside/                files and folders found in the place of the cache's own: moved, never deleted
+        digests.json          digests of the metadata, the snapshot and the derived arrays, as last published
         unpublished           present while the derived arrays may lag behind the ledger
 
-The order of events for a sample: its chunk is written aside, flushed to disk and renamed; the folders that name it
-are flushed; then its ledger line is appended and flushed. Killed in between, the chunk has no line and the next run
-makes it again. A new version of a sample goes into another row; the chunk of the old one is removed after the commit,
-once no reader has the cache open. The derived arrays, and all Zarr metadata, are built in memory (`index.py`) and
-published file by file, the group's own `zarr.json` last; a reader therefore never meets half a document. No writer
-follows a link inside CACHE, but that of the array's folder to another disk where the caller allows it (`linked`).
+The order for a sample: its chunk is written to a temporary file, flushed and renamed; the folders that contain it are
+flushed; then its ledger line is appended and flushed. After a kill in between, the chunk has no line, and the next run
+makes the sample again. A new version of a sample gets another row; the chunk of the old version is removed after the
+commit, once no reader has the cache open. The derived arrays and all Zarr metadata are built in memory (`index.py`) and
+published file by file, the group's own `zarr.json` last, so a reader never sees half a document. No writer follows a
+link inside CACHE, except the array's folder on another disk where the caller allows it (`linked`).
 """
 
 import json
@@ -32,7 +32,17 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from cache import index, lease, ledger
-from cache.catalog import DIGESTS, MARKS, REMOVED, SNAPSHOT, Known, kept_rows, ledger_path, load, row_folders
+from cache.catalog import (
+    DIGESTS,
+    MARKS,
+    REMOVED,
+    SNAPSHOT,
+    CacheContents,
+    ledger_path,
+    read_contents,
+    reserved_rows,
+    row_folders,
+)
 from cache.confined import check_inside
 from cache.durable import flush_folder, holds, make_folder, write_durably
 from cache.errors import CacheError, CacheLocked
@@ -43,25 +53,25 @@ from cache.schema import Attributes, Entry, Layout
 from cache.store import chunk_path
 from cache.write_errors import write_errors
 
-PUBLISH_SECONDS = 30.0
-PUBLISH_SHARE = 20  # at most one part in as many of a run's time goes into publishing
-MAX_PUBLISHED = 2 * index.MAX_CHUNK_BYTES  # bytes of a file of a derived array or its metadata
-SCRATCH_NAME = 32  # characters of the name of a file that is being written
+PUBLISH_SECONDS = 30.0  # between publications
+PUBLISH_SHARE = 20  # publishing takes at most 1/20 of the time of a run
+MAX_PUBLISHED = 2 * index.MAX_CHUNK_BYTES  # for one file of a derived array or its metadata
+PARTIAL_NAME_LENGTH = 32  # characters of the name of a file that is being written
 
 
 class CacheWriter:
     """The one writer of a cache: commits entries and publishes the derived arrays. Made by `open_writer`."""
 
-    def __init__(self, root: Path, attributes: Attributes, known: Known, linked: str) -> None:
+    def __init__(self, root: Path, attributes: Attributes, contents: CacheContents, linked: str) -> None:
         self.root, self.attributes, self.linked = root, attributes, linked
-        self.kept = kept_rows(root, known, attributes.layout)
-        self._ledger = known.ledger
-        self._may_sweep = known.is_complete  # or a chunk without an entry may be all that is left of a sample
+        self.reserved_rows = reserved_rows(root, contents, attributes.layout)
+        self._ledger = contents.ledger
+        self._may_sweep = contents.is_complete  # otherwise a chunk without an entry may be all that is left of a sample
         self._next_publication = math.inf
         self._log: ledger.LedgerWriter | None = None
-        compact = known.ledger.lines <= 2 * len(known.entries) + 1000
-        if known.is_complete and compact and _may_be_appended(ledger_path(root)):
-            self._log = ledger.LedgerWriter(ledger_path(root), known.ledger.end, known.ledger.crc)
+        compact = contents.ledger.lines <= 2 * len(contents.entries) + 1000
+        if contents.is_complete and compact and _may_be_appended(ledger_path(root)):
+            self._log = ledger.LedgerWriter(ledger_path(root), contents.ledger.end, contents.ledger.crc)
             self._added = self._log.end
         else:
             self._rewrite()
@@ -72,7 +82,7 @@ class CacheWriter:
         return self._ledger.entries
 
     def commit(self, entries: Iterable[Entry]) -> None:
-        """Make `entries` the last word on their inputs, durably; publish now and then."""
+        """Append `entries` to the ledger, durably, in place of earlier ones of the same ids; publish at intervals."""
         new = list(entries)
         if not new:
             return
@@ -97,7 +107,7 @@ class CacheWriter:
                 self._rewrite()
 
     def publish(self) -> None:
-        """Bring Zarr's metadata and the derived arrays up to date with the ledger; unchanged files are left alone."""
+        """Update Zarr's metadata and the derived arrays from the ledger; unchanged files are not written."""
         start = time.monotonic()
         documents = documents_of(self.attributes, self.entries.values())
         covered = (self._log.end, self._log.crc) if self._log else (ledger.ALL, 0)
@@ -114,10 +124,10 @@ class CacheWriter:
         self._next_publication = now + max(PUBLISH_SECONDS, PUBLISH_SHARE * (now - start))
 
     def remove(self, ids: Collection[str]) -> None:
-        """Leave nothing of the inputs `ids` in the cache: not their lines, nor the chunks of any version of them.
+        """Delete every trace of the inputs `ids`: their lines, and the chunks of all their versions.
 
-        Readers that have the cache open lose them too. Their lines go last, so that after a kill the same call finds
-        what is left to do.
+        Readers that have the cache open lose them too. The lines are deleted last, so that the same call completes the
+        work of one that was killed.
         """
         gone = [entry for entry in self._lines() if entry.id in ids]
         self.commit(Entry(name, "excluded", reason=REMOVED) for name in sorted({entry.id for entry in gone}))
@@ -129,57 +139,57 @@ class CacheWriter:
         self.forget(ids)
 
     def sweep(self) -> None:
-        """Remove the chunks that belong to no entry, earlier versions and what killed runs left, unless anybody may
-        have opened them."""
+        """Remove chunks without an entry (earlier versions, leftovers of killed runs), unless readers may use them."""
         if not self._may_sweep:
             return
-        with write_errors(self.root), lease.without_readers(self.root) as nobody:
-            if not nobody:
+        with write_errors(self.root), lease.without_readers(self.root) as has_no_readers:
+            if not has_no_readers:
                 return
-            wanted = {entry.row for entry in self.entries.values() if entry.state == "complete"}
+            used = {entry.row for entry in self.entries.values() if entry.state == "complete"}
             for row in row_folders(self.root, self.attributes.layout):
-                if row not in wanted:
+                if row not in used:
                     _remove_chunk(self.root, row, self.attributes.layout)
             self._ledger.superseded = []
 
     def finish(self) -> None:
-        """Publish for the last time, and say that nothing lags behind any more."""
+        """Publish for the last time, and remove the mark `unpublished`."""
         with write_errors(self.root):
             size = ledger_path(self.root).stat().st_size
-        if self._log and size != self._added:  # a signal came within `commit`
+        if self._log and size != self._added:  # a signal interrupted `commit`
             self._ledger = ledger.read(self.root / "ledger")
             self._log.end, self._log.crc = self._ledger.end, self._ledger.crc
         self.publish()
         with write_errors(self.root):
             for scratch in scratch_folders(self.root, self.attributes.layout):
-                flush_folder(scratch)  # or names that files had before they were renamed could come back
+                flush_folder(scratch)  # otherwise a power cut could bring back names from before a rename
             (self.root / "ledger" / "unpublished").unlink()
 
     def close(self) -> None:
+        """Close the log; nothing can be committed afterwards."""
         if self._log:
             self._log.close()
 
     def _close_log(self) -> None:
-        """From now on the snapshot stands for all of the log, until that is replaced."""
+        """Close the log before it is replaced; until then the snapshot stands for all of it."""
         self.close()
         self._log = None
 
     def _lines(self) -> list[Entry]:
-        """The entries that a new log or snapshot holds: superseded ones first, as long as their chunks are there."""
+        """The entries of a new log or snapshot: superseded ones, whose chunks still exist, come first."""
         return [*self._ledger.superseded, *self.entries.values()]
 
     def write(self, key: str, data: bytes) -> None:
-        """Make `key`, a POSIX path below the cache, a file of `data`, durably. Raises CacheError."""
+        """Write `data` to the file `key`, a POSIX path below the cache, durably. Raises CacheError."""
         with write_errors(self.root):
             self._write(key, data)
 
     def _write(self, key: str, data: bytes) -> None:
-        inside = key.startswith(f"{self.attributes.layout.array}/")  # which may be on another disk
-        scratch = self.root / (self.attributes.layout.array if inside else "ledger") / "partial"
+        in_array = key.startswith(f"{self.attributes.layout.array}/")  # which may be on another disk
+        scratch = self.root / (self.attributes.layout.array if in_array else "ledger") / "partial"
         write_durably(self.root, self.root / key, data, scratch, self.linked)
 
     def _rewrite(self) -> None:
-        """Replace the log by one of just the present entries; the snapshot stands for it meanwhile."""
+        """Replace the log by one with the current entries only; meanwhile the snapshot stands for it."""
         self._close_log()
         lines = self._lines()
         data = ledger.dump(lines)
@@ -192,7 +202,7 @@ class CacheWriter:
 
 
 def _may_be_appended(path: Path) -> bool:
-    """True for a regular file, or where there is nothing yet."""
+    """Whether `path` is a regular file or does not exist."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except FileNotFoundError:
@@ -200,7 +210,7 @@ def _may_be_appended(path: Path) -> bool:
 
 
 def _remove_chunk(root: Path, row: int, layout: Layout) -> None:
-    """Remove the chunk file of `row` and the folders that are empty then, durably."""
+    """Remove the chunk file of `row`, and the folders that become empty, durably."""
     path = chunk_path(root, row, layout)
     rows = root / layout.array / "c"
     if any(part.is_symlink() for part in (path, *path.parents) if part.is_relative_to(rows) and part != rows):
@@ -209,7 +219,7 @@ def _remove_chunk(root: Path, row: int, layout: Layout) -> None:
         path.unlink()
     for folder in path.parents:
         if folder != rows:
-            with suppress(OSError):  # which is not empty
+            with suppress(OSError):  # not empty
                 folder.rmdir()
         if folder.is_dir():
             flush_folder(folder)
@@ -220,37 +230,37 @@ def _remove_chunk(root: Path, row: int, layout: Layout) -> None:
 def open_writer(
     root: Path, attributes: Attributes, planned_on: Mapping[str, Entry], linked: str = ""
 ) -> Iterator[CacheWriter]:
-    """Open the cache in `root` for writing, making it where there is none.
+    """Open the cache in `root` for writing, and create it if it does not exist.
 
-    The array's folder may be a link where `linked` is its name. Raises CacheLocked while another run writes, or where
-    one has written since the entries `planned_on` were read, and CacheError where the folder cannot be written. However
-    the block ends, short of a kill or a full disk, the derived arrays are published; where it ends well, chunks that
-    belong to no entry are removed.
+    The array's folder may be a link if `linked` is its name. Raises CacheLocked while another run writes, or if one has
+    written since the entries `planned_on` were read; CacheError where the folder cannot be written. When the block
+    ends, also by an exception, the derived arrays are published; without an exception, chunks that belong to no entry
+    are removed.
     """
     with write_errors(root):
         _check_links(root, attributes.layout, linked)
         make_folder(root / "ledger")
     with _lock(root):
-        known = load(root)
-        if known.entries != planned_on:
-            raise CacheLocked(f"another run has written to {root} meanwhile; run the same command again")
+        contents = read_contents(root)
+        if contents.entries != planned_on:
+            raise CacheLocked(f"another run has written to {root} since; run the same command again")
         with write_errors(root):
-            chunks = root / attributes.layout.array / "c"  # made here, or one worker would rely on another to flush it
+            chunks = root / attributes.layout.array / "c"  # made here, so that no worker relies on another to flush it
             chunks.mkdir(parents=True, exist_ok=True)
             for scratch in scratch_folders(root, attributes.layout):
                 _clear(scratch)
             for name in MARKS:
                 (root / "ledger" / name).touch()
-            writer = CacheWriter(root, attributes, known, linked)
+            writer = CacheWriter(root, attributes, contents, linked)
         with closing(writer):
             try:
                 with write_errors(root):
                     for folder in (root / "ledger", chunks.parent, root, root.parent):
-                        flush_folder(folder)  # a run killed on its start has made some of these and flushed none
+                        flush_folder(folder)  # a run that was killed at its start may have made these without flushing
                 writer.publish()
                 yield writer
             except BaseException:
-                with suppress(CacheError):  # a full disk must not hide why the run ended; `unpublished` stays
+                with suppress(CacheError):  # a full disk must not hide the reason; `unpublished` stays
                     writer.finish()
                 raise
             writer.sweep()
@@ -258,7 +268,7 @@ def open_writer(
 
 
 def _check_links(root: Path, layout: Layout, linked: str) -> None:
-    """Raise LinkInside where a folder or file that is written in place is a link."""
+    """Raise LinkInside if a folder or file that is written in place is a link."""
     for name in ("partial", "aside", *MARKS, ledger.LOG, *LOCK_FILES):
         check_inside(root, root / "ledger" / name)
     for name in ("c", "partial"):
@@ -266,14 +276,15 @@ def _check_links(root: Path, layout: Layout, linked: str) -> None:
 
 
 def scratch_folders(root: Path, layout: Layout) -> tuple[Path, Path]:
+    """The folders of files that are being written: for the ledger, and for chunks."""
     return root / "ledger" / "partial", root / layout.array / "partial"
 
 
 def _clear(scratch: Path) -> None:
-    """Make the folder `scratch` where there is none, and remove the files that a killed run left there."""
+    """Create the folder `scratch`, and remove the files that killed runs left in it."""
     scratch.mkdir(exist_ok=True)
     for path in scratch.iterdir():
-        if len(path.name) == SCRATCH_NAME and path.is_file() and not path.is_symlink():
+        if len(path.name) == PARTIAL_NAME_LENGTH and path.is_file() and not path.is_symlink():
             path.unlink()
 
 

@@ -51,7 +51,7 @@ def make_samples(
             yield from outcomes
             changed |= changed_ids
         remaining = [task for task in tasks if not task.existing or task.record.id in changed]
-        rows = free_rows(writer.entries.values(), {*writer.kept, *(task.row for task in tasks)})
+        rows = free_rows(writer.entries.values(), {*writer.reserved_rows, *(task.row for task in tasks)})
         placed = [task if task.row >= 0 else replace(task, row=next(rows), existing=None) for task in remaining]
         replaced = {task.record.id for task in remaining if task.row < 0 and not only_complete}
         existing = {name: writer.entries[name] for name in replaced}

@@ -71,7 +71,7 @@ def prepare(
     check_nesting(source, old.sources if old else ())
     source_format = format_of(recipe.kind)
     inputs = source_format.find(source, root, class_names, old.class_names if old else ())
-    ledger = catalog.load(root)
+    ledger = catalog.read_contents(root)
     inputs.records = keep_ids(inputs.records, ledger.entries)
     labelling = label_inputs(
         inputs,
@@ -91,7 +91,12 @@ def prepare(
 
 
 def _plan(
-    source: Path, root: Path, inputs: Inputs, labelling: Labelling, attributes: Attributes, ledger: catalog.Known
+    source: Path,
+    root: Path,
+    inputs: Inputs,
+    labelling: Labelling,
+    attributes: Attributes,
+    ledger: catalog.CacheContents,
 ) -> Plan:
     """The plan for `inputs`, which also commits the new labels of other samples."""
     plan = make_plan(
@@ -102,7 +107,7 @@ def _plan(
         recipe=digest_recipe(attributes.recipe),
         software=cache.__version__,
         rows_present=catalog.rows_present(root),
-        kept=catalog.kept_rows(root, ledger, attributes.layout),
+        kept=catalog.reserved_rows(root, ledger, attributes.layout),
         relabel=labelling.relabels,
     )
     planned = {entry.id for entry in plan.commits} | set(plan.forget)

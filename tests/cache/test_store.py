@@ -399,12 +399,12 @@ def test_what_is_forgotten_is_gone_and_the_rest_goes_on(tiny):
 
 def test_rows_that_readers_may_have_open_are_kept_as_long_as_their_chunk_is_there(tiny):
     layout = catalog.read_attributes(tiny).layout
-    known = catalog.load(tiny)
+    known = catalog.read_contents(tiny)
     old = list(known.entries.values())
     known.ledger.superseded = old
-    assert catalog.kept_rows(tiny, known, layout) == {entry.row for entry in old} == {0, 1, 2}
+    assert catalog.reserved_rows(tiny, known, layout) == {entry.row for entry in old} == {0, 1, 2}
     store.chunk_path(tiny, 1, layout).unlink()
-    assert catalog.kept_rows(tiny, known, layout) == {0, 2}
+    assert catalog.reserved_rows(tiny, known, layout) == {0, 2}
 
 
 # -- what describes the cache ------------------------------------------------------------------------------------------
@@ -468,11 +468,11 @@ def test_a_damaged_class_name_is_not_believed(tiny, name):
 
 
 def test_a_sample_that_only_the_published_arrays_know_is_lost_and_keeps_its_row_and_label(tiny):
-    assert catalog.load(tiny).lost == []
+    assert catalog.read_contents(tiny).lost == []
     log = tiny / "ledger/entries.jsonl"
     log.write_bytes(b"".join(line for line in log.read_bytes().splitlines(keepends=True) if b'"s1"' not in line))
     (tiny / "ledger/snapshot.jsonl").unlink()
-    known = catalog.load(tiny)
+    known = catalog.read_contents(tiny)
     assert [(entry.id, entry.row, entry.label, entry.group) for entry in known.lost] == [("s1", 1, 1, "patient 1")]
     assert known.entries.keys() == {"s0", "s1", "s2"}
     assert known.entries["s0"].digest

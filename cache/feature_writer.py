@@ -1,4 +1,4 @@
-"""The writer of a cache of features: one sample after the other, committed a handful at a time."""
+"""The writer of a cache of features: samples are stored one by one and committed in small batches."""
 
 import time
 from collections.abc import Collection, Iterator
@@ -17,18 +17,19 @@ from cache.resume import carry_labels, existing, free_rows
 from cache.schema import MAX_SOURCES, UNLABELLED, Attributes, Entry, Source
 from cache.writer import CacheWriter, open_writer
 
-HANDFUL = 16  # samples that are committed together,
-HANDFUL_SECONDS = 5.0  # or whatever there is after this long
+COMMIT_SAMPLES = 16  # samples are committed when there are so many,
+COMMIT_SECONDS = 5.0  # or after this long
 
 
 def is_made_from(features: Entry, sample: Entry) -> bool:
+    """Whether `features` were computed from the present chunk of `sample`."""
     return bool(sample.digest) and features.source.digest == sample.digest
 
 
 def source_of(volumes: Cache, key: str | int) -> Source:
-    """The source of features: one sample's chunk in `volumes`, as recorded there; -1 bytes where there is none.
+    """The source of features: the chunk of a sample in `volumes`, as recorded there; -1 bytes where it is missing.
 
-    Take it before reading the sample: a chunk that is replaced in between is then seen to be newer.
+    Call this before reading the sample, so that a chunk replaced in between counts as newer.
     """
     entry = volumes.entry(key)
     file = volumes.attributes.layout.chunk(entry.row)
@@ -41,7 +42,7 @@ def source_of(volumes: Cache, key: str | int) -> Source:
 
 
 def extractor_path(path: str | Path) -> Path:
-    """Where a cache of features keeps its extractor, where that was kept: bytes that its own program knows."""
+    """The file with the weights of the extractor, if they were stored, in the format of the program that did."""
     return Path(path) / "ledger" / "extractor.npz"
 
 
@@ -52,7 +53,7 @@ class FeatureWriter:
         self._writer = writer
         self._recipe = digest_recipe(writer.attributes.recipe)
         self._rows = free_rows(writer.entries.values(), writer.reserved_rows)
-        self._waiting: dict[str, Entry] = {}
+        self._uncommitted: dict[str, Entry] = {}
         self._committed = time.monotonic()
 
     def put(
@@ -63,19 +64,19 @@ class FeatureWriter:
         group: str = "",
         source: Source = Source("", ()),  # noqa: B008 - frozen
     ) -> bool:
-        """Store one sample's `values`, of the cache's shape; False where they were there already.
+        """Store the `values` of one sample, of the cache's shape; return False if they were already stored.
 
-        It is committed with the next handful, and at the end at the latest. Raises InvalidFeatures, naming the sample,
-        for values that are not finite, too large for the dtype, or of another shape.
+        The sample is committed with the next batch, at the latest at the end. Raises InvalidFeatures, which names the
+        sample, for values that are not finite, too large for the dtype, or of another shape.
         """
         root, attributes = self._writer.root, self._writer.attributes
         encoded = encoded_features(sample_id, values, attributes)
         digest = digest_bytes(encoded)
-        known = self._known(sample_id)
-        row = self._row(known, digest)
+        existing = self._entry(sample_id)
+        row = self._row(existing, digest)
         path = store.chunk_path(root, row, attributes.layout)
-        there = known is not None and known.digest == digest and holds(path, encoded)
-        if not there:
+        is_stored = existing is not None and existing.digest == digest and holds(path, encoded)
+        if not is_stored:
             store.write_encoded(root, row, encoded, attributes.layout, self._writer.linked)
         self._record(
             Entry(
@@ -90,50 +91,51 @@ class FeatureWriter:
                 digest=digest,
             )
         )
-        return not there
+        return not is_stored
 
     def follow(self, volumes: Cache) -> list[str]:
-        """Give the samples that are here the label and group that `volumes` has for them; the ids that changed.
+        """Take over labels and groups from `volumes`; return the ids that changed.
 
-        Where the volumes were moved, what is recorded of each source follows too.
+        Where the volumes were moved, the recorded sources follow too.
         """
         changed = []
         for sample in volumes.samples:
-            if known := self._known(sample.id):
-                source = source_of(volumes, sample.id) if is_made_from(known, sample) else known.source
-                self._record(known.replace(label=sample.label, group=sample.group, source=source))
-                if (known.label, known.group) != (sample.label, sample.group):
+            if entry := self._entry(sample.id):
+                source = source_of(volumes, sample.id) if is_made_from(entry, sample) else entry.source
+                self._record(entry.replace(label=sample.label, group=sample.group, source=source))
+                if (entry.label, entry.group) != (sample.label, sample.group):
                     changed.append(sample.id)
         return changed
 
     def keep_extractor(self, data: bytes) -> None:
-        """Keep what made the features beside them, as `extractor_path` has it."""
+        """Store the weights of the extractor in `extractor_path`."""
         path = extractor_path(self._writer.root)
         if not holds(path, data):
             self._writer.write(path.relative_to(self._writer.root).as_posix(), data)
 
     def commit(self) -> None:
         """Make all samples put so far durable."""
-        self._writer.commit(self._waiting.values())
-        self._waiting = {}
+        self._writer.commit(self._uncommitted.values())
+        self._uncommitted = {}
         self._committed = time.monotonic()
 
-    def _row(self, known: Entry | None, digest: str) -> int:
-        """Where to store what has `digest`: in another row than what readers may have open."""
-        if known is None or known.row < 0:
+    def _row(self, existing: Entry | None, digest: str) -> int:
+        """The row for values with `digest`; a new one where readers may have the existing chunk open."""
+        if existing is None or existing.row < 0:
             return next(self._rows)
         layout = self._writer.attributes.layout
-        replaces = known.digest not in ("", digest) and store.chunk_path(self._writer.root, known.row, layout).exists()
-        return next(self._rows) if replaces else known.row
+        path = store.chunk_path(self._writer.root, existing.row, layout)
+        is_other = existing.digest not in ("", digest) and path.exists()
+        return next(self._rows) if is_other else existing.row
 
-    def _known(self, sample_id: str) -> Entry | None:
-        return self._waiting.get(sample_id) or self._writer.entries.get(sample_id)
+    def _entry(self, sample_id: str) -> Entry | None:
+        return self._uncommitted.get(sample_id) or self._writer.entries.get(sample_id)
 
     def _record(self, entry: Entry) -> None:
-        if entry == self._known(entry.id):
+        if entry == self._entry(entry.id):
             return
-        self._waiting[entry.id] = entry
-        if len(self._waiting) >= HANDFUL or time.monotonic() - self._committed > HANDFUL_SECONDS:
+        self._uncommitted[entry.id] = entry
+        if len(self._uncommitted) >= COMMIT_SAMPLES or time.monotonic() - self._committed > COMMIT_SECONDS:
             self.commit()
 
 
@@ -141,16 +143,16 @@ class FeatureWriter:
 def writing_features(
     path: str | Path, attributes: Attributes, ids: Collection[str], linked: str = ""
 ) -> Iterator[FeatureWriter]:
-    """Open the cache of features in `path` for writing, making it where there is none.
+    """Open the cache of features in `path` for writing, and create it if it does not exist.
 
-    `ids` are the samples whose label this run tells; others that are there keep their class by its name. However the
-    block ends, short of a kill, what was put is committed. Raises RecipeMismatch or CacheError where `path` is
-    something else, CacheLocked while another run writes.
+    `ids` are the samples that this run labels; others keep their class, by its name. When the block ends, also by an
+    exception, all stored samples are committed. Raises RecipeMismatch or CacheError where `path` is something else,
+    CacheLocked while another run writes.
     """
-    root, told = cache_root(path), set(ids)
+    root, relabelled = cache_root(path), set(ids)
     old = existing(root, attributes.recipe)
     entries = catalog.read_entries(root)
-    names, moved = carry_labels(entries, told, old.class_names if old else (), attributes.class_names)
+    names, moved = carry_labels(entries, relabelled, old.class_names if old else (), attributes.class_names)
     sources = tuple(dict.fromkeys((*(old.sources if old else ()), *attributes.sources)))[-MAX_SOURCES:]
     with open_writer(root, attributes.replace(class_names=names, sources=sources), entries, linked) as writer:
         writer.commit(moved.values())

@@ -1,7 +1,6 @@
-"""Caches of features: what any extractor gives for each sample, (depth, channels), or one such set for each angle.
+"""Caches of features: the output of any extractor for each sample, (depth, channels), or one such set for each angle.
 
-`write_features` stores an array of any origin. A program that makes features of a volume cache's samples, one after the
-other, does
+`write_features` stores an array from anywhere. A program that computes features of the samples of a volume cache does
 
     attributes = feature_attributes(70, 512, volumes.class_names, extractor, volumes=volumes)
     work = pending(volumes, path, attributes)
@@ -11,9 +10,9 @@ other, does
             entry, source = volumes.entry(name), source_of(volumes, name)
             features.put(name, extract(volumes[name]), entry.label, entry.group, source)
 
-The source of such a sample is its chunk in the volume cache, with the digest recorded there: that is how `pending` and
-`verify` find features of volumes that were made again. Samples of `write_features` have no source and are never stale.
-Everything else - rows, ledger, lock, what a kill leaves - is as for volumes (`store.py`).
+The source of such a sample is its chunk in the volume cache, with the digest recorded there; so `pending` and `verify`
+find features of volumes that have changed. Samples of `write_features` have no source and are never stale. Everything
+else (rows, ledger, lock, the state after a kill) is as for volumes (`writer.py`).
 """
 
 from collections.abc import Sequence
@@ -33,11 +32,11 @@ from cache.reader import Cache, open_cache
 from cache.resume import existing
 from cache.schema import FEATURES, Attributes, Entry
 
-VERSION = 1  # counts up when the same extractor over the same volumes would be stored otherwise
+VERSION = 1  # increases when the same features would be stored in another way
 
 
 class Rows(Protocol):
-    """What `write_features` needs of an array: NumPy's, a memmap, or anything else that gives one row at a time."""
+    """The part of an array that `write_features` uses: a NumPy array, a memmap, or anything else that has rows."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -58,15 +57,15 @@ def write_features(
     extractor: Extractor,
     dtype: str | None = None,
 ) -> Cache:
-    """Store `array` (n, depth, channels) as the features of `ids` in a cache at `path`, and open that.
+    """Store `array` (n, depth, channels) as the features of `ids` in a cache at `path`, and open it.
 
-    `labels` count from 0 into `class_names`, -1 or None where unknown; `groups` name what must stay on one side of a
-    split, None for a sample on its own. `extractor` is text or JSON that says what made the features. `dtype` is
-    float16 or float32; by default that of `array`, or float32. Rows are read one at a time.
+    `labels` count from 0 into `class_names`, -1 or None where unknown; samples of one group, such as a patient, stay on
+    one side of a split; None for a sample of its own. `extractor` is text or JSON that identifies the extractor.
+    `dtype` is float16 or float32, by default that of `array`, else float32. Rows are read one at a time.
 
-    Where `path` has features of the same extractor, shape and dtype, samples of other ids stay, equal ones are kept
-    and changed ones replaced; so after a kill, or after an error in a row, the same call goes on where it was. Raises
-    InvalidFeatures for values that cannot be stored, RecipeMismatch or CacheError where `path` is something else.
+    If `path` has features of the same extractor, shape and dtype, samples of other ids stay, equal ones are kept and
+    changed ones replaced; so after a kill, or an error in a row, the same call resumes. Raises InvalidFeatures for
+    values that cannot be stored, RecipeMismatch or CacheError where `path` is something else.
     """
     path = absolute(path)
     names = checked_class_names(class_names)
@@ -74,9 +73,9 @@ def write_features(
     shape = tuple(array.shape)
     if len(shape) != 3 or shape[0] != len(samples):
         raise InvalidFeatures(f"array of shape {shape}; expected ({len(samples)} ids, depth, channels)")
-    given = getattr(array.dtype, "name", "")
-    stored = dtype or (given if given in FEATURES.dtypes else "float32")
-    attributes = feature_attributes(int(shape[1]), int(shape[2]), names, extractor, dtype=stored)
+    array_dtype = getattr(array.dtype, "name", "")
+    stored_dtype = dtype or (array_dtype if array_dtype in FEATURES.dtypes else "float32")
+    attributes = feature_attributes(int(shape[1]), int(shape[2]), names, extractor, dtype=stored_dtype)
     with writing_features(path, attributes, {name for name, _, _ in samples}) as features:
         for number, (name, label, group) in enumerate(samples):
             features.put(name, np.asarray(array[number]), label, group)
@@ -93,28 +92,28 @@ def feature_attributes(
     angles: Sequence[float] = (),
     volumes: Cache | None = None,
 ) -> Attributes:
-    """What a cache of features says about itself. Its recipe holds that of `volumes`, the cache they come from.
+    """The attributes of a cache of features. Its recipe includes that of `volumes`, the cache that they come from.
 
     With `angles`, in degrees, a sample has one set of features for each. Raises InvalidFeatures.
     """
     size = {"dtype": dtype, "depth": depth, "channels": channels}
-    turned = {"angles": [float(angle) for angle in angles]} if len(angles) else {}  # 0 and 0.0 are one recipe
+    rotations = {"angles": [float(angle) for angle in angles]} if len(angles) else {}  # 0 and 0.0 are one recipe
     origin = {} if volumes is None else {"source": volumes.recipe}
     sources = () if volumes is None else (str(volumes.path.resolve()),)
     made_by = {"extractor": checked_extractor(extractor)}
-    recipe = {"kind": "features", "version": VERSION, **size, **turned, **made_by, **origin}
+    recipe = {"kind": "features", "version": VERSION, **size, **rotations, **made_by, **origin}
     try:
         return Attributes("features", recipe, tuple(class_names), sources)
     except ValueError as error:
-        raise InvalidFeatures(f"features cannot be stored so: {error}") from error
+        raise InvalidFeatures(f"features of this shape cannot be stored: {error}") from error
 
 
 @dataclass
 class Pending:
-    """What features lack of a volume cache: `to_make` are the ids that are missing, stale or damaged.
+    """The differences between a volume cache and its features.
 
-    `kept` counts those that need nothing but perhaps a label; `vanished` are ids that the volume cache has no more:
-    their features stay.
+    `to_make` are ids whose features are missing, stale or damaged; `kept` counts those whose features are up to date;
+    `vanished` are ids that are no longer in the volume cache: their features stay.
     """
 
     to_make: list[str] = field(default_factory=list)
@@ -125,16 +124,16 @@ class Pending:
 def pending(volumes: Cache, path: str | Path, attributes: Attributes) -> Pending:
     """Compare the samples of `volumes` with the features in `path`; nothing is written.
 
-    Features are fresh while they are of this recipe and of the chunk that the volume cache has on record, and whole.
-    Raises RecipeMismatch or CacheError where `path` cannot take features of `attributes`.
+    Features are up to date if they have this recipe, come from the recorded chunk of the volume cache, and are intact.
+    Raises RecipeMismatch or CacheError where `path` cannot hold features of `attributes`.
     """
     root = cache_root(path)
     entries = catalog.read_entries(root) if existing(root, attributes.recipe) else {}
     recipe = digest_recipe(attributes.recipe)
     work = Pending()
     for sample in volumes.samples:
-        known = entries.get(sample.id)
-        if known and known.recipe == recipe and is_made_from(known, sample) and _is_intact(root, known, attributes):
+        entry = entries.get(sample.id)
+        if entry and entry.recipe == recipe and is_made_from(entry, sample) and _is_intact(root, entry, attributes):
             work.kept += 1
         else:
             work.to_make.append(sample.id)

@@ -1,4 +1,4 @@
-"""The chunks of a cache: one sample, one file, encoded, digested, written once and checked on every read."""
+"""Chunks of a cache: one file a sample, compressed, written once, and checked against its digest on every read."""
 
 import errno
 import math
@@ -19,19 +19,20 @@ from cache.oserrors import ABSENT, cannot_read, reason
 from cache.schema import VOLUME, Entry, Layout, scale_factor
 from cache.write_errors import write_errors
 
-# Measured on a real scan (docs/decisions.md): as small as zstd within 8 %, and read twice as fast.
+# Within 8 % of the size of zstd, and read twice as fast: measured on a real scan (docs/decisions.md).
 BLOSC = {"cname": "lz4", "clevel": 5, "shuffle": Blosc.BITSHUFFLE}
-BLOSC_HEADER = 16  # bytes, which no chunk takes beyond those of its values
+BLOSC_HEADER = 16  # bytes; a chunk is never longer than its values and this
 
 
 def chunk_path(root: Path, row: int, layout: Layout = VOLUME) -> Path:
+    """The chunk file of `row`."""
     return root / layout.chunk(row)
 
 
 def write_chunk(root: Path, row: int, values: np.ndarray, dtype: str, linked: str = "") -> tuple[int, str]:
     """Store `values`, float in [0, 1] or already of `dtype`, as the chunk of `row`; return its size and digest.
 
-    On return the chunk would survive a power cut. Any number of processes may write different rows at once.
+    On return the chunk survives a power cut. Several processes may write different rows at the same time.
     """
     encoded = encode(values, dtype)
     write_encoded(root, row, encoded, VOLUME, linked)
@@ -39,7 +40,7 @@ def write_chunk(root: Path, row: int, values: np.ndarray, dtype: str, linked: st
 
 
 def write_encoded(root: Path, row: int, encoded: bytes, layout: Layout, linked: str = "") -> None:
-    """Make `encoded` the chunk of `row`, durably. Raises CacheError where that cannot be."""
+    """Write `encoded` as the chunk of `row`, durably. Raises CacheError where that fails."""
     with write_errors(root):
         scratch = root / layout.array / "partial"
         check_inside(root, scratch, linked)
@@ -49,14 +50,14 @@ def write_encoded(root: Path, row: int, encoded: bytes, layout: Layout, linked: 
 
 
 def encode(values: np.ndarray, dtype: str, layout: Layout = VOLUME) -> bytes:
-    """The bytes of a chunk: what Zarr's bytes and blosc codecs give for `values` stored as `dtype`."""
-    fitted = quantise(values, dtype) if layout.bounded else finite(values, dtype)
+    """The bytes of a chunk: `values` as `dtype`, encoded as by Zarr's codecs bytes and blosc."""
+    fitted = quantise(values, dtype) if layout.bounded else as_finite_floats(values, dtype)
     stored = np.ascontiguousarray(fitted.astype(np.dtype(dtype).newbyteorder("<"), copy=False))
     return bytes(Blosc(**BLOSC).encode(stored))
 
 
-def finite(values: np.ndarray, dtype: str) -> np.ndarray:
-    """`values` as the float `dtype`. Raises ValueError where one is not a finite number, or too large for it."""
+def as_finite_floats(values: np.ndarray, dtype: str) -> np.ndarray:
+    """`values` as the float `dtype`. Raises ValueError where one is not finite, or too large for it."""
     with np.errstate(over="ignore"):
         stored = values.astype(dtype, copy=False)
     if not np.isfinite(stored).all():
@@ -82,15 +83,15 @@ def quantise(values: np.ndarray, dtype: str) -> np.ndarray:
 def read_chunk(root: Path, entry: Entry, shape: tuple[int, ...], dtype: str, layout: Layout = VOLUME) -> np.ndarray:
     """The stored values of `entry`, exactly as written.
 
-    Raises DamagedSample unless every byte is as recorded, UnreadableSample where the system does not give the bytes.
+    Raises DamagedSample unless all bytes match the ledger, UnreadableSample where the system cannot read them.
     """
     needed = math.prod(shape) * np.dtype(dtype).itemsize
     if entry.nbytes > needed + BLOSC_HEADER:
         raise DamagedSample(f"{entry.id}: a chunk of {entry.nbytes} bytes is recorded, {shape} {dtype} takes {needed}")
     encoded = checked_bytes(root, entry, layout)
-    held = int.from_bytes(encoded[4:8], "little")
-    if held != needed:  # `held` is from Blosc's header; nothing is allocated before it is known to be right
-        raise DamagedSample(f"{entry.id}: its chunk holds {held} bytes of values, {shape} {dtype} takes {needed}")
+    size = int.from_bytes(encoded[4:8], "little")  # from Blosc's header, checked before anything is allocated
+    if size != needed:
+        raise DamagedSample(f"{entry.id}: its chunk holds {size} bytes of values, {shape} {dtype} takes {needed}")
     stored = np.empty(shape, np.dtype(dtype).newbyteorder("<"))
     try:
         Blosc().decode(encoded, stored)
@@ -100,10 +101,9 @@ def read_chunk(root: Path, entry: Entry, shape: tuple[int, ...], dtype: str, lay
 
 
 def checked_bytes(root: Path, entry: Entry, layout: Layout = VOLUME) -> bytes:
-    """The encoded chunk of `entry` after comparing its size and digest with the record.
+    """The encoded chunk of `entry`, with the size and digest that the ledger has.
 
-    Raises DamagedSample (MissingSample where there is none), and UnreadableSample where the system does not give the
-    bytes.
+    Raises DamagedSample (MissingSample if there is no chunk), and UnreadableSample where the system cannot read it.
     """
     with _open_chunk(root, entry, layout) as file:
         encoded = file.read(entry.nbytes)
@@ -113,7 +113,7 @@ def checked_bytes(root: Path, entry: Entry, layout: Layout = VOLUME) -> bytes:
 
 
 def check_chunk(root: Path, entry: Entry, layout: Layout = VOLUME) -> None:
-    """As `checked_bytes`, but without holding more than a block of them in memory."""
+    """Check a chunk as `checked_bytes` does, one block in memory at a time."""
     with _open_chunk(root, entry, layout) as file:
         digest = digest_stream(file)
     if digest != entry.digest:
@@ -122,7 +122,9 @@ def check_chunk(root: Path, entry: Entry, layout: Layout = VOLUME) -> None:
 
 def _not_as_written(root: Path, entry: Entry, layout: Layout) -> DamagedSample:
     path = chunk_path(root, entry.row, layout)
-    return DamagedSample(f"{entry.id}: chunk {path} is not what was written, its digest differs; {_rebuild(layout)}")
+    return DamagedSample(
+        f"{entry.id}: chunk {path} was changed after it was written, its digest differs; {_rebuild(layout)}"
+    )
 
 
 def _rebuild(layout: Layout) -> str:
@@ -131,7 +133,7 @@ def _rebuild(layout: Layout) -> str:
 
 @contextmanager
 def _open_chunk(root: Path, entry: Entry, layout: Layout) -> Iterator[BinaryIO]:
-    """The chunk file of `entry`, of the recorded size. Raises as `checked_bytes` does, in the block too."""
+    """Open the chunk file of `entry`, if it has the recorded size. Raises as `checked_bytes`, also in the block."""
     path = chunk_path(root, entry.row, layout)
     if not entry.digest:
         raise DamagedSample(f"{entry.id}: {entry.reason or 'it has no digest to check'}; {_rebuild(layout)}")
@@ -143,14 +145,14 @@ def _open_chunk(root: Path, entry: Entry, layout: Layout) -> Iterator[BinaryIO]:
                     f"{entry.id}: chunk {path} has {size} bytes, recorded {entry.nbytes}; {_rebuild(layout)}"
                 )
             yield file
-    except CacheError:  # some are an OSError too
+    except CacheError:  # some are also an OSError
         raise
     except UnexpectedFile as error:
         raise MissingSample(f"{entry.id}: chunk {path} is missing ({error}); {_rebuild(layout)}") from error
     except OSError as error:
         if error.errno in ABSENT:
-            gone = f"{root} is no longer there: restore it, or open it where it is now"
-            todo = _rebuild(layout) if root.is_dir() else gone
-            raise MissingSample(f"{entry.id}: chunk {path} is missing ({reason(error)}); {todo}") from error
-        lost = f"; if the file is lost, delete it and {_rebuild(layout)}" if error.errno == errno.EIO else ""
-        raise UnreadableSample(f"{entry.id}: {cannot_read(path, error)}{lost}") from error
+            moved = f"{root} does not exist any more: restore it, or open it in its new place"
+            advice = _rebuild(layout) if root.is_dir() else moved
+            raise MissingSample(f"{entry.id}: chunk {path} is missing ({reason(error)}); {advice}") from error
+        advice = f"; if the file is lost, delete it and {_rebuild(layout)}" if error.errno == errno.EIO else ""
+        raise UnreadableSample(f"{entry.id}: {cannot_read(path, error)}{advice}") from error

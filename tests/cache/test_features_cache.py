@@ -304,7 +304,7 @@ KILLED = """
 import os, sys
 import numpy as np
 from cache import feature_writer, write_features
-feature_writer.HANDFUL = 2
+feature_writer.COMMIT_SAMPLES = 2
 
 class Rows:
     shape, dtype = (9, 4, 6), np.dtype(np.float16)

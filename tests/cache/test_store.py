@@ -187,7 +187,7 @@ def test_a_plan_made_before_another_run_wrote_is_refused(tiny):
     planned_on = catalog.read_entries(tiny)
     make_cache(tiny, 1)
     before = files_of(tiny)
-    with pytest.raises(CacheLocked, match=r"has written to .* meanwhile; run the same command again$"):
+    with pytest.raises(CacheLocked, match=r"has written to .* since; run the same command again$"):
         open_writer(tiny, catalog.read_attributes(tiny), planned_on).__enter__()
     assert files_of(tiny) == before
 

@@ -28,7 +28,7 @@ class Application(CommandGroup):
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
         except (KeyboardInterrupt, click.Abort) as stop:
-            for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C must not interrupt the clean end
+            for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C must not interrupt the clean exit
                 signal.signal(number, signal.SIG_IGN)
             click.echo(
                 f"Stopped. Finished work is kept; run the same command again{_resume_hint()} to continue.", err=True
@@ -53,7 +53,7 @@ def _discard_unwritable_output() -> None:
 
 
 def _resume_hint() -> str:
-    """The option that a stopped command needs to continue; "" where it continues without one."""
+    """The option that a stopped command needs to continue; "" if it needs none."""
     return ", with --resume," if "train" in sys.argv[1:2] and "--resume" not in sys.argv else ""
 
 
@@ -79,5 +79,5 @@ def print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 )
 def main() -> None:
     """Resize CT scans and action clips once into a Zarr cache, maintain that cache, and train from it."""
-    os.environ["MATPLOTLIBRC"] = os.devnull  # some settings of users stop Matplotlib or make it print warnings
+    os.environ["MATPLOTLIBRC"] = os.devnull  # a user's settings may make Matplotlib fail or print warnings
     os.environ.pop("MPLBACKEND", None)

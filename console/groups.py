@@ -26,7 +26,7 @@ class CommandGroup(click.Group):
 
 
 def all_commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """The words and the command of everything in `group` that is not a group itself."""
+    """The words and the object of every command in `group` and its subgroups."""
     ctx = click.Context(group)
     for name in group.list_commands(ctx):
         command = group.get_command(ctx, name)

@@ -1,12 +1,12 @@
-"""Click options from the fields of a `msgspec.Struct`: type, choices, bounds, default and help stand there once.
+"""Click options from the fields of a `msgspec.Struct`, which define type, choices, bounds, default and help once.
 
 A field `slices_per_step: Annotated[int, msgspec.Meta(ge=0, description="…")] = 0` becomes `--slices-per-step`. Its
 `msgspec.Meta(extra={…})` may say:
 
-- `option`: other declarations than the field's name gives, such as "--json" (a flag) or "--freeze/--train" (a switch);
+- `option`: declarations other than the field's name, such as "--json" (a flag) or "--freeze/--train" (a switch);
 - `old_options`, `old_values`: names and values of earlier versions, which keep working with a note;
 - `registry`: the package whose module names are the choices;
-- `metavar`, `default`: the placeholder of the value, and the default, that the help shows.
+- `metavar`, `default`: the placeholder and the default that the help shows.
 """
 
 import types
@@ -27,7 +27,7 @@ BOUNDS = ("gt", "ge", "lt", "le")
 
 
 class Declaration(NamedTuple):
-    """What an option takes from its field: type, help, bounds (those of gt, ge, lt and le that are set) and extra."""
+    """The parts of a field's type that define its option: type, help, bounds (of gt, ge, lt, le) and extra."""
 
     type: Any
     description: str
@@ -35,12 +35,12 @@ class Declaration(NamedTuple):
     extra: dict[str, Any]
 
 
-def takes(
-    parameter: str, kind: type[msgspec.Struct], names: Sequence[str] | None = None, only_given: bool = False
+def struct_options(
+    parameter: str, kind: type[msgspec.Struct], names: Sequence[str] | None = None, only_set: bool = False
 ) -> Callable[[Function], Function]:
     """Decorator: the command has the options of `kind` and is called with their values as the argument `parameter`.
 
-    `parameter` is a `kind`. With `only_given` it is a dict of the options that the user gave, so that other code can
+    `parameter` is a `kind`. With `only_set` it is a dict of the options that the user gave, so that other code can
     choose defaults that depend on them. `names` are the fields with options, in the order of the help; by default all.
     """
     by_name = {field.name: field for field in msgspec.structs.fields(kind)}
@@ -50,8 +50,8 @@ def takes(
         @wraps(function)
         def call(**values: Any) -> Any:
             chosen = {field.name: values.pop(field.name) for field in fields}
-            given = {name: value for name, value in chosen.items() if value is not None}
-            return function(**values, **{parameter: given if only_given else kind(**given)})
+            set_by_user = {name: value for name, value in chosen.items() if value is not None}
+            return function(**values, **{parameter: set_by_user if only_set else kind(**set_by_user)})
 
         for field in reversed(fields):
             option(field)(call)
@@ -102,7 +102,7 @@ class FieldOption(RenamedOption):
 
 
 def declaration(annotation: Any) -> Declaration:
-    """The plain type in `annotation`, without None, and what its `msgspec.Meta` say."""
+    """The plain type in `annotation`, without None, and the contents of its `msgspec.Meta`."""
     description = ""
     bounds: dict[str, Any] = {}
     extra: dict[str, Any] = {}

@@ -65,7 +65,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Features(msgspec.Struct, frozen=True):
-    """Features in place of volumes."""
+    """Cached features instead of volumes."""
 
     features: Annotated[
         Path | None, Meta(description="Cached features of CACHE, so that the backbone need not run.")

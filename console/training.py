@@ -7,7 +7,7 @@ import click
 import msgspec
 from msgspec import Meta
 
-from console.options import takes
+from console.options import struct_options
 from console.progress import Progress
 from console.shared_options import Features, Output, Reading, flag
 from trainer.config import Augmentation, Config
@@ -15,16 +15,16 @@ from trainer.config import Augmentation, Config
 MODEL = ("backbone", "weights", "input_conv", "rnn", "freeze_backbone", "slices_per_step")
 OPTIMISATION = ("epochs", "batch_size", "optimizer", "learning_rate", "class_weights", "seed")
 SPEED = ("precision", "jit_compile")
-config_options = takes("config", Config, (*MODEL, *OPTIMISATION, *SPEED), only_given=True)
+config_options = struct_options("config", Config, (*MODEL, *OPTIMISATION, *SPEED), only_set=True)
 
 
 class SplitOptions(msgspec.Struct, frozen=True):
-    """Which samples train and which validate."""
+    """The samples for training and for validation."""
 
     split: Annotated[
         Path | None,
         Meta(
-            description="Which ids train and validate: the split.json of another run, or a file of your own.",
+            description="Ids for training and validation: the split.json of another run, or a file of your own.",
             extra={"metavar": "FILE"},
         ),
     ] = None
@@ -38,33 +38,33 @@ class SplitOptions(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if self.drop_shared and self.split is None:
-            raise click.UsageError("--drop-shared applies to the samples of --split; expected --split FILE too")
+            raise click.UsageError("--drop-shared works on the samples of --split; add --split FILE")
 
 
 class AugmentationOptions(msgspec.Struct, frozen=True):
-    """Random changes to samples in training."""
+    """Random augmentation of training samples."""
 
     augment: Annotated[
         bool | None,
         Meta(
-            description="Change scans at random in each epoch, in fine-tuning only.",
+            description="Augment scans at random in each epoch; for fine-tuning only.",
             extra={"default": "no-augment"},
         ),
     ] = None
     augment_by: Annotated[
         tuple[Augmentation, ...],
         Meta(
-            description="How: any of rotation, shift and blur.",
+            description="Kinds of augmentation: any of rotation, shift and blur.",
             extra={"metavar": "A,B,…", "default": "rotation"},
         ),
     ] = ()
 
     def __post_init__(self) -> None:
         if self.augment_by and not self.augment:
-            raise click.UsageError("--augment-by says how --augment changes scans; expected --augment too")
+            raise click.UsageError("--augment-by chooses the kinds of --augment; add --augment")
 
-    def given(self) -> dict[str, Any]:
-        """The field of the configuration that these options set; empty where the user gave none."""
+    def settings(self) -> dict[str, Any]:
+        """The field of Config that these options set; empty where the user set none."""
         if self.augment is None:
             return {}
         return {"augmentation": (self.augment_by or ("rotation",)) if self.augment else ()}
@@ -91,7 +91,7 @@ def run_stage(
     reading: Reading,
     output: Output,
 ) -> None:
-    """Train RUN on `cache`, and print the metrics of its best weights. `config` has the fields that the user gave."""
+    """Train RUN on `cache`, and print the metrics of its best weights. `config` has the fields that the user set."""
     from trainer import backend
 
     device = backend.start()
@@ -103,7 +103,7 @@ def run_stage(
         stage,
         cache,
         run,
-        config | augmentation.given(),
+        config | augmentation.settings(),
         parent,
         split.split,
         session.resume,

@@ -11,7 +11,7 @@ import click
 
 from cache.registry import names
 
-UNBOUNDED = 2**31 - 1  # limits from here on are technical; the help does not show them
+UNBOUNDED = 2**31 - 1  # limits from here on are technical and hidden from the help
 
 
 class ExpandedPath(click.Path):

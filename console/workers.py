@@ -1,4 +1,4 @@
-"""Check --workers, --scheduler and --executor, and open the executor they choose."""
+"""Check --workers, --scheduler and --executor, and start the chosen executor."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ ADDRESS = re.compile(r"((tcp|tls|ws|wss|ucx)://)?([^\s:/\[\]]+|\[[0-9a-fA-F:.]+\
 
 
 def check_workers(options: WorkerOptions) -> None:
-    """Raises UsageError for options that exclude each other, and PipelineError for a malformed address."""
+    """Raises UsageError for options that contradict each other, and PipelineError for a malformed address."""
     from cache.text import shown
     from pipeline.errors import PipelineError
 

@@ -1,1 +1,1 @@
-"""From a cache to a trained model and its report: batches, model, training, metrics. Knows no format but the cache."""
+"""From a cache to a trained model and its report: batches, model, training, metrics. Reads no format but the cache."""

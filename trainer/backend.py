@@ -1,4 +1,4 @@
-"""The one place that knows which backend Keras runs on: TensorFlow by default, JAX where `KERAS_BACKEND` says so.
+"""The only module that depends on the backend of Keras: TensorFlow by default, or JAX if `KERAS_BACKEND` is "jax".
 
 The user's own keras.json (backend, layout, dtype) is meant for other programs and is ignored here.
 """
@@ -30,7 +30,7 @@ def start() -> str:
     """
     _check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow's C++ code may crash where an exception, such as KeyboardInterrupt, ends its import.
+    # TensorFlow's C++ code may crash if an exception such as KeyboardInterrupt interrupts its import.
     with held(signal.SIGINT, signal.SIGTERM), quiet_stderr("Keras"), _without("matplotlib"):
         gpus = _gpus() if with_tensorflow else []
         import keras
@@ -48,7 +48,7 @@ def start() -> str:
 
 
 def _check_backend() -> None:
-    """Raises TrainerError where Keras cannot run on what `KERAS_BACKEND` names."""
+    """Raises TrainerError where Keras cannot run on the backend in `KERAS_BACKEND`."""
     name = os.environ["KERAS_BACKEND"]
     if name not in BACKENDS:
         raise TrainerError(
@@ -68,7 +68,7 @@ def _gpus() -> list[Any]:
 
     gpus: list[Any] = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
-        with suppress(RuntimeError, ValueError):  # a notebook may have started TensorFlow, or divided the GPU, before
+        with suppress(RuntimeError, ValueError):  # a notebook may already have started TensorFlow or divided the GPU
             tf.config.experimental.set_memory_growth(gpu, True)
     return gpus
 
@@ -124,7 +124,7 @@ def quiet_stderr(library: str) -> Iterator[None]:
 
 
 def _redirect_stderr() -> tuple[int, "subprocess.Popen[bytes]"]:
-    """Replace stderr by a pipe to a `tail` process that Ctrl-C does not reach; return the original stderr and it."""
+    """Replace stderr by a pipe to a `tail` process that Ctrl-C does not reach; return stderr and the process."""
     stderr = os.dup(2)
     command = ["tail", "-n", str(MAX_LINES)]
     try:

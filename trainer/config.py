@@ -13,7 +13,7 @@ from trainer.errors import TrainerError
 
 KIND_OF = {"pretrain": "video", "finetune": "ct"}  # the kind of volumes that a stage trains on
 MAX = 2**31
-OLD_KEYS = {"input_map": "input_conv", "frame_block": "slices_per_step"}  # of config.json, and today's
+OLD_KEYS = {"input_map": "input_conv", "frame_block": "slices_per_step"}  # in config.json: old → new
 OLD_INPUT_CONV = {"glorot": "random"}
 
 Count = Annotated[int, Meta(ge=1, lt=MAX)]
@@ -27,7 +27,7 @@ class Config(Document, frozen=True):
     After `plateau_patience` epochs without a lower validation loss the learning rate is multiplied by `plateau_factor`;
     after `stop_patience` training ends. With `cached_features` the layers before the RNN are not trained: their
     features were computed beforehand. `batch_norm_momentum` is that of the running statistics of the backbone; 0 keeps
-    the value in its file, as in runs of versions that did not record it.
+    the value in its file, as did versions that did not record it.
     """
 
     stage: Literal["pretrain", "finetune"]
@@ -46,16 +46,16 @@ class Config(Document, frozen=True):
     input_conv: Annotated[
         Literal["imagenet", "random"],
         Meta(
-            description="Start of the 1×1 convolution before the backbone: like ImageNet images, or random.",
+            description="Initial weights of the 1×1 convolution before the backbone: ImageNet scaling or random.",
             extra={"old_options": ["--input-map"], "old_values": {"glorot": "random"}},
         ),
     ] = "imagenet"
     rnn: Annotated[Literal["lstm", "gru"], Meta(description="Recurrent layer over the slices.")] = "lstm"
     optimizer: Annotated[Literal["sgd", "adam"], Meta(description="Optimizer; default for small: adam.")] = "sgd"
-    learning_rate: Annotated[float, Meta(gt=0, description="Learning rate at the start.")] = 0.001
+    learning_rate: Annotated[float, Meta(gt=0, description="Initial learning rate.")] = 0.001
     batch_size: Annotated[Count, Meta(description="Samples in a training step.")] = 2
     epochs: Annotated[
-        Count, Meta(description="Largest number of epochs; training stops earlier where nothing improves.")
+        Count, Meta(description="Maximum number of epochs; training stops earlier when it no longer improves.")
     ] = 100
     plateau_factor: Fraction = 0.1
     plateau_patience: Count = 5
@@ -64,14 +64,14 @@ class Config(Document, frozen=True):
     class_weights: Annotated[bool, Meta(description="Weight classes by how rare they are.")] = False
     augmentation: tuple[Augmentation, ...] = ()
     seed: Annotated[
-        int, Meta(ge=0, lt=MAX, description="Seed of the split, the first weights, the order and the augmentation.")
+        int, Meta(ge=0, lt=MAX, description="Seed of the split, initial weights, sample order and augmentation.")
     ] = 0
     slices_per_step: Annotated[
         int,
         Meta(
             ge=0,
             lt=MAX,
-            description="Slices in the backbone at a time; bounds memory. 0: five of 224×224, more of smaller ones.",
+            description="Slices per backbone pass, to limit memory; 0: five of 224×224, more of smaller ones.",
             extra={"old_options": ["--frame-block"]},
         ),
     ] = 0
@@ -98,7 +98,7 @@ class Config(Document, frozen=True):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Config":
-        """The configuration in config.json, also in one of an earlier version. Raises TrainerError."""
+        """The configuration in config.json, also from an earlier version. Raises TrainerError."""
         try:
             return from_json(cls, {"batch_norm_momentum": 0.0} | with_current_names(data), complete=True)
         except InvalidDocument as error:
@@ -106,7 +106,7 @@ class Config(Document, frozen=True):
 
 
 def with_current_names(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of Config in JSON, with the names and values of earlier versions replaced by today's."""
+    """Fields of Config in JSON, with the names and values of earlier versions replaced by the current ones."""
     renamed = {OLD_KEYS.get(name, name): value for name, value in data.items()}
     if isinstance(value := renamed.get("input_conv"), str):
         renamed["input_conv"] = OLD_INPUT_CONV.get(value, value)

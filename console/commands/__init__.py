@@ -1,1 +1,1 @@
-"""One command a file; each defines `COMMAND`, and is found by its file name."""
+"""One file per command; each defines `COMMAND` and is found by its file name."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from console.command import command
-from console.options import takes
+from console.options import struct_options
 from console.progress import Progress
 from console.shared_options import Features, Output, Reading
 from console.values import PATH
@@ -20,9 +20,9 @@ from console.values import PATH
     help="Part of the run's split to score, on the cache it was trained on; default: validation.",
 )
 @click.option("--picture", type=PATH, help="Also write the confusion matrix to this PNG file.")
-@takes("features", Features)
-@takes("reading", Reading)
-@takes("output", Output)
+@struct_options("features", Features)
+@struct_options("reading", Reading)
+@struct_options("output", Output)
 def evaluate(
     run: Path,
     cache: Path,
@@ -54,7 +54,7 @@ def evaluate(
         metrics = score(run, cache, part, reading.readers, progress.on_progress, features.features, notes.append)
     title = f"{run} on {cache}, part {metrics['part']}"
     output.show(lambda: metrics, lambda: [title, *notes, *report.metrics_lines(metrics)])
-    if picture:  # last: it must not cost the metrics
+    if picture:  # last, so that a failure does not lose the metrics
         pictures.replace_picture(picture, pictures.confusion_picture(metrics))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from console.command import command
-from console.options import takes
+from console.options import struct_options
 from console.output import print_lines
 from console.progress import Progress
 from console.shared_options import Reading
@@ -28,11 +28,11 @@ from console.values import PATH, WholeNumber
 )
 @click.option("--features", "frozen", is_flag=True, help="Keep the backbone frozen and train on cached features.")
 @click.option(
-    "--pretrain-epochs", type=WholeNumber(1), metavar="N", help="Epochs of pretraining; default: as --epochs."
+    "--pretrain-epochs", type=WholeNumber(1), metavar="N", help="Epochs of pretraining; default: the same as --epochs."
 )
 @config_options
-@takes("split", SplitOptions)
-@takes("reading", Reading)
+@struct_options("split", SplitOptions)
+@struct_options("reading", Reading)
 @click.option("--quiet", is_flag=True, help="Print errors only: no progress, no tables.")
 def experiment(
     clips: Path,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from console.command import command
-from console.options import takes
+from console.options import struct_options
 from console.progress import Progress
 from console.shared_options import Output, Reading, Storage
 from console.values import PATH
@@ -17,12 +17,12 @@ from trainer.config import Config
 @command("features")
 @click.argument("cache", type=PATH)
 @click.argument("into", metavar="FEATURES", type=PATH)
-@takes("config", Config, ("backbone", "weights", "input_conv", "seed", "precision"), only_given=True)
+@struct_options("config", Config, ("backbone", "weights", "input_conv", "seed", "precision"), only_set=True)
 @click.option("--from", "parent", type=PATH, help="Use the backbone of this run.")
 @click.option("--augment", is_flag=True, help="Make one set of features for each of the paper's seven rotations.")
-@takes("reading", Reading)
-@takes("storage", Storage)
-@takes("output", Output)
+@struct_options("reading", Reading)
+@struct_options("storage", Storage)
+@struct_options("output", Output)
 def extract_features(
     cache: Path,
     into: Path,

@@ -6,7 +6,7 @@ import click
 
 from console.command import command
 from console.exit_codes import QUARANTINED
-from console.options import takes
+from console.options import struct_options
 from console.shared_options import Output, Storage
 from console.sheet_options import CLASS_NAMES
 from console.values import PATH
@@ -17,9 +17,9 @@ from pipeline.labels.columns import ColumnChoice
 @click.argument("cache", type=PATH)
 @click.argument("labels", metavar="CSV", type=PATH)
 @CLASS_NAMES
-@takes("columns", ColumnChoice)
-@takes("storage", Storage)
-@takes("output", Output)
+@struct_options("columns", ColumnChoice)
+@struct_options("storage", Storage)
+@struct_options("output", Output)
 def label(
     cache: Path,
     labels: Path,

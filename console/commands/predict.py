@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from console.command import command
-from console.options import takes
+from console.options import struct_options
 from console.output import note, print_lines
 from console.progress import Progress
 from console.shared_options import Features, Reading
@@ -26,8 +26,8 @@ from console.values import PATH
     flag_value=Path(),
     help="Also write the probability of each class, to this file or by default to OUT.probabilities.csv.",
 )
-@takes("features", Features)
-@takes("reading", Reading)
+@struct_options("features", Features)
+@struct_options("reading", Reading)
 @click.option("--quiet", is_flag=True, help="Print errors only: no progress, no tables.")
 def predict(
     run: Path,

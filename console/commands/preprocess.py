@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from console.command import command
-from console.options import Function, takes
+from console.options import Function, struct_options
 from console.preprocessing import Mode, run_job
 from console.shared_options import TASK_SECONDS, Output, Storage
 from console.sheet_options import CLASS_NAMES, LABELS, QUOTING
@@ -43,7 +43,7 @@ def preprocess_command(source_format: Format) -> click.Command:
     @click.argument("source", type=PATH)
     @click.argument("cache", type=PATH)
     @_class_options(source_format)
-    @takes("recipe", source_format.recipe, only_given=True)
+    @struct_options("recipe", source_format.recipe, only_set=True)
     @click.option(
         source_format.timeout_option,
         "timeout",
@@ -52,10 +52,10 @@ def preprocess_command(source_format: Format) -> click.Command:
         show_default=True,
         help=f"Quarantine a {source_format.noun} that takes more seconds than this.",
     )
-    @takes("mode", Mode)
-    @takes("workers", WorkerOptions)
-    @takes("storage", Storage)
-    @takes("output", Output)
+    @struct_options("mode", Mode)
+    @struct_options("workers", WorkerOptions)
+    @struct_options("storage", Storage)
+    @struct_options("output", Output)
     def run(
         source: Path,
         cache: Path,
@@ -99,7 +99,7 @@ def _class_options(source_format: Format) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         if source_format.labels_from_csv:
-            return LABELS(CLASS_NAMES(takes("columns", ColumnChoice)(function)))
+            return LABELS(CLASS_NAMES(struct_options("columns", ColumnChoice)(function)))
         presets = "".join(f"; `{name}`: {len(names)} classes" for name, names in source_format.class_presets.items())
         option = click.option(
             "--classes",

@@ -6,7 +6,7 @@ import click
 
 from console.command import command
 from console.exit_codes import FAILED
-from console.options import takes
+from console.options import struct_options
 from console.output import printable
 from console.shared_options import Output, Storage
 from console.values import PATH
@@ -18,8 +18,8 @@ from console.values import PATH
 @click.option("--from", "file", type=PATH, help="Also remove the ids in this file, which has one per line.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Report what would be removed; write nothing.")
-@takes("storage", Storage)
-@takes("output", Output)
+@struct_options("storage", Storage)
+@struct_options("output", Output)
 def remove(
     cache: Path, ids: tuple[str, ...], file: Path | None, yes: bool, dry_run: bool, storage: Storage, output: Output
 ) -> None:

@@ -7,7 +7,7 @@ import click
 
 from console.command import command
 from console.exit_codes import FAILED
-from console.options import takes
+from console.options import struct_options
 from console.progress import Progress
 from console.shared_options import Output, Storage
 from console.values import PATH
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @command()
 @click.argument("cache", type=PATH)
-@takes("workers", WorkerOptions)
-@takes("storage", Storage)
+@struct_options("workers", WorkerOptions)
+@struct_options("storage", Storage)
 @click.option("--dry-run", is_flag=True, help="Report what would be done; write nothing.")
-@takes("output", Output)
+@struct_options("output", Output)
 def repair(cache: Path, workers: WorkerOptions, storage: Storage, dry_run: bool, output: Output) -> None:
     """Make damaged, missing and stale samples of CACHE again.
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from console.command import command
-from console.options import takes
+from console.options import struct_options
 from console.shared_options import Features, Output, Reading
 from console.training import AugmentationOptions, SessionOptions, SplitOptions, config_options, run_stage
 from console.values import PATH
@@ -20,13 +20,13 @@ def train() -> None:
 def training_options(function: Any) -> Any:
     """Decorator: the arguments and options of both stages."""
     for decorate in (
-        takes("output", Output),
-        takes("reading", Reading),
-        takes("session", SessionOptions),
-        takes("augmentation", AugmentationOptions),
-        takes("split", SplitOptions),
+        struct_options("output", Output),
+        struct_options("reading", Reading),
+        struct_options("session", SessionOptions),
+        struct_options("augmentation", AugmentationOptions),
+        struct_options("split", SplitOptions),
         config_options,
-        takes("features", Features),
+        struct_options("features", Features),
         click.argument("run", type=PATH),
         click.argument("cache", type=PATH),
     ):

@@ -6,7 +6,7 @@ import click
 
 from console.command import command
 from console.exit_codes import FAILED
-from console.options import takes
+from console.options import struct_options
 from console.progress import Progress
 from console.shared_options import Output
 from console.values import PATH, FiniteFloat
@@ -22,7 +22,7 @@ from console.values import PATH, FiniteFloat
     default=100.0,
     help="Check only this percentage of the samples, chosen at random.",
 )
-@takes("output", Output)
+@struct_options("output", Output)
 def verify(cache: Path, percent: float, output: Output) -> None:
     """Read CACHE again and compare it with its records.
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from msgspec import Meta
 
 from console.command import command
-from console.options import takes
+from console.options import struct_options
 
 
 class Choices(msgspec.Struct, frozen=True):
@@ -35,12 +35,12 @@ def run():
     calls = []
 
     @command()
-    @takes("choices", Choices)
+    @struct_options("choices", Choices)
     def both(choices):
         calls.append(choices)
 
     @command()
-    @takes("given", Choices, ("count", "colour"), only_given=True)
+    @struct_options("given", Choices, ("count", "colour"), only_set=True)
     def few(given):
         calls.append(given)
 
@@ -102,7 +102,7 @@ def test_old_names_and_values_work_with_a_note_and_are_not_in_the_help(run):
 def test_after_two_dashes_nothing_is_renamed():
     @command()
     @click.argument("words", nargs=-1)
-    @takes("choices", Choices, ("colour",))
+    @struct_options("choices", Choices, ("colour",))
     def show(words, choices):
         click.echo(words)
 

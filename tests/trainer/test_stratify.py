@@ -15,7 +15,7 @@ from tests.helpers.splits import NAMES
 from trainer.data.splits.check import check
 from trainer.data.splits.groups import linked_groups
 from trainer.data.splits.split import Samples
-from trainer.data.splits.stratify import _approach, _check_labels, _targets, stratified
+from trainer.data.splits.stratify import _add_towards_targets, _check_labels, _targets, stratified
 from trainer.errors import TrainerError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -198,7 +198,7 @@ def test_a_group_is_chosen_if_it_brings_counts_closer_and_training_keeps_each_cl
     counts, wanted, spare, taken, chosen
 ):
     marks = np.zeros(len(counts), bool)
-    found = _approach(np.array(counts), np.array(wanted), np.array(spare), range(len(counts)), marks)
+    found = _add_towards_targets(np.array(counts), np.array(wanted), np.array(spare), range(len(counts)), marks)
     assert (found.tolist(), marks.tolist()) == (taken, chosen)
 
 

@@ -18,10 +18,10 @@ from cache.schema import DTYPES
 from trainer.config import AUGMENTATIONS
 
 ANGLES = (-20, -10, -5, 0, 5, 10, 20)  # degrees; ViPTT-Net §2.4, which found that results are worse without 0
-KINDS = AUGMENTATIONS  # the paper trained with the first, and had no good results from the others
+KINDS = AUGMENTATIONS  # the paper trained with the first; the others did not help it
 MAX_SHIFT = 0.1  # of a slice's height and width; the paper does not say how far it shifted and blurred
 MAX_BLUR = 1.5  # pixels
-TRUNCATE = 4  # standard deviations after which the Gaussian is cut off, as in SciPy
+TRUNCATE = 4  # standard deviations at which the Gaussian is cut off, as in SciPy
 
 # OpenCV's threads are a setting of the process. A slice is too small for several threads, and the other cores run
 # TensorFlow and read samples.
@@ -36,7 +36,7 @@ def augment(volume: np.ndarray, kinds: Collection[str], generator: np.random.Gen
     of `generator` give the same bits. Raises ValueError for other kinds, shapes and dtypes.
     """
     if unknown := sorted(set(kinds) - set(KINDS)):
-        raise ValueError(f"augmentation {unknown[0]!r} was given; expected some of {', '.join(KINDS)}; name only these")
+        raise ValueError(f"unknown augmentation {unknown[0]!r}; expected any of {', '.join(KINDS)}")
     _check(volume)
     changed = volume
     for kind in KINDS:
@@ -48,7 +48,7 @@ def augment(volume: np.ndarray, kinds: Collection[str], generator: np.random.Gen
 def rotate(volume: np.ndarray, angle: float) -> np.ndarray:
     """Every slice rotated by `angle` degrees about its centre, interpolated bilinearly; values outside are 0.
 
-    A positive angle rotates anticlockwise when rows are shown downwards: 90 is `np.rot90` of a square. The original's
+    A positive angle rotates anticlockwise when rows are shown downwards: 90 is `np.rot90` of a square. The authors'
     `ndimage.rotate(volume, angle, reshape=False)` rotated the first two axes of its (height, width, depth) likewise.
     Angle 0 changes no value.
 
@@ -94,7 +94,7 @@ def blur(volume: np.ndarray, sigma: float) -> np.ndarray:
     """
     _check(volume)
     if not 0 <= sigma < math.inf:
-        raise ValueError(f"a blur of sigma {sigma} was given; expected pixels, 0 or more; give 0 for none")
+        raise ValueError(f"blur with sigma {sigma}; expected 0 pixels (no blur) or more")
     side = 2 * int(TRUNCATE * sigma + 0.5) + 1
 
     def blurred(plane: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ def blur(volume: np.ndarray, sigma: float) -> np.ndarray:
 def _check(volume: np.ndarray) -> None:
     if volume.ndim != 3 or 0 in volume.shape or volume.dtype not in list(DTYPES):
         raise ValueError(
-            f"an array of shape {volume.shape} and dtype {volume.dtype} was given; "
+            f"array of shape {volume.shape} and dtype {volume.dtype}; "
             f"expected (depth, height, width), none of them 0, of {', '.join(DTYPES)}; convert it"
         )
 

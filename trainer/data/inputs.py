@@ -21,7 +21,7 @@ MIN_FEATURE_BATCH = 64  # samples of features predicted at a time: they take lit
 
 
 def eval_transform(cache: Cache) -> Transform | None:
-    """The transform for validation and prediction: picks the features at 0°, or None where samples need none.
+    """The transform for validation and prediction: picks the features at 0°, or None if samples are used unchanged.
 
     Raises TrainerError where `cache` holds features for several angles and 0° is not among them.
     """
@@ -36,7 +36,7 @@ def eval_transform(cache: Cache) -> Transform | None:
 
 
 def train_transform(config: Config, cache: Cache) -> Callable[[int, np.ndarray, str], np.ndarray] | None:
-    """The transform for training: (epoch, stored sample, id) → augmented sample, or None where samples need none.
+    """The transform for training: (epoch, stored sample, id) → augmented sample, or None if samples are used unchanged.
 
     Raises TrainerError where `config` asks for augmentation that cached features do not have.
     """

@@ -72,8 +72,8 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches of `samples` in `order`, an array of positions (n,), from step `first` of the epoch.
 
-    `class_weights` (classes,) become the weights in the loss, else they are 1. Raises an error of reading a sample,
-    such as `DamagedSample`, when the iteration reaches its batch.
+    `class_weights` (classes,) become the weights in the loss, else they are 1. Errors of reading a sample, such as
+    `DamagedSample`, are raised when the iteration reaches its batch.
     """
 
     def read(batch: slice) -> Batch:

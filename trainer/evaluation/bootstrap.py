@@ -1,7 +1,7 @@
 """Bootstrap intervals of scores, alone and paired: cases are drawn with replacement, 2000 times. NumPy only.
 
-Drawing n cases is drawing the counts of a matrix's filled cells from their multinomial distribution. Resamples are
-drawn and counted in blocks of bounded size, without a k × k matrix for each.
+Drawing n cases is the same as drawing the counts of a matrix's nonzero cells from a multinomial distribution.
+Resamples are drawn and counted in blocks of bounded size, without a k × k matrix for each.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ def bootstrap(
 ) -> tuple[Scores, Scores]:
     """(low, high): the percentile 95 % interval of `statistic` when the cases are drawn again with replacement.
 
-    Determined by its arguments. Both ends have the shape that `statistic` has for one matrix. Resamples where it is
+    Fixed by its arguments. Both ends have the shape that `statistic` has for one matrix. Resamples where it is
     undefined are left out; both ends are NaN where it always is. The interval has no width for a network that makes no
     error or predicts one class only: all its resamples are equal. Raises TrainerError where there are no cases.
     """
@@ -52,10 +52,11 @@ def paired_bootstrap(
 ) -> tuple[float, float, float, float]:
     """(difference, low, high, p) of `statistic` of `second` minus that of `first`, two predictions for the same cases.
 
-    The resamples hold the same cases for both. `low` and `high` end the percentile 95 % interval of the difference; p,
-    two-sided, is twice the smaller share of resamples on either side of 0, the difference itself counted as one more
-    on each, so never 0 and at most 1. `statistic` gives one number for a matrix. Resamples where it is undefined for
-    either are left out; `low`, `high` and p are NaN where none is left, the difference where it is undefined itself.
+    The resamples hold the same cases for both. `low` and `high` are the percentile 95 % interval of the difference. The
+    two-sided p is twice the smaller share of resamples on either side of 0, where the difference itself counts as one
+    more on each side; it is never 0 and at most 1. `statistic` gives one number for a matrix. Resamples where it is
+    undefined for either are left out; `low`, `high` and p are NaN where none is left, the difference where it is
+    undefined itself.
     Raises TrainerError as `confusion_matrix` does, and where there are no cases.
     """
     before, after = (statistic(confusion_matrix(truth, predicted, classes)) for predicted in (first, second))
@@ -96,7 +97,7 @@ def resample_predictions(
 def resample(confusion: np.ndarray, statistics: Sequence[Statistic], resamples: int, seed: int) -> list[np.ndarray]:
     """Each statistic of `confusion` (k, k) with its cases drawn again: float64 (resamples, …)."""
     confusion = np.asarray(confusion)
-    filled = confusion.nonzero()  # an empty cell stays empty, whatever rounding leaves of the shares
+    filled = confusion.nonzero()  # an empty cell stays empty despite rounding of the shares
     values = _resample(confusion[filled], np.array(filled), len(confusion), statistics, resamples, seed)
     return [one[0] for one in values]
 

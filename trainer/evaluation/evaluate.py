@@ -126,13 +126,13 @@ def _scored_subset(root: Path, cache: Cache, part: str | None) -> tuple[str, lis
 
 
 def _labels_in_run(run: Run, cache: Cache, samples: Subset) -> np.ndarray:
-    """The labels of `samples` as numbers of the run's classes, int64 (n,); the cache may have another order."""
-    number = {name: count for count, name in enumerate(run.class_names)}
+    """The labels of `samples` as numbers of the run's classes, int64 (n,); the cache may order them differently."""
+    label_of = {name: label for label, name in enumerate(run.class_names)}
     names = [cache.attributes.class_name(label) for label in samples.labels.tolist()]
     for name in names:
-        if name not in number:
+        if name not in label_of:
             raise TrainerError(
                 f"{cache.path} has samples of class {name!r}, the run has {', '.join(run.class_names)}; "
                 "give a cache of the same classes"
             )
-    return np.array([number[name] for name in names], np.int64)
+    return np.array([label_of[name] for name in names], np.int64)

@@ -26,7 +26,7 @@ DARK = 0.5  # share of the row's total above which a count is written in white
 
 @own_settings()
 def curves_picture(history: Sequence[Mapping[str, float]]) -> "Figure":
-    """Loss, and agreement with the labels, over the epochs; the best epoch is marked. an undefined kappa is a gap."""
+    """Loss, and agreement with the labels, over the epochs; the best epoch is marked. An undefined kappa is a gap."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.8), layout="constrained")
@@ -63,8 +63,8 @@ def confusion_picture(metrics: Mapping[str, Any]) -> "Figure":
     names, counts = [_shown(name) for name in metrics["class_names"]], np.array(metrics["confusion"])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     cell = min(0.6, 10 / len(names))  # inches
-    side, beside = max(2.2, cell * len(names)), 0.8 + 0.09 * max(map(len, names))
-    figure = Figure(figsize=(side + beside + 0.9, side + 0.75 * beside + 0.4), layout="constrained")
+    side, margin = max(2.2, cell * len(names)), 0.8 + 0.09 * max(map(len, names))
+    figure = Figure(figsize=(side + margin + 0.9, side + 0.75 * margin + 0.4), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
     if len(names) <= MAX_COUNTED:
@@ -108,7 +108,7 @@ def add_picture(path: Path, draw: Callable[[], "Figure"], note: Callable[[str], 
     """Write the picture that `draw` returns; a failure is a `note`, since results matter more than their picture."""
     try:
         write_picture(path, draw())
-    except Exception as error:  # noqa: BLE001 - whatever Matplotlib stumbles over
+    except Exception as error:  # noqa: BLE001 - anything that Matplotlib may raise
         with suppress(OSError):
             path.unlink()  # outdated, where a run was resumed
         note(f"no picture: {error}")

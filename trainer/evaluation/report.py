@@ -9,7 +9,7 @@ import numpy as np
 from trainer.evaluation.metrics import all_metrics
 
 ACCURACY_REMARKS = {0: "no case is right", 1: "every case is right"}  # why it has no interval
-MAX_DATA_WAIT = 0.05  # of an epoch spent waiting for data, before something should be changed
+MAX_DATA_WAIT = 0.05  # of an epoch spent waiting for data, above which advice is printed
 
 
 def remark(confusion: Sequence[Sequence[int]] | np.ndarray, class_names: Sequence[str]) -> str:
@@ -17,7 +17,7 @@ def remark(confusion: Sequence[Sequence[int]] | np.ndarray, class_names: Sequenc
     counts = np.asarray(confusion)
     labelled, predicted = np.flatnonzero(counts.sum(1)), np.flatnonzero(counts.sum(0))
     if len(labelled) == len(predicted) == 1 and labelled == predicted:
-        return f"every case is labelled {class_names[labelled[0]]}, and predicted so"
+        return f"every case is labelled {class_names[labelled[0]]}, and predicted as that"
     if len(predicted) == 1:
         return f"predicts {class_names[predicted[0]]} for every case"
     if len(labelled) == 1:

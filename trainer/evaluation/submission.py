@@ -24,7 +24,7 @@ def check_outputs(
 ) -> None:
     """Raises TrainerError where one of `outputs` cannot be written, or would replace another file.
 
-    Refused are duplicates, one of `inputs`, a file of the run in `run`, anything in a cache, and a file that is not
+    Rejects duplicates, one of `inputs`, a file of the run in `run`, anything in a cache, and a file that is not
     empty unless `is_ours`, an earlier output.
     """
     in_use = {path.resolve() for path in inputs} | {run.resolve() / name for name in RUN_FILES}
@@ -75,7 +75,7 @@ def naming_advice(predictions: Predictions) -> str:
         return ""
     return (
         f"{len(odd)} of {len(predictions.ids)} names are not ImageCLEF's TST_NNNN.nii.gz, the first is {odd[0]!r}; "
-        "to submit there, give the names it expects by --ids FILE"
+        "to submit there, give the names it expects with --ids FILE"
     )
 
 

@@ -16,7 +16,7 @@ Scores = Any  # float64: one number for one matrix (k, k), an array (…) for a 
 
 @dataclass(frozen=True)
 class Tally:
-    """For each class the number of cases labelled so, predicted so, and both, each float64 (…, k)."""
+    """For each class the number of cases labelled as it, predicted as it, and both, each float64 (…, k)."""
 
     labelled: np.ndarray
     predicted: np.ndarray

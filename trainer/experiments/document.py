@@ -33,7 +33,7 @@ class ExperimentDocument(Document, frozen=True):
 
 
 def read_document(root: Path) -> ExperimentDocument:
-    """experiment.json in the folder `root`, also that of an earlier version. Raises TrainerError."""
+    """experiment.json in the folder `root`, also from an earlier version. Raises TrainerError."""
     data = manifest.read_json(root / NAME, "the experiment.json of an experiment")
     try:
         return from_json(ExperimentDocument, data, complete=True)

@@ -87,7 +87,7 @@ class Experiment:
 def run_experiment(experiment: Experiment, callback: Callback) -> list[str]:
     """Train the runs that are missing, and write the report; return its lines. Raises TrainerError, CacheError.
 
-    Errors in the request are found before DIR is touched, not after days of training.
+    Errors in the request are reported before DIR is touched, not after days of training.
     """
     _prepare(experiment, callback)
     features = _features(experiment, callback) if experiment.frozen else {}
@@ -158,7 +158,7 @@ def _check_caches(clips: Cache, scans: Cache) -> None:
     for cache, kind in ((clips, "video"), (scans, "ct")):
         if cache.kind != kind:
             raise TrainerError(
-                f"{cache.path} holds {cache.kind} samples, where {kind} was expected; build a cache by "
+                f"{cache.path} holds {cache.kind} samples, where {kind} was expected; build a cache with "
                 f"`preprocess {kind}`, and give VIDEO_CACHE before CT_CACHE"
             )
     if clips.shape != scans.shape:

@@ -74,7 +74,7 @@ def read_result(strategy: str, seed: int, run: Path) -> Result:
 
 
 def rows_of(results: Sequence[Result]) -> list[Row]:
-    """One row a strategy, in the order of `results`. Raises TrainerError unless all results have the same cases."""
+    """One row per strategy, in the order of `results`. Raises TrainerError unless all results have the same cases."""
     first = results[0].predicted
     for result in results[1:]:
         if not _has_same_cases(result.predicted, first):

@@ -36,13 +36,13 @@ BLOCKS_PER_BATCH = 4  # a batch that is read has as many samples as fit into thi
 class Extraction:
     """A request for features of the samples of `cache`, to be stored in `features`.
 
-    The backbone follows from `given`, the fields of Config that the user set, or is that of `run`. `linked` is the
-    folder of the array in `features` where that may be a link.
+    The backbone is that of `settings`, the fields of Config that the user set, or of `run`. `linked` is the folder
+    of the array in `features` if that may be a link.
     """
 
     cache: Path
     features: Path
-    given: dict[str, Any]
+    settings: dict[str, Any]
     run: Path | None = None
     augment: bool = False
     readers: int = READERS
@@ -99,10 +99,10 @@ def extract(request: Extraction, callback: Callback) -> Extracted:
 def _model_with_backbone(request: Extraction, volumes: Cache) -> keras.Model:
     """The full network whose frame encoder computes the features."""
     if request.run is None:
-        config = configure("pretrain" if volumes.kind == "video" else "finetune", request.given)
+        config = configure("pretrain" if volumes.kind == "video" else "finetune", request.settings)
         check_side(volumes, config.backbone)
         return initial_model(run_with(volumes, config))
-    for name, value in request.given.items():
+    for name, value in request.settings.items():
         raise TrainerError(f"{name} {value} with --from, whose run has its own; leave one of them out")
     run = read_run(request.run)
     if run.kind == "features":
@@ -112,7 +112,7 @@ def _model_with_backbone(request: Extraction, volumes: Cache) -> keras.Model:
 
 
 class FrameFeatures:
-    """The frame encoder of `model`, on slices in blocks of one size whichever sample they belong to.
+    """The frame encoder of `model`, on slices in blocks of one size, across samples.
 
     Equal slices, such as empty ones, are computed once for each call.
     """
@@ -133,7 +133,7 @@ class FrameFeatures:
         features = np.empty((len(unique), self.channels), np.float16)
         for start in range(0, len(unique), self.block):
             rows = unique[start : start + self.block]
-            block = np.zeros((1, self.block, *slices.shape[1:]), slices.dtype)  # always of one shape: compiled once
+            block = np.zeros((1, self.block, *slices.shape[1:]), slices.dtype)  # always the same shape: compiled once
             block[0, : len(rows)] = rows
             with np.errstate(over="ignore"):  # the writer refuses values that float16 cannot hold, naming the sample
                 features[start : start + self.block] = self.model.predict_on_batch(block)[0, : len(rows)]

@@ -1,7 +1,7 @@
 """The extractor of a cache of features: the layers before the RNN, identified by a digest of their weights.
 
 A cache of features keeps those weights next to its ledger. Training on it can therefore save the full network, and
-features of other weights are recognised by the digest, never by the path of a file.
+features from other weights are recognised by the digest, not by the path of a file.
 """
 
 import io
@@ -42,12 +42,12 @@ def pack_weights(model: keras.Model) -> bytes:
 
 
 def extractor_of(features: Cache) -> dict[str, Any]:
-    """The extractor in the recipe of `features`; {} where it was not one of this project's backbones."""
+    """The extractor in the recipe of `features`; {} where it is not one of this project's backbones."""
     extractor = features.recipe.get("extractor")
     return extractor if isinstance(extractor, dict) and "weights" in extractor else {}
 
 
-def use_extractor(model: keras.Model, features: Cache) -> None:
+def load_extractor(model: keras.Model, features: Cache) -> None:
     """Load the weights that computed `features` into `model`. Raises TrainerError where they are missing or damaged."""
     path = extractor_path(features.path)
     remedy = f"run `features` into {features.path} again"

@@ -1,6 +1,6 @@
 """The interface of a backbone, the CNN that turns each slice into features.
 
-A module in `trainer/model/backbones/` defines `BACKBONE`, a `Backbone`; its file name is the name that users choose by
+A module in `trainer/model/backbones/` defines `BACKBONE`, a `Backbone`; its file name is the name for
 `--backbone`. Adding that one file adds the backbone. Such a module imports Keras inside functions only, so that
 configurations can be checked without it.
 """
@@ -18,7 +18,7 @@ RGB = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Backbone:
-    """How a backbone is built, what its input must be, and which settings suit it.
+    """How a backbone is built, its input, and its default settings.
 
     Arguments:
         title: Its name in messages, such as "VGG-16".
@@ -33,7 +33,7 @@ class Backbone:
         has_imagenet_weights: Whether `build` takes "imagenet".
         block_pixels: Slices go through the backbone in blocks of about this many pixels, which bounds memory. None for
             a small backbone that always takes all slices at once.
-        defaults: Values of `Config` fields that suit it, where they differ from the paper's.
+        defaults: Its values of `Config` fields, where they differ from the paper's.
     """
 
     title: str

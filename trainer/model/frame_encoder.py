@@ -1,7 +1,7 @@
 """The layers before the RNN: a 1×1 convolution from gray to three channels, then the backbone on every slice.
 
 Depth is folded into the batch, so a slice costs as much as an image: Keras' `TimeDistributed` would trace the backbone
-once a slice. Slices go through the backbone in blocks whose activations are computed again in the backward pass
+once per slice. Slices go through the backbone in blocks whose activations are computed again in the backward pass
 (`keras.remat`), so that memory holds the activations of one block only.
 """
 
@@ -21,7 +21,7 @@ class FrameEncoder(keras.layers.Layer):
 
     `block` slices of each volume go through at a time (0: all at once). A backbone with batch normalisation that is
     being trained always gets all of them at once, since statistics over a block differ from those over all slices.
-    `input_map` is how the 1×1 convolution starts: "imagenet" or "random" (see `input_conv_layer`).
+    `input_map` sets the initial 1×1 convolution: "imagenet" or "random" (see `input_conv_layer`).
     """
 
     # Files of weights name the attributes `input_map` and `backbone`, and model.keras the arguments: they must stay.
@@ -79,7 +79,7 @@ def input_conv_layer(backbone: str, start: str) -> keras.layers.Layer:
 
 @keras.saving.register_keras_serializable("viptt")
 class _Values(keras.initializers.Initializer):
-    """Initial values that are given."""
+    """Constant initial values."""
 
     def __init__(self, values: tuple[float, ...]) -> None:
         self.values = tuple(values)

@@ -6,7 +6,7 @@ import keras
 
 from cache import Cache
 from trainer.errors import TrainerError
-from trainer.features.extractor import use_extractor
+from trainer.features.extractor import load_extractor
 from trainer.model.viptt_net import build_head, build_model, head_model, with_rescaling
 from trainer.model.weights import copy_weights, load_backbone, load_model
 from trainer.runs import manifest
@@ -32,11 +32,11 @@ def initial_model(run: Run) -> keras.Model:
     return model
 
 
-def starting_model(run: Run, features: Cache | None, has_checkpoint: bool) -> keras.Model:
-    """The network of `run` for training; where a checkpoint will bring all weights, none are loaded before."""
+def model_for_training(run: Run, features: Cache | None, has_checkpoint: bool) -> keras.Model:
+    """The network of `run` for training; with a checkpoint that will replace all weights, none are loaded."""
     if features and not run.parent and run.config.weights == "none":
         model = untrained_model(run)
-        use_extractor(model, features)
+        load_extractor(model, features)
         return model
     return untrained_model(run) if has_checkpoint and not features else initial_model(run)
 

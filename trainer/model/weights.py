@@ -17,7 +17,7 @@ from trainer.runs.files import raise_where_unreadable
 
 WEIGHT_BYTES = 12  # of one weight in a file, at most: float64, or float32 with two values of an optimizer
 STRUCTURE_BYTES = 1 << 26  # of names and structure in a file, at most
-MAX_BACKBONE_BYTES = 1 << 30  # a file may hold dense layers too, of which none is loaded; VGG-16's has half of that
+MAX_BACKBONE_BYTES = 1 << 30  # a file may also hold dense layers, which are not loaded; VGG-16's is half as large
 WEIGHTS_HINT = "give a Keras weights file of the backbone, --weights PATH, or --weights none"
 
 
@@ -25,7 +25,7 @@ def load_backbone(model: keras.Model, name: str, weights: str) -> None:
     """Load initial weights into `model`, the backbone `name`.
 
     `weights` is "imagenet" (downloaded once by Keras), "none", or the path of a Keras weights file. Raises TrainerError
-    where they cannot be had.
+    where they cannot be loaded.
     """
     if weights == "none":
         return
@@ -92,7 +92,7 @@ def _load_arrays(model: keras.Model, path: Path) -> None:
                 if damaged := archive.testzip():
                     raise ValueError(f"{damaged} in it is damaged")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a line for each layer that is not in the file; then it raises
+        warnings.simplefilter("ignore", UserWarning)  # one for each layer that is not in the file, before an error
         model.load_weights(path)
 
 

@@ -18,7 +18,7 @@ PARTIAL = "partial-"  # prefix of the name of a file that is being written
 
 
 def replace(path: Path, data: bytes | memoryview, prefix: str = PARTIAL) -> None:
-    """Write `data` to `path`, as by `replace_by`."""
+    """Write `data` to `path` as `replace_by` does."""
     replace_by(path, lambda partial: partial.write_bytes(data), prefix)
 
 
@@ -66,7 +66,7 @@ def read(path: Path, expected: str) -> bytes:
 
 @contextmanager
 def reading(path: Path, expected: str) -> Iterator[None]:
-    """Turn an OSError into a TrainerError: `path` is another kind of file than `expected`, or cannot be read."""
+    """Convert an OSError to a TrainerError: `path` is another kind of file than `expected`, or cannot be read."""
     try:
         yield
     except OSError as error:

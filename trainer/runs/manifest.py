@@ -1,11 +1,11 @@
-"""manifest.json: digests of the files of a run, so that a damaged or exchanged file is noticed.
+"""manifest.json: digests of the files of a run, so that a damaged or replaced file is detected.
 
     manifest.json   {"files": {name: [digest, …]}, "digest": that of the JSON of "files"}
 
 A file that is about to be replaced is listed with both digests first, so that the files agree with the list after a
-kill at any moment. Files that change every epoch are listed once the run has ended; until then the checksums inside
-them must do (`.npz` and `.keras` are zip archives). Runs of earlier versions have no manifest: each of their files is
-checked on its own.
+kill at any moment. Files that change every epoch are listed once the run has ended; until then only their own
+checksums protect them (`.npz` and `.keras` are zip archives). Runs of earlier versions have no manifest: each of their
+files is checked separately.
 """
 
 import json
@@ -20,7 +20,7 @@ from trainer.errors import TrainerError
 from trainer.runs import files
 
 NAME = "manifest.json"
-MAX_BYTES = 1 << 31  # of a file that is compared with its digest: weights of 500 million values, say
+MAX_BYTES = 1 << 31  # of a file that is compared with its digest, such as weights of 500 million values
 REMEDY = "restore it from a copy, or train again; if you changed it yourself, delete manifest.json"
 
 
@@ -97,7 +97,7 @@ def _listed(root: Path) -> dict[str, list[str]] | None:
 
 
 def _damaged(path: Path) -> TrainerError:
-    return TrainerError(f"{path} is damaged or was changed; restore it from a copy, or delete it to do without")
+    return TrainerError(f"{path} is damaged or was changed; restore it from a copy, or delete it to skip these checks")
 
 
 def _write(root: Path, listed: Mapping[str, list[str]]) -> None:

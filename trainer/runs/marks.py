@@ -16,7 +16,7 @@ from trainer.runs import files
 SOFTWARE = "viptt-net"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_TEXT = b"tEXtSoftware\0" + SOFTWARE.encode()
-PNG_HEAD_BYTES = 4096  # the texts of a PNG come before its pixels
+PNG_HEAD_BYTES = 4096  # the text chunks of a PNG come before its pixels
 PARTIAL = ".viptt-net-partial-"  # prefix of the name of an output that is being written; no user's file has it
 
 
@@ -49,7 +49,7 @@ def is_picture(path: Path) -> bool:
 def write_marked(path: Path, data: bytes) -> None:
     """Write `data` and its mark to `path`. Raises TrainerError as `check_replaceable` does."""
     check_replaceable(path, is_prediction)
-    path = path.resolve()  # through a link, to the file that it names
+    path = path.resolve()  # the target, if it is a link
     digests = {digest_bytes(data)} | ({digest_files([path])} if path.exists() else set())
     mark = "".join(f"{digest}\n" for digest in sorted(digests)).encode()
     files.replace(_mark(path), mark, PARTIAL)

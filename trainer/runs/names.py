@@ -19,22 +19,22 @@ SEPARATORS = ",;\t"
 
 
 def read_ids(path: Path) -> list[str]:
-    """The names in `path` as they are written, one a line or in the first column of a CSV.
+    """The names in `path` exactly as written, one per line or in the first column of a CSV.
 
     Raises TrainerError where there is none, or where one is repeated.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")  # with line breaks as they are: a quoted name may hold one
+        text = path.read_bytes().decode("utf-8-sig")  # with unchanged line breaks: a quoted name may contain one
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text)))
     except OSError as error:
-        raise TrainerError(f"{path}: {error.strerror}; expected a file with one id a line") from error
+        raise TrainerError(f"{path}: {error.strerror}; expected a file with one id per line") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise TrainerError(f"{path} is not a text file ({error}); expected a file with one id a line") from error
+        raise TrainerError(f"{path} is not a text file ({error}); expected a file with one id per line") from error
     names = [row[0].strip() for row in rows if row and row[0].strip()]
     if names and _is_header(names[0]):
         del names[0]
     if not names:
-        raise TrainerError(f"{path} holds no id; expected one a line")
+        raise TrainerError(f"{path} holds no id; expected one per line")
     seen: set[str] = set()
     for name in map(composed, names):
         if name in seen:
@@ -57,8 +57,8 @@ def samples_named(cache: Cache, names: Sequence[str]) -> list[str]:
     """The id of the sample in `cache` for each of `names`, in their order.
 
     A name is a path below SOURCE, an id, or a bare file name that only one sample has. Its extension may be missing,
-    and accents may be composed or not. Raises TrainerError for a name of no sample or of several, and where two names
-    are of the same sample.
+    and accents may be composed or not. Raises TrainerError for a name that no sample or several samples have, and
+    where two names mean the same sample.
     """
     index = _Index(cache)
     candidates = [index.find(name) for name in names]
@@ -66,7 +66,7 @@ def samples_named(cache: Cache, names: Sequence[str]) -> list[str]:
     if missing:
         raise TrainerError(
             f"{len(missing)} of {len(names)} samples are not in {cache.path}, the first is {missing[0]!r}; "
-            "`info` lists the inputs that were set aside"
+            "`info` lists quarantined inputs"
         )
     name_of: dict[str, str] = {}
     for name, ids in zip(names, candidates, strict=True):

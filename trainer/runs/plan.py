@@ -49,7 +49,7 @@ class Request:
 def configure(
     stage: str, settings: Mapping[str, Any], parent: Config | None = None, features: Cache | None = None
 ) -> Config:
-    """The configuration of `stage` with the user's settings, and those that its parent and its features decide.
+    """The configuration of `stage` with the user's settings and those that its parent or its features determine.
 
     Raises TrainerError where these contradict each other.
     """
@@ -73,7 +73,7 @@ def configure(
 
 
 def _features_settings(stage: str, settings: Mapping[str, Any], features: Cache) -> dict[str, Any]:
-    """The settings that training on `features` decides. Raises TrainerError where the user's contradict them."""
+    """The settings that training on `features` determines. Raises TrainerError where the user's contradict them."""
     frozen = settings.get("freeze_backbone")
     if frozen is False or (stage == "finetune" and extractor_of(features) and not frozen):
         raise TrainerError(
@@ -141,10 +141,10 @@ def check_parent(parent: Run, cache: Cache) -> None:
 
 
 def resumed_run(request: Request, cache: Cache) -> Run:
-    """The run in RUN. Raises TrainerError where the request contradicts it; only `epochs` may be raised."""
+    """The run in RUN. Raises TrainerError where the request contradicts it; only `epochs` may be increased."""
     run = read_run(request.run)
     if run.config.stage != request.stage:
-        raise TrainerError(f"{request.run} is a run of `train {run.config.stage}`; resume it by that command")
+        raise TrainerError(f"{request.run} is a run of `train {run.config.stage}`; resume it with that command")
     epochs = request.settings.get("epochs", run.config.epochs)
     if epochs < run.config.epochs:
         raise TrainerError(
@@ -185,9 +185,9 @@ def choose_split(request: Request, cache: Cache, config: Config, exists: bool) -
 
     Raises TrainerError where a split leaks, does not fit `cache`, or is not that of the run to resume.
     """
-    users, notes = user_split(request.split, request.drop_shared, cache) if request.split else (None, [])
-    split = split_of_run(request.run) if exists else users
-    if users and users != split:
+    from_user, notes = user_split(request.split, request.drop_shared, cache) if request.split else (None, [])
+    split = split_of_run(request.run) if exists else from_user
+    if from_user and from_user != split:
         raise TrainerError(f"--split {request.split} with --resume, but {request.run} has another split; leave it out")
     split = checked_split(cache, split, config.seed, config.validation_fraction)
     return split, [*notes, *split_notes(split, cache)]

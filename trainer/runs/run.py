@@ -15,8 +15,8 @@ from trainer.errors import TrainerError
 from trainer.runs import manifest
 
 FORMAT_VERSION = 1
-MAX_AXIS = 1 << 16  # values along an axis of a sample: a network is built for it
-MEANING = ("window", "orientation")  # keys of a recipe that decide the meaning of values and axes
+MAX_AXIS = 1 << 16  # values along an axis of a sample, for which a network is built
+MEANING = ("window", "orientation")  # keys of a recipe that define the meaning of values and axes
 CONFIG_KEYS = {*(one.name for one in structs.fields(Config)), *OLD_KEYS}
 
 
@@ -75,7 +75,7 @@ def is_unicode(text: str) -> bool:
 
 
 def check_cache(run: Run, cache: Cache, subject: str = "the run") -> None:
-    """Raises TrainerError where the samples of `cache` have another meaning than those that `run` was trained on."""
+    """Raises TrainerError where the samples of `cache` mean something else than those that `run` was trained on."""
     expected = {"kind": run.kind, "shape": run.shape} | _meaning(run.recipe)
     actual = {"kind": cache.kind, "shape": sample_shape(cache)} | _meaning(cache.recipe)
     for key, value in expected.items():

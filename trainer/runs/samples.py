@@ -49,18 +49,18 @@ def read_samples(root: Path) -> dict[str, SampleFingerprint]:
 
 
 def check_samples(root: Path, cache: Cache) -> None:
-    """Raises TrainerError where a sample of the run in `root`, or its label, is another one in `cache`."""
+    """Raises TrainerError where a sample of the run in `root`, or its label, differs in `cache`."""
     recorded = read_samples(root)
     present = sample_fingerprints(cache, (name for name in recorded if name in cache))
     for name, sample in recorded.items():
         if name not in present or present[name].chunk != sample.chunk:
             raise TrainerError(
-                f"sample {name!r} of {cache.path} is not the one {root} began with; give that cache, "
+                f"sample {name!r} of {cache.path} is not the one that {root} started with; give that cache, "
                 "or train into another RUN"
             )
         if present[name].label != sample.label:
             raise TrainerError(
-                f"sample {name!r} of {cache.path} has label {present[name].label}, {root} began with label "
+                f"sample {name!r} of {cache.path} has label {present[name].label}, {root} started with label "
                 f"{sample.label}; train into another RUN"
             )
 
@@ -95,7 +95,7 @@ def is_trained_on(root: Path, cache: Cache) -> bool:
 
 
 def training_samples_among(root: Path, cache: Cache, ids: Iterable[str]) -> list[str]:
-    """Those of `ids` that are training samples of the run in `root`, under whatever id: chunk or source is the same."""
+    """Those of `ids` that are training samples of the run in `root`, under any id: chunk or source is the same."""
     recorded = read_samples(root)
     training = [recorded[name] for name in split_of_run(root).train]
     chunks = {sample.chunk for sample in training} - {""}

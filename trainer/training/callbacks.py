@@ -1,4 +1,4 @@
-"""Several callbacks as one: each event of a training goes to all of them, in their order."""
+"""Several callbacks as one: each event of a training goes to all of them, in order."""
 
 from collections.abc import Mapping, Sequence
 

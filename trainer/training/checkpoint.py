@@ -28,11 +28,11 @@ MAX_STATE_BYTES = 1 << 26  # a history of 100,000 epochs fits
 
 @dataclass
 class State:
-    """How far a run has come: `step` batches of `epoch`, both from 0.
+    """Progress of a run: `step` batches of `epoch`, both from 0.
 
     In that epoch it has trained on `seen` samples, with these sums over them of `losses` and of `correct` predictions.
     `counters` are those of `early_stopping.Schedule`. `history` has one row for each epoch, as in history.csv;
-    `timings` have what depends on the machine. `stopped` is the reason why training has ended, "" before that.
+    `timings` have the figures that depend on the machine. `stopped` is why training has ended, "" before that.
     """
 
     epoch: int = 0
@@ -93,7 +93,7 @@ def restore(path: Path, model: keras.Model) -> State:
 
 
 def _state(text: bytes) -> State:
-    """The state in `text`, JSON; also that of an earlier version. Raises ValueError or TypeError."""
+    """The state in `text`, JSON, also from an earlier version. Raises ValueError or TypeError."""
     data = json.loads(text)
     if isinstance(data, dict) and "hits" in data:
         data["correct"] = data.pop("hits")

@@ -1,4 +1,4 @@
-"""Early stopping and the learning rate: what the validation loss of each epoch decides (ViPTT-Net §3.2)."""
+"""Early stopping and learning-rate reduction, both driven by the validation loss (ViPTT-Net §3.2)."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class Schedule:
         model.stop_training = False
 
     def end_epoch(self, epoch: int, row: Row) -> bool:
-        """Take the validation loss of `epoch`, from 0; True where it is the lowest so far. May lower the rate."""
+        """Record the validation loss of `epoch`, from 0; True if it is the lowest so far. May lower the rate."""
         for callback in self._callbacks.values():
             callback.on_epoch_end(epoch, dict(row))
         return bool(self._stop.best_epoch == epoch)
@@ -44,7 +44,7 @@ class Schedule:
         return "no lower validation loss" if self._stop.stopped_epoch else ""
 
     def counters(self) -> Counters:
-        """All that a resumed run needs to decide the same."""
+        """Everything that a resumed run needs to make the same decisions."""
         return {
             key: {name: vars(self._callbacks[key])[name] for name in attributes} for key, attributes in COUNTERS.items()
         }

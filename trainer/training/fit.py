@@ -88,7 +88,9 @@ def fit(
         state.end_epoch(row, timing, schedule.counters())
         state.stopped = schedule.stopped or ("epochs" if state.epoch >= config.epochs else "")
         if is_best:
-            (folder / "metrics.json").unlink(missing_ok=True)  # where a finished run was resumed: of earlier weights
+            (folder / "metrics.json").unlink(
+                missing_ok=True
+            )  # if a finished run was resumed, it belongs to earlier weights
             files.replace_by(folder / "model.keras", full_model.save)
         save()
         _write_tables(folder, state)

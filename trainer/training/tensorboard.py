@@ -55,7 +55,7 @@ class TensorBoard(Callback):
 
 
 def _open_events(folder: Path) -> IO[bytes]:
-    """A new file in `folder`, by a name that TensorBoard recognises."""
+    """A new file in `folder`, with a name that TensorBoard recognises."""
     check_inside(folder.parent, folder)
     folder.mkdir(parents=True, exist_ok=True)
     name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"

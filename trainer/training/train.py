@@ -18,7 +18,7 @@ from trainer.evaluation.metrics import score
 from trainer.evaluation.pictures import add_picture, confusion_picture, curves_picture
 from trainer.features.extractor import check_features
 from trainer.model.backbone import get_backbone
-from trainer.model.networks import model_for_inputs, starting_model
+from trainer.model.networks import model_for_inputs, model_for_training
 from trainer.model.predict import predict
 from trainer.model.weights import load_model
 from trainer.runs import files, manifest
@@ -46,13 +46,15 @@ def train(request: Request, callback: Callback) -> dict[str, Any]:
         callback.on_note(note)
     check_batch(run.config, split, "batch_size" in request.settings)
     _note_ignored_options(run.config, callback)
-    full_model = starting_model(run, features, resumes and (request.run / "checkpoint.npz").is_file())
+    full_model = model_for_training(run, features, resumes and (request.run / "checkpoint.npz").is_file())
     if features:
         check_features(features, cache, full_model, (*split.train, *split.validation))
     data = _data(run.config, cache, features or cache, split, request.readers)
     with lock_run(request.run, request.resume) as exists:
         if exists != resumes:
-            raise TrainerError(f"another process has trained into {request.run} meanwhile; run the same command again")
+            raise TrainerError(
+                f"another process trained into {request.run} in the meantime; run the same command again"
+            )
         if exists:
             check_samples(request.run, cache)
             for name in ("checkpoint.npz", "model.keras"):

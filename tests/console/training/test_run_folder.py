@@ -61,7 +61,7 @@ def test_a_run_started_by_another_process_meanwhile_is_left_unchanged(clips, pre
     def first_model(*_):
         shutil.copytree(pretrained, run)
 
-    monkeypatch.setattr(train, "starting_model", first_model)
+    monkeypatch.setattr(train, "model_for_training", first_model)
     mentions(error(pretrain(clips, run)), run, "--resume")
     assert {path.name: path.read_bytes() for path in run.glob("*.*")} == {
         path.name: path.read_bytes() for path in pretrained.glob("*.*")

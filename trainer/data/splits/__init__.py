@@ -1,5 +1,5 @@
 """Splits into training, validation and test samples.
 
 `split.py` is the document split.json, `stratify.py` draws a split, `groups.py` finds samples that belong together,
-`check.py` refuses a split that leaks, `choose.py` decides on the split of a run.
+`check.py` rejects a split that leaks, `choose.py` chooses the split of a run.
 """

@@ -1,4 +1,4 @@
-"""The split of a run: the user's own after its checks, or a stratified one. Decides only; prints and writes nothing."""
+"""The split of a run: the user's own after its checks, or a stratified one. Prints and writes nothing."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ MAX_IDS = 10  # in a note
 
 
 def samples_of(cache: Cache) -> Samples:
-    """The samples of `cache` with all that decides on a split."""
+    """The samples of `cache` with the properties that a split depends on."""
     digests = tuple(entry.digest for entry in cache.samples)
     return Samples(tuple(cache.ids), cache.labels, tuple(cache.groups), digests, tuple(cache.class_names))
 

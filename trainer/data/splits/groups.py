@@ -12,8 +12,8 @@ from trainer.errors import TrainerError
 def linked_groups(samples: Samples) -> np.ndarray:
     """int64 (n,): the same number for samples that a group or digest links, directly or through others.
 
-    The number is the position of the first sample so linked. Unlabelled samples link others too: one that equals a scan
-    of another patient shows that the two patients are one.
+    The number is the position of the first linked sample. Unlabelled samples link others too: one that equals a scan of
+    another patient shows that the two patients are the same person.
     """
     parent = list(range(len(samples.groups)))
 
@@ -52,7 +52,7 @@ def shared_with_training(split: Split, digest_of: Mapping[str, str]) -> tuple[st
 def without_shared(split: Split, samples: Samples) -> tuple[Split, tuple[str, ...]]:
     """`split` without the training samples whose array is in validation or test too, and the ids of these.
 
-    `check` finds everything else that is wrong with a split. Raises TrainerError where training, or a class in it,
+    `check` reports everything else that is wrong with a split. Raises TrainerError where training, or a class in it,
     would have no sample left.
     """
     dropped = shared_with_training(split, dict(zip(samples.ids, samples.digests, strict=True)))

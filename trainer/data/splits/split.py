@@ -62,7 +62,7 @@ class Split(Document, frozen=True):
 
 @dataclass(frozen=True)
 class Samples:
-    """The properties of samples that decide on their split, in the order of `ids`.
+    """The properties of samples that their split depends on, in the order of `ids`.
 
     `labels` (n,) are numbers of `class_names`, -1 for unlabelled. Samples of one group, such as a patient or a scene of
     clips, stay together, as do samples of one digest; "" is neither a group nor a digest.

@@ -51,8 +51,8 @@ def _check_labels(ids: Sequence[str], labels: np.ndarray, class_names: Sequence[
 
 
 def _check_counts(counts: np.ndarray, class_names: Sequence[str]) -> None:
-    """Raises TrainerError where samples per group and class, (groups, classes), cannot be divided."""
-    samples, spread = counts.sum(0), np.count_nonzero(counts, axis=0)
+    """Raises TrainerError where samples per group and class, (groups, classes), cannot be split."""
+    samples, group_counts = counts.sum(0), np.count_nonzero(counts, axis=0)
     present = np.flatnonzero(samples)
     if len(present) < 2:
         raise TrainerError(
@@ -60,7 +60,7 @@ def _check_counts(counts: np.ndarray, class_names: Sequence[str]) -> None:
             "expected two classes or more; add samples of another"
         )
     for label in present.tolist():
-        if spread[label] < 2:
+        if group_counts[label] < 2:
             raise TrainerError(
                 f"class {class_names[label]!r} has {samples[label]} {plural('sample', samples[label])} in 1 group; "
                 "a split needs at least two groups of each class; add samples, or leave the class out"
@@ -84,16 +84,16 @@ def _choose(counts: np.ndarray, targets: np.ndarray, seed: int) -> np.ndarray:
     for _ in range(ATTEMPTS):
         order = generator.permutation(len(counts))
         chosen = np.zeros(len(counts), bool)
-        taken = _approach(counts, targets, spare, order, chosen)
-        if _supply(counts, taken, spare, order, chosen):
+        taken = _add_towards_targets(counts, targets, spare, order, chosen)
+        if _add_missing_classes(counts, taken, spare, order, chosen):
             return chosen
     raise TrainerError(
-        f"found no way to have every class in train and in validation with the {len(counts)} groups undivided; "
+        f"cannot put every class into both train and validation without dividing one of the {len(counts)} groups; "
         "add samples in other groups, or give a split of your own"
     )
 
 
-def _approach(
+def _add_towards_targets(
     counts: np.ndarray, targets: np.ndarray, spare: np.ndarray, order: Iterable[int], chosen: np.ndarray
 ) -> np.ndarray:
     """Mark in `chosen` the groups that bring the counts closer to `targets`; return the counts reached."""
@@ -105,7 +105,9 @@ def _approach(
     return taken
 
 
-def _supply(counts: np.ndarray, taken: np.ndarray, spare: np.ndarray, order: np.ndarray, chosen: np.ndarray) -> bool:
+def _add_missing_classes(
+    counts: np.ndarray, taken: np.ndarray, spare: np.ndarray, order: np.ndarray, chosen: np.ndarray
+) -> bool:
     """Mark in `chosen` the smallest group for each class without a sample in `taken`; False where there is none.
 
     Among equal groups the first in `order` is taken.

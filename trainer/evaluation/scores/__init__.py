@@ -1,1 +1,1 @@
-"""One metric a file, found by its name: `METRIC`, a `trainer.evaluation.metric.Metric`."""
+"""One file per metric, found by its file name; each defines `METRIC`, a `trainer.evaluation.metric.Metric`."""

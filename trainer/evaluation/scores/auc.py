@@ -7,10 +7,10 @@ from trainer.evaluation.tally import checked_probabilities
 
 
 def auc(truth: np.ndarray, probabilities: np.ndarray) -> float | None:
-    """The area for probabilities (n, k): how likely a case of a class ranks above one of another; ties count half.
+    """The area for probabilities (n, k): how likely a positive case ranks above a negative one; ties count half.
 
-    For two classes, class 1 against class 0. For more, the mean over the classes that some but not all cases have, each
-    against the rest. None where there is no such class. Raises TrainerError as `score` does.
+    For two classes, class 1 against class 0. For more, the mean over the classes, each against the rest. Classes
+    that no case or every case has are left out; None where no class remains. Raises TrainerError as `score` does.
     """
     truth, probabilities = checked_probabilities(truth, probabilities)
     classes = probabilities.shape[1]

@@ -17,7 +17,7 @@ def expected_calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> 
     truth, probabilities = checked_probabilities(truth, probabilities)
     confidence = probabilities.max(1)
     correct = probabilities.argmax(1) == truth
-    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)  # a bin holds its upper end
+    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)  # a bin includes its upper end
     gaps = np.bincount(bins, weights=correct - confidence, minlength=BINS)
     return float(np.abs(gaps).sum() / len(truth))
 

@@ -9,7 +9,7 @@ from trainer.evaluation.tally import Scores, Tally, ratio, tally_of
 def kappa(confusion: np.ndarray | Tally) -> Scores:
     """Cohen's kappa of (…, k, k): agreement beyond chance, 1 at most.
 
-    NaN where it is undefined: without cases, or where all are labelled and predicted as one and the same class.
+    NaN where it is undefined: without cases, or where all are labelled and predicted as the same class.
     """
     tally = tally_of(confusion)
     n = tally.total  # products of counts stay exact up to 90 million cases

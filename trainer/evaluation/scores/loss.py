@@ -9,7 +9,7 @@ MIN_PROBABILITY = 1e-7  # smaller probabilities count as this much, as in Keras
 
 
 def cross_entropy(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean of -log of the true class's probability (n, k), in nats; none counts as less than 1e-7.
+    """Mean of -log of the true class's probability (n, k), in nats; smaller ones count as 1e-7.
 
     Raises TrainerError as `score` does.
     """

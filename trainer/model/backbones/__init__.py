@@ -1,1 +1,1 @@
-"""One file a backbone; each defines `BACKBONE` (see `trainer.model.backbone`)."""
+"""One file per backbone; each defines `BACKBONE` (see `trainer.model.backbone`)."""

@@ -1,6 +1,6 @@
-"""The derived arrays and all metadata, for plain Zarr users: built in memory from the ledger. Zarr's only door.
+"""Zarr metadata and the derived arrays, built in memory from the ledger. The only module that imports Zarr.
 
-They are read back without Zarr: a file of an untrusted cache could make it allocate any amount of memory.
+They are read back without Zarr, which a file of an untrusted cache could make allocate any amount of memory.
 """
 
 import warnings
@@ -17,27 +17,27 @@ from cache.oserrors import ABSENT, cannot_read
 from cache.schema import MAX_ID_BYTES, MAX_ROWS, UNLABELLED, Attributes, Entry, scale_factor
 
 ROWS = 4096  # in one chunk of a derived array
-COLUMNS = {  # dtype, value of a row without a sample, dtype in memory
+COLUMNS = {  # array → dtype, value of a row without a sample, dtype in memory
     "sample_id": ("string", "", object),
     "label": ("int64", UNLABELLED, np.int64),
     "group": ("string", "", object),
 }
-MAX_CHUNK_BYTES = ROWS * (MAX_ID_BYTES + 4) + 4  # of a decoded one
-MAX_UNPACKED, MAX_RATIO = 1 << 26, 100  # bytes of all chunks of an array: so many, and so many for each on disk
+MAX_CHUNK_BYTES = ROWS * (MAX_ID_BYTES + 4) + 4  # of a decoded chunk
+MAX_UNPACKED, MAX_RATIO = 1 << 26, 100  # decoded bytes of an array: at most this, and this many times its bytes on disk
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 Row = tuple[str, int, str]  # id, label, group
 
 
 def rows_of(entries: Iterable[Entry]) -> dict[int, Row]:
-    """(id, label, group) of every row that has a complete sample, as they are to be published."""
+    """Row → (id, label, group) of the complete samples, as published."""
     return {entry.row: (entry.id, entry.label, entry.group) for entry in entries if entry.state == "complete"}
 
 
 def documents_of(attributes: Attributes, entries: Iterable[Entry]) -> dict[str, bytes]:
-    """Every file of the cache but chunks and ledger, by its key: built by Zarr in memory, not yet on disk.
+    """Every file of a cache except chunks and ledger: key → bytes, built by Zarr in memory.
 
-    Chunks of the derived arrays in whose rows there is no sample are left out: they are all fill value.
+    Chunks of the derived arrays without any sample are left out, since all their values are the fill value.
     """
     import zarr
     from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
@@ -64,9 +64,9 @@ def documents_of(attributes: Attributes, entries: Iterable[Entry]) -> dict[str, 
     index: dict[str, Any] = {
         "shape": (size,),
         "chunks": (ROWS,),
-        "compressors": (ZstdCodec(), Crc32cCodec()),  # damaged lengths of strings would take gigabytes to decode
+        "compressors": (ZstdCodec(), Crc32cCodec()),  # without a checksum, damaged string lengths could take gigabytes
         "dimension_names": attributes.layout.dimensions[:1],
-        "config": {"write_empty_chunks": True},  # or an old chunk would outlive the values it held
+        "config": {"write_empty_chunks": True},  # otherwise an old chunk would stay when its samples are gone
     }
     numbers = sorted({row // ROWS for row in rows})
     for column, (name, (dtype, fill, memory)) in enumerate(COLUMNS.items()):
@@ -75,19 +75,19 @@ def documents_of(attributes: Attributes, entries: Iterable[Entry]) -> dict[str, 
             span = range(number * ROWS, min((number + 1) * ROWS, size))
             values = [rows[row][column] if row in rows else fill for row in span]
             array[span.start : span.stop] = np.array(values, memory)
-    with warnings.catch_warnings():  # xarray asks for consolidated metadata; Zarr warns that others may ignore it
+    with warnings.catch_warnings():  # xarray wants consolidated metadata; Zarr warns about it
         warnings.simplefilter("ignore")
         zarr.consolidate_metadata(store)
     return {key: value.to_bytes() for key, value in files.items()}
 
 
 def is_number(name: str) -> bool:
-    """True where a file or folder is called as Zarr calls a chunk along one axis."""
+    """Whether `name` is that of a chunk along one axis, as Zarr writes it."""
     return name.isascii() and name.isdecimal()
 
 
 def published_chunks(root: Path) -> Iterator[Path]:
-    """The chunk files of the derived arrays that are on disk, not behind a link. Raises OSError."""
+    """The chunk files of the derived arrays, but not through links. Raises OSError."""
     for name in COLUMNS:
         folder = root / name / "c"
         if folder.is_dir() and not (folder.is_symlink() or folder.parent.is_symlink()):
@@ -98,10 +98,10 @@ def published_chunks(root: Path) -> Iterator[Path]:
 
 
 def published_rows(root: Path) -> dict[int, Row]:
-    """(id, label, group) of every row with a sample, as the published arrays say; empty where ids cannot be read.
+    """Row → (id, label, group) from the published arrays; empty where the ids cannot be read.
 
-    Where labels or groups are damaged, samples are unlabelled, or groups of their own. Raises CacheError where the
-    system cannot read a file that is there.
+    Where labels or groups are damaged, samples are unlabelled, or each is its own group. Raises CacheError where the
+    system cannot read an existing file.
     """
     ids = {row: name for row, name in _column(root, "sample_id") if name}
     labels = dict(_column(root, "label")) if ids else {}
@@ -110,7 +110,7 @@ def published_rows(root: Path) -> dict[int, Row]:
 
 
 def _column(root: Path, name: str) -> Iterator[tuple[int, Any]]:
-    """(row, value) of each row of one derived array whose chunk is sound, as far as chunks unpack to a likely size."""
+    """(row, value) from the intact chunks of one derived array, until their decoded size becomes implausible."""
     decode = _integers if name == "label" else _strings
     allowed = MAX_UNPACKED
     for number, packed in _chunks(root / name / "c"):
@@ -123,7 +123,7 @@ def _column(root: Path, name: str) -> Iterator[tuple[int, Any]]:
 
 
 def _chunks(folder: Path) -> Iterator[tuple[int, bytes]]:
-    """(number, bytes) of each chunk file of a derived array that is of a likely size."""
+    """(number, bytes) of each chunk file of a derived array that has a plausible size."""
     try:
         files = sorted(folder.iterdir())
     except OSError as error:
@@ -143,7 +143,7 @@ def _chunks(folder: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _decompressed(data: bytes) -> bytes:
-    """The content of a chunk: zstd, then CRC-32C. Raises ValueError or RuntimeError where it is damaged or large."""
+    """The content of a chunk (zstd, CRC-32C). Raises ValueError or RuntimeError where it is damaged or too large."""
     from numcodecs.checksum32 import CRC32C
     from numcodecs.zstd import Zstd
 
@@ -154,7 +154,7 @@ def _decompressed(data: bytes) -> bytes:
 
 
 def _zstd_size(frame: bytes) -> int:
-    """The size of its content that a Zstandard frame states (RFC 8878, 3.1.1). Raises ValueError where it has none."""
+    """The content size in the header of a Zstandard frame (RFC 8878, 3.1.1). Raises ValueError where it has none."""
     if frame[:4] != ZSTD_MAGIC or len(frame) < 18:
         raise ValueError("not a Zstandard frame")
     descriptor = frame[4]
@@ -173,14 +173,14 @@ def _integers(data: bytes) -> list[int]:
 
 
 def _strings(data: bytes) -> list[str]:
-    """What numcodecs' vlen-utf8 holds: their number, then each as its length and bytes. Raises ValueError."""
+    """Strings in numcodecs' vlen-utf8: their number, then the length and bytes of each. Raises ValueError."""
     if int.from_bytes(data[:4], "little") != ROWS:
-        raise ValueError("another number of strings")
-    values, place = [], 4
+        raise ValueError("wrong number of strings")
+    values, end = [], 4
     for _ in range(ROWS):
-        start = place + 4
-        place = start + int.from_bytes(data[place:start], "little")
-        if place > len(data):
+        start = end + 4
+        end = start + int.from_bytes(data[end:start], "little")
+        if end > len(data):
             raise ValueError("strings beyond the end")
-        values.append(data[start:place].decode())
+        values.append(data[start:end].decode())
     return values

@@ -1,8 +1,8 @@
-"""Who has a cache open for reading: all of them share the lock on CACHE/ledger/readers, without writing anything.
+"""Readers of a cache share a lock on CACHE/ledger/readers, without writing anything.
 
-A writer removes the chunk of an earlier version of a sample only while it holds that lock alone. The kernel drops the
-lock of a process that dies. Where the file system has no `flock`, nobody can know: then readers do without, and old
-chunks are removed at the end of the run that replaced them.
+A writer removes the chunks of earlier versions only while it holds that lock alone. The kernel releases the lock of a
+process that dies. Where the file system has no `flock`, readers have no lock, and old chunks are removed at the end of
+the run that replaced them.
 """
 
 import os
@@ -15,11 +15,11 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-ATTEMPTS, ATTEMPT_SECONDS = 100, 0.05  # to share the lock while a writer removes chunks, which takes a moment
+ATTEMPTS, ATTEMPT_SECONDS = 100, 0.05  # to get the lock while a writer removes chunks, briefly
 
 
 class Lease:
-    """A shared lock on the cache in `root`, held until this object is deleted."""
+    """A shared lock on the cache in `root`, until this object is deleted."""
 
     def __init__(self, root: Path) -> None:
         self._descriptor: int | None = None
@@ -32,12 +32,12 @@ class Lease:
 
 
 def _shared(path: Path) -> int | None:
-    """A descriptor of `path` that shares its lock; None where that cannot be had."""
+    """A descriptor of `path` with a shared lock; None where that is impossible."""
     if sys.platform == "win32":
         return None
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:  # a cache of an earlier version, say
+    except OSError:  # for example a cache of an earlier version
         return None
     for _ in range(ATTEMPTS):
         try:
@@ -53,7 +53,7 @@ def _shared(path: Path) -> int | None:
 
 @contextmanager
 def without_readers(root: Path) -> Iterator[bool]:
-    """True while nobody has the cache in `root` open, and nobody can open it; False where somebody has."""
+    """A block that gets True if no reader has the cache in `root` open; then none can open it during the block."""
     if sys.platform == "win32":
         yield True
         return

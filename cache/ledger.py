@@ -1,16 +1,16 @@
-"""The ledger: how every input ended, one checksummed JSON line each, appended and never edited.
+"""The ledger: the outcome of every input, one JSON line with a checksum each, appended and never edited.
 
-    entries.jsonl     the log; the last line of an id counts
-    snapshot.jsonl    what the log said when the cache was last published, and which bytes of the log that covers
+    entries.jsonl     the log; for each id the last line counts
+    snapshot.jsonl    a copy as of the last publication, and the number of bytes of the log that it covers
 
 The coordinator of a run is the only writer, under the cache's lock. A sample exists once its line is on disk (fsync),
-which happens after its chunk is; so a kill at any moment leaves at most one torn last line, which the next writer cuts
-off, and chunks without a line, which are made again. A line whose checksum does not fit is never believed.
+which happens after its chunk is. So a kill at any moment leaves at most one torn last line, which the next writer cuts
+off, and chunks without a line, whose samples are made again. A line with a wrong checksum is ignored.
 
-The two files are never written at the same time, so a torn write damages one of them at most. If the log is missing,
-shorter than the part that the snapshot covers, or different there, readers take the snapshot and the log's lines after
-that part. Before the log itself is replaced, the snapshot is marked as covering all of it; a kill in between changes
-nothing.
+The two files are never written at the same time, so a torn write damages at most one of them. If the log is missing,
+shorter than the part that the snapshot covers, or different there, readers use the snapshot and the lines of the log
+after that part. Before the log itself is replaced, the snapshot is marked as covering all of it, so that a kill in
+between changes nothing.
 """
 
 import json
@@ -22,26 +22,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from cache.confined import UnexpectedFile, open_regular
+from cache.documents import Record, convert
 from cache.errors import CacheError
 from cache.oserrors import ABSENT, cannot_read
 from cache.schema import Entry
 
 LOG, SNAPSHOT = "entries.jsonl", "snapshot.jsonl"
-LINE_BYTES = 1 << 20  # no line is longer, so that a gigabyte of junk is not read into memory at once
-JUNK_BYTES = 1 << 26  # without the end of a line: nothing after them is looked for
-ALL = -1  # bytes of the log that a snapshot covers: whatever it holds
+LINE_BYTES = 1 << 20  # of the longest line; so a gigabyte of garbage is not read into memory
+MAX_GARBAGE = 1 << 26  # bytes without a line end; what follows is not read
+ALL = -1  # bytes of the log that a snapshot covers: the entire log
 REPLACED = "it was being replaced"  # a fault that a kill may leave
-ATTEMPTS = 5  # to read the two files while a run replaces them
+ATTEMPTS = 5  # to read both files while a run replaces them
 
 
 @dataclass
 class Ledger:
-    """Every input's last entry by id, in the order of first mention.
+    """The last entry of every input by id, in the order of first occurrence.
 
-    `superseded` are earlier entries of complete samples whose chunk was in another row, which no entry has now.
-    `damaged` are the numbers, from 1, of lines that cannot be believed. `fault` says why the snapshot was needed, ""
-    where it was not. `end` is where the last whole line of the log ends and `crc` the CRC-32 of the bytes before.
+    `superseded` are earlier entries of complete samples, in rows that no current entry has. `damaged` are the numbers,
+    from 1, of damaged lines. `fault` says why the snapshot was needed; empty if it was not. `end` is the end of the
+    last complete line of the log, and `crc` the CRC-32 of the bytes before it.
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -52,76 +55,77 @@ class Ledger:
     end: int = 0
     crc: int = 0
 
-    def of_state(self, state: str) -> list[Entry]:
+    def in_state(self, state: str) -> list[Entry]:
+        """The entries with this state."""
         return [entry for entry in self.entries.values() if entry.state == state]
 
     @property
     def is_complete(self) -> bool:
-        """True where the log alone has every entry."""
+        """Whether the log alone has every entry."""
         return not (self.damaged or self.fault)
 
     def add(self, entry: Entry) -> None:
-        """`entry` is the last word on its id."""
+        """Add an entry, which replaces an earlier one of its id."""
         old = self.entries.get(entry.id)
         if old is not None and old.state == "complete" and old.row != entry.row:
             self.superseded.append(old)
         self.entries[entry.id] = entry
 
 
-@dataclass(frozen=True)
-class Covered:
-    """What a snapshot stands for: the first `log_bytes` of the log, whose CRC-32 is `log_crc`, in `lines` lines."""
+class Coverage(Record, frozen=True):
+    """The part of the log that a snapshot covers: its first `log_bytes`, with CRC-32 `log_crc`, as `lines` lines."""
 
     log_bytes: int
     log_crc: int
     lines: int
 
     def __post_init__(self) -> None:
-        if [type(value) for value in vars(self).values()] != [int, int, int] or self.log_bytes < ALL:
+        if self.log_bytes < ALL:
             raise ValueError(f"{self}")
 
 
 def read(folder: Path) -> Ledger:
-    """The ledger in `folder`; empty where there is none. A torn last line is left out.
+    """The ledger in `folder`; empty if there is none. A torn last line is ignored.
 
-    Raises CacheError where there is one that cannot be read.
+    Raises CacheError where the system cannot read it.
     """
     with _readable(folder / LOG):
         for _ in range(ATTEMPTS):
             covered = _covered(folder / SNAPSHOT)
             ledger, crc = _read_lines(folder / LOG, covered.log_bytes if covered else 0)
-            believed = crc == covered.log_crc if covered else ledger.lines > 0 and not ledger.damaged
-            if not believed:
+            is_valid = crc == covered.log_crc if covered else ledger.lines > 0 and not ledger.damaged
+            if not is_valid:
                 ledger = _recovered(folder, ledger, covered)
-            if believed or _covered(folder / SNAPSHOT) == covered:
+            if is_valid or _covered(folder / SNAPSHOT) == covered:
                 break
         return _finished(ledger)
 
 
-def _recovered(folder: Path, log: Ledger, covered: Covered | None) -> Ledger:
-    """What the ledger holds when the log and the snapshot disagree, or there is no snapshot."""
+def _recovered(folder: Path, log: Ledger, covered: Coverage | None) -> Ledger:
+    """The ledger from log and snapshot where they disagree, or where there is no valid snapshot."""
     snapshot = _read_lines(folder / SNAPSHOT)[0]
-    whole = covered is not None and snapshot.damaged == [1] and snapshot.lines == covered.lines + 1  # 1: no entry
+    # The first line of a snapshot is its coverage, which is not an entry.
+    is_intact = covered is not None and snapshot.damaged == [1] and snapshot.lines == covered.lines + 1
     log.fault = _fault(log, covered, snapshot)
-    if covered and covered.log_bytes == ALL and whole:
+    if covered and covered.log_bytes == ALL and is_intact:
         log.damaged = []
     else:
-        tail = _read_lines(folder / LOG, start=covered.log_bytes if covered and whole else 0)[0]
+        tail = _read_lines(folder / LOG, start=covered.log_bytes if covered and is_intact else 0)[0]
         log.damaged = [log.lines - tail.lines + number for number in tail.damaged]
         for entry in tail.entries.values():
             snapshot.add(entry)
-    if not whole and log.fault:
-        log.damaged = log.damaged or [0]  # some that neither file has may be lost
+    if not is_intact and log.fault:
+        log.damaged = log.damaged or [0]  # entries that neither file has may be lost
     log.entries, log.superseded = snapshot.entries, snapshot.superseded
     return log
 
 
-def _fault(log: Ledger, covered: Covered | None, snapshot: Ledger) -> str:
+def _fault(log: Ledger, covered: Coverage | None, snapshot: Ledger) -> str:
     if covered and covered.log_bytes == ALL:
         return REPLACED
     if not log.lines:
         return "it is missing" if snapshot.entries else ""
-    return "it is not what was written" if covered else ""
+    return "it has changed since it was written" if covered else ""
 
 
 def _finished(ledger: Ledger) -> Ledger:
@@ -131,7 +135,7 @@ def _finished(ledger: Ledger) -> Ledger:
 
 
 def _read_lines(path: Path, mark: int = 0, start: int = 0) -> tuple[Ledger, int | None]:
-    """The lines of `path` from byte `start` on, and the CRC-32 of the first `mark` bytes; None if none ends there."""
+    """The lines of `path` from byte `start`, and the CRC-32 of its first `mark` bytes; None if no line ends there."""
     ledger, crc, at_mark = Ledger(), 0, 0 if mark == 0 else None
     for piece, begins, end in _pieces(path, start):
         crc = zlib.crc32(piece, crc)
@@ -144,19 +148,19 @@ def _read_lines(path: Path, mark: int = 0, start: int = 0) -> tuple[Ledger, int 
 
 
 def _pieces(path: Path, start: int = 0) -> Generator[tuple[bytes, bool, int], None, None]:
-    """(bytes, whether a line begins with them, where they end): lines, or pieces of lines that are too long."""
+    """(bytes, whether they begin a line, their end): lines, or pieces of lines that are too long."""
     try:
         with open_regular(path) as file:
             if start > os.fstat(file.fileno()).st_size:
                 return
             file.seek(start)
             begins, line, end = True, start, start
-            while end - line < JUNK_BYTES and (piece := file.readline(LINE_BYTES)):
+            while end - line < MAX_GARBAGE and (piece := file.readline(LINE_BYTES)):
                 end += len(piece)
                 yield piece, begins, end
                 begins = piece.endswith(b"\n")
                 line = end if begins else line
-    except UnexpectedFile:  # as good as none
+    except UnexpectedFile:  # counts as missing
         return
     except OSError as error:
         if error.errno not in ABSENT:
@@ -164,24 +168,24 @@ def _pieces(path: Path, start: int = 0) -> Generator[tuple[bytes, bool, int], No
 
 
 def snapshot_bytes(folder: Path) -> int:
-    """The most bytes that a sound snapshot in `folder` has: its lines are among those of the log that it covers."""
+    """The largest size of a valid snapshot in `folder`, whose lines are among those of the log that it covers."""
     covered = _covered(folder / SNAPSHOT)
     return LINE_BYTES + (covered.log_bytes if covered else 0)
 
 
-def _covered(path: Path) -> Covered | None:
-    """What the snapshot in `path` stands for; None where there is none that can be believed."""
-    with closing(_pieces(path)) as pieces:  # now, so that an error of closing the file is ours
+def _covered(path: Path) -> Coverage | None:
+    """The coverage of the snapshot in `path`; None where there is no valid one."""
+    with closing(_pieces(path)) as pieces:  # so that an error on closing the file is raised here
         for piece, _, _ in pieces:
             with suppress(ValueError, TypeError, RecursionError):
-                return Covered(**_decode(piece))
+                return convert(Coverage, _decode(piece))
             break
     return None
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn an OSError into the CacheError that tells the user what to do."""
+    """Turn an OSError into a CacheError that says what to do."""
     try:
         yield
     except OSError as error:
@@ -197,10 +201,11 @@ class LedgerWriter:
         self._file.truncate(end)
 
     def close(self) -> None:
+        """Close the log."""
         self._file.close()
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Write `entries` and return once they would survive a power cut; where that fails, none is left behind."""
+        """Append `entries`; on return they survive a power cut. If that fails, none of them is left in the log."""
         data = dump(entries)
         rest = memoryview(data)
         try:
@@ -215,13 +220,13 @@ class LedgerWriter:
 
 
 def dump(entries: Iterable[Entry]) -> bytes:
-    """The bytes of a log that holds just `entries`."""
+    """The bytes of a log of `entries`."""
     return b"".join(_encode(entry.to_json()) for entry in entries)
 
 
 def dump_snapshot(entries: list[Entry], log_bytes: int = ALL, log_crc: int = 0) -> bytes:
-    """The bytes of a snapshot of `entries`, which stands for the first `log_bytes` of the log, by default for all."""
-    return _encode(vars(Covered(log_bytes, log_crc, len(entries)))) + dump(entries)
+    """The bytes of a snapshot of `entries`, which covers the first `log_bytes` of the log, by default all of it."""
+    return _encode(structs.asdict(Coverage(log_bytes, log_crc, len(entries)))) + dump(entries)
 
 
 def _encode(data: Any) -> bytes:
@@ -230,10 +235,10 @@ def _encode(data: Any) -> bytes:
 
 
 def _decode(line: bytes) -> Any:
-    """Raises ValueError, RecursionError."""
+    """The JSON of a line. Raises ValueError, RecursionError."""
     text = line[9:-1]
     if line[:9] != b"%08x " % zlib.crc32(text):
-        raise ValueError("checksum does not fit")
+        raise ValueError("wrong checksum")
     return json.loads(text)
 
 

@@ -1,11 +1,11 @@
 """A lock for a folder that one process at a time may write to, on any file system.
 
-    lock          locked with `flock` while a process writes; the kernel drops that lock when the process dies
-    lock.owner    JSON: which process that is; removed on release
+    lock          locked with `flock` while a process writes; the kernel releases it when the process dies
+    lock.owner    JSON with the identity of that process; removed on release
 
 Where the file system has no `flock` (Lustre without `-o flock`, some FUSE mounts; Windows has none at all), whoever
-creates `lock.owner` holds the lock. A process that is killed leaves it behind. The next one on the same host finds that
-its owner is dead and takes over; on another host it cannot know, and `LockHeld` names the owner and the file to delete.
+creates `lock.owner` has the lock. A process that is killed leaves it behind. The next one on the same host finds its
+owner dead and takes over; on another host it cannot know, and `LockHeld` names the owner and the file to delete.
 """
 
 import errno
@@ -27,18 +27,18 @@ if sys.platform != "win32":
 
 NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 CONTENDED = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
-MOST_BYTES = 1 << 16  # of a `lock.owner`, which takes a few hundred
-PATIENCE = 2.0  # seconds within which a process that has created `lock.owner` will have written it
-NOT_BEYOND = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # no link, and no waiting for a pipe
-LOCK_FILES = ("lock", "lock.owner", "partial-lock.owner")  # the last one only while a dead owner's lock is taken over
+MAX_BYTES = 1 << 16  # of `lock.owner`, which has a few hundred
+WRITE_SECONDS = 2.0  # in which a process that has created `lock.owner` writes it
+SAFE_OPEN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # follow no link, wait for no pipe
+LOCK_FILES = ("lock", "lock.owner", "partial-lock.owner")  # the last only while a dead owner is replaced
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process that holds a lock: `since` in seconds of the epoch, `started` and `space` to tell it from others.
+    """A process that has a lock, since `since` (seconds since the epoch).
 
-    `started` is when the process started, in whatever unit the system has; `space` is its PID namespace, so that
-    containers of one host name do not judge each other's processes.
+    `started` is the start of the process, in the unit of the system, and tells it from a later one of the same number.
+    `space` is its PID namespace, since containers may share a host name.
     """
 
     host: str
@@ -55,25 +55,25 @@ class Owner:
 
 
 class LockHeld(Exception):
-    """Another process holds the lock. `holder` says which, as " (…)", and `way_out` what to do if it is gone, as "; …".
+    """Another process has the lock.
 
-    Both are empty where they are not known, or not needed.
+    `holder` identifies it, as " (…)", and `advice` says what to do if it is gone, as "; …"; both may be empty.
     """
 
     def __init__(self, holder: Owner | None = None, delete: Path | None = None) -> None:
         self.holder = f" ({holder})" if holder else ""
-        self.way_out = f"; if that run is gone, delete {delete} and run the same command again" if delete else ""
-        super().__init__(f"the lock is held{self.holder}{self.way_out}")
+        self.advice = f"; if that run is gone, delete {delete} and run the same command again" if delete else ""
+        super().__init__(f"another process has the lock{self.holder}{self.advice}")
 
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock `path`, the `lock` file of a folder. Raises LockHeld at once where another process has it."""
+    """Take the lock `path`, the file `lock` of a folder. Raises LockHeld at once if another process has it."""
     record = path.with_name("lock.owner")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NOT_BEYOND, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | SAFE_OPEN, 0o666)
     try:
         _check_regular(descriptor, path)
-        mine = _me(flock=_flock(descriptor, record))
+        mine = _this_process(flock=_flock(descriptor, record))
         _claim(record, mine)
         try:
             yield
@@ -82,11 +82,11 @@ def exclusive(path: Path) -> Iterator[None]:
                 if _parse(_read(record) or b"") == mine:
                     record.unlink()
     finally:
-        os.close(descriptor)  # which drops the lock
+        os.close(descriptor)  # releases the lock
 
 
 def _flock(descriptor: int, record: Path) -> bool:
-    """Lock an open file; False where the file system cannot. Raises LockHeld where another process has locked it."""
+    """Lock an open file; False if the file system has no locks. Raises LockHeld if another process has locked it."""
     if sys.platform == "win32":
         return False
     try:
@@ -102,21 +102,21 @@ def _flock(descriptor: int, record: Path) -> bool:
 
 
 def _claim(record: Path, mine: Owner) -> None:
-    """Create `record`, the file of `mine`, in place of one whose owner is gone. Raises LockHeld."""
+    """Create `record` for `mine`, or replace that of a dead owner. Raises LockHeld."""
     for _ in range(2):
         with suppress(FileExistsError):
             return _create(record, mine)
-        there = _read(record, 0 if mine.flock else PATIENCE)
-        owner = _parse(there or b"")
+        data = _read(record, 0 if mine.flock else WRITE_SECONDS)
+        owner = _parse(data or b"")
         if owner and not (mine.flock and owner.flock) and not _is_dead(owner):
             raise LockHeld(owner, record if _place(owner) != _place(mine) else None)
-        if there is not None:
-            _take_away(record, there)
+        if data is not None:
+            _remove_stale(record, data)
     raise LockHeld(_parse(_read(record) or b""))
 
 
 def _create(record: Path, mine: Owner) -> None:
-    """Raises FileExistsError."""
+    """Write `record`. Raises FileExistsError."""
     data = json.dumps(asdict(mine)).encode()
     descriptor = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
@@ -126,16 +126,16 @@ def _create(record: Path, mine: Owner) -> None:
         raise
     finally:
         os.close(descriptor)
-    if not mine.flock and _read(record) != data:  # so slow that another process has taken this one for dead
+    if not mine.flock and _read(record) != data:  # too slow: another process took this one for dead
         raise LockHeld
 
 
-def _read(record: Path, patience: float = 0.0) -> bytes | None:
-    """The first bytes of `record`; None if it does not exist. While it is empty, try again for `patience` seconds."""
-    end = time.monotonic() + patience
+def _read(record: Path, seconds: float = 0.0) -> bytes | None:
+    """The first bytes of `record`; None if it does not exist. While it is empty, try again for `seconds`."""
+    end = time.monotonic() + seconds
     while True:
         try:
-            data = _beginning(record)
+            data = _first_bytes(record)
         except FileNotFoundError:
             return None
         if data or time.monotonic() >= end:
@@ -143,27 +143,27 @@ def _read(record: Path, patience: float = 0.0) -> bytes | None:
         time.sleep(0.05)
 
 
-def _beginning(path: Path) -> bytes:
-    """At most `MOST_BYTES` of a file; nothing of a named pipe, which would never end."""
-    descriptor = os.open(path, os.O_RDONLY | NOT_BEYOND)
+def _first_bytes(path: Path) -> bytes:
+    """At most `MAX_BYTES` of a file; none of a named pipe, which would block."""
+    descriptor = os.open(path, os.O_RDONLY | SAFE_OPEN)
     try:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        return os.read(descriptor, MOST_BYTES)
-    except BlockingIOError:  # a pipe into which nothing was written yet
+        return os.read(descriptor, MAX_BYTES)
+    except BlockingIOError:  # an empty pipe
         return b""
     finally:
         os.close(descriptor)
 
 
 def _check_regular(descriptor: int, path: Path) -> None:
-    """Raise OSError where what is open as `path` is a pipe or a device: it would be locked for all who use that."""
+    """Raise OSError where `path` is a pipe or a device: locking it would affect all its users."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise FileExistsError(errno.EEXIST, "a pipe or a device stands where a file belongs", str(path))
+        raise FileExistsError(errno.EEXIST, "it is a pipe or a device; expected a file", str(path))
 
 
 def _parse(data: bytes) -> Owner | None:
-    """The owner as it was written; None for anything else."""
+    """The owner in a `lock.owner`; None where it is invalid."""
     try:
         owner = Owner(**json.loads(data))
         return owner if type(owner.pid) is int and 0 < owner.pid < 1 << 31 and str(owner) else None
@@ -171,8 +171,8 @@ def _parse(data: bytes) -> Owner | None:
         return None
 
 
-def _take_away(record: Path, stale: bytes) -> None:
-    """Remove `record` if it still holds `stale`; otherwise another process has taken over, and it stays."""
+def _remove_stale(record: Path, stale: bytes) -> None:
+    """Remove `record` if it still contains `stale`; otherwise another process has taken over, and it stays."""
     aside = record.with_name(f"partial-{record.name}")
     with suppress(FileNotFoundError):
         record.replace(aside)
@@ -185,7 +185,8 @@ def _take_away(record: Path, stale: bytes) -> None:
 # -- processes ---------------------------------------------------------------------------------------------------------
 
 
-def _me(flock: bool) -> Owner:
+def _this_process(flock: bool) -> Owner:
+    """The owner for this process."""
     pid = os.getpid()
     space = ""
     with suppress(OSError):
@@ -195,28 +196,28 @@ def _me(flock: bool) -> Owner:
 
 
 def _place(owner: Owner) -> tuple[str, str]:
-    """Where process numbers mean the same."""
+    """The space in which process numbers are unique."""
     return owner.host, owner.space
 
 
 def _is_dead(owner: Owner) -> bool:
-    """True where the process is known to have ended; False where it lives, or did so on another host."""
-    if _place(owner) != _place(_me(owner.flock)):
+    """Whether the process is known to have ended; False for a live one and for one on another host."""
+    if _place(owner) != _place(_this_process(owner.flock)):
         return False
     started = _process(owner.pid)
     return started is None or bool(started and owner.started and started != owner.started)
 
 
 def _process(pid: int) -> str | None:
-    """When the process `pid` of this host started, "" where the system does not tell; None where none runs."""
+    """The start of the process `pid` of this host; "" where the system hides it, None where it does not exist."""
     import psutil
 
     if not psutil.pid_exists(pid):
         return None
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        return None if state in "ZX" else fields[18]  # in ticks since the boot, whatever is done to the clock
-    except (OSError, ValueError, IndexError):  # no Linux, or /proc hides the processes of other users
+        return None if state in "ZX" else fields[18]  # in ticks since boot, independent of the clock
+    except (OSError, ValueError, IndexError):  # not Linux, or /proc hides processes of other users
         with suppress(psutil.Error):
             return str(psutil.Process(pid).create_time())
         return ""

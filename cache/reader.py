@@ -21,10 +21,9 @@ class Cache:
     """The complete samples of a cache, in the order of their rows. Get one by `open_cache`.
 
     `cache[0]`, `cache[-1]` and `cache["TRN_0001"]` return a new float32 array after comparing every byte read with the
-    sample's record: (depth, height, width) in [0, 1], or where the cache holds features `shape`, of any finite values.
-    The view is the moment's: samples that a running `preprocess` commits later are seen by opening the cache again, and
-    those that it makes anew stay as they were, for as long as there is a `lease`. Safe to use from several threads, and
-    to pickle.
+    sample's record: (depth, height, width) in [0, 1], or for features any finite values of shape `shape`.
+    It shows the cache as it was when it was opened; open it again to see samples that a running `preprocess` has
+    committed since. It may be used from several threads, and pickled.
     """
 
     def __init__(self, path: Path, attributes: Attributes, samples: list[Entry], lease: Lease | None = None) -> None:
@@ -57,10 +56,10 @@ class Cache:
         return np.multiply(stored, np.float32(scale), dtype=np.float32)
 
     def stored(self, key: SupportsIndex | str) -> np.ndarray:
-        """One sample as it is stored: the cache's own dtype, `scale_factor` not yet applied.
+        """One sample as stored: in the cache's own dtype, without `scale_factor`.
 
-        Raises UnknownSample, IndexError, DamagedSample where the bytes are not what was written, or UnreadableSample
-        where the system does not give them.
+        Raises UnknownSample, IndexError, DamagedSample if the bytes differ from the record, UnreadableSample if the
+        system cannot read them.
         """
         attributes = self.attributes
         return store.read_chunk(self.path, self.entry(key), self.shape, attributes.dtype, attributes.layout)
@@ -69,13 +68,11 @@ class Cache:
         """The ledger entry of one sample: its source, digests and record."""
         if isinstance(key, str):
             if key not in self._row_of:
-                raise UnknownSample(
-                    f"no complete sample {key!r} in {self.path}; `.ids` lists the {len(self)} there are"
-                )
+                raise UnknownSample(f"no complete sample {key!r} in {self.path}; `.ids` lists all {len(self)}")
             return self.samples[self._row_of[key]]
         if isinstance(key, bool) or not isinstance(key, SupportsIndex):
             raise TypeError(
-                f"{key!r} is neither a number nor an id; one sample at a time, as in cache[0] or cache['ID']"
+                f"{key!r} is neither a number nor an id; expected one sample, as in cache[0] or cache['ID']"
             )
         try:
             return self.samples[key]
@@ -83,16 +80,16 @@ class Cache:
             raise IndexError(f"sample {key} of {len(self)} in {self.path}") from None
 
     def record(self, key: SupportsIndex | str) -> dict[str, Any]:
-        """Where one sample came from and what was found there: its file, label and group, digests and notes."""
+        """The record of one sample: its file, label and group, properties of the file, notes and digests."""
         entry = self.entry(key)
         about = {"id": entry.id, "file": entry.file, "label": entry.label, "group": entry.group}
         digests = {"source digest": entry.source.digest, "chunk digest": entry.digest, "chunk bytes": entry.nbytes}
         return about | dict(entry.details) | digests
 
     def inputs(self) -> list[dict[str, str]]:
-        """How every input ended, one row each: id, file, state (complete, quarantined or excluded) and reason.
+        """The outcome of every input, one row each: id, file, state (complete, quarantined or excluded) and reason.
 
-        Raises NotACache where the cache is no longer there.
+        Raises NotACache if the cache has been deleted.
         """
         entries = catalog.read_entries(self.path)
         if not entries:
@@ -114,20 +111,22 @@ class Cache:
 
     @property
     def angles(self) -> tuple[float, ...]:
-        """The rotation of each set of features of a sample in degrees; empty where there is one set, or none."""
+        """The rotation of each set of features of a sample, in degrees; empty unless there are several sets."""
         return self.attributes.angles
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What made the samples out of their sources."""
+        """The recipe by which samples are made from their sources."""
         return dict(self.attributes.recipe)
 
     @property
     def class_names(self) -> list[str]:
+        """The classes, in the order of their labels."""
         return list(self.attributes.class_names)
 
     @property
     def ids(self) -> list[str]:
+        """The ids of the samples, in the order of their rows."""
         return [entry.id for entry in self.samples]
 
     @property
@@ -137,11 +136,11 @@ class Cache:
 
     @property
     def groups(self) -> list[str]:
-        """For each sample what must stay on one side of a split: its patient, or the scene of a clip."""
+        """The group of each sample, such as its patient or scene; a split keeps groups together."""
         return [entry.group for entry in self.samples]
 
     def to_xarray(self) -> "xarray.Dataset":
-        """All samples as a lazy Dataset backed by Dask, one chunk a sample; reading checks digests as `[]` does."""
+        """All samples as a lazy Dataset backed by Dask, one chunk a sample; digests are checked on reading."""
         from cache.view import dataset
 
         return dataset(self)
@@ -149,7 +148,7 @@ class Cache:
     def montage(self, key: SupportsIndex | str, slices: int = 20) -> "matplotlib.figure.Figure":
         """A figure of `slices` evenly spaced slices of one sample, the first at the top left.
 
-        Features, of the first angle where there are several, are one image instead: depth by channels.
+        Features are one image, depth by channels, of the first angle.
         """
         from cache.view import montage
 
@@ -165,14 +164,14 @@ class Cache:
 
 
 def open_cache(path: str | Path) -> Cache:
-    """Open the cache in `path`, read-only; a damaged one opens too, and raises when a damaged sample is read.
+    """Open the cache in `path`, read-only. A damaged cache opens too; reading a damaged sample raises DamagedSample.
 
-    `~` is the home folder, and a relative path is taken from the current folder, once. Raises NotACache where `path`
-    holds no cache. Samples whose ledger line was lost but which the published index
-    still names are listed, so that a loss is met as an error and not as a shorter data set.
+    `~` is the home folder; a relative path is resolved once, so a later `chdir` does no harm. Samples whose ledger line
+    is lost but whose row is published are listed, so that a loss shows as an error and not as fewer samples. Raises
+    NotACache where `path` holds no cache.
     """
     root = absolute(path)
-    held = Lease(root)
+    lease = Lease(root)
     attributes = catalog.read_attributes(root)
-    samples = catalog.read_contents(root).ledger.of_state("complete")
-    return Cache(root, attributes, sorted(samples, key=lambda entry: entry.row), held)
+    samples = catalog.read_contents(root).ledger.in_state("complete")
+    return Cache(root, attributes, sorted(samples, key=lambda entry: entry.row), lease)

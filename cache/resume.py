@@ -1,4 +1,4 @@
-"""Going on with a cache that is there already: whether its recipe allows it, and what becomes of its labels."""
+"""Adding to an existing cache: is it the same recipe, and how do its labels carry over?"""
 
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import count
@@ -12,10 +12,10 @@ from cache.text import cut, listed
 
 
 def existing(root: Path, recipe: Mapping[str, Any]) -> Attributes | None:
-    """The attributes of the cache in `root`, None where there is none yet. Raises unless `recipe` can go on there.
+    """The attributes of the cache in `root`, to which samples of `recipe` may be added; None if there is no cache yet.
 
-    That is RecipeMismatch where it is of another recipe, NotACache where it cannot be read, and CacheError where
-    something else than a cache is there.
+    Raises RecipeMismatch where its recipe differs, NotACache where it cannot be read, and CacheError where `root` is
+    something else.
     """
     try:
         old = catalog.read_attributes(root)
@@ -23,26 +23,24 @@ def existing(root: Path, recipe: Mapping[str, Any]) -> Attributes | None:
         if _is_new(root):
             return None
         if not catalog.is_begun(root):
-            raise CacheError(f"{root} exists and is not a cache; choose a path that is not there yet") from error
+            raise CacheError(f"{root} exists and is not a cache; choose a new path") from error
         if catalog.has_attributes(root) or catalog.read_entries(root):
             raise
-        return None  # begun by a run that was stopped before there was anything to describe
+        return None  # begun by a run that was stopped before it wrote any attributes
     if old.kind != recipe["kind"]:
         raise RecipeMismatch(f"{root} is a cache of kind {old.kind}, not {recipe['kind']}; give another path")
     if difference := describe_difference(old.recipe, recipe):
-        raise RecipeMismatch(
-            f"{root} was built by another recipe ({difference}); give the same options, or another path"
-        )
+        raise RecipeMismatch(f"{root} has another recipe ({difference}); give the same options, or another path")
     return old
 
 
 def _is_new(root: Path) -> bool:
-    """True where there is nothing, or folders at most: those of a run that was killed on its start are empty."""
+    """Whether `root` does not exist, or has only the empty folders of a run that was killed at its start."""
     return catalog.is_empty(root) if root.is_dir() else not root.exists()
 
 
 def describe_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Where two recipes differ, as "order 3 → 1, source.window …"; empty where they do not."""
+    """The differences between two recipes, such as "order 3 → 1, source.window …"; empty if they are equal."""
     return listed(f"{cut(name)} {cut(before)} → {cut(after)}" for name, before, after in _differences(old, new))
 
 
@@ -56,20 +54,21 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], inside: str = "
 
 
 def carry_labels(
-    entries: Mapping[str, Entry], told: Container[str], old: Sequence[str], names: Sequence[str]
+    entries: Mapping[str, Entry], relabelled: Container[str], old: Sequence[str], names: Sequence[str]
 ) -> tuple[tuple[str, ...], dict[str, Entry]]:
-    """Class names, and the entries whose label must change, so that samples not `told` anew keep their class by name.
+    """The new class names, and the entries whose label must change so that they keep their class.
 
-    `old` are the class names there were, `names` those there shall be; classes still in use are added after them.
+    Samples in `relabelled` get new labels anyway. `old` are the class names so far, `names` the new ones; old classes
+    that are still in use are added after them.
     """
-    kept = [entry for entry in entries.values() if entry.id not in told and 0 <= entry.label < len(old)]
+    kept = [entry for entry in entries.values() if entry.id not in relabelled and 0 <= entry.label < len(old)]
     names = (*names, *sorted({old[entry.label] for entry in kept} - set(names)))
     position = {name: label for label, name in enumerate(names)}
     moved = [entry.replace(label=position[old[entry.label]]) for entry in kept]
     return names, {entry.id: entry for entry in moved if entry != entries[entry.id]}
 
 
-def free_rows(entries: Iterable[Entry], kept: Collection[int] = ()) -> Iterator[int]:
-    """The rows that no entry has and that are not to be `kept`, lowest first."""
-    taken = {*kept, *(entry.row for entry in entries)}
+def free_rows(entries: Iterable[Entry], reserved: Collection[int] = ()) -> Iterator[int]:
+    """The rows that no entry has and that are not `reserved`, lowest first."""
+    taken = {*reserved, *(entry.row for entry in entries)}
     return (row for row in count() if row not in taken)

@@ -1,4 +1,4 @@
-"""Is every sample still what was written, and its source still what it was made from? Reads only."""
+"""Verification: is every sample intact, and is its source unchanged? Reads only."""
 
 import errno
 import json
@@ -19,16 +19,17 @@ from cache.schema import VOLUME, Entry, Layout, Source
 from cache.text import SHOWN
 
 THREADS = 4
-LINE = "ledger line "  # what the key of a damaged ledger line begins with
+LINE = "ledger line "  # prefix of the key of a damaged ledger line
 LOG = f"ledger/{ledger.LOG}"
-BATCH = 256  # samples in flight, so that a large cache does not make a large queue
+BATCH = 256  # samples in the queue of the threads at a time
 
 
 @dataclass
 class Report:
-    """Counts and, by id, reasons. A vanished source is no fault: the sample is whole, only not repeatable.
+    """The number of intact samples, and the reasons for all others, by id.
 
-    `unreadable` samples may be sound: the system did not give their bytes.
+    Samples whose source has `vanished` are intact, but cannot be made again. `unreadable` samples may be intact: the
+    system could not read them.
     """
 
     ok: int = 0
@@ -40,43 +41,45 @@ class Report:
 
     @property
     def sound(self) -> bool:
+        """Whether nothing needs repair."""
         return not (self.damaged or self.missing or self.unreadable or self.stale)
 
 
 def verify(root: Path, percent: float = 100.0, seed: int | None = None, callback: Callback | None = None) -> Report:
-    """Re-read and re-hash `percent` of the samples, and check the published arrays and the ledger as a whole.
+    """Read and hash `percent` of the samples, and check all published arrays and the ledger.
 
-    Samples are drawn at random, or by `seed`. `callback.on_progress` is called as they are checked. Raises NotACache.
+    Samples are drawn at random, by `seed` if it is set. `callback.on_progress` is called as they are checked. Raises
+    NotACache.
     """
     attributes = catalog.read_attributes(root)
     lagging = catalog.unpublished(root)
-    known = catalog.read_contents(root)
-    complete = known.ledger.of_state("complete")
-    todo = attributes.layout.remedy
-    report = Report(damaged=ledger_faults(known, todo))
-    faults = index_faults(root, complete, todo)
-    if not (lagging or catalog.unpublished(root)):  # no run was writing all the while
+    contents = catalog.read_contents(root)
+    complete = contents.ledger.in_state("complete")
+    remedy = attributes.layout.remedy
+    report = Report(damaged=ledger_faults(contents, remedy))
+    faults = index_faults(root, complete, remedy)
+    if not (lagging or catalog.unpublished(root)):  # no run was writing in the meantime
         report.damaged |= faults
 
-    drawn = complete
+    chosen = complete
     if percent < 100 and complete:
-        drawn = random.Random(seed).sample(complete, max(1, round(len(complete) * percent / 100)))
+        chosen = random.Random(seed).sample(complete, max(1, round(len(complete) * percent / 100)))
     recipe = digest_recipe(attributes.recipe)
     with ThreadPoolExecutor(THREADS) as pool:
-        for start in range(0, len(drawn), BATCH):
-            batch = drawn[start : start + BATCH]
-            faulty = pool.map(lambda entry: check(root, entry, recipe, attributes.layout), batch)
-            for entry, fault in zip(batch, faulty, strict=True):
-                _file(report, entry, *fault)
+        for start in range(0, len(chosen), BATCH):
+            batch = chosen[start : start + BATCH]
+            results = pool.map(lambda entry: check(root, entry, recipe, attributes.layout), batch)
+            for entry, result in zip(batch, results, strict=True):
+                _add(report, entry, *result)
             if callback:
-                callback.on_progress(start + len(batch), len(drawn))
+                callback.on_progress(start + len(batch), len(chosen))
     if attributes.layout is not VOLUME:
-        _let_go(report, [entry for entry in drawn if entry.id in report.stale and entry.recipe == recipe])
+        _move_vanished(report, [entry for entry in chosen if entry.id in report.stale and entry.recipe == recipe])
     return report
 
 
-def _let_go(report: Report, stale: Sequence[Entry]) -> None:
-    """File features as vanished whose sample the volume cache no longer has: its row may be another's by now."""
+def _move_vanished(report: Report, stale: Sequence[Entry]) -> None:
+    """Move stale features to `vanished` where the volume cache no longer has their sample; its row may be reused."""
     for root in {entry.source.root for entry in stale}:
         try:
             volumes = catalog.read_entries(Path(root))
@@ -88,41 +91,41 @@ def _let_go(report: Report, stale: Sequence[Entry]) -> None:
                 report.vanished.append(name)
 
 
-def ledger_faults(known: catalog.CacheContents, todo: str) -> dict[str, str]:
-    """What is wrong with the ledger's files, by the key of what cannot be believed."""
+def ledger_faults(contents: catalog.CacheContents, remedy: str) -> dict[str, str]:
+    """The faults of the ledger's files: key of the file or line → reason."""
     faults = {}
-    if known.ledger.fault not in ("", ledger.REPLACED):
-        faults[LOG] = f"{known.ledger.fault}; what it said is in its copy, if that is whole; {todo} to write it again"
-    if not known.lost:  # or it is known whose lines they were
-        unbelieved = f"its checksum does not fit; {todo} to drop it, which tells how to find again what it named"
-        faults |= dict.fromkeys((f"{LINE}{line}" for line in known.ledger.damaged), unbelieved)
+    if contents.ledger.fault not in ("", ledger.REPLACED):
+        faults[LOG] = f"{contents.ledger.fault}; {remedy} to write it again from its copy, if that is intact"
+    if not contents.lost:  # otherwise the lost samples are named instead
+        reason = f"its checksum is wrong; {remedy} to drop it, which says how to get its sample back"
+        faults |= dict.fromkeys((f"{LINE}{line}" for line in contents.ledger.damaged), reason)
     return faults
 
 
 def check(root: Path, entry: Entry, recipe: str, layout: Layout = VOLUME) -> tuple[str, str]:
-    """What is wrong with one sample: ("", ""), or damaged, missing, unreadable, stale or vanished with the reason."""
+    """The state of one sample and the reason: damaged, missing, unreadable, stale or vanished; ("", "") if intact."""
     try:
         store.check_chunk(root, entry, layout)
     except MissingSample:
-        return "missing", f"its chunk {store.chunk_path(root, entry.row, layout)} is gone; {layout.remedy}"
+        return "missing", f"its chunk {store.chunk_path(root, entry.row, layout)} does not exist; {layout.remedy}"
     except UnreadableSample as error:
         return "unreadable", str(error).removeprefix(f"{entry.id}: ")
     except DamagedSample as error:
         return "damaged", str(error).removeprefix(f"{entry.id}: ")
     if entry.recipe != recipe:
-        return "stale", f"it was made by another recipe than the cache's; {layout.remedy}"
+        return "stale", f"it was made by a recipe other than the cache's; {layout.remedy}"
     try:
         change = source_change(entry.source)
     except OSError as error:
-        todo = remedy(error, "check the disk and its permissions")
-        return "unreadable", f"its source {entry.file} cannot be compared: {reason(error)}; {todo}"
+        advice = remedy(error, "check the disk and its permissions")
+        return "unreadable", f"its source {entry.file} cannot be compared: {reason(error)}; {advice}"
     if change == "changed":
         return "stale", f"its source {entry.file} has changed since; {layout.remedy}"
-    return ("vanished", "its source is gone") if change == "vanished" else ("", "")
+    return ("vanished", "its source does not exist any more") if change == "vanished" else ("", "")
 
 
 def source_change(source: Source) -> str:
-    """Empty while the files are those recorded, else "changed" or "vanished"; reads bytes only where times differ.
+    """ "" if the files are those recorded, else "changed" or "vanished"; bytes are read only where times differ.
 
     Raises OSError where the system cannot tell.
     """
@@ -139,25 +142,25 @@ def source_change(source: Source) -> str:
         if error.errno not in ABSENT | {errno.ENAMETOOLONG}:
             raise
         return "vanished"
-    except ValueError:  # a path that no system could hold
+    except ValueError:  # a path that no system can have
         return "vanished"
 
 
-def index_faults(root: Path, complete: list[Entry], todo: str) -> dict[str, str]:
-    """What plain Zarr users would read otherwise than it was published, or than the ledger says: by its key."""
+def index_faults(root: Path, complete: list[Entry], remedy: str) -> dict[str, str]:
+    """Published files that differ from their digest or from the ledger, and so mislead plain Zarr: key → reason."""
     try:
         published = json.loads(read_regular(root / catalog.DIGESTS, catalog.MAX_DOCUMENT))
-        most = {catalog.SNAPSHOT: ledger.snapshot_bytes(root / "ledger")}
+        limits = {catalog.SNAPSHOT: ledger.snapshot_bytes(root / "ledger")}
         changed = [
             key
             for key in map(_checked_key, published)
-            if not _is_digest_of(published[key], root / key, most.get(key, cache_writer.MAX_PUBLISHED))
+            if not _is_digest_of(published[key], root / key, limits.get(key, cache_writer.MAX_PUBLISHED))
         ]
     except (OSError, ValueError, TypeError, RecursionError):
         changed = [catalog.DIGESTS]
     if not changed and index.published_rows(root) != index.rows_of(complete):
         changed = list(index.COLUMNS)
-    return dict.fromkeys(changed, f"it is not what was published; {todo} to publish it again")
+    return dict.fromkeys(changed, f"it has changed since it was published; {remedy} to publish it again")
 
 
 def _checked_key(key: str) -> str:
@@ -167,16 +170,16 @@ def _checked_key(key: str) -> str:
     return key
 
 
-def _is_digest_of(digest: str, path: Path, most: int) -> bool:
-    """True for a file of at most `most` bytes with this digest."""
+def _is_digest_of(digest: str, path: Path, max_bytes: int) -> bool:
+    """Whether `path` is a file of at most `max_bytes` bytes with this digest."""
     try:
-        with open_regular(path, most) as file:
+        with open_regular(path, max_bytes) as file:
             return digest_stream(file) == digest
     except OSError:
         return False
 
 
-def _file(report: Report, entry: Entry, state: str, reason: str) -> None:
+def _add(report: Report, entry: Entry, state: str, reason: str) -> None:
     if state in ("", "vanished"):
         report.ok += 1
         if state:

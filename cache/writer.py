@@ -297,6 +297,6 @@ def _lock(root: Path) -> Iterator[None]:
             except LockHeld as held:
                 raise CacheLocked(
                     f"another run is writing to {root}{held.holder}; wait for it to end, or choose another CACHE"
-                    f"{held.way_out}"
+                    f"{held.advice}"
                 ) from held
         yield

@@ -264,7 +264,7 @@ def test_a_damaged_chunk_is_written_anew_by_the_same_call(tmp_path):
     chunk_of(tmp_path / "c", 2).unlink()
     report = verify(tmp_path / "c")
     remedy = "run `features`, or call `write_features`, once more"
-    assert report.missing == {"s2": f"its chunk {chunk_of(tmp_path / 'c', 2)} is gone; {remedy}"}
+    assert report.missing == {"s2": f"its chunk {chunk_of(tmp_path / 'c', 2)} does not exist; {remedy}"}
     assert report.damaged["s1"].endswith(f"its digest differs; {remedy} to rebuild it from its source")
     write(tmp_path / "c")
     assert verify(tmp_path / "c").sound
@@ -345,7 +345,7 @@ def test_a_cache_of_other_features_is_left_alone(tmp_path, more, difference):
     with pytest.raises(RecipeMismatch) as caught:
         write(tmp_path / "c", **more)
     assert str(caught.value) == (
-        f"{tmp_path / 'c'} was built by another recipe ({difference}); give the same options, or another path"
+        f"{tmp_path / 'c'} has another recipe ({difference}); give the same options, or another path"
     )
 
 
@@ -510,7 +510,7 @@ def test_a_volume_that_is_gone_makes_no_features_stale(both):
 def test_features_of_volumes_by_another_recipe_are_refused(both, tmp_path):
     other = open_cache(make_cache(tmp_path / "other", 1, tiny_attributes(order=1)))
     for call in (pending, lambda volumes, path, attributes: writing_features(path, attributes, []).__enter__()):
-        with pytest.raises(RecipeMismatch, match=r"by another recipe \(source.order None → 1\)"):
+        with pytest.raises(RecipeMismatch, match=r"another recipe \(source.order None → 1\)"):
             call(other, both[1], attributes_for(other))
 
 

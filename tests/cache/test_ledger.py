@@ -183,7 +183,7 @@ HEAD, TAIL = b"".join(LINES[:2]), LINES[2]
 OF_HEAD = ledger.dump_snapshot(ENTRIES[:2], len(HEAD), zlib.crc32(HEAD))
 OF_ALL = ledger.dump_snapshot(ENTRIES[:2])
 OF_NOTHING = ledger.dump_snapshot([], 0, 0)
-OTHER = "it is not what was written"
+OTHER = "it has changed since it was written"
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_the_row_that_a_sample_had_before_is_known_until_another_has_it(path):
 
 def test_a_long_log_is_read_to_its_end_and_a_long_line_is_not(path, monkeypatch):
     monkeypatch.setattr(ledger, "LINE_BYTES", 500)
-    monkeypatch.setattr(ledger, "JUNK_BYTES", 1000)
+    monkeypatch.setattr(ledger, "MAX_GARBAGE", 1000)
     assert loaded(path, LINES[0] * 20 + LINES[1]).lines == 21
     assert loaded(path, LINES[0] + b"x" * 900 + b"\n" + LINES[1]).damaged == [2]
     assert loaded(path, LINES[0] + b"x" * 5000 + b"\n" + LINES[1]).lines == 1

@@ -52,7 +52,7 @@ def without_flock(monkeypatch):
 
 def record(path, **fields):
     """Leave the record of an owner that differs from this process in `fields`."""
-    path.with_name("lock.owner").write_text(json.dumps(asdict(replace(lock._me(flock=False), **fields))))
+    path.with_name("lock.owner").write_text(json.dumps(asdict(replace(lock._this_process(flock=False), **fields))))
 
 
 def held(path):
@@ -148,7 +148,7 @@ def test_a_record_of_an_impossible_process_locks_nobody_out(path, without_flock)
 
 @pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"pid": 1}', b"\xff" * 99])
 def test_a_record_that_was_never_finished_locks_nobody_out(path, without_flock, junk, monkeypatch):
-    monkeypatch.setattr(lock, "PATIENCE", 0)
+    monkeypatch.setattr(lock, "WRITE_SECONDS", 0)
     path.with_name("lock.owner").write_bytes(junk)
     assert is_free(path)
 
@@ -156,7 +156,7 @@ def test_a_record_that_was_never_finished_locks_nobody_out(path, without_flock, 
 @pytest.mark.parametrize("flock", [True, False])
 @pytest.mark.parametrize("make", [os.mkfifo, lambda record: record.touch() or os.truncate(record, 1 << 40)])
 def test_a_record_that_is_a_pipe_or_endless_neither_hangs_nor_fills_memory(path, make, flock, monkeypatch):
-    monkeypatch.setattr(lock, "PATIENCE", 0)
+    monkeypatch.setattr(lock, "WRITE_SECONDS", 0)
     monkeypatch.setattr(lock, "_flock", lambda *_: flock)
     make(path.with_name("lock.owner"))
     assert is_free(path)
@@ -176,7 +176,7 @@ def test_with_flock_the_lock_of_a_host_without_it_counts(path):
 def test_a_lock_that_another_process_took_over_first_is_left_to_it(path):
     owner = path.with_name("lock.owner")
     owner.write_bytes(b"of another process")
-    lock._take_away(owner, b"stale")
+    lock._remove_stale(owner, b"stale")
     assert owner.read_bytes() == b"of another process"
     assert list(path.parent.iterdir()) == [owner]
 
@@ -211,16 +211,16 @@ def test_a_record_is_waited_for_while_its_process_writes_it(path):
     path.write_bytes(b"")
     writer = threading.Timer(0.2, path.write_bytes, [b"written"])
     writer.start()
-    assert lock._read(path, patience=60) == b"written"
+    assert lock._read(path, seconds=60) == b"written"
     writer.join()
-    assert lock._read(path.with_name("none"), patience=60) is None
+    assert lock._read(path.with_name("none"), seconds=60) is None
 
 
 @pytest.mark.parametrize(
     ("pid", "known"), [(-1, False), (0, False), (1, True), ((1 << 31) - 1, True), (1 << 31, False)]
 )
 def test_only_a_process_that_can_be_is_an_owner(pid, known):
-    there = json.dumps(asdict(replace(lock._me(flock=True), pid=pid))).encode()
+    there = json.dumps(asdict(replace(lock._this_process(flock=True), pid=pid))).encode()
     assert (lock._parse(there) is not None) == known
 
 

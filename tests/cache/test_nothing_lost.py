@@ -13,7 +13,8 @@ from cache.errors import MissingSample
 from cache.removal import remove
 from cache.verify import verify
 from cache.writer import open_writer
-from pipeline import jobs
+from pipeline.jobs import preprocess
+from pipeline.jobs import repair as repair_job
 from pipeline.workers.executors.serial import serial
 from tests.helpers.caches import make_cache, tiny_attributes, volume, write_sample
 from tests.helpers.interruptions import copied, documents_built_once, killed_at_each_call, traces
@@ -28,7 +29,7 @@ __all__ = ["documents_built_once"]  # a fixture
 @pytest.fixture(autouse=True)
 def clips_are_texts(monkeypatch):
     """`repair` reads the clips of these tests as `run` does, too."""
-    monkeypatch.setattr(jobs.repair, "recipe_from_json", lambda recipe: CLIPS)
+    monkeypatch.setattr(repair_job, "recipe_from_json", lambda recipe: CLIPS)
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def grays(cache):
 
 
 def repair(root):
-    return jobs.repair.run(jobs.repair.prepare(root), nullcontext(serial))
+    return repair_job.run(repair_job.prepare(root), nullcontext(serial))
 
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
@@ -89,9 +90,9 @@ def test_a_lost_sample_that_cannot_be_made_again_stays_named_with_its_label_and_
 def test_a_source_is_not_looked_for_among_any_number_of_files(clips, monkeypatch):
     for file in LEDGER:
         (clips / "c" / file).unlink()
-    monkeypatch.setattr(jobs.repair, "MAX_FILES", 3)  # the class folder and three clips are four
+    monkeypatch.setattr(repair_job, "MAX_FILES", 3)  # the class folder and three clips are four
     assert repair(clips / "c").failed.keys() == {name_of(number) for number in (1, 2, 3)}
-    monkeypatch.setattr(jobs.repair, "MAX_FILES", 4)
+    monkeypatch.setattr(repair_job, "MAX_FILES", 4)
     assert not repair(clips / "c").failed
 
 
@@ -116,7 +117,7 @@ def test_what_was_committed_after_the_copy_was_made_is_in_the_log_alone(tmp_path
     assert ledger.read(root / "ledger").is_complete
     log.write_bytes(b"\0" * 100 + log.read_bytes()[100:])
     assert list(catalog.read_entries(root)) == ["s0", "s1", "s2", "s3"]
-    assert ledger.read(root / "ledger").fault == "it is not what was written"
+    assert ledger.read(root / "ledger").fault == "it has changed since it was written"
 
 
 @pytest.mark.parametrize("place", ["add", "append"])
@@ -188,7 +189,7 @@ def test_a_source_that_cannot_be_read_keeps_its_sample(clips, monkeypatch):
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(jobs.sample, "digest_files", failing)
+        patch.setattr("pipeline.jobs.sample.digest_files", failing)
         summary = run(clips / "s", clips / "c", CLIPS)
     assert (summary.complete, summary.unreadable) == (3, {name_of(2): "Input/output error"})
     assert grays(open_cache(clips / "c"))[name_of(2)] == 2
@@ -213,7 +214,7 @@ def test_a_changed_source_that_cannot_be_read_keeps_the_sample_of_before(clips, 
 @pytest.mark.parametrize("text", ["xx", "xxxxx"])
 def test_the_size_and_time_of_a_source_are_never_recorded_as_unknown(clips, monkeypatch, text):
     os.utime(clip(clips / "s", "A/2", text), (1, 1))
-    job = jobs.preprocess.prepare(clips / "s", clips / "c", CLIPS)
+    job = preprocess.prepare(clips / "s", clips / "c", CLIPS)
     whole = os.stat
 
     def failing_once(path, *more, **options):
@@ -223,7 +224,7 @@ def test_the_size_and_time_of_a_source_are_never_recorded_as_unknown(clips, monk
         return whole(path, *more, **options)
 
     monkeypatch.setattr(os, "stat", failing_once)
-    summary = jobs.preprocess.run(job, nullcontext(serial))
+    summary = preprocess.run(job, nullcontext(serial))
     assert os.stat is whole, "the failing call was never made"
     assert list(summary.unreadable) == [name_of(2)]
     assert all(entry.source.size > 0 for entry in catalog.read_entries(clips / "c").values())
@@ -276,6 +277,6 @@ def test_earlier_versions_of_a_removed_sample_go_too_though_readers_have_them_op
 def test_what_is_not_there_cannot_be_removed(tmp_path):
     root = make_cache(tmp_path / "c", attributes=tiny_attributes())
     before = catalog.ledger_path(root).read_bytes()
-    with pytest.raises(UnknownSample, match=r"^no input other in .*c; `info` lists what there is$"):
+    with pytest.raises(UnknownSample, match=r"^no input other in .*c; `info` lists the inputs$"):
         remove(root, ["s1", "other"])
     assert catalog.ledger_path(root).read_bytes() == before

@@ -53,11 +53,11 @@ def test_errors_say_what_was_asked_for_and_what_there_is(shared_tiny):
     with pytest.raises(KeyError) as name:
         cache["s3"]
     assert isinstance(name.value, UnknownSample)
-    assert str(name.value) == f"no complete sample 's3' in {shared_tiny}; `.ids` lists the 3 there are"
+    assert str(name.value) == f"no complete sample 's3' in {shared_tiny}; `.ids` lists all 3"
     with pytest.raises(TypeError) as piece:
         cache[0:2]
     assert str(piece.value) == (
-        "slice(0, 2, None) is neither a number nor an id; one sample at a time, as in cache[0] or cache['ID']"
+        "slice(0, 2, None) is neither a number nor an id; expected one sample, as in cache[0] or cache['ID']"
     )
 
 
@@ -209,7 +209,7 @@ def test_a_sample_whose_ledger_line_was_lost_is_still_listed_and_raises(tiny):
         cache["s1"]
     assert verify(tiny).damaged == {
         "s1": "its ledger line is lost; run `repair` to rebuild it from its source",
-        "ledger/snapshot.jsonl": "it is not what was published; run `repair` to publish it again",
+        "ledger/snapshot.jsonl": "it has changed since it was published; run `repair` to publish it again",
     }
 
 

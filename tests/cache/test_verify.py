@@ -113,7 +113,7 @@ def test_a_sample_of_another_recipe_is_stale(tiny):
     with open_writer(tiny, new, catalog.read_entries(tiny)) as writer:
         writer.commit([write_sample(tiny, new, 1, volume(1))])
     assert old != new
-    reason = "it was made by another recipe than the cache's; run `repair`"
+    reason = "it was made by a recipe other than the cache's; run `repair`"
     assert verify(tiny).stale == {"s0": reason, "s2": reason}
 
 
@@ -173,7 +173,7 @@ def test_a_bit_flipped_in_any_published_file_is_named(ten, file, data):
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), make_folder, lambda path: path.write_bytes(b"")])
 def test_a_published_file_that_is_gone_is_named_and_written_again(tiny, file, damage):
     damage(tiny / file)
-    assert verify(tiny).damaged == {file: "it is not what was published; run `repair` to publish it again"}
+    assert verify(tiny).damaged == {file: "it has changed since it was published; run `repair` to publish it again"}
     make_cache(tiny, 0)
     assert verify(tiny).sound
 

@@ -41,7 +41,7 @@ def test_samples_that_cannot_be_repaired_are_named_and_the_command_fails(scans, 
     result = cli("repair", cache, "--workers", "0", "--quiet")
     assert result.exit_code == 1
     assert result.stdout == (
-        f"Not repaired:\n  a: its chunk {chunk} is gone; run `repair`; "
+        f"Not repaired:\n  a: its chunk {chunk} does not exist; run `repair`; "
         f"but its source {scans / 'a.nii'} is gone: put it back\n0 repaired, 1 not repaired\n"
     )
 

@@ -56,7 +56,7 @@ def lock_run(root: Path, resume: bool) -> Iterator[bool]:
         except LockHeld as held:
             raise TrainerError(
                 f"another process trains into {root}{held.holder}; wait for it to end, or choose another RUN"
-                f"{held.way_out}"
+                f"{held.advice}"
             ) from held
         exists = check_folder(root, resume)  # again: another process may have been first
         for name in RUN_FILES:

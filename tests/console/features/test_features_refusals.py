@@ -41,7 +41,7 @@ def test_an_existing_path_that_is_not_a_feature_cache_is_left_unchanged(tmp_path
 def test_features_of_another_extractor_are_not_mixed_in(made, own, cache, options, difference):
     before = tree(own)
     message = error(cli("features", made / cache, own, *SMALL, *options))
-    assert message.startswith(f"Error: {own} was built by another recipe ({difference}")
+    assert message.startswith(f"Error: {own} has another recipe ({difference}")
     assert message.endswith("); give the same options, or another path\n")
     assert tree(own) == before
 

@@ -8,7 +8,7 @@ class PipelineError(Exception):
 class InvalidInput(PipelineError, ValueError):
     """One input cannot become a sample. It is quarantined with this reason, and the run continues.
 
-    The three parts say what was given, what was expected and what the user can do.
+    The three parts are the input as given, the expected input, and the remedy for the user.
     """
 
     def __init__(self, given: str, expected: str, remedy: str) -> None:

@@ -68,6 +68,6 @@ def test_the_demo_does_not_write_into_a_folder_that_holds_something_else(ended):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"Error: {folder} holds something else than this demo; delete it, or give the demo a new folder\n"
+        f"Error: {folder} holds something other than this demo; delete it, or give the demo a new folder\n"
     )
     assert sorted(path.name for path in folder.iterdir()) == before

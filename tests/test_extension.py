@@ -158,7 +158,7 @@ def _fill(clip, _count, frames):
     return len(frames)
 
 
-SAMPLING = Sampling(_fill, whole_clip=False)
+SAMPLING = Sampling(_fill, reads_to_end=False)
 '''
 
 COMMAND = '''

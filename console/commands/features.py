@@ -52,7 +52,9 @@ def extract_features(
         done = extract(Extraction(cache, into, config, parent, augment, reading.readers, linked), progress)
     rate = f", {done.rate:.1f} frames/s" if done.made else ""
     vanished = f"; {len(done.vanished)} kept that are no longer in {cache}" if done.vanished else ""
-    output.show(lambda: asdict(done), lambda: [f"{into}: {done.made} made, {done.kept} already there{rate}{vanished}"])
+    output.show(
+        lambda: asdict(done), lambda: [f"{into}: {done.made} made, {done.kept} already present{rate}{vanished}"]
+    )
 
 
 COMMAND = extract_features

@@ -1,7 +1,7 @@
 """Plausibility of a scan: its figures are compared with the limits, and each one beyond them gives a flag.
 
-A flag never refuses an input: the sample is made anyway, and its record says what was measured, what a chest CT has and
-what to do.
+A flag never rejects an input: the sample is made anyway. Its text has the measured value, the one of a chest CT, and a
+remedy.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from pipeline.checks.limits import (
     SOFT_TISSUE,
     WIDTHS,
 )
-from pipeline.checks.measure import Measured
+from pipeline.checks.measure import Measurements
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Check:
     """One check of a scan.
 
     Arguments:
-        name: what the flag starts with.
+        name: the first words of the flag.
         fails: whether the scan is flagged.
-        text: what was measured, what a chest CT has, and what to do.
-        uses_shares: True for shares of voxels, which mean nothing for a scan with a few values; that has its own flag.
+        text: the measured value, the one of a chest CT, and a remedy.
+        uses_shares: True for shares of voxels, which are skipped for a scan with few values; that has its own flag.
     """
 
     name: str
-    fails: Callable[[Measured], bool]
-    text: Callable[[Measured], str]
+    fails: Callable[[Measurements], bool]
+    text: Callable[[Measurements], str]
     uses_shares: bool = False
 
 
@@ -54,7 +54,7 @@ CHECKS = (
         "not finite",
         lambda m: m.nonfinite > MAX_NONFINITE,
         lambda m: (
-            f"{_percent(m.nonfinite)} of voxels are NaN or infinite and were taken as air, "
+            f"{_percent(m.nonfinite)} of voxels are NaN or infinite and were treated as air, "
             f"a valid scan has at most {_percent(MAX_NONFINITE)}; export it again"
         ),
     ),
@@ -136,7 +136,7 @@ CHECKS = (
         lambda m: m.spacing_x == m.spacing_y == m.spacing_z == 1 and (m.origin == 0 or _wide_at_1_mm(m)),
         lambda m: (
             f"spacing of exactly 1 × 1 × 1 mm for {m.extent_x:.0f} × {m.extent_y:.0f} × {m.extent_z:.0f} voxels, "
-            "the default of software that does not know it; convert it again from DICOM"
+            "the default of software that does not know the spacing; convert it again from DICOM"
         ),
     ),
     Check(
@@ -167,14 +167,14 @@ CHECKS = (
 )
 
 
-def flags(measured: Measured) -> list[str]:
+def flags(measured: Measurements) -> list[str]:
     """The flags of a scan: `name: measured, expected; remedy` for each check that fails."""
     has_few_values = _has_few_values(measured)
     checks = (check for check in CHECKS if not (has_few_values and check.uses_shares))
     return [f"{check.name}: {check.text(measured)}" for check in checks if check.fails(measured)]
 
 
-CAUSES: tuple[tuple[Callable[[Measured], bool], str], ...] = (
+CAUSES: tuple[tuple[Callable[[Measurements], bool], str], ...] = (
     (lambda m: m.low > 25_000, "values look 32768 too high: subtract 32768 from them, or set the header's intercept"),
     (
         lambda m: m.low < LOWEST_AIR and m.high < LOWEST_DENSE,
@@ -189,23 +189,23 @@ CAUSES: tuple[tuple[Callable[[Measured], bool], str], ...] = (
     ),
     (
         lambda m: m.low >= LOWEST_AIR and m.high < SOFT_TISSUE[0],
-        "all but air and lung is missing: check if the rest was masked, or the rescale intercept applied twice",
+        "everything but air and lung is missing: check if the rest was masked, or the rescale intercept applied twice",
     ),
     (lambda m: m.dense > MAX_DENSE_FLAT and m.low < -150, "values look inverted, shifted or scaled: export them in HU"),
 )
 
 
-def _cause(m: Measured) -> str:
+def _cause(m: Measurements) -> str:
     """The likely cause of wrong values, and its remedy."""
     causes = (cause for applies, cause in CAUSES if applies(m))
     return next(causes, "check that this is a CT in HU, with its rescale slope and intercept")
 
 
-def _has_few_values(m: Measured) -> bool:
+def _has_few_values(m: Measurements) -> bool:
     return m.distinct <= min(MAX_FEW_VALUES, m.voxels / 4)
 
 
-def _wide_at_1_mm(m: Measured) -> bool:
+def _wide_at_1_mm(m: Measurements) -> bool:
     return min(m.extent_x, m.extent_y) >= DEFAULT_PIXELS
 
 

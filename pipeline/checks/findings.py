@@ -1,6 +1,6 @@
 """Findings: the flags and notes of all samples of a cache, by id. Pure.
 
-Most are in the records of the samples. Only here is it visible that two samples hold the same array.
+Most are in the records of the samples. Samples with the same array are detected only here.
 """
 
 from collections import defaultdict
@@ -19,8 +19,8 @@ class Findings:
     """Flags and notes of the samples that have any.
 
     Arguments:
-        flags: id → texts about what is implausible.
-        notes: id → texts about what is unusual but accepted.
+        flags: id → texts about implausible values.
+        notes: id → texts about unusual but accepted values.
         duplicates: ids of samples with the same array as another one.
         two_labels: pairs of duplicates with different labels; the first is the first labelled sample with that array.
     """

@@ -1,7 +1,7 @@
-"""The limits of the plausibility checks: what a chest CT or an action clip has. Samples beyond them are flagged.
+"""The limits of the plausibility checks for chest CTs and action clips; samples beyond them are flagged.
 
-They are wide, so that any real CT passes (a head, a limb, a cropped organ). They tell CT in HU from data that only look
-like it: shifted, scaled or inverted values, other modalities, masks.
+They are wide, so that any real CT passes (a head, a limb, a cropped organ). They distinguish CT in HU from data that
+only look like it: shifted, scaled or inverted values, other modalities, masks.
 """
 
 # Ranges of HU
@@ -15,7 +15,7 @@ MIN_AIR = 0.01  # share of voxels
 MIN_SOFT_TISSUE = 0.02  # share of voxels; a limb in a wide field has 5 %
 MAX_DENSE = 0.20  # share of voxels; a skull in a narrow field has 10 %
 MAX_BRIGHT = 0.15  # share of voxels, where soft tissue has less than half of it; a bright aorta and spine have 13 %
-MAX_DENSE_FLAT = 0.08  # the same where all air has one value, maybe padding that a wrong intercept shifted
+MAX_DENSE_FLAT = 0.08  # the same if all air has one value, which may be padding that a wrong intercept shifted
 MAX_FLAT_AIR = 1.0  # HU between the 2nd and the 98th percentile of air
 MAX_BELOW_AIR = 0.10  # share of voxels, padding not counted
 MAX_NONFINITE = 0.01  # share of voxels

@@ -13,7 +13,7 @@ PADDING_SPREAD = 50.0  # HU; interpolation spreads a padding value by this much
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurements:
     """Figures of one scan.
 
     Shares are from 0 to 1, of the finite voxels that were measured. x, y and z are the patient's axes: left to right,
@@ -86,17 +86,17 @@ def measure(
     shape: Sequence[int],
     spacing: Sequence[float],
     origin: float,
-) -> Measured:
+) -> Measurements:
     """The figures of a scan from its ascending finite values `hu`; `shape` and `spacing` (mm) are along (x, y, z).
 
-    A scan without finite values counts as air, like its sample.
+    A scan without finite values is measured as air, as its sample is stored.
     """
     hu = hu if hu.size else np.array([-1000.0])
     padding = _padding(hu)
     unpadded = np.concatenate((hu[: padding.start], hu[padding.stop :]))
     padded = (padding.stop - padding.start) / hu.size
     air = hu[slice(*np.searchsorted(hu, (LOWEST_AIR, HIGHEST_AIR)))]
-    return Measured(
+    return Measurements(
         voxels=hu.size,
         distinct=distinct,
         nonfinite=nonfinite,

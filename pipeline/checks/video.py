@@ -24,6 +24,6 @@ def _clip_flags(measured: Mapping[str, float]) -> Iterator[str]:
         )
     elif change <= MAX_STILL:
         yield (
-            f"still: no pixel changes by more than {change:.0f} of 255 over the frames taken, an action clip moves; "
+            f"still: no pixel changes by more than {change:.0f} of 255 over the sampled frames, an action clip moves; "
             "check that this is not a still picture"
         )

@@ -21,7 +21,7 @@ HILUM = {RIGHT: (160.0, 10.0, -36.0), LEFT: (166.0, 12.0, 38.0)}  # mm, where br
 
 @dataclass(frozen=True)
 class Chest:
-    """One patient: the measures in which healthy chests differ, and the side that scarring has shrunk."""
+    """One patient: the dimensions in which healthy chests differ, and the side that scarring has shrunk."""
 
     size: Spacing  # around 1, along (z, y, x)
     heart: float  # mm, centre of the heart to the left of the midline
@@ -65,7 +65,7 @@ def _oval(y: Array, x: Array, half_depth: float, half_width: float) -> Array:
 
 
 def random_chest(rng: np.random.Generator, shrunk: int) -> Chest:
-    """A chest with random measures; `shrunk` is RIGHT, LEFT or 0."""
+    """A chest with random dimensions; `shrunk` is RIGHT, LEFT or 0."""
     z, y, x = rng.uniform(0.95, 1.05, 3)
     left_dome, apex = rng.uniform(62, 74), rng.uniform(258, 268)
     domes = (left_dome + rng.uniform(12, 20), left_dome)

@@ -11,21 +11,21 @@ from pipeline.demo import phantom_clips, phantoms
 from pipeline.demo.story import Size
 from pipeline.errors import PipelineError
 
-MARK = "demo.json"  # says which data are in the folder, and whether they are complete
+MARK = "demo.json"  # the size of the data in the folder, and whether they are complete
 MAX_MARK = 1 << 20  # bytes
 
 
 def generate(folder: Path, size: Size, notify: Callable[[str], None]) -> None:
     """Write phantom scans, their labels CSV and clips into `folder`, unless they are complete already.
 
-    Raises PipelineError where `folder` holds anything else than data of this size that an earlier call wrote.
+    Raises PipelineError where `folder` holds anything other than data of this size that an earlier call wrote.
     """
     mark = folder / MARK
     complete = _is_complete(mark, size)
     if complete:
         return
     if complete is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PipelineError(f"{folder} holds something else than this demo; delete it, or give the demo a new folder")
+        raise PipelineError(f"{folder} holds something other than this demo; delete it, or give the demo a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     _write_mark(mark, size, complete=False)
     notify(f"Generating scans and clips in {folder}, some of them damaged on purpose ...")

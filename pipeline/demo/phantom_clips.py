@@ -78,19 +78,19 @@ def clip(kind: int, group: int, number: int, seed: int, frames: int, size: tuple
     """
     if not 0 <= kind < len(CLASSES):
         raise ValueError(f"class {kind}; expected 0 to {len(CLASSES) - 1}, an index into CLASSES")
-    look = scene(group, seed, size)
+    view = scene(group, seed, size)
     rng = np.random.default_rng([seed, group, number, kind])
-    centre = look.centre + rng.uniform(-0.015, 0.015, 2)
+    centre = view.centre + rng.uniform(-0.015, 0.015, 2)
     growth = course(kind, rng.random(), frames)
     row, column = (np.abs(np.arange(n) / size[0] - at) for n, at in zip(size, centre, strict=True))
     corner = np.stack(np.broadcast_arrays(row[:, None], column))
-    distance = np.linalg.norm(corner, look.power, axis=0).astype(np.float32)
-    radii = (look.scale * (RADII[0] + (RADII[1] - RADII[0]) * growth)).astype(np.float32)
-    over = look.background.mean() + look.light - look.background
+    distance = np.linalg.norm(corner, view.power, axis=0).astype(np.float32)
+    radii = (view.scale * (RADII[0] + (RADII[1] - RADII[0]) * growth)).astype(np.float32)
+    over = view.background.mean() + view.light - view.background
     result = np.empty((frames, *size), np.uint8)
     for frame, radius in zip(result, radii, strict=True):
-        inside = (look.width / 2 - np.abs(distance - radius)) * size[0]  # pixels
-        picture = look.background + np.clip(0.5 + inside, 0, 1) * over
+        inside = (view.width / 2 - np.abs(distance - radius)) * size[0]  # pixels
+        picture = view.background + np.clip(0.5 + inside, 0, 1) * over
         picture += np.float32(NOISE) * rng.standard_normal(size, np.float32)
         np.copyto(frame, np.clip(np.rint(picture), 0, 255), casting="unsafe")
     return result
@@ -104,7 +104,7 @@ def write_clips(
     seed: int = 0,
     callback: Callback | None = None,
 ) -> tuple[str, ...]:
-    """Write `groups` × `clips` intact clips of each class, and two that are not; return the names of the classes.
+    """Write `groups` × `clips` intact clips of each class, and two faulty ones; return the names of the classes.
 
     Files are XviD, `FOLDER/Class/v_Class_gNN_cMM.avi`, 320x240, 25 fps, 75 to 110 frames. The last clip in the last
     group of the first class is short, with a correct header and 43 frames; that of the last class is damaged, cut at
@@ -144,7 +144,9 @@ def _write(path: Path, frames: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"XVID"), FPS, size)
     if not writer.isOpened():
-        raise OSError(f"{path}: OpenCV {cv2.__version__} cannot write XviD there; is the path free, its disk full?")
+        raise OSError(
+            f"{path}: OpenCV {cv2.__version__} cannot write XviD there; check the path and the free disk space"
+        )
     try:
         for frame in frames:
             writer.write(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))

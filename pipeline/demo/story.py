@@ -1,4 +1,4 @@
-"""The demo as data: how much phantom data there is, and the command lines that run on it, in order."""
+"""The demo as data: the amount of phantom data, and the command lines that run on it, in order."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Size:
-    """How much phantom data to write, and the options of the commands.
+    """The amount of phantom data to write, and the options of the commands.
 
     `scans` and `clips` are the arguments of `write_scans` and `write_clips`. `recipe` are options of `preprocess`,
     `training` and `epochs` of `experiment`, and `features` of training on cached features.
@@ -29,7 +29,7 @@ FULL = Size(
     epochs="--pretrain-epochs 12 --epochs 14",
     features="--batch-size 8 --optimizer adam --epochs 12",
 )
-QUICK = Size(  # every command on data from which nothing can be learned
+QUICK = Size(  # every command, on too few data to learn from
     scans={"per_class": 3, "size": 32, "slices": (10, 12)},
     clips={"groups": 2, "clips": 1},
     recipe="--depth 8 --height 16 --width 16",

@@ -1,1 +1,1 @@
-"""The jobs on a cache: preprocess, relabel, repair, remove. Each decides in `prepare`, without writing, then acts."""
+"""The jobs on a cache: preprocess, relabel, repair, remove. `prepare` plans and writes nothing; `run` acts."""

@@ -20,10 +20,9 @@ from pipeline.workers.failures import TaskFailure
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one task ended: its committed `entry`.
+    """The outcome of one task: its committed `entry`.
 
-    `kept` is True where an existing sample stays. `unreadable` says why its source could not be read, "" where it
-    could.
+    `kept` is True where an existing sample stays. `unreadable` is the reason why its source could not be read, or "".
     """
 
     entry: Entry
@@ -41,7 +40,8 @@ def make_samples(
     """Run `tasks` and commit their entries, yielding each outcome once it is durable.
 
     Samples whose files only look different are compared by their bytes first. A sample whose changed source cannot be
-    read now is kept. With `only_complete`, a task that makes no sample leaves its entry in the ledger unchanged.
+    read at the moment is kept. With `only_complete`, a task that makes no sample leaves its entry in the ledger
+    unchanged.
     """
     if not tasks:
         return
@@ -57,7 +57,7 @@ def make_samples(
         existing = {name: writer.entries[name] for name in replaced}
         make = partial(make_sample, writer.root, recipe, linked=writer.linked)
         for batch in run_tasks(make, placed) if placed else ():
-            made = [_failed(task, recipe, end) if isinstance(end, TaskFailure) else end for task, end in batch]
+            made = [_failed(task, recipe, done) if isinstance(done, TaskFailure) else done for task, done in batch]
             outcomes = [_keep_existing(entry, existing.get(entry.id)) for entry in made]
             entries = [outcome.entry for outcome in outcomes]
             writer.commit(entry for entry in entries if entry.state == "complete" or not only_complete)
@@ -70,14 +70,14 @@ def _check_sources(
     """Compare files that only look different by their bytes: committed outcomes, and the ids whose bytes changed."""
     uncertain = [task for task in tasks if task.existing]
     for batch in run_tasks(check_source, uncertain) if uncertain else ():
-        checks = {task.record.id: end if isinstance(end, SourceCheck) else SourceCheck(None) for task, end in batch}
+        checks = {task.record.id: done if isinstance(done, SourceCheck) else SourceCheck(None) for task, done in batch}
         outcomes = [Outcome(check.entry, True, check.unreadable) for check in checks.values() if check.entry]
         writer.commit([outcome.entry for outcome in outcomes])
         yield outcomes, {name for name, check in checks.items() if not check.entry}
 
 
 def _keep_existing(entry: Entry, existing: Entry | None) -> Outcome:
-    """The outcome for `entry`, or for the `existing` sample where the failure may pass and a later run can retry."""
+    """The outcome for `entry`, or for the `existing` sample where the failure may be temporary."""
     if existing is None or not entry.retry:
         return Outcome(entry)
     return Outcome(existing.replace(label=entry.label, group=entry.group), True, entry.reason)

@@ -15,8 +15,8 @@ def check_nesting(source: Path, sources: Sequence[str]) -> None:
     for old in map(Path, sources):
         if source != old and is_folder(old) and (source.is_relative_to(old) or old.is_relative_to(source)):
             raise PipelineError(
-                f"SOURCE {source} and {old}, from which this cache was made, contain one another: files would be "
-                "cached twice; give the same SOURCE as before, or another CACHE"
+                f"SOURCE {source} overlaps with {old}, from which this cache was made: files would be cached "
+                "twice; give the same SOURCE as before, or another CACHE"
             )
 
 
@@ -42,7 +42,7 @@ def different_source(record: Record, entry: Entry) -> PipelineError:
     """The error for a file that would replace the sample of a different file of the same name."""
     return PipelineError(
         f"{cut(record.source.paths[0])} would replace the sample {shown(record.id)}, made from {cut(entry.file)}, "
-        "which has other bytes; put it back there, rename the new one, or use another CACHE"
+        "whose contents differ; restore that one, rename the new one, or use another CACHE"
     )
 
 

@@ -27,7 +27,7 @@ class Estimate:
 def estimate(job: PreprocessJob, timeout: float, tries: int = 3) -> Estimate | None:
     """The cost of a planned sample of median file size.
 
-    None where none of the first `tries` samples from there on can be made within `timeout` seconds.
+    None if neither it nor the next larger ones, `tries` in all, can be made within `timeout` seconds.
     """
     by_size = sorted(job.plan.tasks, key=lambda task: task.record.source.size)
     middle = len(by_size) // 2

@@ -1,4 +1,4 @@
-"""Opens the executor on which a job's tasks run: the one the user names, or the one that the other options imply."""
+"""Starts the executor that runs a job's tasks: the one that the user names, or the one that other options imply."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +20,8 @@ def open_executor(
 ) -> Iterator[Executor]:
     """An executor for `tasks` tasks on files in `folders`, started when the block begins and ended with it.
 
-    Where the options name none, it is a Dask cluster if they give a scheduler, else processes on this machine; this
-    process where they say 0 workers or memory is too short for one. There are no more local workers than tasks.
+    By default it is a Dask cluster if the options give a scheduler, this process for 0 workers or where memory is too
+    short for one, and else processes on this machine, no more than there are tasks.
     `timeout` is in seconds per task; `notify` gets one-line messages for the user. Raises PipelineError where the
     executor cannot be started.
     """

@@ -37,14 +37,14 @@ def label_lines(job: PreprocessJob | RelabelJob) -> Iterator[str]:
     if job.relabelling:
         yield relabelling_line(job.relabelling)
     unknown = [row for row in job.labels.wrong if row.problem == NO_SCAN]
-    others = [f"Label refused: {row}" for row in job.labels.wrong if row.problem != NO_SCAN]
+    others = [f"Label rejected: {row}" for row in job.labels.wrong if row.problem != NO_SCAN]
     yield from others[:MAX_NAMES]
     if len(others) > MAX_NAMES:
-        yield f"Label refused: {len(others) - MAX_NAMES} more rows; --json names all"
+        yield f"Label rejected: {len(others) - MAX_NAMES} more rows; --json lists all"
     if unknown:
         names = listed(f"{row.file} (line {row.where.rpartition(' ')[2]})" for row in unknown)
         rows = "1 row that names" if len(unknown) == 1 else f"{len(unknown)} rows that name"
-        yield f"Label refused: {rows} no scan: {names}"
+        yield f"Label rejected: {rows} no scan: {names}"
 
 
 def columns_line(report: LabelReport, attributes: Attributes) -> str:
@@ -80,7 +80,7 @@ def relabelling_line(change: Relabelling) -> str:
 
 
 def no_labels_line(job: PreprocessJob) -> Iterator[str]:
-    """How to add labels, where a CSV could and none was given."""
+    """How to add labels from a CSV, if none was given."""
     if is_labelled_by_csv(job.recipe.kind) and job.labels.columns is None:
         root = quote(str(job.root))
         yield f"No labels: add them with `label {root} LABELS.csv`, or repeat the command with --labels LABELS.csv"

@@ -31,8 +31,8 @@ class Labelling:
     """The labels after a run.
 
     `records` are the inputs with their labels, `changed` the entries of other samples that change, by id. `change` is
-    the change of what class numbers mean, if there is one. `relabels` is False where samples keep their labels because
-    the run has none.
+    the change in the meaning of class numbers, if there is one. `relabels` is False where samples keep their labels
+    because the run has none.
     """
 
     class_names: tuple[str, ...]
@@ -53,7 +53,7 @@ def label_inputs(
     """Label `inputs`, and the other samples in the ledger's `entries` that the labels CSV names.
 
     Class names are, in this order: those of the class folders, of the user, of the cache (`old_names`), the default.
-    Raises PipelineError where the CSV cannot be followed, would remove all labels, or where a class in use is missing.
+    Raises PipelineError where the CSV cannot be used, would remove all labels, or where a class in use is missing.
     """
     names = tuple(map(composed, inputs.class_names or source.class_names or old_names or default_names))
     relabels = source.path is not None or bool(inputs.class_names)

@@ -17,7 +17,7 @@ from pipeline.sources.records import Record
 class Task:
     """One sample to make, from `record` into `row`; -1 means any free row, because readers may have its own row open.
 
-    `existing` is its complete entry where only the bytes of its files can tell whether it is still current.
+    `existing` is its complete entry if the bytes of its files must be compared to find out whether it is current.
     """
 
     record: Record
@@ -30,7 +30,7 @@ class Plan:
     """The `tasks` to run, after writing `commits` (changed labels, exclusions) and forgetting the ids in `forget`.
 
     `kept` counts inputs that are current. `vanished` are ids of complete samples whose source is gone, `unreadable`
-    those whose source cannot be looked at, with the reason.
+    those whose source cannot be accessed, with the reason.
     """
 
     tasks: list[Task] = field(default_factory=list)
@@ -50,18 +50,18 @@ def make_plan(
     recipe: str,
     software: str,
     rows_present: Container[int],
-    kept: Collection[int] = (),
+    reserved_rows: Collection[int] = (),
     relabel: bool,
 ) -> Plan:
     """Compare the inputs below `root` with the ledger's `entries`.
 
     `recipe` is the recipe's digest. `software` is this version: inputs that it has quarantined are not tried again.
-    `rows_present` are the rows that have a chunk file, `kept` those that must not be overwritten although no entry has
-    them. With `relabel` the records' labels and groups replace those in the ledger. New inputs take the lowest free
-    rows, in the order of `records`.
+    `rows_present` are the rows that have a chunk file, `reserved_rows` those that must not be overwritten although no
+    entry has them. With `relabel` the records' labels and groups replace those in the ledger. New inputs take the
+    lowest free rows, in the order of `records`.
     """
     plan = Plan()
-    rows = free_rows(entries.values(), kept)
+    rows = free_rows(entries.values(), reserved_rows)
     for record in records:
         entry = entries.get(record.id)
         if entry is None or entry.row < 0:
@@ -70,7 +70,7 @@ def make_plan(
         if not relabel and (record.label, record.group) != (entry.label, entry.group):
             record = replace(record, label=entry.label, group=entry.group)
         is_settled = _is_settled(entry, recipe, software, rows_present)
-        _add_known(plan, record, entry, is_settled, _row(entry, rows_present))
+        _add_recorded(plan, record, entry, is_settled, _row(entry, rows_present))
     plan.commits += _exclusions(excluded, entries, root)
     seen = {record.id for record in records} | {path_id(root, file) for file in excluded}
     gone = [entry for entry in entries.values() if entry.source.root == root and entry.id not in seen]
@@ -79,7 +79,7 @@ def make_plan(
     return plan
 
 
-def _add_known(plan: Plan, record: Record, entry: Entry, is_settled: bool, row: int) -> None:
+def _add_recorded(plan: Plan, record: Record, entry: Entry, is_settled: bool, row: int) -> None:
     """Add an input that has an `entry`; a new version of it goes into `row`."""
     if entry.state == "complete" and record.source.size < 0:
         if record.unreadable:

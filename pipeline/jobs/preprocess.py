@@ -1,6 +1,6 @@
-"""The `preprocess` job: look at the source, plan, run the plan, commit each sample, account for every input.
+"""The `preprocess` job: list the inputs, plan, run the plan, commit each sample, account for every input.
 
-`prepare` decides and writes nothing; `run` does what was decided.
+`prepare` makes the plan and writes nothing; `run` carries it out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,9 +35,9 @@ from pipeline.workers.executor import ExecutorContext
 
 @dataclass(frozen=True)
 class PreprocessJob:
-    """Everything that is decided before any work: which samples to make, from which files, into which cache.
+    """The plan of a run: which samples to make, from which files, into which cache.
 
-    `entries` is the ledger as it is now; `relabelling` is the change of what class numbers mean, if there is one.
+    `entries` is the current ledger; `relabelling` is the change in the meaning of class numbers, if there is one.
     """
 
     source: Path
@@ -59,7 +59,7 @@ def prepare(
     labels: Path | None = None,
     columns: ColumnChoice | None = None,
 ) -> PreprocessJob:
-    """Look at SOURCE and CACHE and decide what to do. Nothing is written.
+    """Plan a run from the current SOURCE and CACHE. Nothing is written.
 
     `class_names` None means the class folders of clips; for CT, the classes of the cache, or the five types. `labels`
     is a CSV, `columns` those of its columns that the user chose. Raises PipelineError or CacheError where a run cannot
@@ -107,7 +107,7 @@ def _plan(
         recipe=digest_recipe(attributes.recipe),
         software=cache.__version__,
         rows_present=catalog.rows_present(root),
-        kept=catalog.reserved_rows(root, ledger, attributes.layout),
+        reserved_rows=catalog.reserved_rows(root, ledger, attributes.layout),
         relabel=labelling.relabels,
     )
     planned = {entry.id for entry in plan.commits} | set(plan.forget)
@@ -132,7 +132,7 @@ def run(
     stop_on_error: bool = False,
     linked: str = "",
 ) -> Summary:
-    """Do what `prepare` decided; `callback.on_progress` is called as each input ends.
+    """Carry out the plan of `prepare`; `callback.on_progress` is called as each input ends.
 
     `linked` names the array whose folder may be a link. A kill at any moment loses only results that were not
     committed. Raises PipelineError at the first bad input where `stop_on_error`, and CacheError where the cache cannot

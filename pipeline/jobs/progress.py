@@ -5,7 +5,7 @@ from cache.schema import Entry
 
 
 class Progress:
-    """How far a run is: `done` of `total` inputs, and how many of them were quarantined."""
+    """Progress of a run: `done` of `total` inputs, and how many of them were quarantined."""
 
     def __init__(self, callback: Callback | None, total: int) -> None:
         self.callback, self.total = callback or Callback(), total

@@ -34,7 +34,7 @@ class RelabelJob:
 def prepare(
     root: Path, path: Path, class_names: Sequence[str] | None = None, columns: ColumnChoice | None = None
 ) -> RelabelJob:
-    """Decide what the labels CSV in `path` changes in the CT cache in `root`. Nothing is written.
+    """Plan the changes by the labels CSV in `path` to the CT cache in `root`. Nothing is written.
 
     The CSV is read as by `preprocess`. `class_names` None means those of the cache. Raises PipelineError where the CSV
     cannot be read or the cache has another kind, CacheError where the cache cannot be read.

@@ -1,4 +1,4 @@
-"""The `remove` job: which inputs to remove permanently, and a report that also names what it cannot reach."""
+"""The `remove` job: the inputs to remove permanently, and a report that also names the places it does not touch."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ class Removal:
 
 
 def prepare(root: Path, ids: Sequence[str]) -> Removal:
-    """Decide what to remove: the inputs `ids` of the cache in `root`. Nothing is written.
+    """Plan the removal of the inputs `ids` of the cache in `root`. Nothing is written.
 
     Raises UnknownSample where an id is not in the cache, CacheError where the cache cannot be read.
     """
@@ -80,11 +80,11 @@ def question(job: Removal) -> str:
 
 
 def removed_lines(job: Removal) -> Iterator[str]:
-    """The result of a removal, with the places that it cannot reach."""
+    """The result of a removal, with the places that it does not touch."""
     yield f"{_count(job)} removed from {job.root}: {listed(job.ids)}"
     if job.namesakes:
         yield f"Still mentioned by other inputs of the same name, remove them too: {listed(job.namesakes)}"
-    if aside := _kept_aside(job.root):
+    if aside := _set_aside(job.root):
         yield f"{job.root / 'ledger/aside'} holds {aside} that blocked the cache's files: check and delete it"
     yield (
         "Not touched: caches of features (run `remove` on them, too), runs with their splits and predictions, label "
@@ -101,7 +101,7 @@ def _count(job: Removal) -> str:
     return f"{len(job.entries)} input{'s' * (len(job.entries) != 1)}"
 
 
-def _kept_aside(root: Path) -> str:
+def _set_aside(root: Path) -> str:
     folder = root / "ledger/aside"
     count = sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
     return f"{count} file{'s' * (count != 1)} or folder{'s' * (count != 1)}" if count else ""

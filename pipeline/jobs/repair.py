@@ -46,9 +46,9 @@ class RepairJob:
 
 
 def prepare(root: Path, report: Report | None = None) -> RepairJob:
-    """Decide what to make again so that `verify` finds no fault. Nothing is written.
+    """Plan the samples to make again so that `verify` finds no fault. Nothing is written.
 
-    `report` is what `verify` found; without it the cache is verified first. Raises NotACache, and CacheError for a
+    `report` is the result of `verify`; without it the cache is verified first. Raises NotACache, and CacheError for a
     cache of features, which only `features` can write again.
     """
     root = cache_root(root)
@@ -131,7 +131,7 @@ def _settle_unlisted(keys: set[str], entries: Mapping[str, Entry], result: Repai
 def _unreachable_reason(error: OSError | ValueError) -> str:
     if isinstance(error, OSError) and error.errno not in ABSENT:
         return f"cannot be reached: {reason(error)}; {remedy(error, 'check the path and its permissions')}"
-    return "is gone: put it back"
+    return "is gone: restore it"
 
 
 def _find_sources(attributes: Attributes, ids: set[str], unlisted: list[str]) -> Iterator[Record]:

@@ -93,7 +93,7 @@ def run_json(summary: Summary, attributes: Attributes) -> dict[str, Any]:
 
 def run_lines(job: PreprocessJob, summary: Summary) -> Iterator[str]:
     """The result of `preprocess`."""
-    yield f"{summary.made} made, {summary.kept} already there, in {job.root}"
+    yield f"{summary.made} made, {summary.kept} already present, in {job.root}"
     if relabelled := _samples(job.plan.commits):
         yield f"{_labels(relabelled)} updated"
     yield from count_line("kept although their source is gone", summary.vanished)
@@ -133,11 +133,11 @@ def plan_json(job: PreprocessJob, workers: int, sample: Estimate | None) -> dict
 def plan_lines(job: PreprocessJob, workers: int, sample: Estimate | None) -> Iterator[str]:
     """The result of `preprocess --dry-run`; `sample` is the measured cost of one sample."""
     count = len(job.plan.tasks)
-    yield f"{count} to make, {job.plan.kept} already there, {len(job.inputs.excluded)} excluded; nothing is written"
+    yield f"{count} to make, {job.plan.kept} already present, {len(job.inputs.excluded)} excluded; nothing is written"
     if sample:
         yield (
             f"About {count * sample.seconds / workers:.0f} s with --workers {workers}, "
-            f"{count * sample.nbytes / 1e9:.2f} GB of disk, {sample.memory / 1e6:.0f} MB of memory a worker "
+            f"{count * sample.nbytes / 1e9:.2f} GB of disk, {sample.memory / 1e6:.0f} MB of memory per worker "
             f"(measured by making {shown(sample.id)} without storing it)"
         )
     if relabelled := _samples(job.plan.commits):
@@ -240,7 +240,7 @@ def nothing_found(inputs: Inputs) -> str:
 
 
 def scene_lines(inputs: Inputs) -> Iterator[str]:
-    """A warning where the names of clips do not tell their scenes, so that a split cannot keep scenes together."""
+    """A warning where the names of clips do not show their scenes, so that a split cannot keep scenes together."""
     if count := sum(record.note == NO_SCENE for record in inputs.records):
         yield (
             f"{count} of {len(inputs.records)} clips have no _gNN_cMM in their names: each is its own group, so a "

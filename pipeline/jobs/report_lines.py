@@ -50,7 +50,7 @@ def _grouped(title: str, texts: Mapping[str, list[str]], skip: str) -> Iterator[
 
 
 def visible_exclusions(excluded: Mapping[str, str]) -> dict[str, str]:
-    """The excluded files that the user may have wanted, without hidden and system files."""
+    """The excluded files that the user may have meant to include, without hidden and system files."""
     return {name: reason for name, reason in excluded.items() if not reason.startswith("hidden or system")}
 
 

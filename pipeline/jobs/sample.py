@@ -1,4 +1,4 @@
-"""What a worker does with one task: make a sample and write its chunk, or check whether its source has changed.
+"""The work on one task: make a sample and write its chunk, or check whether its source has changed.
 
 These functions run in worker processes and on other machines, so they take and return plain data. They commit nothing:
 the ledger is written by the process that started the run.
@@ -41,7 +41,7 @@ def make_sample(root: Path, recipe: Recipe, task: Task, linked: str = "") -> Ent
         return rejected("excluded", reason=str(error))
     except ImportError as error:
         raise PipelineError(
-            f"a library is missing or broken: {cut(error)}; install this project's set again"
+            f"a library is missing or broken: {cut(error)}; install this project's dependencies again"
         ) from error
     except Exception as error:
         if isinstance(error, PipelineError) and not isinstance(error, InvalidInput):
@@ -59,8 +59,8 @@ def make_sample(root: Path, recipe: Recipe, task: Task, linked: str = "") -> Ent
 class SourceCheck:
     """Whether a sample whose files have another size or time is still current.
 
-    `entry` is its new entry where it is kept, and None where the bytes of its files have changed. `unreadable` says why
-    the files could not be read, in which case the sample is kept; "" where they could.
+    `entry` is its new entry where it is kept, and None where the bytes of its files have changed. `unreadable` is the
+    reason why the files could not be read, in which case the sample is kept; else "".
     """
 
     entry: Entry | None
@@ -70,7 +70,7 @@ class SourceCheck:
 def check_source(task: Task) -> SourceCheck:
     """Compare the bytes of the task's files with those that `task.existing` was made from.
 
-    Raises PipelineError where the sample of a file elsewhere would be replaced.
+    Raises PipelineError if this would replace the sample of a file elsewhere.
     """
     existing, record = task.existing, task.record
     assert existing is not None
@@ -97,12 +97,12 @@ def quarantine_reason(error: Exception) -> tuple[str, bool]:
         advice = remedy(error, "check it and run again")
         return f"it cannot be read ({reason(error)}); expected a readable file; {advice}", True
     if isinstance(error, MemoryError):
-        return "not enough memory; expected it to fit; use fewer --workers and run again", True
+        return "not enough memory; expected enough for one input; use fewer --workers and run again", True
     return f"reading it failed ({type(error).__name__}: {cut(error)}); expected an intact file; check it", False
 
 
 def current_source(record: Record) -> Source:
-    """The source of `record` with its present size and time.
+    """The source of `record` with its current size and time.
 
     Raises InvalidInput where it cannot become a sample, OSError where it cannot be reached.
     """
@@ -114,7 +114,7 @@ def current_source(record: Record) -> Source:
         raise InvalidInput("its name is not valid UTF-8", "a name that every system can read", "rename it") from error
     for path in record.source.paths:
         path.stat()
-        if not path.is_file():  # opening a pipe or a device could block for ever
+        if not path.is_file():  # opening a pipe or a device could block forever
             kind = "a folder" if path.is_dir() else "not a regular file"
             raise InvalidInput(f"{path.name!r} is {kind}", "a file", "rename it, or move it out of SOURCE")
     return observe_readable(record.source)

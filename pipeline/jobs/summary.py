@@ -17,8 +17,8 @@ class Summary:
     standing for unlabelled ones; `findings` are the flags and notes of complete samples; `patients` counts those that a
     labels CSV named.
 
-    `made` and `kept` count samples. A sample is also kept where its source is `vanished`, or `unreadable` for the given
-    reason, so that it cannot be compared. `wrong_labels` are rows of the labels CSV that could not be followed, and
+    `made` and `kept` count samples. A sample is also kept where its source is `vanished`, or `unreadable` for the
+    listed reason, so that it cannot be compared. `wrong_labels` are rows of the labels CSV that could not be used, and
     `unlabelled` files without a row.
     """
 
@@ -37,12 +37,12 @@ class Summary:
 
     @property
     def flags(self) -> dict[str, list[str]]:
-        """The flags of complete samples (implausible values): id → texts, only samples that have some."""
+        """The flags of complete samples (implausible values): id → texts, only samples that have any."""
         return self.findings.flags
 
     @property
     def notes(self) -> dict[str, list[str]]:
-        """The notes on complete samples (odd but accepted): id → texts, only samples that have some."""
+        """The notes on complete samples (unusual but accepted): id → texts, only samples that have any."""
         return self.findings.notes
 
     @property

@@ -1,4 +1,4 @@
-"""Classes: labels as text become classes counted from 0; and what a change of class names means. Pure."""
+"""Classes: labels as text become classes counted from 0; and the effect of a change of class names. Pure."""
 
 import re
 from collections import Counter

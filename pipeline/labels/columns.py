@@ -1,7 +1,7 @@
 """The columns of a labels CSV: which of them holds file names, which labels, which patients. Pure.
 
-Columns are found by name, ignoring case, spaces, `_`, `-` and other signs (R writes `Patient.ID`). A column that the
-user chose comes first. Where two columns could have the same role, the user must choose.
+Columns are found by name, ignoring case, spaces, `_`, `-` and other signs (R writes `Patient.ID`). The user's
+choice takes precedence. Where two columns could have the same role, the user must choose.
 """
 
 import re
@@ -36,7 +36,7 @@ EXPECTED = {
 
 
 class UnclearHeader(ValueError):
-    """A header in which the columns cannot be told apart; messages put the path of the CSV before this text."""
+    """A header whose columns are ambiguous; messages put the path of the CSV before this text."""
 
 
 class ColumnChoice(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ class ColumnChoice(msgspec.Struct, frozen=True):
         ),
     ] = None
 
-    def given(self) -> dict[str, str]:
+    def by_role(self) -> dict[str, str]:
         """Role → name of the columns that were chosen."""
         return {role: name for role, name in msgspec.structs.asdict(self).items() if name is not None}
 
@@ -104,7 +104,7 @@ def find_columns(header: Sequence[str], choice: ColumnChoice, by_position: bool 
     With `by_position`, file names and labels may be in columns with any name: in the only remaining one, or, if neither
     is found by name, in the first two. Raises UnclearHeader.
     """
-    columns = {role: _chosen(header, role, name) for role, name in choice.given().items()}
+    columns = {role: _chosen(header, role, name) for role, name in choice.by_role().items()}
     chosen = set(columns.values())
     for role in [role for role in USUAL if role not in columns]:
         if (position := _named(header, role, chosen)) is not None:
@@ -123,7 +123,7 @@ def find_columns(header: Sequence[str], choice: ColumnChoice, by_position: bool 
 
 def known_names(header: Sequence[str], choice: ColumnChoice) -> int:
     """How many cells of `header` are known column names: the right separator gives the most."""
-    names = set().union(*USUAL.values(), *RARE.values(), map(_key, filter(None, choice.given().values())))
+    names = set().union(*USUAL.values(), *RARE.values(), map(_key, filter(None, choice.by_role().values())))
     return sum(_key(cell) in names for cell in header)
 
 
@@ -137,7 +137,7 @@ def _key(name: str) -> str:
 
 
 def _chosen(header: Sequence[str], role: str, name: str) -> int:
-    """The column with the name given by an option: exactly that name, else the only similar one."""
+    """The column with the name in an option: exactly that name, else the only similar one."""
     exact = [position for position, cell in enumerate(header) if composed(cell) == composed(name.strip())]
     matches = exact or [position for position, cell in enumerate(header) if _key(cell) == _key(name) != ""]
     if len(matches) == 1:
@@ -162,7 +162,7 @@ def _named(header: Sequence[str], role: str, chosen: set[int]) -> int | None:
 
 
 def _by_position(header: Sequence[str], columns: Mapping[str, int], missing: Sequence[str]) -> dict[str, int]:
-    """`columns` and the positions of the `missing` ones, where these are certain."""
+    """`columns` and the positions of the `missing` ones, if these are unambiguous."""
     if len(missing) == 2 and len(header) == 2:  # with any names: `Case,Finding`
         return {"file": 0, "label": 1}
     unused = [position for position in range(len(header)) if position not in columns.values()]

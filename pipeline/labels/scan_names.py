@@ -16,7 +16,7 @@ class ScanNames:
     """Finds the scans that a name in a labels CSV may refer to.
 
     A name is a path below SOURCE, an id, or the end of either: `sub/a.nii.gz`, `a.nii.gz`, `a`. Paths may come from
-    other machines, so backslashes, folders above SOURCE and another letter case are accepted where one scan fits best.
+    other machines, so backslashes, folders above SOURCE and a different letter case are accepted if one scan fits best.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
@@ -40,7 +40,7 @@ class ScanNames:
                 self._full_paths[full].append((path, record.id))
                 for end in ends:
                     self._ends[end].append((path, record.id))
-        for name in claims.keys() - self._by_id.keys():  # files that were refused because they share an id
+        for name in claims.keys() - self._by_id.keys():  # files that were rejected because they share an id
             self._by_id[name] = claims[name]
 
     def of(self, name: str) -> list[str]:

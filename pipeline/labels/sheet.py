@@ -59,7 +59,7 @@ def read_sheet(path: Path, choice: ColumnChoice | None = None, by_position: bool
             raise PipelineError(f"labels {path} have {error}") from error
         rows = tuple(_row(line, cells, columns) for line, cells in islice(table, MAX_ROWS + 1))
     if len(rows) > MAX_ROWS:
-        raise PipelineError(f"labels {path} have more than {MAX_ROWS} rows; leave only those of the scans in it")
+        raise PipelineError(f"labels {path} have more than {MAX_ROWS} rows; keep only those of the scans")
     return Sheet(path, columns, rows)
 
 
@@ -146,8 +146,8 @@ def _encoding(path: Path) -> str:
         )
     if size > MAX_BYTES:
         raise PipelineError(
-            f"labels {path} has {size} bytes, at most {MAX_BYTES} are read; leave only the columns of file names, "
-            "labels and patients in it"
+            f"labels {path} has {size} bytes, at most {MAX_BYTES} are read; keep only the columns of file names, "
+            "labels and patients"
         )
     return "utf-16" if start.startswith(UTF_16) else "utf-8-sig"
 

@@ -1,4 +1,4 @@
-"""What users can do about an input that cannot be read, and how messages show the words of a library."""
+"""Remedies for inputs that cannot be read, and the message of a library as one line."""
 
 FETCH_AGAIN = "the file is damaged or incomplete: fetch or export it again"
 MOVE_OUT = "move it out of SOURCE"

@@ -1,8 +1,8 @@
-"""What all recipes have in common: sizes, checks of their fields, and the sample that a recipe makes.
+"""The base class of recipes: sizes, checks of fields, and the sample that a recipe makes.
 
 A recipe is one frozen value. Its JSON is stored in the cache and decides, together with the bytes of the source files,
-whether a sample is up to date. `VERSION` counts up when the same fields would give other arrays. The fields of a recipe
-are also the options of its command, so this package imports nothing heavy.
+whether a sample is up to date. `VERSION` is increased when the same fields would give other arrays. The fields of a
+recipe are also the options of its command, so this package imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ class Recipe(msgspec.Struct, frozen=True):
 
     @classmethod
     def completed(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """`options`, the fields that the user gave, and the values of other fields that follow from them."""
+        """`options`, the fields that the user set, and the values of other fields that follow from them."""
         return dict(options)
 
     def to_json(self) -> dict[str, Any]:
-        """What the cache stores: `kind`, `version` and every field, in a fixed order."""
+        """The JSON in the cache: `kind`, `version` and every field, in a fixed order."""
         raise NotImplementedError
 
     @classmethod

@@ -23,17 +23,19 @@ class CtRecipe(Recipe, frozen=True):
     kind: ClassVar[str] = "ct"
     order: Annotated[int, Meta(ge=0, le=5, description="Order of the spline.")] = 3
     window: Annotated[
-        tuple[float, float], Meta(description="HU that become 0 and 1.", extra={"metavar": "LOW HIGH"})
+        tuple[float, float], Meta(description="HU values that become 0 and 1.", extra={"metavar": "LOW HIGH"})
     ] = (-1000.0, 400.0)
-    dtype: Annotated[Dtype, Meta(description="How values are stored.")] = "uint16"
+    dtype: Annotated[Dtype, Meta(description="Data type of stored values.")] = "uint16"
     preset: Annotated[
         Literal["paper", "original"],
-        Meta(description="`original`: the arrays of the authors' code, with its faults, to compare published results."),
+        Meta(
+            description="`original`: the arrays of the authors' code, with its faults, to reproduce published results."
+        ),
     ] = "paper"
     depth_method: Annotated[
         str,
         Meta(
-            description="How slices are chosen along the body: siz, spline-interpolated zoom.",
+            description="Resampling along the body; siz: spline-interpolated zoom.",
             extra={"registry": DEPTH_METHODS},
         ),
     ] = DEFAULT_DEPTH_METHOD

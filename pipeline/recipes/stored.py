@@ -1,4 +1,4 @@
-"""The recipe that a cache was built with: read from its attributes, and used again by later runs."""
+"""The recipe that a cache was built with: read from its attributes, and reused by later runs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from pipeline.sources.format import format_of
 
 
 def recipe_from_json(data: Mapping[str, Any]) -> Recipe:
-    """The recipe a cache was built with. Raises PipelineError where this version cannot follow it."""
+    """The recipe a cache was built with. Raises PipelineError where this version cannot use it."""
     try:
         recipe = format_of(data["kind"]).recipe.from_json(data)
     except (KeyError, TypeError, ValueError) as error:

@@ -18,7 +18,7 @@ class VideoRecipe(Recipe, frozen=True):
     sampling: Annotated[
         str,
         Meta(
-            description="First frames, evenly spaced ones, or the spline zoom along time.",
+            description="Frames of a sample: the first ones, evenly spaced ones, or a spline zoom along time.",
             extra={"registry": SAMPLINGS},
         ),
     ] = "head"
@@ -29,7 +29,7 @@ class VideoRecipe(Recipe, frozen=True):
             extra={"option": "--short-clips", "old_options": ["--short"]},
         ),
     ] = "skip"
-    dtype: Annotated[Dtype, Meta(description="How values are stored.")] = "uint8"
+    dtype: Annotated[Dtype, Meta(description="Data type of stored values.")] = "uint8"
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""File types by their first bytes, and what to do with such a file in a SOURCE. Pure."""
+"""File types by their first bytes, and the remedy for a file of each type in SOURCE. Pure."""
 
 import re
 import zlib

@@ -1,7 +1,7 @@
 """A source format: which files are its inputs, how they are found, and which recipe makes samples of them.
 
 Each module of `pipeline.sources.formats` defines one as `FORMAT`, and its name is the format's kind. To read another
-kind of source, add a file there: commands, reports and caches take all they need from it.
+kind of source, add a file there: commands, reports and caches get everything from it.
 """
 
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ class Format:
         find: lists the inputs below a folder.
         recipe: the type of its recipes; its fields are the options of the command.
         summary: what the command does, in one sentence; `details` and `example` follow it in the help.
-        class_names: the classes that labels are counted in if nothing else is given; empty where folders name them.
+        class_names: the default classes, in label order; empty where folders name them.
         class_presets: names that stand for a list of classes in `--classes`, such as "paper".
         labels_from_csv: True where a CSV has the labels and patients, False where folders name the classes.
-        unread: ending without its dot → why such files of related formats are not read, and what to do.
+        unread: ending of a related format, without its dot → why such files are not read, and what to do.
         rename: what to do with an input whose name does not end in one of `endings`; None where its contents decide.
     """
 
@@ -63,5 +63,5 @@ def format_of(kind: str) -> Format:
 
 
 def is_labelled_by_csv(kind: str) -> bool:
-    """Whether a CSV has the labels and patients of such a cache; False for kinds without a format, as features."""
+    """Whether a CSV has the labels and patients of this kind of cache; False for kinds without a format: features."""
     return kind in kinds() and format_of(kind).labels_from_csv

@@ -1,4 +1,4 @@
-"""Ids of inputs: unique within a SOURCE, and stable for the samples that a cache has already."""
+"""Ids of inputs: unique within a SOURCE, and stable for samples that are already in a cache."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,9 +15,9 @@ MAX_NAMED = 5  # files that a message names
 def with_unique_ids(
     records: Iterable[Record], is_incomplete: Callable[[Record], bool] = lambda record: False
 ) -> list[Record]:
-    """`records` in the order of their ids, no two of which are the same.
+    """`records` in the order of their ids, which are all different.
 
-    Where several would get one id, each is refused and gets its path as its id instead. An input that can become a
+    Where several would get one id, each is rejected and gets its path as its id instead. An input that can become a
     sample keeps its id where all others are incomplete (half of a pair) or folders.
     """
     claims: dict[str, list[Record]] = defaultdict(list)
@@ -46,14 +46,14 @@ def _refused(record: Record, rivals: Sequence[Record]) -> Record:
 
 
 def _renamed(record: Record, name: str) -> Record:
-    """`record` under another id, which is also its group where it was a group of its own."""
+    """`record` under another id, which is also its group if it is its own group."""
     return replace(record, id=name, group=name if record.group == record.id else record.group)
 
 
 def keep_ids(records: Sequence[Record], entries: Mapping[str, Entry]) -> list[Record]:
     """`records`, where a file that a sample in the ledger's `entries` was made from keeps the id of that sample.
 
-    So a second file that would get the same id is the only one that is refused.
+    So only the second file that would get the same id is rejected.
     """
     return [
         _restored(record) if record.claimed and _is_source(record, entries.get(record.claimed)) else record

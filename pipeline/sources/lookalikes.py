@@ -41,14 +41,14 @@ py ipynb r m sh bat c cpp js css exe dll so
 
 @dataclass(frozen=True)
 class Lookalikes:
-    """Tells which files look like inputs of one format.
+    """Recognises files that look like inputs of one format.
 
     Arguments:
         kind: of the format.
         endings: of its inputs.
         unread: endings of related formats → why they are not read.
         ignored: endings of files that are something else.
-        rename: what to do with an input by its contents whose name is wrong; None where the contents decide.
+        rename: what to do with a file that is an input by its contents only; None where its type decides.
     """
 
     kind: str
@@ -57,9 +57,9 @@ class Lookalikes:
     ignored: Set[str]
     rename: str | None = None
 
-    def reason(self, item: os.DirEntry[str]) -> str:
+    def reason(self, entry: os.DirEntry[str]) -> str:
         """Why a file that looks like an input is not read; empty for other files. May be one of `PER_FOLDER`."""
-        name = item.name.lower()
+        name = entry.name.lower()
         stem, suffix = _suffix(name)
         if reason := self._by_ending(stem, suffix):
             return reason
@@ -67,7 +67,7 @@ class Lookalikes:
             return ""
         if match := self._inner_ending.search(name):
             return self._copy(match[0], suffix)
-        return self._by_contents(item)
+        return self._by_contents(entry)
 
     def _by_ending(self, stem: str, suffix: str) -> str:
         """The reason that the name alone gives; `stem` is the name without `suffix`."""
@@ -93,8 +93,8 @@ class Lookalikes:
         zipped = f"{ending}.gz"  # "x.nii (1).gz" was a .nii.gz
         return COPY.format(zipped if suffix.endswith(("gz", "gzip")) and zipped in self.endings else ending)
 
-    def _by_contents(self, item: os.DirEntry[str]) -> str:
-        contents = _contents(item)
+    def _by_contents(self, entry: os.DirEntry[str]) -> str:
+        contents = _contents(entry)
         if contents is None or contents.kind != self.kind:
             return ""
         if contents is DICOM:
@@ -105,7 +105,7 @@ class Lookalikes:
 
 
 def lookalikes(kind: str) -> Lookalikes:
-    """The lookalikes of the inputs of `kind`: inputs of other formats are something else."""
+    """The lookalikes of the inputs of `kind`; inputs of other formats are ignored."""
     own = format_of(kind)
     formats = [format_of(name) for name in kinds()]
     inputs = {ending.rpartition(".")[2] for other in formats if other.kind != kind for ending in other.endings}
@@ -120,12 +120,12 @@ def _suffix(name: str) -> tuple[str, str]:
     return (before, after) if dot else (name, "")
 
 
-def _contents(item: os.DirEntry[str]) -> Contents | None:
-    """What the file holds, by its first bytes; None where that is unknown, or for anything but a readable file."""
+def _contents(entry: os.DirEntry[str]) -> Contents | None:
+    """The type of a file by its first bytes; None if it is unknown, or for anything but a readable file."""
     try:
-        if not item.is_file():
+        if not entry.is_file():
             return None
-        descriptor = os.open(item.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(entry.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         try:
             head = os.read(descriptor, HEAD)
         finally:

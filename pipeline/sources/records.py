@@ -1,4 +1,4 @@
-"""Records: one for each input below SOURCE, with its files as they are now.
+"""Records: one for each input below SOURCE, with the current state of its files.
 
 Only names and `stat` are used here. Finding the inputs is the job of each format in `pipeline.sources.formats`.
 """
@@ -23,11 +23,11 @@ class Record:
 
     Arguments:
         id: its name in the cache.
-        source: its files, with their present sizes and times.
+        source: its files, with their current sizes and times.
         label: its class, counted from 0; -1 where unknown.
         group: inputs of one group (a patient, a scene) stay on one side of a split; by default the id.
         note: goes into the sample's record.
-        refusal: why it cannot become a sample, as the arguments of `InvalidInput`, where its path shows that already.
+        refusal: why it cannot become a sample, as the arguments of `InvalidInput`, if its path already shows that.
         claimed: the id it would have if no other file would get the same one.
         unreadable: why the system could not check that its files exist; empty where it could.
     """
@@ -44,13 +44,13 @@ class Record:
 
 @dataclass
 class Inputs:
-    """All that SOURCE holds.
+    """The contents of SOURCE.
 
     Arguments:
         records: one for each input, in the order of their ids.
         excluded: path of each file or folder that is not read → the reason.
-        class_names: the classes that labels count in, where folders name them; otherwise empty.
-        others: files that are not inputs and do not look like any: ending → number.
+        class_names: the classes in label order, where folders name them; otherwise empty.
+        others: number of files that are not inputs and do not look like inputs, by ending.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Finder(Protocol):
 
 
 def make_record(root: Path, name: str, files: tuple[str, ...], label: int = UNLABELLED, group: str = "") -> Record:
-    """The record of the sample `name` with `files` below `root`, as they are now; size -1 where they do not exist."""
+    """The record of the sample `name` with `files` below `root` in their current state; size -1 if absent."""
     source, unreadable = Source(str(root), files), ""
     try:
         source = observe(source)
@@ -91,7 +91,7 @@ def make_record(root: Path, name: str, files: tuple[str, ...], label: int = UNLA
 
 
 def _annex_refusal(source: Source) -> tuple[str, str, str] | None:
-    """The refusal of a git-annex link whose contents are not here; None for other files."""
+    """The refusal of a git-annex link whose contents are not on this machine; None for other files."""
     for path in source.paths:
         with suppress(OSError):
             if "/annex/objects/" in os.readlink(path):  # noqa: PTH115 - a name, not a path to follow
@@ -100,7 +100,7 @@ def _annex_refusal(source: Source) -> tuple[str, str, str] | None:
 
 
 def observe(source: Source) -> Source:
-    """`source` with the present sizes and times of its files; size -1 where one does not exist.
+    """`source` with the current sizes and times of its files; size -1 where one does not exist.
 
     Raises OSError where the system cannot check that.
     """

@@ -19,7 +19,7 @@ OS_FOLDERS = {"__macosx", "$recycle.bin", "system volume information", "lost+fou
 
 
 @dataclass
-class Found:
+class Listing:
     """The files below a folder, as POSIX paths.
 
     Arguments:
@@ -33,13 +33,13 @@ class Found:
     others: Counter[str] = field(default_factory=Counter)
 
 
-def walk(root: Path, looks: Lookalikes, skip: Path | None = None, max_files: int | None = None) -> Found:
-    """Find the files below `root` with one of the endings of `looks`, in any case; `skip` is not entered.
+def walk(root: Path, lookalikes: Lookalikes, skip: Path | None = None, max_files: int | None = None) -> Listing:
+    """Find the files below `root` with one of the endings of `lookalikes`, in any case; `skip` is not entered.
 
-    Links to files are followed. Excluded and not entered are links to folders, so that a loop of links ends, and hidden
-    and system folders. Hidden and system files are excluded, too, and so are files that only look like inputs; for
-    DICOM files and images, the exclusion is that of their folder. A folder named like an input is a folder if it holds
-    an input or an excluded file; otherwise it is listed as an input, to be refused when it is opened.
+    Links to files are followed. Links to folders, which may form loops, and hidden and system folders are excluded and
+    not entered. Hidden and system files are excluded, too, as are files that only look like inputs; for DICOM files and
+    images, their folder is excluded. A folder named like an input is a folder if it holds an input or an excluded file;
+    otherwise it is listed as an input, to be rejected when it is opened.
     Raises PipelineError where a folder cannot be listed, where `root` is not a folder or is in `skip`, and where
     there are more than `max_files` files and folders.
     """
@@ -47,30 +47,30 @@ def walk(root: Path, looks: Lookalikes, skip: Path | None = None, max_files: int
         raise PipelineError(f"SOURCE {root} is not a folder; give the folder that holds the files")
     if skip and root.is_relative_to(skip):
         raise PipelineError(f"SOURCE {root} is in CACHE {skip}; give a CACHE outside SOURCE")
-    found, seen = Found(), 0
+    listing, count = Listing(), 0
     folders = [""]  # to be listed; `os.walk` recurses before Python 3.12 and fails a thousand folders deep
     while folders:
         below = folders.pop()
-        items = _listed(root / below, skip)
-        if items is None:
-            found.excluded[below.rstrip("/")] = TOO_DEEP
+        entries = _listed(root / below, skip)
+        if entries is None:
+            listing.excluded[below.rstrip("/")] = TOO_DEEP
             continue
-        seen += len(items)
-        if max_files is not None and seen > max_files:
+        count += len(entries)
+        if max_files is not None and count > max_files:
             raise PipelineError(
                 f"{root} has more than {max_files:,} files and folders; give the folder that holds the files"
             )
-        excluded = {item.name: reason for item in items if (reason := _exclusion(item))}
-        found.excluded |= {below + name: reason for name, reason in excluded.items()}
-        rest = [item for item in items if item.name not in excluded]
-        folders += [f"{below}{item.name}/" for item in rest if item.is_dir(follow_symlinks=False)]
-        inputs = {item.name for item in rest if item.name.lower().endswith(looks.endings)}
-        found.files += [below + item.name for item in rest if item.name in inputs]
-        _sort_others([item for item in rest if item.name not in inputs], below, looks, found)
-    shown = [path for path, reason in found.excluded.items() if reason not in (HIDDEN, HIDDEN_FOLDER)]
-    used_folders = _folders_of([*found.files, *shown]).union(shown)
-    found.files = [file for file in found.files if file not in used_folders]
-    return found
+        excluded = {entry.name: reason for entry in entries if (reason := _exclusion(entry))}
+        listing.excluded |= {below + name: reason for name, reason in excluded.items()}
+        rest = [entry for entry in entries if entry.name not in excluded]
+        folders += [f"{below}{entry.name}/" for entry in rest if entry.is_dir(follow_symlinks=False)]
+        inputs = {entry.name for entry in rest if entry.name.lower().endswith(lookalikes.endings)}
+        listing.files += [below + entry.name for entry in rest if entry.name in inputs]
+        _sort_others([entry for entry in rest if entry.name not in inputs], below, lookalikes, listing)
+    visible = [path for path, reason in listing.excluded.items() if reason not in (HIDDEN, HIDDEN_FOLDER)]
+    used_folders = _folders_of([*listing.files, *visible]).union(visible)
+    listing.files = [file for file in listing.files if file not in used_folders]
+    return listing
 
 
 def _folders_of(paths: list[str]) -> set[str]:
@@ -82,38 +82,38 @@ def _folders_of(paths: list[str]) -> set[str]:
     return folders
 
 
-def _sort_others(items: list[os.DirEntry[str]], below: str, looks: Lookalikes, found: Found) -> None:
-    """Exclude the `items` of one folder that look like inputs, and count the others."""
+def _sort_others(entries: list[os.DirEntry[str]], below: str, lookalikes: Lookalikes, listing: Listing) -> None:
+    """Exclude the `entries` of one folder that look like inputs, and count the others."""
     per_folder: Counter[str] = Counter()
-    for item in items:
-        if item.is_dir(follow_symlinks=False):
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
             continue
-        reason = looks.reason(item)
+        reason = lookalikes.reason(entry)
         if reason in PER_FOLDER:
             per_folder[reason] += 1
         elif reason:
-            found.excluded[below + item.name] = reason
+            listing.excluded[below + entry.name] = reason
         else:
-            found.others[PurePosixPath(item.name).suffix.lower()] += 1
+            listing.others[PurePosixPath(entry.name).suffix.lower()] += 1
     for reason, number in per_folder.items():
-        found.excluded[below.rstrip("/") or "."] = reason.format(number)
+        listing.excluded[below.rstrip("/") or "."] = reason.format(number)
 
 
-def _exclusion(item: os.DirEntry[str]) -> str:
-    """Why an item is excluded by its name or as a link to a folder; empty for other items."""
-    name = item.name.lower()
-    if item.is_dir(follow_symlinks=False):
+def _exclusion(entry: os.DirEntry[str]) -> str:
+    """Why an entry is excluded by its name or as a link to a folder; empty for others."""
+    name = entry.name.lower()
+    if entry.is_dir(follow_symlinks=False):
         return HIDDEN_FOLDER if name.startswith(".") or name in OS_FOLDERS else ""
     if name.startswith(".") or name in OS_FILES:
         return HIDDEN
-    return LINKED if item.is_symlink() and is_folder(Path(item.path)) else ""
+    return LINKED if entry.is_symlink() and is_folder(Path(entry.path)) else ""
 
 
 def _listed(folder: Path, skip: Path | None) -> list[os.DirEntry[str]] | None:
-    """The items in `folder`, by name; None where its path is too long. Raises PipelineError where it is unreadable."""
+    """The entries in `folder`, by name; None if its path is too long. Raises PipelineError if it is unreadable."""
     try:
-        with os.scandir(folder) as items:
-            return sorted((item for item in items if item.path != str(skip)), key=lambda item: item.name)
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if entry.path != str(skip)), key=lambda entry: entry.name)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             return None

@@ -1,4 +1,4 @@
-"""Frames of a clip: pick some of them, make them gray, resize them. OpenCV's door."""
+"""Frames of a clip: pick some of them, make them gray, resize them. Uses OpenCV."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Sampling:
 
     Arguments:
         fill: `(clip, count, frames) -> decoded` fills `frames`, uint8 (depth, height, width), from a clip of `count`
-            frames, at least depth, and returns how many it has decoded. The result is right only if that is `count`.
-        whole_clip: False where the clip is read no further than needed; then `count` means nothing.
-        max_frames: by depth, the longest clip that can be sampled; None for any.
+            frames, at least depth, and returns how many it has decoded. The frames are valid only if that is `count`.
+        reads_to_end: False if the clip is read no further than needed; `count` is then ignored.
+        max_frames: by depth, the longest clip that can be sampled; None for no limit.
     """
 
     fill: Callable[[Clip, int, np.ndarray], int]
-    whole_clip: bool = True
+    reads_to_end: bool = True
     max_frames: Callable[[int], int] | None = None
 
 

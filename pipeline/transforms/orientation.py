@@ -1,6 +1,6 @@
 """Orientation: a scan's file axes become (depth, row, column) toward the patient's Superior, Posterior, Left.
 
-An axis that runs against the wanted direction is read backwards by its zoom matrix, which is the same as flipping the
+An axis that runs against the target direction is read backwards by its zoom matrix, which is the same as flipping the
 scan first. Only the small zoomed volume is transposed.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Wanted direction along each world axis (R, A, S), as a step: Left and Posterior run against R and A.
+# Target direction along each world axis (R, A, S), as a step: Left and Posterior run against R and A.
 STEPS = (-1, -1, +1)
 SUPERIOR = 2  # world axis of the sample's depth
 
@@ -23,7 +23,7 @@ def sizes_in_file_order(shape: tuple[int, int, int], axes: Axes) -> list[int]:
 
 
 def flips(axes: Axes) -> list[bool]:
-    """Which of `axes` run against the wanted direction."""
+    """Which of `axes` run against the target direction."""
     return [step != STEPS[world] for world, step in axes]
 
 

@@ -1,4 +1,4 @@
-"""The arrays of the authors' code, with its faults: `--preset original`, to compare published results."""
+"""The arrays of the authors' code, with its faults: `--preset original`, to compare with published results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spline interpolation along one axis as a matrix: SciPy's zoom and rotation. SciPy's only door."""
+"""Spline interpolation along one axis as a matrix: SciPy's zoom and rotation. Only this module imports SciPy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One clip's file becomes gray frames.
 
-The number of frames is found by decoding (`readers.clip.decode`). The container's header is only a promise to check the
-file against, and only where the container itself stores a count: fewer frames than that are damage, unless an edit
+The number of frames is known only after decoding (`readers.clip.decode`). If the container
+stores a count, the file is checked against it: fewer frames than that are damage, unless an edit
 list, empty chunks, skipped or leading frames explain the gap, which is then noted.
 
 Only containers that are known by their first bytes reach FFmpeg: it would also play an image as a clip of one frame,
@@ -49,7 +49,7 @@ def video_clip(
     container = demuxer_of(path)
     digest = digest_files((path,))
     method: Sampling = registry.load("pipeline.transforms.sampling", sampling, "SAMPLING")
-    read = partial(_read_clip, sampling=sampling) if method.whole_clip else _read_start
+    read = partial(_read_clip, sampling=sampling) if method.reads_to_end else _read_start
     try:
         count, record = _read_twice(read, path, container, method, frames)
     except cv2.error as error:
@@ -59,12 +59,12 @@ def video_clip(
             raise Excluded(f"too short: {count} frames, {depth} needed")
         frames = frames[np.arange(depth) % count if short == "loop" else spaced(count, depth)]
         record["notes"].append(f"short: {'looped' if short == 'loop' else 'stretched'} from {count} frames to {depth}")
-    is_whole = method.whole_clip or count < depth
-    return frames, digest, {**record, "frames": count, "whole": is_whole, "sampling": sampling}
+    is_complete = method.reads_to_end or count < depth
+    return frames, digest, {**record, "frames": count, "whole": is_complete, "sampling": sampling}
 
 
 def _read_twice(read: Callable[..., Any], *arguments: Any) -> tuple[int, dict[str, Any]]:
-    """Call `read` again where the first call finds damage: FFmpeg reports a passing read error as damage, too."""
+    """Call `read` again where the first call finds damage: FFmpeg reports temporary read errors as damage, too."""
     try:
         return read(*arguments)
     except InvalidInput:
@@ -89,7 +89,8 @@ def _read_start(path: Path, container: str, sampling: Sampling, frames: np.ndarr
 def _read_clip(
     path: Path, container: str, method: Sampling, frames: np.ndarray, sampling: str
 ) -> tuple[int, dict[str, Any]]:
-    """Fill `frames` from the complete clip; return its number of frames, and the record. Fewer frames come first.
+    """Fill `frames` from the complete clip; return its number of frames, and the record. If it
+    has fewer frames, they fill the start of `frames`.
 
     Which frames are picked depends on how many there are, so the clip is decoded again where the estimate was wrong.
     """
@@ -113,7 +114,7 @@ def _read_clip(
             expectation = f"at most {max_frames} with --sampling {sampling}"
             raise InvalidInput(f"{count} frames", expectation, "use --sampling uniform, or cut the clip")
         expected = count
-    raise InvalidInput("a clip that decodes to another length each time", INTACT_CLIP, FETCH_AGAIN)
+    raise InvalidInput("a clip that decodes to a different length each time", INTACT_CLIP, FETCH_AGAIN)
 
 
 def _record(clip: Clip, notes: list[str]) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def _record(clip: Clip, notes: list[str]) -> dict[str, Any]:
     if not orientation.exact:
         notes = [*notes, f"rotation of {orientation.rotation} degrees ignored; only right angles are applied"]
     if clip.interlaced:
-        notes = [*notes, "interlaced: every other row of a frame is from another moment"]
+        notes = [*notes, "interlaced: every other row of a frame is from a different moment"]
     if clip.resized:
         notes = [*notes, "its frames change size; each was resized from its own"]
     return {

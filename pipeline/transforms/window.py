@@ -1,4 +1,4 @@
-"""The HU window: raw slices of a scan become float32 in [0, 1], and air where a voxel is not finite."""
+"""The HU window: raw slices of a scan become float32 in [0, 1]; voxels that are not finite become air."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from pipeline.checks.measure import Measured, VoxelSample, measure
+from pipeline.checks.measure import Measurements, VoxelSample, measure
 from pipeline.readers.nifti import Scan
 
 AIR = -1000.0  # HU of a voxel that is not finite
@@ -26,7 +26,7 @@ class Window:
         self._offset = (scan.inter - low) / self._range
         self._air = np.clip((AIR - low) / self._range, 0, 1)
         self._out = np.empty(scan.shape[1::-1], np.float32)
-        self._apply = self._narrow if self._float32_is_enough() else self._wide
+        self._apply = self._apply_float32 if self._float32_is_enough() else self._apply_float64
 
     def __call__(self, raw: np.ndarray) -> np.ndarray:
         self._sample.add(raw)
@@ -38,7 +38,7 @@ class Window:
             self._out[~finite] = self._air
         return self._out
 
-    def measured(self) -> Measured:
+    def measured(self) -> Measurements:
         """Figures of the slices so far, in HU and in mm along the patient's axes."""
         scan = self._scan
         order = [[world for world, _ in scan.axes].index(axis) for axis in range(3)]
@@ -61,13 +61,13 @@ class Window:
         exact = size <= 2 or (kind == "f" and size == 4)
         return exact and abs(self._offset) <= 8 and 1e-30 < abs(self._factor) < 1e30
 
-    def _narrow(self, raw: np.ndarray) -> np.ndarray | None:
+    def _apply_float32(self, raw: np.ndarray) -> np.ndarray | None:
         np.copyto(self._out, raw)
         np.multiply(self._out, np.float32(self._factor), out=self._out)
         np.add(self._out, np.float32(self._offset), out=self._out)
         return np.isfinite(raw) if raw.dtype.kind == "f" else None
 
-    def _wide(self, raw: np.ndarray) -> np.ndarray | None:
+    def _apply_float64(self, raw: np.ndarray) -> np.ndarray | None:
         values = raw * np.float64(self._scan.slope)
         values += np.float64(self._scan.inter)
         finite = np.isfinite(values)

@@ -1,4 +1,4 @@
-"""Spline-interpolated zoom of volumes, exactly `scipy.ndimage.zoom` and some 70 times faster on one thread.
+"""Spline-interpolated zoom of volumes, equal to `scipy.ndimage.zoom` and some 70 times faster on one thread.
 
 The zoom is linear and separable, so along each axis it is a matrix (`spline.spline_weights`). A spline has a short
 reach: only a band of each matrix is above rounding, and blocks of that band are multiplied by BLAS in float32. Planes
@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.transforms.spline import Mode, spline_weights
 
-ROWS = 16  # output rows a block: fewest multiplications that still fill BLAS's registers (measured, 8 to 48)
+ROWS = 16  # output rows per block: fewest multiplications that still fill BLAS's registers (measured, 8 to 48)
 GROUP = 32  # zoomed planes summed into the slowest axis at a time
 
 Weights = Callable[[int, int, int, Mode], np.ndarray]  # (n_in, n_out, order, mode) -> float64 (n_out, n_in)
@@ -69,8 +69,8 @@ def tiles(axis: Axis, width: int) -> tuple[Tile, ...]:
 class Zoom:
     """Zooms a volume fed plane by plane; arrays are (slow, mid, fast), float32.
 
-    `flips` are the axes to read backwards; `weights` give the matrix of each axis. Nothing is allocated while feeding:
-    memory holds the result and `GROUP` zoomed planes.
+    `flips` says which axes to read backwards; `weights` gives the matrix of each axis. Nothing is allocated while
+    feeding: memory holds the result and `GROUP` zoomed planes.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Zoom:
 
 
 def zoom(volume: np.ndarray, shape: Sequence[int], order: int, mode: Mode = "nearest") -> np.ndarray:
-    """`scipy.ndimage.zoom(volume, …, order=order, mode=mode)` to `shape`, in float32; any real dtype goes in.
+    """`scipy.ndimage.zoom(volume, …, order=order, mode=mode)` to `shape`, in float32; from any real dtype.
 
     For orders 0 to 5 and sizes from 2 up it differs from SciPy on float64 by less than 1e-5 of the range.
     """

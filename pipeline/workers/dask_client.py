@@ -1,4 +1,4 @@
-"""Questions to a Dask cluster, and the errors of one that cannot answer."""
+"""Calls to a Dask cluster, and the errors if it does not answer."""
 
 import asyncio
 import logging
@@ -36,7 +36,7 @@ def first_cause(error: BaseException) -> str:
 
 
 def ask(question: Callable[..., T], *arguments: Any, **options: Any) -> T:
-    """The answer of a cluster. Raises PipelineError if there is none, as where the scheduler or a worker has died."""
+    """The result of a call to a cluster. Raises PipelineError if it fails, as when a scheduler or worker dies."""
     try:
         return question(*arguments, **options)
     except (Exception, asyncio.CancelledError) as error:

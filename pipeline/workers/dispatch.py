@@ -1,9 +1,9 @@
 """Sends tasks to Dask workers and handles workers that die or hang.
 
 Each worker has one attempt in flight, pinned to it: one task, or a few short ones. So when a worker dies, it is known
-which attempt it was running. Its tasks are run again alone, after all others and with nothing else running. After two
-deaths alone a task has failed. A single task that exceeds the time limit fails at once; where it was sent with others,
-they are run again one by one. The worker is killed and replaced while the others continue.
+which attempt it was running. Its tasks are run again alone, after all others and with nothing else running. A task that
+kills its worker twice when alone has failed. A single task that exceeds the time limit fails at once; where it was sent
+with others, they are run again one by one. The worker is killed and replaced while the others continue.
 """
 
 import queue
@@ -24,7 +24,7 @@ from pipeline.workers.failures import TaskFailure, died, timed_out
 
 T = TypeVar("T")
 R = TypeVar("R")
-CHECK_SECONDS = 0.5  # between looks at which workers are alive
+CHECK_SECONDS = 0.5  # between checks of the workers
 NO_WORKER_SECONDS = 60.0
 IDLE_SECONDS = 60.0  # an attempt that its worker has not started by then never will be; heartbeats take a few seconds
 RESULT_SECONDS = 10.0  # results are a few hundred bytes
@@ -53,7 +53,7 @@ def run_on_workers(
 ) -> Iterator[list[tuple[T, R | TaskFailure]]]:
     """Run `tasks` on the workers of `client`; the next task is taken only when a worker is free.
 
-    Raises what `work` raises, and PipelineError with `remedy` where no worker is left or none does anything.
+    Raises what `work` raises, and PipelineError with `remedy` where no worker is left or none makes progress.
     """
     dispatch = _Dispatch(client, work, timeout, remedy)
     try:
@@ -83,13 +83,13 @@ class _Dispatch:
         self.worker_seen = self.checked = time.monotonic()
 
     def run(self, tasks: Iterator[Any]) -> Iterator[list[tuple[Any, Any]]]:
-        """Run all `tasks`, then those that were running when a worker died, alone."""
+        """Run all `tasks`, then, alone, those that were running when a worker died."""
         self._check_workers()
         next_batch = partial(self._next_batch, tasks)
         self._feed(next_batch, len(self.workers))
         while self.running or self._has_more(tasks):
             results = self._collect()
-            self._feed(next_batch, len(self.workers))  # first, because the caller may take long over the results
+            self._feed(next_batch, len(self.workers))  # first, because the caller may take long to handle the results
             if results:
                 yield results
         while self.suspects:
@@ -110,7 +110,7 @@ class _Dispatch:
         return list(islice(tasks, max(1, min(MAX_BATCH, int(BATCH_SECONDS / self.task_seconds)))))
 
     def _feed(self, next_batch: Callable[[], list[Any]], limit: int) -> None:
-        """Give each idle worker a batch, until `limit` of them are busy or no tasks are left."""
+        """Give each idle worker a batch, until `limit` of them are busy or no task is left."""
         busy = {attempt.worker for attempt in self.running.values()}
         for worker in sorted(self.workers - self.hung - busy)[: max(0, limit - len(busy))]:
             if not (batch := next_batch()):
@@ -163,12 +163,12 @@ class _Dispatch:
             return self._count_deaths(attempt.tasks)
         if isinstance(error, ImportError):
             raise PipelineError(
-                f"worker {attempt.worker} lacks a library: {cut(error)}; install the same set there as here"
+                f"worker {attempt.worker} lacks a library: {cut(error)}; install the same packages there as here"
             )
         raise error
 
     def _check_workers(self) -> list[tuple[Any, Any]]:
-        """Find workers that are gone or hang, and give the results of tasks that thereby failed."""
+        """Find workers that are gone or hang; return the results of tasks that failed because of that."""
         self.checked = time.monotonic()
         self.workers = set(ask(self.client.nthreads))
         self.hung &= self.workers
@@ -213,7 +213,7 @@ class _Dispatch:
         return [(tasks[0], timed_out(self.timeout or 0))]
 
     def _check_progress(self) -> None:
-        """Raise PipelineError where no worker has started what it was sent long ago: a worker may pause for ever."""
+        """Raise PipelineError where no worker has started its tasks for a long time: a worker may pause forever."""
         waiting = {attempt.worker for attempt in self.running.values()}
         if not waiting or any(self.checked - attempt.started < IDLE_SECONDS for attempt in self.running.values()):
             return

@@ -1,9 +1,9 @@
-"""What an executor is: a context manager that gives a function `(work, tasks) → batches of (task, result)`.
+"""The interface of an executor: a context manager that gives a function `(work, tasks) → batches of (task, result)`.
 
 Each file in `executors/` is one; its `EXECUTOR` takes the `Settings` below and returns the context manager. Batches
 come in the order of completion. `work` is a module-level function of one task, so that it can be sent to other
 processes. A result is the value that `work` returned, or a `TaskFailure` where there is none. An exception raised by
-`work` ends the run, so `work` must turn everything that one bad input can cause into a result.
+`work` ends the run, so `work` must convert any error of one bad input to a result.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,10 +28,10 @@ def ignore(line: str) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """What an executor may need to know; each uses the fields that apply to it.
+    """Settings for any executor; each uses the fields that apply to it.
 
-    `workers` is a number of processes, at least 1; `address` that of a Dask scheduler. `timeout` limits each task, in
-    seconds. `folders` must be visible to all workers, and `modules` are imported when a worker starts. `notify` is
+    `workers` is a number of processes, at least 1; `address` is that of a Dask scheduler. `timeout` limits each task,
+    in seconds. `folders` must be visible to all workers, and `modules` are imported when a worker starts. `notify` is
     called with one-line messages for the user.
     """
 

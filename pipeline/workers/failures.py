@@ -13,8 +13,8 @@ class TaskFailure:
 def died(times: int) -> TaskFailure:
     """The failure of a task on which `times` workers died, two of them while nothing else was running."""
     return TaskFailure(
-        f"{times} workers died on it, two of them with nothing else running, likely because it needs more memory than "
-        "a worker has; expected it to fit; use fewer --workers or a larger machine and run again"
+        f"{times} workers died while running it, two of them with nothing else running, likely because it needs more "
+        "memory than a worker has; expected enough for one input; use fewer --workers or a larger machine and run again"
     )
 
 

@@ -12,8 +12,8 @@ WORKER_ADDRESS_SPACE = 800 * machine.MIB  # imports map half a GiB; threads and 
 
 def default_workers() -> int:
     """One worker per core, as far as memory allows; 0, meaning this process, where memory is too short for one."""
-    roomy = (machine.memory() - COORDINATOR_MEMORY) // WORKER_MEMORY
-    return min(machine.cores(), max(roomy, 1), max_workers())
+    fitting = (machine.memory() - COORDINATOR_MEMORY) // WORKER_MEMORY
+    return min(machine.cores(), max(fitting, 1), max_workers())
 
 
 def max_workers() -> int:
@@ -25,11 +25,11 @@ def max_workers() -> int:
 
 
 def usable_workers(requested: int | None, notify: Callable[[str], None]) -> int:
-    """The `requested` number of workers, or the default for None; fewer where memory is short, which `notify` tells."""
+    """The `requested` number of workers, or the default for None; fewer if memory is short, which `notify` reports."""
     limit = max_workers()
     if (1 if requested is None else requested) > limit:
         place = {0: "in this process", 1: "with 1 worker process"}.get(limit, f"with {limit} worker processes")
-        notify(f"working {place}: there are {available_memory()}")
+        notify(f"working {place}, because there are only {available_memory()}")
     return default_workers() if requested is None else min(requested, limit)
 
 
@@ -37,7 +37,7 @@ def memory_warning(workers: int, each: int) -> Iterator[str]:
     """One line where `workers` that take `each` bytes do not fit into memory, else nothing."""
     if (needed := COORDINATOR_MEMORY + workers * each) > machine.memory():
         needs = f"{workers} {'workers need' if workers > 1 else 'worker needs'} about {needed // machine.MIB} MiB"
-        yield f"{needs}; there are {available_memory()}: use fewer --workers"
+        yield f"{needs}, but there are only {available_memory()}; use fewer --workers"
 
 
 def available_memory() -> str:
@@ -48,7 +48,7 @@ def available_memory() -> str:
 
 
 def peak_memory() -> int:
-    """The most memory in bytes that this process has held; 0 where the system does not report it."""
+    """The peak memory of this process in bytes; 0 where the system does not report it."""
     status = Path("/proc/self/status")  # getrusage would give the parent's peak to a child
     lines = status.read_text().splitlines() if status.exists() else []
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

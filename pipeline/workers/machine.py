@@ -2,7 +2,7 @@
 
 A container's limits are those of its control groups (version 1, 2, or both) and of every group above them. Inside a
 container the path of the group is often hidden, and the limits are then at the top of the mount. Files and variables
-that are absent or make no sense are ignored.
+that are absent or invalid are ignored.
 """
 
 import math

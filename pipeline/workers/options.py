@@ -1,4 +1,4 @@
-"""Where the user wants tasks to run. Nothing heavy is imported here, so that `--help` is quick."""
+"""Options that choose where tasks run. Nothing heavy is imported here, so that `--help` is quick."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ import msgspec
 
 WORKERS_HELP = "Local processes; default: one per core, fewer where memory is short; 0: this process."
 SCHEDULER_HELP = "Use the Dask cluster at ADDRESS, such as tcp://host:8786."
-EXECUTOR_HELP = "Where samples are made; default: as --workers and --scheduler imply."
+EXECUTOR_HELP = "Executor that makes the samples; default: chosen from --workers and --scheduler."
 
 
 class WorkerOptions(msgspec.Struct, frozen=True):

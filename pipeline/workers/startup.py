@@ -1,4 +1,4 @@
-"""Why local workers do not start: how their processes ended, and limits of this machine that are too low."""
+"""Reasons why local workers fail to start: how their processes ended, and limits of this machine that are too low."""
 
 import logging
 import math
@@ -57,7 +57,7 @@ def watch_workers() -> Iterator[WorkerWatch]:
 def start_error(error: BaseException, workers: int, watch: WorkerWatch) -> str:
     """One line on why the local workers did not start."""
     cause, advice = first_cause(error), ""
-    if cause.startswith("AssertionError") or "failed to start worker process" in cause:  # Dask knows no more
+    if cause.startswith("AssertionError") or "failed to start worker process" in cause:  # Dask gives no details
         death = watch.first_death()
         cause = f"a worker process died while it started{death and f' ({death})'}"
         advice = "free memory or use fewer --workers, or " if KILLED in death else ""
@@ -66,7 +66,7 @@ def start_error(error: BaseException, workers: int, watch: WorkerWatch) -> str:
 
 
 def exceeded_limits(workers: int) -> str:
-    """Limits of this machine that are likely to keep `workers` from starting, in parentheses; empty where none is."""
+    """Limits of this machine that are likely to keep `workers` from starting, in parentheses; empty if none are."""
     limits = [] if workers <= max_workers() else [available_memory()]
     if (files := open_file_limit()) < OPEN_FILES + workers * OPEN_FILES_PER_WORKER:
         limits.append(f"{files} open files (`ulimit -n`)")

@@ -58,7 +58,7 @@ def test_nothing_is_written_through_a_link_that_was_not_named(cache, tmp_path, n
 
 def test_every_command_writes_to_the_disk_that_was_named(cache, tmp_path):
     there = ("--linked-volume", tmp_path / "disk")
-    assert "1 made, 2 already there" in cli(*commands(tmp_path)["preprocess"], *there).stdout
+    assert "1 made, 2 already present" in cli(*commands(tmp_path)["preprocess"], *there).stdout
     (tmp_path / "disk/c/0/0/0/0").write_bytes(b"damaged")
     (tmp_path / "disk/zarr.json").write_bytes(b"damaged")
     assert "2 repaired, 0 not repaired" in cli(*commands(tmp_path)["repair"], *there).stdout
@@ -108,7 +108,7 @@ def test_features_may_lie_on_another_disk(tmp_path):
     shutil.rmtree(into / f"features/c/{catalog.read_entries(into)[name].row}")
     assert f"{into}/features is a link to" in error(cli("features", clips, into, *options))
     there = ("--linked-volume", tmp_path / "disk")
-    assert cli("features", clips, into, *options, *there).stdout.startswith(f"{into}: 1 made, 3 already there")
+    assert cli("features", clips, into, *options, *there).stdout.startswith(f"{into}: 1 made, 3 already present")
     assert verify(into).sound
     assert "is a link to" in error(cli("remove", into, name, "--yes"))
     assert cli("remove", into, name, "--yes", *there).exit_code == 0

@@ -13,7 +13,7 @@ def test_a_second_run_makes_nothing_and_touches_no_array(scans, cache):
     before = arrays(cache)
     result = ct(scans, cache)
     assert result.stdout == (
-        f"0 made, 3 already there, in {cache}\n3 discovered = 3 complete + 0 quarantined + 0 excluded\n"
+        f"0 made, 3 already present, in {cache}\n3 discovered = 3 complete + 0 quarantined + 0 excluded\n"
         f"No labels: add them with `label {cache} LABELS.csv`, or repeat the command with --labels LABELS.csv\n"
     )
     assert arrays(cache) == before
@@ -25,7 +25,7 @@ def test_corrected_labels_change_no_array(scans, cache, labels):
     result = ct(scans, cache, "--labels", labels("a.nii,3", "c.nii,4,P1", header="FileName,TypeOfTB,Patient"))
     assert result.exit_code == 0
     assert result.stdout == (
-        f"0 made, 3 already there, in {cache}\n3 labels updated\n"
+        f"0 made, 3 already present, in {cache}\n3 labels updated\n"
         "1 without a row in the labels, cached without a label: b.nii.gz\n"
         "3 discovered = 3 complete + 0 quarantined + 0 excluded\n"
         "Labels: column TypeOfTB; file names: FileName; patients: Patient (1 patient)\n"
@@ -49,7 +49,7 @@ def test_new_scans_are_appended_and_existing_rows_stay(scans, cache):
     ct(scans, cache)
     before = arrays(cache)
     write_scan(scans / "0first.nii", 7)
-    assert "1 made, 3 already there" in ct(scans, cache).stdout
+    assert "1 made, 3 already present" in ct(scans, cache).stdout
     after = arrays(cache)
     assert {path: after[path] for path in before} == before
     assert open_cache(cache).ids == ["a", "b", "sub/c", "0first"]
@@ -59,7 +59,7 @@ def test_a_changed_scan_is_made_again_and_its_neighbours_are_not(scans, cache):
     ct(scans, cache)
     before = arrays(cache)
     write_scan(scans / "a.nii", 77)
-    assert "1 made, 2 already there" in ct(scans, cache).stdout
+    assert "1 made, 2 already present" in ct(scans, cache).stdout
     after = arrays(cache)
     assert before.items() - after.items() == {(min(before), before[min(before)])}
     assert len(after) == len(before)
@@ -72,7 +72,7 @@ def test_a_scan_with_only_a_new_timestamp_is_not_made_again(scans, cache):
     for path in scans.rglob("*.nii*"):
         os.utime(path, (1, 1))
     for _ in range(2):
-        assert "0 made, 3 already there" in ct(scans, cache).stdout
+        assert "0 made, 3 already present" in ct(scans, cache).stdout
         assert arrays(cache) == before
 
 
@@ -102,7 +102,7 @@ def test_a_quarantined_file_is_read_again_only_after_it_changed(scans, cache):
     path.write_bytes(good)
     result = ct(scans, cache)
     assert result.exit_code == 0
-    assert "1 made, 3 already there" in result.stdout
+    assert "1 made, 3 already present" in result.stdout
     assert facts(cache)["quarantined"] == 0
 
 
@@ -123,7 +123,7 @@ def test_paths_may_be_relative_or_links_or_end_in_a_slash(scans, cache, monkeypa
     monkeypatch.chdir(scans.parent)
     for source, target in (("scans", "ct.zarr"), ("link", "ct.zarr/"), ("link/../scans/", f"{cache}/")):
         result = ct(source, target)
-        assert result.stdout.startswith(f"0 made, 3 already there, in {cache}\n")
+        assert result.stdout.startswith(f"0 made, 3 already present, in {cache}\n")
     assert arrays(cache) == before
 
 
@@ -157,7 +157,7 @@ def test_a_second_run_uses_the_recipe_of_the_cache(scans, cache):
     cli("preprocess", "ct", scans, cache, *odd, "--workers", 0)
     recipe, before = facts(cache)["recipe"], arrays(cache)
     write_scan(scans / "d.nii", 4)
-    assert "1 made, 3 already there" in cli("preprocess", "ct", scans, cache, "--workers", 0).stdout
+    assert "1 made, 3 already present" in cli("preprocess", "ct", scans, cache, "--workers", 0).stdout
     assert "0 made, 4 already" in cli("preprocess", "ct", scans, cache, "--workers", 0, *odd[:4]).stdout
     assert facts(cache)["recipe"] == recipe
     assert arrays(cache).items() > before.items()
@@ -181,7 +181,7 @@ def test_a_second_run_uses_the_preset_of_the_cache(scans, cache):
     ct(scans, cache, "--preset", "original")
     write_scan(scans / "d.nii", 4)
     for options in ((), ("--preset", "original"), ("--order", 1)):
-        assert " already there" in ct(scans, cache, *options).stdout
+        assert " already present" in ct(scans, cache, *options).stdout
     assert facts(cache)["complete"] == 4
     message = error(ct(scans, cache, "--order", 3))
     assert "(order 1 → 3, orientation file → SPL, preset original → paper)" in message

@@ -15,12 +15,12 @@ def test_a_run_prints_the_number_of_samples_and_the_state_of_every_input(scans, 
     assert result.exit_code == 3
     assert result.stderr == ""
     assert result.stdout == (
-        f"3 made, 0 already there, in {cache}\n"
+        f"3 made, 0 already present, in {cache}\n"
         "1 without a row in the labels, cached without a label: sub/c.nii\n"
         "5 discovered = 3 complete + 1 quarantined + 1 excluded\n"
         "Labels: column TypeOfTB; file names: FileName; patients: no column, each scan is its own group\n"
-        "Label refused: labels.csv line 3: 'b.nii.gz': label '7', expected 1 to 5 or a class name\n"
-        "Label refused: 1 row that names no scan: 'no.nii' (line 5)\n"
+        "Label rejected: labels.csv line 3: 'b.nii.gz': label '7', expected 1 to 5 or a class name\n"
+        "Label rejected: 1 row that names no scan: 'no.nii' (line 5)\n"
         f"Quarantined:\n  bad.nii: {INVALID}\n"
     )
 
@@ -76,7 +76,7 @@ def test_a_dry_run_writes_nothing_and_reports_the_plan(scans, cache, labels):
     first, second, third = result.stdout.splitlines()
     assert result.exit_code == 0
     assert third.startswith("No labels: add them with `label ")
-    assert first == "4 to make, 0 already there, 1 excluded; nothing is written"
+    assert first == "4 to make, 0 already present, 1 excluded; nothing is written"
     assert second.startswith("About ")
     assert " s with --workers 1, " in second
     assert tree(scans.parent) == before
@@ -96,7 +96,7 @@ def test_a_dry_run_leaves_an_existing_cache_unchanged(scans, cache, labels):
     write_scan(scans / "new.nii", 9)
     before = tree(scans.parent)
     result = ct(scans, cache, "--dry-run")
-    assert result.stdout.startswith("1 to make, 3 already there, 0 excluded; nothing is written\n")
+    assert result.stdout.startswith("1 to make, 3 already present, 0 excluded; nothing is written\n")
     assert tree(scans.parent) == before
 
 
@@ -107,4 +107,4 @@ def test_stop_on_error_stops_at_the_first_bad_input_and_keeps_finished_samples(s
     assert (data["complete"], data["quarantined"]) == (2, 1)
     assert cli("verify", cache).exit_code == 0
     bad.unlink()
-    assert ct(scans, cache, "--stop-on-error").stdout.startswith("1 made, 2 already there")
+    assert ct(scans, cache, "--stop-on-error").stdout.startswith("1 made, 2 already present")

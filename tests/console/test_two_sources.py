@@ -17,7 +17,7 @@ def test_a_second_source_adds_its_samples(scans, other, cache):
     ct(scans, cache)
     assert ct(other, cache).exit_code == 0
     assert open_cache(cache).ids == ["a", "b", "sub/c", "x"]
-    assert ct(scans, cache).stdout.startswith("0 made, 3 already there")
+    assert ct(scans, cache).stdout.startswith("0 made, 3 already present")
 
 
 def test_an_id_that_another_source_has_is_refused(scans, other, cache):

@@ -42,7 +42,7 @@ def test_samples_that_cannot_be_repaired_are_named_and_the_command_fails(scans, 
     assert result.exit_code == 1
     assert result.stdout == (
         f"Not repaired:\n  a: its chunk {chunk} does not exist; run `repair`; "
-        f"but its source {scans / 'a.nii'} is gone: put it back\n0 repaired, 1 not repaired\n"
+        f"but its source {scans / 'a.nii'} is gone: restore it\n0 repaired, 1 not repaired\n"
     )
 
 
@@ -62,7 +62,7 @@ def test_repair_dry_run_reports_the_repair_and_writes_nothing(scans, cache):
     assert dry.stdout == (
         "Cannot be repaired:\n"
         f"  b: chunk {chunk_of_b} has 7 bytes, recorded {catalog.read_entries(cache)['b'].nbytes}; run `repair` to "
-        f"rebuild it from its source; but its source {scans / 'b.nii.gz'} is gone: put it back\n"
+        f"rebuild it from its source; but its source {scans / 'b.nii.gz'} is gone: restore it\n"
         "1 to make again from their sources: a\n"
         "1 to restore from other parts of the cache: label/c/0\n"
         "1 to make again, 1 to restore, 1 cannot be repaired; nothing is written\n"

@@ -90,7 +90,7 @@ def test_a_dask_cluster_gives_the_same_bytes_as_this_process(wheel_folder, scans
         there = preprocess(scans, tmp_path / "there.zarr", "--scheduler", address)
     here = preprocess(scans, tmp_path / "here.zarr", "--workers", "0")
     assert (there.returncode, here.returncode) == (3, 3), there.stderr + here.stderr
-    assert "5 made, 0 already there" in there.stdout
+    assert "5 made, 0 already present" in there.stdout
     assert chunks(tmp_path / "there.zarr") == chunks(tmp_path / "here.zarr")
 
 
@@ -188,5 +188,5 @@ def test_the_slurm_example_runs_in_a_job_with_the_file_of_an_earlier_attempt(whe
         text=True,
         timeout=250,
     )
-    assert "5 made, 0 already there" in ended.stdout
+    assert "5 made, 0 already present" in ended.stdout
     assert not stale.exists()

@@ -88,7 +88,7 @@ def test_a_folder_that_is_not_a_demo_of_this_size_is_refused(tmp_path, calls, ge
     file.write_text("mine")
     larger = replace(SIZE, clips={"groups": 2, "clips": 1})
     for folder, size in ((other, SIZE), (file, SIZE), (generated, larger)):
-        with pytest.raises(PipelineError, match="holds something else than this demo"):
+        with pytest.raises(PipelineError, match="holds something other than this demo"):
             generate(folder, size, print)
     assert calls == []
     (tmp_path / "empty").mkdir()

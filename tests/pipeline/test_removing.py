@@ -59,12 +59,12 @@ def test_nothing_of_removed_samples_is_left_and_the_others_are_unchanged(cache, 
 def test_the_next_run_caches_a_removed_sample_again_if_its_source_exists(cache, tmp_path):
     before = open_cache(cache)["withdrawn_person"]
     cli("remove", cache, "withdrawn_person", "--yes")
-    assert "1 made, 3 already there" in cli("preprocess", "ct", tmp_path / "s", cache, *SMALL).stdout
+    assert "1 made, 3 already present" in cli("preprocess", "ct", tmp_path / "s", cache, *SMALL).stdout
     np.testing.assert_array_equal(open_cache(cache)["withdrawn_person"], before)
     assert open_cache(cache).record("withdrawn_person")["label"] == -1
     (tmp_path / "s/withdrawn_person.nii").unlink()
     assert "still exists" not in cli("remove", cache, "withdrawn_person", "--yes").stdout
-    assert "0 made, 3 already there" in cli("preprocess", "ct", tmp_path / "s", cache, *SMALL).stdout
+    assert "0 made, 3 already present" in cli("preprocess", "ct", tmp_path / "s", cache, *SMALL).stdout
     assert traces(cache, "withdrawn_person") == []
 
 

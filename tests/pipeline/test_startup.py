@@ -13,7 +13,7 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.workers import machine
 from pipeline.workers.executor import Settings
-from pipeline.workers.executors.local import hold_interrupts, local_cluster
+from pipeline.workers.executors.local import block_interrupts, local_cluster
 from pipeline.workers.limits import default_workers, usable_workers
 from pipeline.workers.startup import exceeded_limits, raise_open_file_limit, start_error, watch_workers
 from tests.helpers.commands import SMALL, cli, facts
@@ -36,11 +36,11 @@ def test_there_is_one_worker_per_core_as_far_as_memory_allows(mebibytes, workers
     ("requested", "mebibytes", "workers", "notes"),
     [
         (None, 1120, 2, []),
-        (None, 128, 0, ["working in this process: there are 128 MiB of memory"]),
+        (None, 128, 0, ["working in this process, because there are only 128 MiB of memory"]),
         (0, 128, 0, []),
         (1, 256, 1, []),
-        (1, 128, 0, ["working in this process: there are 128 MiB of memory"]),
-        (4, 256, 1, ["working with 1 worker process: there are 256 MiB of memory"]),
+        (1, 128, 0, ["working in this process, because there are only 128 MiB of memory"]),
+        (4, 256, 1, ["working with 1 worker process, because there are only 256 MiB of memory"]),
         (20, 1 << 20, 20, []),
     ],
 )
@@ -264,7 +264,7 @@ def test_a_signal_while_the_cluster_starts_is_handled_afterwards(number):
         raise KeyboardInterrupt
 
     def start():
-        with hold_interrupts():
+        with block_interrupts():
             signal.raise_signal(number)
             started.append(number)
 

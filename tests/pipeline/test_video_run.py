@@ -102,7 +102,7 @@ def test_an_order_given_later_changes_labels_and_touches_no_array(tree, tmp_path
         path: path.stat().st_mtime_ns for path in (tmp_path / "v.zarr" / "volume" / "c").rglob("0") if path.is_file()
     }
     ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Rowing,Mixing", *SMALL)
-    assert "0 made, 6 already there" in ended.output
+    assert "0 made, 6 already present" in ended.output
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert "Class names changed from Mixing, Rowing to Rowing, Mixing: " in ended.output
     assert open_cache(tmp_path / "v.zarr").labels.tolist() == [1, 1, 1, 0, 0]

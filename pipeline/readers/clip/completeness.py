@@ -16,7 +16,7 @@ def check_count(clip: Clip, count: int) -> list[str]:
     if count == 0:
         raise InvalidInput(given, "at least one frame", FETCH_AGAIN)
     if clip.lost > TOLERANCE:
-        raise InvalidInput(given, f"{clip.lost} more frames, which give no picture", FETCH_AGAIN)
+        raise InvalidInput(given, f"{clip.lost} more frames, which were not decoded", FETCH_AGAIN)
     if clip.cut_off:
         raise InvalidInput(
             f"{given}, the last of which may be cut off", "a file that ends with a complete packet", FETCH_AGAIN

@@ -38,7 +38,7 @@ Report = tuple[int, str, str]  # level, name of the demuxer or codec, text
 
 @dataclass(frozen=True)
 class OpenVideo:
-    """One open file, before its first packet: its video stream, and what FFmpeg reports while reading it.
+    """One open file, before its first packet: its video stream, and the messages of FFmpeg while reading it.
 
     `ignored` names the decoders of other streams, whose reports are not about the video.
     """
@@ -73,7 +73,7 @@ class OpenVideo:
         return displayed if displayed and (self.stream.duration - ticks) * displayed <= slack else self.promised
 
     def estimate(self, fps: float | None) -> int:
-        """An estimate of the number of frames from the duration, which may be that of the sound."""
+        """An estimate of the number of frames from the duration, which may be that of the audio."""
         frames = (self.container.duration or 0) / av.time_base * (fps or 0)
         return round(frames) if frames <= MAX_FRAMES else 0
 
@@ -88,7 +88,7 @@ def open_video(path: Path, demuxer: str) -> Iterator[OpenVideo]:
     av.logging.set_skip_repeated(False)  # otherwise a second clip with the same damage passes
     with av.logging.Capture() as reports:
         container = _opened(path, demuxer, OPTIONS, reports)
-        if _of_demuxer(reports, demuxer):  # damage, maybe after the frames needed; reading finds it
+        if _of_demuxer(reports, demuxer):  # damage, perhaps after the needed frames; reading detects it
             container.close()
             container = _opened(path, demuxer, OPTIONS | MINIMAL_PROBE, reports)
         with container:

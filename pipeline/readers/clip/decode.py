@@ -82,7 +82,7 @@ class Clip:
 
     @property
     def missing(self) -> int:
-        """How many of the packets that the container lists are not in the file; valid once all of it has been read."""
+        """How many of the packets that the container lists are not in the file; valid once the file has been read."""
         return max(0, self._listed - self._empty - self._packets)
 
     @property
@@ -152,7 +152,9 @@ class Clip:
             raise self._damage("a hole of zeros")
         if self._packets == 1 and packet.has_sidedata("encryption_info"):
             raise InvalidInput(
-                "an encrypted video (DRM)", "a video without protection", "export it without, or move it out of SOURCE"
+                "an encrypted video (DRM)",
+                "a video without protection",
+                "export it without DRM, or move it out of SOURCE",
             )
         if not self._displayed and not packet.is_discard:
             self._first_pts.append(packet.pts)
@@ -214,7 +216,7 @@ class Clip:
         separately, as swscale does where both frames have the same flags.
         """
         try:
-            if frame.format.name == "bgr24":  # directly from the file, maybe bottom row first; swscale corrects that
+            if frame.format.name == "bgr24":  # directly from the file, perhaps bottom row first, which swscale corrects
                 frame = self._reformatter.reformat(frame, format="rgb24", threads=1)
             picture = self._reformatter.reformat(frame, format="bgr24", interpolation=Interpolation.BICUBIC, threads=1)
         except (av.FFmpegError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Holes: runs of zeros in encoded frames that no encoder writes, such as a lost sector leaves."""
+"""Holes: runs of zeros in encoded frames that no encoder writes, as after the loss of a disk sector."""
 
 NAL_CODECS = {"h264", "hevc"}
 NAL_ZEROS = 16  # emulation prevention keeps encoders from writing more than a few in a row
@@ -9,7 +9,7 @@ PIXELS_PER_ZERO = 4096  # larger frames may have longer runs
 
 
 def has_hole(packet: bytes, codec: str, pixels: int) -> bool:
-    """Whether an encoded frame of `pixels` has a run of zeros that no encoder of its codec writes, as in a lost sector.
+    """Whether an encoded frame of `pixels` has a run of zeros that no encoder of its codec writes.
 
     H.264 and HEVC allow such runs only as padding: at the end, or before a start code. In VP8 and VP9, whose decoders
     accept any data, long runs are improbable. Other codecs may have zeros (MJPEG of flat pictures) or report them.

@@ -11,7 +11,7 @@ class LeadingPackets:
     """Finds the packets at the start of a cut clip that refer to frames from before the cut; players do not show them.
 
     These are the packets before the first key frame, and those that come after it in the file but before it in display
-    order. `skipped` are their time stamps; `damage` is the error that decoding one of them gave.
+    order. `skipped` are their time stamps; `damage` is the error from decoding one of them.
     """
 
     def __init__(self) -> None:

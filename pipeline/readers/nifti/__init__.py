@@ -1,9 +1,9 @@
-"""NIfTI reader: header, raw slices and geometry of one scan; the only door of nibabel and isal.
+"""NIfTI reader: header, raw slices and geometry of one scan; only this package imports nibabel and isal.
 
-No header is trusted before it is checked against the file: what it claims must fit in the file's own size (for gzip, in
-the most that deflate can hold) before anything is allocated. The file is then read once, front to back, every byte of
-it hashed, and to its very end, so that a gzip's checksum and length are checked. Whatever cannot become a sample raises
-InvalidInput; only the system's own OSErrors (permission, vanished file) pass.
+No header is trusted before it is checked against the file: the bytes that it claims must fit into the file (for gzip,
+into the most that deflate can expand it to) before anything is allocated. The file is then read once, front to back to
+its very end, so that a gzip's checksum and length are checked, and every byte is hashed. A file that cannot become a
+sample raises InvalidInput; only OSErrors of the system (permission, vanished file) pass through.
 """
 
 from pipeline.readers.nifti.scan import Scan, open_scan

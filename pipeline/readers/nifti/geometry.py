@@ -1,4 +1,4 @@
-"""The geometry of a NIfTI header: the affine, the direction of each file axis, and notes on what is unusual."""
+"""The geometry of a NIfTI header: the affine, the direction of each file axis, and notes on unusual values."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def _affine_notes(header: nifti1.Nifti1Header, affine: np.ndarray, volume: float
     """Notes on unusual orientation and spacing; `volume` is that of the parallelepiped of the axis directions."""
     sform, qform = bool(header["sform_code"] > 0), bool(header["qform_code"] > 0)
     if not sform and not qform:
-        yield "no orientation codes: axes taken as nibabel's default, LAS"
+        yield "no orientation codes: axes assumed to be nibabel's default, LAS"
     tilt = math.degrees(math.acos(min(1.0, volume)))
     if tilt > MIN_TILT:  # which a qform cannot express, so it would disagree
         yield f"its axes are {tilt:.0f} degrees from perpendicular (gantry tilt); the scan was not straightened"
     elif sform:
         yield from _disagreement(header, affine, qform)
     if (unit := int(header["xyzt_units"]) & 7) in WRONG_UNITS:
-        yield f"its header says {WRONG_UNITS[unit]}; the spacing was taken as millimetres"
+        yield f"its header says {WRONG_UNITS[unit]}; the spacing was assumed to be in millimetres"
 
 
 def _disagreement(header: nifti1.Nifti1Header, sform: np.ndarray, qform: bool) -> Iterator[str]:

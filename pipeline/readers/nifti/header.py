@@ -22,7 +22,7 @@ WRONG_HEADER = "its header is wrong: correct it, or export the scan again with a
 
 
 def read_header(stream: Stream, paired: bool) -> tuple[nifti1.Nifti1Header, int, list[str]]:
-    """The parsed header, the number of bytes read for it, and notes on what nibabel repaired."""
+    """The parsed header, the number of bytes read for it, and notes on repairs by nibabel."""
     block = stream.read(348)
     if block[:2] == GZIP:
         if stream.zipped:
@@ -56,7 +56,7 @@ def _not_nifti(block: bytes) -> InvalidInput:
 
 
 def _parse(kind: type[nifti1.Nifti1Header], block: bytes, order: str) -> tuple[nifti1.Nifti1Header, list[str]]:
-    """The header as nibabel reads it, repaired as by `nibabel.load`; its log messages become notes."""
+    """The header as nibabel reads it, repaired as `nibabel.load` does; its log messages become notes."""
     notes: list[str] = []
     logger = logging.Logger("header")  # nibabel's own would print
     logger.addHandler(_NoteHandler(notes))

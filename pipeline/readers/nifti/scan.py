@@ -34,7 +34,7 @@ class Scan:
     affine: np.ndarray  # float64 (4, 4), voxel indices to mm in RAS+
     axes: tuple[tuple[int, int], ...]  # per file axis: world axis (0 R, 1 A, 2 S), +1 along it or -1 against
     spacing: tuple[float, float, float]  # mm
-    notes: list[str]  # what is unusual but accepted
+    notes: list[str]  # unusual but accepted values
     _stream: Stream = field(repr=False)
     _hasher: xxh3_128 = field(repr=False)
     placed: bool = True  # False without orientation codes: axes and origin are then nibabel's default
@@ -76,7 +76,7 @@ class Scan:
 def open_scan(paths: tuple[Path, ...]) -> Iterator[Scan]:
     """Open one `.nii` or `.nii.gz`, or a `(.hdr, .img)` pair, and check its header before anything else.
 
-    Raises InvalidInput for a file that cannot become a sample, OSError for one that the system does not let us read.
+    Raises InvalidInput for a file that cannot become a sample, OSError for one that the system cannot read.
     """
     hasher = xxh3_128()
     with ExitStack() as stack:

@@ -69,7 +69,7 @@ class Stream:
         self._raw.allowed = 2 * count + MAX_EMPTY  # incompressible data take a little more than their size
         try:
             return self._file.read(count)
-        except (EOFError, gzip.BadGzipFile, igzip_lib.error) as exc:  # type: ignore[misc]  # its stub errs
+        except (EOFError, gzip.BadGzipFile, igzip_lib.error) as exc:  # type: ignore[misc]  # its stub is wrong
             raise InvalidInput(
                 f"damaged gzip data, or other bytes after its end ({one_line(exc)})",
                 "one intact gzip stream up to the end of the file",
@@ -77,7 +77,7 @@ class Stream:
             ) from exc
 
     def skip(self, count: int) -> int:
-        """Skip `count` bytes; return how many existed."""
+        """Skip up to `count` bytes; return the number skipped."""
         remaining = count
         while remaining and (read := len(self.read(min(remaining, CHUNK)))):
             remaining -= read

@@ -23,7 +23,7 @@ def read_shape(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[int, int,
         raise InvalidInput(f"an image of {count} dimensions", "3", remedy)
     given = " x ".join(map(str, sizes[:count])) + " voxels"
     if min(sizes[3:count], default=1) < 1:
-        notes.append(f"dim says {given}: sizes below 1 after the third were taken as 1, as by the NIfTI library")
+        notes.append(f"dim says {given}: sizes below 1 after the third were treated as 1, as by the NIfTI library")
     shape = [*sizes[:3], *(max(size, 1) for size in sizes[3:count])]
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
@@ -74,7 +74,7 @@ def read_offset(header: nifti1.Nifti1Header, length: int) -> int:
 
 
 def read_scaling(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[float, float]:
-    """(slope, intercept) from stored values to HU; (1, 0) where the header sets no valid slope."""
+    """(slope, intercept) from stored values to HU; (1, 0) if the header has no valid slope."""
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or not math.isfinite(slope):
         dropped = f"; its scl_inter of {inter:g} was not added" if inter and math.isfinite(inter) else ""

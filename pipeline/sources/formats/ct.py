@@ -41,12 +41,12 @@ def find_scans(
     Either file of a pair may be compressed (`.hdr.gz`, `.img.gz`); half a pair is a record too, to be quarantined with
     its reason. Classes are not used here, since a labels CSV has them. Raises PipelineError like `Finder`.
     """
-    found = walk(root, lookalikes("ct"), skip, max_files)
+    listing = walk(root, lookalikes("ct"), skip, max_files)
     files: dict[str, list[str]] = defaultdict(list)
-    for file in found.files:
+    for file in listing.files:
         files[split_ending(file, ENDINGS)[0]].append(file)
     records = [make_record(root, stem, unit) for stem, group in files.items() for unit in _pair_up(group)]
-    return Inputs(with_unique_ids(records, _is_half_pair), found.excluded, others=found.others)
+    return Inputs(with_unique_ids(records, _is_half_pair), listing.excluded, others=listing.others)
 
 
 def _pair_up(files: list[str]) -> list[tuple[str, ...]]:
@@ -79,7 +79,7 @@ FORMAT = Format(
     summary="Resize every NIfTI scan below SOURCE into CACHE.",
     details=(
         "Run it again to add new scans, to redo changed ones, or to resume after an interruption: finished samples "
-        "are kept, and the recipe is that of CACHE; options that contradict it are refused."
+        "are kept, and the recipe is that of CACHE; options that contradict it are rejected."
     ),
     example="preprocess ct TrainSet ct.zarr --labels train.csv --workers 4",
     class_names=TUBERCULOSIS_TYPES,

@@ -44,8 +44,8 @@ def find_clips(
     classes are excluded. Raises PipelineError like `Finder`, also for a class that has no clips and is not one of
     `cached_classes`.
     """
-    found = walk(root, lookalikes("video"), skip, max_files)
-    paths = [PurePosixPath(file) for file in found.files]
+    listing = walk(root, lookalikes("video"), skip, max_files)
+    paths = [PurePosixPath(file) for file in listing.files]
     folders = {composed(path.parent.name) for path in paths} - {""}
     names = tuple(map(composed, class_names or sorted(folders)))
     if unknown := [name for name in names if name not in folders and name not in cached_classes]:
@@ -55,9 +55,9 @@ def find_clips(
     labels = {name: label for label, name in enumerate(names)} | {"": UNLABELLED}
     clips = [path for path in paths if composed(path.parent.name) in labels]
     others = [path for path in paths if composed(path.parent.name) not in labels]
-    found.excluded |= {str(path): f"class {path.parent.name} was not chosen" for path in others}
+    listing.excluded |= {str(path): f"class {path.parent.name} was not chosen" for path in others}
     records = with_unique_ids(_clip(root, path, labels[composed(path.parent.name)]) for path in clips)
-    return Inputs(records, found.excluded, names, found.others)
+    return Inputs(records, listing.excluded, names, listing.others)
 
 
 def _clip(root: Path, path: PurePosixPath, label: int) -> Record:
@@ -79,8 +79,9 @@ FORMAT = Format(
     recipe=VideoRecipe,
     summary="Turn every clip of a `Class/v_Class_gNN_cMM.avi` tree below SOURCE into gray frames in CACHE.",
     details=(
-        "The label is the folder, the group of a split is the gNN of the name. Run it again to add clips, to redo "
-        "changed ones, or to resume; the recipe is then that of CACHE, and options that contradict it are refused."
+        "The folder is the label; clips with the same gNN in their names stay together in a split. Run it again to add "
+        "clips, to redo changed ones, or to resume; the recipe is then that of CACHE, and options that contradict it "
+        "are rejected."
     ),
     example="preprocess video UCF50 clips.zarr --classes paper --workers 4",
     class_presets={"paper": PAPER_CLASSES},

@@ -1,4 +1,4 @@
-"""Sampling of clips: how a clip's frames become the `depth` frames of a sample, one method a file.
+"""Sampling of clips: how a clip's frames become the `depth` frames of a sample, one file per method.
 
-Each module defines `SAMPLING`, a `pipeline.transforms.frames.Sampling`. It is the choice of `--sampling`.
+Each module defines `SAMPLING`, a `pipeline.transforms.frames.Sampling`. `--sampling` chooses one.
 """

@@ -1,4 +1,4 @@
-"""The first frames of a clip, as the authors' code takes them; the rest is not decoded."""
+"""The first frames of a clip, as in the authors' code; the rest is not decoded."""
 
 import numpy as np
 
@@ -10,4 +10,4 @@ def _fill(clip: Clip, _count: int, frames: np.ndarray) -> int:
     return pick_frames(clip, range(len(frames)), frames, stop=len(frames))
 
 
-SAMPLING = Sampling(_fill, whole_clip=False)
+SAMPLING = Sampling(_fill, reads_to_end=False)

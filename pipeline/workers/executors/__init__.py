@@ -1,1 +1,1 @@
-"""Where tasks run: one executor a file, each with an `EXECUTOR` (see `pipeline.workers.executor`)."""
+"""The places where tasks run: one file per executor, each with an `EXECUTOR` (see `pipeline.workers.executor`)."""

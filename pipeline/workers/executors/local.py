@@ -2,9 +2,9 @@
 
 The cluster runs with Dask's default settings, whatever the user's are: those are made for another kind of cluster (one
 that demands TLS, for example), or could break this one. Dask's own memory limit is off. It pauses a worker at 80 % of
-that limit, for ever where an idle worker needs more than that, and our tasks leave nothing behind that it could move to
-disk. Instead the default is no more workers than memory allows; where memory is short all the same, the system kills a
-worker, and `dispatch` handles that.
+that limit, forever if an idle worker needs more than that, and our tasks leave nothing in memory that it could move to
+disk. Instead the default is no more workers than memory allows; if memory runs short anyway, the system kills a worker,
+and `dispatch` handles that.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ START_SECONDS = 300.0  # for a worker to import everything, for example from a s
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
 DASK_SETTINGS = {
     "nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
-    "scheduler.worker-ttl": None,  # a long task may hold the interpreter; a worker that dies is noticed without
+    "scheduler.worker-ttl": None,  # a long task may hold the interpreter; dead workers are noticed anyway
     "deploy.lost-worker-timeout": "1 day",  # do not give up a nanny whose worker is slow to come back
 }
-MIN_OPEN_FILES, MIN_OPEN_FILES_PER_WORKER = 24, 6  # no worker starts with less
+MIN_OPEN_FILES, MIN_OPEN_FILES_PER_WORKER = 24, 6  # no worker starts with fewer
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def local_cluster(settings: Settings) -> Iterator[Executor]:
         with watch_workers() as watch:
             try:
                 client = stack.enter_context(_local_client(distributed, workers, settings.modules))
-            except (Exception, asyncio.CancelledError) as error:  # --workers 0 works whatever the cause
+            except (Exception, asyncio.CancelledError) as error:  # --workers 0 works in any case
                 raise PipelineError(start_error(error, workers, watch)) from error
         remedy = f"use fewer --workers, or --workers 0 to work in this process{exceeded_limits(workers)},"
         yield lambda work, tasks: run_on_workers(client, work, tasks, settings.timeout, remedy)
@@ -64,7 +64,7 @@ def _local_client(distributed: Any, workers: int, modules: Sequence[str]) -> Ite
     from distributed.config import defaults
 
     raise_open_file_limit()
-    if open_file_limit() < MIN_OPEN_FILES + workers * MIN_OPEN_FILES_PER_WORKER:  # Dask may wait for ever
+    if open_file_limit() < MIN_OPEN_FILES + workers * MIN_OPEN_FILES_PER_WORKER:  # Dask may wait forever
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     with socket.create_server(("127.0.0.1", 0)) as server:  # Dask would try for a minute
         socket.create_connection(server.getsockname(), timeout=10).close()
@@ -73,7 +73,7 @@ def _local_client(distributed: Any, workers: int, modules: Sequence[str]) -> Ite
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="dask-", ignore_cleanup_errors=True))
         stack.enter_context(dask.config.set(dask_settings))  # until the end: replaced workers need them, too
-        with hold_interrupts():
+        with block_interrupts():
             cluster = distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
@@ -85,7 +85,7 @@ def _local_client(distributed: Any, workers: int, modules: Sequence[str]) -> Ite
                 silence_logs=logging.CRITICAL,
                 memory_limit=None,
                 death_timeout=START_SECONDS,
-                preload=list(modules),  # a failing import shows now, and takes none of a task's time
+                preload=list(modules),  # a failing import shows now, and no task's time is spent on it
             )
         stack.push(partial(_close, cluster))
         client = distributed.Client(cluster)
@@ -94,14 +94,14 @@ def _local_client(distributed: Any, workers: int, modules: Sequence[str]) -> Ite
 
 
 def _close(started: Any, *_: object) -> None:
-    """End a cluster or a client. Errors then, for example while a worker is being replaced, change no result."""
+    """End a cluster or a client. Errors at that point, for example while a worker is being replaced, do not matter."""
     with suppress(Exception):
         started.close()
 
 
 @contextmanager
-def hold_interrupts() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM until the block ends: a cluster stopped while it starts prints tracebacks.
+def block_interrupts() -> Iterator[None]:
+    """Delay Ctrl-C and SIGTERM until the block ends: a cluster stopped while it starts prints tracebacks.
 
     Processes and threads started inside the block ignore Ctrl-C: a terminal sends it to every process, and workers must
     leave it to the coordinator. SIGTERM ends them as usual.

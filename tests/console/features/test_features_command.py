@@ -23,7 +23,7 @@ def test_a_run_prints_the_number_of_samples_and_leaves_the_cache_unchanged(clips
     before = tree(clips)
     result = cli("features", clips, into, *SMALL)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.startswith(f"{into}: 12 made, 0 already there, ")
+    assert result.stdout.startswith(f"{into}: 12 made, 0 already present, ")
     assert result.stdout.endswith(" frames/s\n")
     assert tree(clips) == before
 
@@ -36,7 +36,7 @@ def test_a_second_run_makes_nothing_and_touches_no_array(clips, own):
     before = arrays()
     assert len(before) == 12
     result = cli("features", clips, own, *SMALL)
-    assert result.stdout == f"{own}: 0 made, 12 already there\n"
+    assert result.stdout == f"{own}: 0 made, 12 already present\n"
     assert arrays() == before
 
 
@@ -50,13 +50,13 @@ def test_with_json_stdout_has_only_the_result_and_quiet_prints_nothing(clips, ow
 
 def test_new_samples_are_added_and_vanished_ones_are_reported_and_kept(tmp_path, into):
     root = make_clips(tmp_path / "clips.zarr", 2)
-    assert "2 made, 0 already there" in cli("features", root, into, *SMALL).stdout
+    assert "2 made, 0 already present" in cli("features", root, into, *SMALL).stdout
     make_clips(root, [volume(2, SHAPE)])
-    assert "1 made, 2 already there" in cli("features", root, into, *SMALL).stdout
+    assert "1 made, 2 already present" in cli("features", root, into, *SMALL).stdout
     shutil.rmtree(root)
     make_clips(root, 2)
     assert cli("features", root, into, *SMALL).stdout == (
-        f"{into}: 0 made, 2 already there; 1 kept that are no longer in {root}\n"
+        f"{into}: 0 made, 2 already present; 1 kept that are no longer in {root}\n"
     )
     assert open_cache(into).ids == ["s0", "s1", "s2"]
 
@@ -78,7 +78,7 @@ def test_damaged_features_are_made_again_by_the_command_named_by_repair(clips, o
     path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
     assert cli("verify", own, "--quiet").exit_code == 1
     mentions(error(cli("repair", own, "--quiet")), own, "`repair`", clips)
-    assert cli("features", clips, own, *SMALL).stdout.startswith(f"{own}: 1 made, 11 already there, ")
+    assert cli("features", clips, own, *SMALL).stdout.startswith(f"{own}: 1 made, 11 already present, ")
     assert cli("verify", own, "--quiet").exit_code == 0
     assert path.read_bytes() == sound
 
@@ -134,4 +134,4 @@ def test_ctrl_c_keeps_finished_features_and_explains_how_to_continue(clips, into
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr == STOPPED
     monkeypatch.undo()
-    assert cli("features", clips, into, *SMALL).stdout.startswith(f"{into}: 5 made, 7 already there, ")
+    assert cli("features", clips, into, *SMALL).stdout.startswith(f"{into}: 5 made, 7 already present, ")

@@ -25,7 +25,7 @@ def test_label_corrects_labels_and_patients_without_sources_or_array_writes(sour
         "  A: 1\n  B: 2\n  unlabelled: 1\n"
         "1 without a row in the labels, left without a label: TRN_0004.nii\n"
         "Labels: column Class; file names: Name; patients: Subject (2 patients)\n"
-        "Label refused: 1 row that names no scan: 'TRN_0009' (line 5)\n"
+        "Label rejected: 1 row that names no scan: 'TRN_0009' (line 5)\n"
     )
     assert classes(cache) == {"TRN_0001": "B", "TRN_0002": "B", "TRN_0003": "A", "TRN_0004": None}
     assert groups(cache) == {"TRN_0001": "X", "TRN_0002": "TRN_0002", "TRN_0003": "X", "TRN_0004": "P1"}

@@ -85,15 +85,15 @@ def test_a_run_without_labels_explains_how_to_add_them(source, cache, tmp_path):
 def test_many_rows_without_a_scan_give_one_line(source, tmp_path, csv):
     path = csv("FileName,TypeOfTB\nTRN_0001,1\n" + "".join(f"x{number},1\n" for number in range(1524)))
     result = ct(source, tmp_path / "c", "--labels", path, code=3)
-    (line,) = (line for line in result.stdout.splitlines() if "refused" in line)
-    assert line.startswith("Label refused: 1524 rows that name no scan: 'x0' (line 3), 'x1' (line 4), ")
+    (line,) = (line for line in result.stdout.splitlines() if "rejected" in line)
+    assert line.startswith("Label rejected: 1524 rows that name no scan: 'x0' (line 3), 'x1' (line 4), ")
     assert line.endswith("'x9' (line 12) and 1514 more")
     assert (
         len(json.loads(ct(source, tmp_path / "c", "--labels", path, "--json", code=3).stdout)["wrong_labels"]) == 1524
     )
     path = csv("FileName,TypeOfTB\nTRN_0002,1\n" + "TRN_0001,x\n" * 30)
     lines = ct(source, tmp_path / "c", "--labels", path, code=3).stdout.splitlines()
-    assert [line for line in lines if "refused" in line][-1] == "Label refused: 20 more rows; --json names all"
+    assert [line for line in lines if "rejected" in line][-1] == "Label rejected: 20 more rows; --json lists all"
 
 
 @pytest.mark.parametrize(

@@ -188,4 +188,4 @@ def test_nonfinite_voxels_are_measured_and_leave_finite_figures(flagged, chest):
     found, record = flagged(some_nan(1)(chest))
     assert record["measured"]["nonfinite"] == 1
     assert all(type(value) is float and np.isfinite(value) for value in record["measured"].values())
-    assert found[0].startswith("not finite: 100.0 % of voxels are NaN or infinite and were taken as air")
+    assert found[0].startswith("not finite: 100.0 % of voxels are NaN or infinite and were treated as air")

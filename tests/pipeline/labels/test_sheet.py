@@ -90,7 +90,7 @@ def test_a_path_that_is_not_a_file_or_too_large_is_refused_unopened(tmp_path):
     for name, problem in {
         "": "cannot read labels .*: it is a folder, not a file; give a CSV",
         "pipe": "cannot read labels .*pipe: it is a pipe or a device, not a file; give a CSV",
-        "large": f"has {MAX_BYTES + 1} bytes, at most {MAX_BYTES} are read; leave only the columns",
+        "large": f"has {MAX_BYTES + 1} bytes, at most {MAX_BYTES} are read; keep only the columns",
         "missing": "cannot read labels .*missing: No such file or directory; check the path",
         "a\0b": "cannot read labels .*null",
         "x" * 300: "cannot read labels .*File name too long",

@@ -38,7 +38,7 @@ def test_the_chroma_of_interlaced_fields_is_kept_apart_and_noted(tmp_path, codec
     assert np.abs(frames[:, 0::2].astype(int) - 29).max() <= 6  # blue in gray
     assert np.abs(frames[:, 1::2].astype(int) - 76).max() <= 6  # red
     assert record["interlaced"]
-    assert record["notes"] == ["interlaced: every other row of a frame is from another moment"]
+    assert record["notes"] == ["interlaced: every other row of a frame is from a different moment"]
 
 
 @pytest.mark.parametrize("size", [(98, 66), (16, 2), (33, 17)])

@@ -79,7 +79,7 @@ def test_gantry_tilt_is_noted(write):
 
 @pytest.mark.parametrize(("unit", "name"), [(1, "metres"), (3, "micrometres"), (2, ""), (10, ""), (0, "")])
 def test_units_that_are_not_millimetres_are_noted(write, unit, name):
-    expected = [f"its header says {name}; the spacing was taken as millimetres"] if name else []
+    expected = [f"its header says {name}; the spacing was assumed to be in millimetres"] if name else []
     assert notes(write, ((123, "B"), unit)) == expected
 
 
@@ -101,5 +101,5 @@ def test_axes_that_are_nearly_parallel_are_refused(write, angle, refused):
 
 def test_a_missing_orientation_is_noted(write):
     assert notes(write, (SFORM_CODE, 0), (QFORM_CODE, 0)) == [
-        "no orientation codes: axes taken as nibabel's default, LAS"
+        "no orientation codes: axes assumed to be nibabel's default, LAS"
     ]

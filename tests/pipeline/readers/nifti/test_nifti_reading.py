@@ -105,7 +105,8 @@ def test_further_sizes_below_one_count_as_one_as_in_the_nifti_library_and_are_no
     np.testing.assert_array_equal(array, voxels())
     given = " x ".join(map(str, (*SHAPE, *sizes)))
     assert (
-        f"dim says {given} voxels: sizes below 1 after the third were taken as 1, as by the NIfTI library" in scan.notes
+        f"dim says {given} voxels: sizes below 1 after the third were treated as 1, as by the NIfTI library"
+        in scan.notes
     )
 
 

@@ -1,7 +1,7 @@
-"""Digests: of a recipe, of source files, of an encoded chunk.
+"""Digests of recipes, source files and encoded chunks.
 
-They detect damage and change, not forgery: xxh3-128 reads at memory speed, so that hashing every byte that
-enters or leaves a cache costs less than one percent of the work on it.
+They detect damage and change, not forgery. xxh3-128 runs at memory speed, so hashing every byte that enters or leaves a
+cache costs less than one percent of the work on it.
 """
 
 import json
@@ -24,7 +24,7 @@ def digest_bytes(data: bytes | memoryview) -> str:
 def digest_files(paths: Iterable[Path], limit: int | None = None) -> str:
     """xxh3-128 over the bytes of all files in order, as stored on disk.
 
-    Raises OSError where one cannot be read, UnexpectedFile where it is no regular file or has more than `limit` bytes.
+    Raises OSError where one cannot be read, UnexpectedFile where one is not a regular file, or longer than `limit`.
     """
     state = xxhash.xxh3_128()
     for path in paths:
@@ -34,7 +34,7 @@ def digest_files(paths: Iterable[Path], limit: int | None = None) -> str:
 
 
 def digest_stream(file: BinaryIO) -> str:
-    """xxh3-128 of what is left to read of `file`, without holding more than a block of it in memory."""
+    """xxh3-128 of the rest of `file`, read block by block."""
     state = xxhash.xxh3_128()
     _update(state, file)
     return state.hexdigest()

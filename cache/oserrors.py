@@ -1,9 +1,9 @@
-"""What to do about an error of the operating system: the one table for all messages."""
+"""Remedies for errors of the operating system: one table for all messages."""
 
 import errno
 from pathlib import Path
 
-# Errors of reading that say that a file is not there; any other says nothing about what is in it.
+# Errors of reading that mean that the file does not exist; others say nothing about its contents.
 ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 
 AGAIN = "run the same command again"
@@ -23,15 +23,15 @@ REMEDIES = {
 
 
 def reason(error: OSError) -> str:
-    """What failed, in the system's words."""
+    """The system's text for `error`."""
     return error.strerror or str(error) or type(error).__name__
 
 
 def cannot_read(path: Path, error: OSError, otherwise: str = "check the path and its permissions") -> str:
-    """The line of an error of reading `path` that says nothing about what is in it."""
+    """The message for an error of reading `path` that says nothing about its contents."""
     return f"cannot read {path}: {reason(error)}; {remedy(error, otherwise)}"
 
 
 def remedy(error: OSError, otherwise: str) -> str:
-    """What to do about `error`; `otherwise` where the table has nothing for it."""
+    """What to do about `error`: from the table, or `otherwise`."""
     return REMEDIES.get(error.errno or 0, otherwise)

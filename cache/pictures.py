@@ -1,4 +1,4 @@
-"""Matplotlib by its own defaults: what a user's matplotlibrc says is for their other pictures."""
+"""Matplotlib with its default settings: a user's matplotlibrc is for their other pictures."""
 
 import logging
 import warnings
@@ -8,25 +8,26 @@ from types import ModuleType
 
 from cache.errors import CacheError
 
-OF_THE_SESSION = ("backend", "backend_fallback", "interactive")  # settings that are not about how a picture looks
+# Settings that do not affect how a picture looks.
+SESSION_SETTINGS = ("backend", "backend_fallback", "interactive")
 
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """Draw and save pictures in the block, or the decorated function, by Matplotlib's defaults and without its chatter.
+    """A block or decorated function that draws with Matplotlib's default settings, and without its log messages.
 
-    Raises CacheError where Matplotlib cannot be loaded, as with a matplotlibrc that is not text.
+    Raises CacheError where Matplotlib cannot be loaded, for example because of a matplotlibrc that is not text.
     """
     logger = logging.getLogger("matplotlib")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # not what is odd about a matplotlibrc, or that fonts are looked up again
+    logger.setLevel(logging.ERROR)  # no remarks about a matplotlibrc or fonts
     try:
         matplotlib = _load()
         with matplotlib.rc_context():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", matplotlib.MatplotlibDeprecationWarning)
                 defaults = matplotlib.rcParamsDefault
-                matplotlib.rcParams.update({key: defaults[key] for key in defaults if key not in OF_THE_SESSION})
+                matplotlib.rcParams.update({key: defaults[key] for key in defaults if key not in SESSION_SETTINGS})
             yield
     finally:
         logger.setLevel(level)
@@ -36,7 +37,7 @@ def _load() -> ModuleType:
     try:
         import matplotlib
         import matplotlib.figure
-    except Exception as error:  # whatever the settings of the machine make of it
+    except Exception as error:  # settings of the machine can raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise CacheError(
             f"cannot load Matplotlib ({reason}); check the matplotlibrc in the current folder or in "

@@ -1,6 +1,6 @@
-"""What a cache says about itself and about each input: frozen, self-checking, JSON both ways.
+"""The documents of a cache: its attributes, and the ledger entry of each input.
 
-Everything here may come from an untrusted file, so `from_json` checks types and ranges and raises ValueError.
+They may come from an untrusted file, so `from_json` checks types and ranges and raises ValueError.
 """
 
 import math
@@ -18,23 +18,23 @@ from cache.documents import Record, convert
 from cache.text import SHOWN
 
 FORMAT_VERSION = 1
-DTYPES = {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}  # how values may be stored: bytes of one
+DTYPES = {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4}  # stored dtype → bytes of a value
 STATES = ("complete", "quarantined", "excluded")
 UNLABELLED = -1
-MAX_ROWS = 10**7  # a row beyond is damage: nothing is allocated for it
-MAX_SAMPLE_BYTES = 2**31 - 17  # what one Blosc buffer, a chunk, can hold
+MAX_ROWS = 10**7  # larger row numbers are damage, and nothing is allocated for them
+MAX_SAMPLE_BYTES = 2**31 - 17  # the limit of a Blosc buffer, which is a chunk
 MAX_CHUNK_BYTES = MAX_SAMPLE_BYTES + 16  # with Blosc's header
 MAX_DEGREES = 360  # of a rotation, either way
-MAX_ID_BYTES = 4096  # of an id or group, in UTF-8: no path is longer
-MAX_CLASSES, MAX_CLASS_NAMES = 10_000, 1 << 18  # how many there may be, and characters of all their names together
+MAX_ID_BYTES = 4096  # of an id or group in UTF-8; no path is longer
+MAX_CLASSES, MAX_CLASS_NAMES = 10_000, 1 << 18  # classes, and characters of all their names
 MAX_SOURCES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the samples of a kind are stored: in which array, along which axes, by which dtypes; and the cure of damage.
+    """How the samples of a kind are stored: the array, its axes, its dtypes, and the remedy for damage.
 
-    Values of a `bounded` layout are in [0, 1], those of another any finite numbers.
+    Values of a `bounded` layout are in [0, 1], others are any finite numbers.
     """
 
     array: str
@@ -62,7 +62,7 @@ FEATURES = Layout(
     remedy="run `features`, or call `write_features`, once more",
 )
 AUGMENTED = replace(FEATURES, axes=("angle", *FEATURES.axes))  # one set of features for each rotation
-SIZES = {"channel": "channels"}  # what the size of an axis is called in recipes, where not by the axis' own name
+SIZES = {"channel": "channels"}  # axis → its size in recipes, where the name differs
 KIND = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
@@ -76,7 +76,7 @@ def layout_of(kind: str) -> Layout:
 
 
 def scale_factor(dtype: str) -> float | None:
-    """What stored integers are multiplied by to give [0, 1]; None for floats, which are stored as they are."""
+    """The factor from stored integers to [0, 1]; None for floats."""
     return {"uint8": 1 / 255, "uint16": 1 / 65535}.get(dtype)
 
 
@@ -104,12 +104,12 @@ class Source(Record, frozen=True):
 
 
 class Entry(Record, frozen=True):
-    """One input's line in the ledger: how it ended, and for a complete one all that is needed to check it.
+    """The ledger line of one input: its outcome and, for a complete one, all that is needed to check it.
 
     `row` is its place along the sample axis (-1 for none); `recipe` and `digest` are those of the recipe and of
-    the encoded chunk of `nbytes` bytes; `label` counts from 0; `group` names what must not be split (patient,
-    scene); `retry` marks a quarantine that may pass by itself (a file that could not be opened); `details` is the
-    sample's record: where it came from, and what was odd about it.
+    the encoded chunk of `nbytes` bytes; `label` counts from 0; inputs of one `group` (patient, scene)
+    must not be split; `retry` marks a quarantine that may be temporary (a file that could not be opened); `details` is
+    the record of the sample: properties of its file, notes and flags.
     """
 
     id: str
@@ -134,18 +134,18 @@ class Entry(Record, frozen=True):
             raise ValueError(f"row {self.row}, label {self.label}; expected -1 to {MAX_ROWS - 1}")
         if self.state == "complete" and (self.row < 0 or not self.id):
             raise ValueError(f"{self.id!r:.{SHOWN}} is complete without a row or without an id")
-        if self.state == "complete":  # ValueError too for what is not UTF-8, as Zarr's strings are
+        if self.state == "complete":  # encode() raises ValueError for text that UTF-8, and so Zarr, cannot hold
             for text in (self.id, self.group):
                 if len(text.encode()) > MAX_ID_BYTES:
                     raise ValueError(f"id or group {text!r:.{SHOWN}} is longer than {MAX_ID_BYTES} bytes")
 
     @property
     def file(self) -> str:
-        """The first of its source files, "" where none is known."""
+        """The first of its source files, "" if there is none."""
         return str(self.source.paths[0]) if self.source.files else ""
 
     def to_json(self) -> dict[str, Any]:
-        """All fields but those at their default, which `from_json` puts back."""
+        """All fields that differ from their default."""
         data = _differing(self)
         if "source" in data:
             data["source"] = _differing(self.source)

@@ -1,4 +1,4 @@
-"""Signals that come at a bad moment are handled a little later."""
+"""Deferred signals: those that come at a bad moment are handled a little later."""
 
 import signal
 import threading
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def held(*numbers: int) -> Iterator[None]:
-    """Have what handles the signals `numbers` in Python do so when the block ends, where they come inside.
+def deferred(*numbers: int) -> Iterator[None]:
+    """Defer the Python handlers of the signals `numbers` until the block ends.
 
-    Only the main thread handles signals: in any other, nothing is held.
+    Only the main thread handles signals: in any other thread this does nothing.
     """
     main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in numbers if main and callable(signal.getsignal(number))}

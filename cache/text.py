@@ -1,4 +1,4 @@
-"""The one way to show in a message what anybody may have written: an id, a label, a cell, a path."""
+"""How messages show untrusted text, such as an id, a label, a cell or a path."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -8,20 +8,20 @@ MAX_REASON = 1000  # characters of a sentence that names several values
 MAX_NAMES = 10
 
 
-def cut(text: object, most: int = SHOWN) -> str:
-    """`text` as it is, cut where it is too long for a message."""
-    whole = str(text)
-    return whole if len(whole) <= most else f"{whole[:most]}…"
+def cut(text: object, length: int = SHOWN) -> str:
+    """`text`, cut at `length` characters."""
+    full = str(text)
+    return full if len(full) <= length else f"{full[:length]}…"
 
 
 def shown(text: str) -> str:
-    """`text` in quotes, cut where it is too long for a message."""
+    """`text` in quotes, cut at 200 characters."""
     return repr(cut(text))
 
 
-def listed(names: Iterable[object], most: int = MAX_NAMES) -> str:
-    """The first ten of `names`, or `most`, each cut, and how many more there are."""
+def listed(names: Iterable[object], count: int = MAX_NAMES) -> str:
+    """The first `count` of `names`, each cut, and the number of the others."""
     rest = iter(names)
-    first = ", ".join(map(cut, islice(rest, most)))
+    first = ", ".join(map(cut, islice(rest, count)))
     more = sum(1 for _ in rest)
     return f"{first} and {more} more" if more else first

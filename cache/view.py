@@ -1,4 +1,4 @@
-"""Looking at a cache: lazy xarray, montages, the notebook summary."""
+"""Views of a cache: a lazy xarray Dataset, montages, the summary in notebooks."""
 
 import base64
 import html
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 SHOWN = 100  # characters of an id or a path
 THUMBNAILS = 6
 THUMBNAIL_PIXELS = 96
-PLANE_OF_KIND = {"ct": "slice", "video": "frame"}
+SLICE_NOUNS = {"ct": "slice", "video": "frame"}
 
 
 class _LazySamples:
-    """The array protocol Dask needs, over a Cache: whole samples are read, and checked, when they are computed."""
+    """A Cache as an array for Dask: entire samples are read and checked when they are computed."""
 
     def __init__(self, cache: "Cache") -> None:
         self.cache = cache
@@ -34,7 +34,7 @@ class _LazySamples:
         self.ndim = len(self.shape)
 
     def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
-        numbers = np.arange(len(self.cache))[key[0]]  # one, where Dask took it out of its slice
+        numbers = np.arange(len(self.cache))[key[0]]  # one number, where Dask indexes a single sample
         if numbers.ndim == 0:
             return self.cache[numbers][key[1:]]
         parts = [self.cache[number][key[1:]] for number in numbers]
@@ -44,8 +44,8 @@ class _LazySamples:
 def dataset(cache: "Cache") -> "xarray.Dataset":
     """`volume` (sample, depth, height, width) float32 in [0, 1], one Dask chunk a sample; label, sample_id, group.
 
-    A cache of features has `features` (sample, depth, channel) instead, perhaps with an axis `angle` in degrees after
-    the first. Samples are named by their id along `sample`, as in `.sel(sample="TRN_0001")`.
+    A cache of features has `features` (sample, depth, channel) instead, or (sample, angle, depth, channel) with angles
+    in degrees. The coordinate `sample` is the id, as in `.sel(sample="TRN_0001")`.
     """
     import dask.array
     import xarray
@@ -71,22 +71,22 @@ def dataset(cache: "Cache") -> "xarray.Dataset":
 
 @own_settings()
 def montage(cache: "Cache", key: SupportsIndex | str, slices: int = 20) -> "matplotlib.figure.Figure":
-    """One sample: `slices` evenly spaced planes of a volume, or the image that features are."""
+    """A figure of one sample: `slices` evenly spaced slices of a volume, or features as an image."""
     if slices < 1:
         raise CacheError(f"slices {slices}; expected at least 1")
     values = cache[key]
-    figure, what = _planes(cache, values, slices) if cache.attributes.layout.bounded else _image(cache, values)
+    figure, caption = _slices(cache, values, slices) if cache.attributes.layout.bounded else _image(cache, values)
     entry = cache.entry(key)
     name, label = _shown(entry.id), _shown(cache.attributes.class_name(entry.label))
-    title = f"{name} · {label} · {what}"
-    figure.suptitle(title.encode("latin-1", "backslashreplace").decode("latin-1"), parse_math=False)  # as fonts have it
+    title = f"{name} · {label} · {caption}".encode("latin-1", "backslashreplace").decode("latin-1")  # as fonts have it
+    figure.suptitle(title, parse_math=False)
     return figure
 
 
 def _figure(width: float, height: float) -> "matplotlib.figure.Figure":
-    """A figure of inches that notebooks show by itself: without pyplot they have no other way to.
+    """A figure, size in inches, that notebooks can show without pyplot.
 
-    It is drawn when it is saved, and by Matplotlib's defaults then too.
+    It is drawn when it is saved, then too with Matplotlib's default settings.
     """
     from matplotlib.figure import Figure
 
@@ -104,14 +104,14 @@ def _figure(width: float, height: float) -> "matplotlib.figure.Figure":
 
 
 def _image(cache: "Cache", values: np.ndarray) -> tuple["matplotlib.figure.Figure", str]:
-    """Features, of the first angle where there are several, as an image of depth by channels; and its caption."""
+    """Features, of the first angle, as an image of depth by channels; and its caption."""
     figure = _figure(8, 3.5)
     axes = figure.subplots()
     picture = axes.imshow(_first_set(values), aspect="auto", interpolation="nearest", cmap="viridis")
     axes.set(xlabel="channel", ylabel="depth")
     figure.colorbar(picture, ax=axes, label="feature")
-    turned = f", at {cache.angles[0]:g} degrees" if cache.angles else ""
-    return figure, f"features{turned}"
+    rotation = f", at {cache.angles[0]:g} degrees" if cache.angles else ""
+    return figure, f"features{rotation}"
 
 
 def _first_set(values: np.ndarray) -> np.ndarray:
@@ -119,24 +119,24 @@ def _first_set(values: np.ndarray) -> np.ndarray:
     return values.reshape(-1, *values.shape[-2:])[0]
 
 
-def _planes(cache: "Cache", volume: np.ndarray, slices: int) -> tuple["matplotlib.figure.Figure", str]:
-    """`slices` evenly spaced planes in reading order, gray from 0 to 1, each with its number; and their caption."""
+def _slices(cache: "Cache", volume: np.ndarray, slices: int) -> tuple["matplotlib.figure.Figure", str]:
+    """`slices` evenly spaced slices in reading order, gray from 0 to 1, each with its number; and a caption."""
     planes = np.unique(np.linspace(0, len(volume) - 1, slices).round().astype(int))
     columns = min(len(planes), int(np.ceil(np.sqrt(len(planes) * 1.5))))
     rows = -(-len(planes) // columns)
-    tall = min(max(volume.shape[1] / volume.shape[2], 0.5), 4)
-    figure = _figure(1.6 * columns, 1.6 * rows * tall + 0.5)
+    aspect = min(max(volume.shape[1] / volume.shape[2], 0.5), 4)
+    figure = _figure(1.6 * columns, 1.6 * rows * aspect + 0.5)
     for number, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axes.axis("off")
         if number < len(planes):
             axes.imshow(volume[planes[number]], cmap="gray", vmin=0, vmax=1)
             place = {"transform": axes.transAxes, "va": "top", "in_layout": False}
             axes.text(0.03, 0.97, str(planes[number]), color="gold", fontsize=8, **place)
-    return figure, f"{PLANE_OF_KIND.get(cache.kind, 'slice')}s of {len(volume)}"
+    return figure, f"{SLICE_NOUNS.get(cache.kind, 'slice')}s of {len(volume)}"
 
 
 def summary_html(cache: "Cache") -> str:
-    """What a notebook shows for a cache: kind, shape, labels, recipe and thumbnails. Every text in it is escaped."""
+    """The HTML of a cache in notebooks: kind, shape, labels, recipe and thumbnails. All text is escaped."""
     counts = Counter(cache.labels.tolist())
     rows: list[tuple[str, Any]] = [
         ("samples", f"{len(cache)} × {' × '.join(map(str, cache.shape))}, stored as {cache.attributes.dtype}"),
@@ -153,7 +153,7 @@ def summary_html(cache: "Cache") -> str:
 
 
 def _thumbnails(cache: "Cache") -> str:
-    """Some samples, evenly spaced; the reason where none can be drawn."""
+    """Evenly spaced samples as images, or the reason why none can be drawn."""
     chosen = np.unique(np.linspace(0, len(cache) - 1, min(THUMBNAILS, len(cache))).round().astype(int))
     try:
         with own_settings():
@@ -163,6 +163,7 @@ def _thumbnails(cache: "Cache") -> str:
 
 
 def _thumbnail(cache: "Cache", number: int) -> str:
+    """The middle slice of one sample, or its features, as HTML."""
     from matplotlib.image import imsave
 
     name = html.escape(_shown(cache.samples[number].id), quote=True)
@@ -184,6 +185,6 @@ def _thumbnail(cache: "Cache", number: int) -> str:
 
 
 def _shown(text: str) -> str:
-    """`text` on one line: what cannot be printed is escaped, and most of a very long one left out."""
+    """`text` on one line, with unprintable characters escaped and the middle of a long text left out."""
     text = text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}…{text[-SHOWN // 2 :]}"
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

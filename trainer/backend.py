@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any
 
-from cache.signals import held
+from cache.signals import deferred
 from trainer.errors import TrainerError
 
 BACKENDS = ("tensorflow", "jax")
@@ -31,7 +31,7 @@ def start() -> str:
     _check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow's C++ code may crash if an exception such as KeyboardInterrupt interrupts its import.
-    with held(signal.SIGINT, signal.SIGTERM), quiet_stderr("Keras"), _without("matplotlib"):
+    with deferred(signal.SIGINT, signal.SIGTERM), quiet_stderr("Keras"), _without("matplotlib"):
         gpus = _gpus() if with_tensorflow else []
         import keras
 

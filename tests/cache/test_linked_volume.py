@@ -6,7 +6,7 @@ import pytest
 
 from cache import catalog, open_cache
 from cache.verify import verify
-from tests.helpers.commands import SMALL, cli, error, facts, tree
+from tests.helpers.commands import SMALL, cli, error, facts, mentions, tree
 from tests.helpers.runs import make_clips
 from tests.helpers.scans import write_invalid, write_scan
 
@@ -43,16 +43,9 @@ def test_nothing_is_written_through_a_link_that_was_not_named(cache, tmp_path, n
     (tmp_path / "disk/c/0/0/0/0").write_bytes(b"damaged")
     before = tree(tmp_path / "disk") | tree(cache / "ledger")
     command = commands(tmp_path)[name]
-    assert error(cli(*command)) == (
-        f"Error: {cache}/volume is a link to {tmp_path}/disk; nothing is written through a link inside {cache}: delete "
-        "it, and put what it leads to in its place if it belongs there; where it is on another disk by your own wish, "
-        "name that folder by --linked-volume\n"
-    )
+    mentions(error(cli(*command)), f"{cache}/volume", f"{tmp_path}/disk", "--linked-volume")
     for wrong in (tmp_path / "other", tmp_path / "missing"):
-        assert error(cli(*command, "--linked-volume", wrong)) == (
-            f"Error: {cache}/volume is a link to {tmp_path}/disk, not a link to {wrong}; move it there and link it, or "
-            "name where it leads\n"
-        )
+        mentions(error(cli(*command, "--linked-volume", wrong)), f"{cache}/volume", f"{tmp_path}/disk", wrong)
     assert tree(tmp_path / "disk") | tree(cache / "ledger") == before
 
 
@@ -85,7 +78,7 @@ def test_a_folder_that_is_no_link_is_told(tmp_path):
     command = ("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
     for _ in range(2):
         line = error(cli(*command, "--linked-volume", tmp_path))
-        assert line.startswith(f"Error: {tmp_path}/c/volume is no link, not a link to {tmp_path}; ")
+        mentions(line, f"{tmp_path}/c/volume is not a link", tmp_path)
         cli(*command)
 
 

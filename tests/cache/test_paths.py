@@ -128,7 +128,7 @@ def test_a_link_that_leads_nowhere_is_refused_and_nothing_is_made_there(source, 
     root.symlink_to(tmp_path / "unmounted" / "c")
     for message in starts(source, root):
         assert message == (
-            f"{root} is a link to {tmp_path}/unmounted/c, which does not exist; restore that, delete the link, or "
+            f"{root} is a link to {tmp_path}/unmounted/c, which does not exist; restore it, delete the link, or "
             "choose another path"
         )
     assert not (tmp_path / "unmounted").exists()

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from cache.signals import held
+from cache.signals import deferred
 
 
 def interrupt(*_):
@@ -23,7 +23,7 @@ def test_a_signal_is_handled_when_the_block_has_ended_and_once(number):
     done = []
 
     def block():
-        with held(signal.SIGINT, signal.SIGTERM):
+        with deferred(signal.SIGINT, signal.SIGTERM):
             signal.raise_signal(number)
             signal.raise_signal(number)
             done.append(number)
@@ -36,7 +36,7 @@ def test_a_signal_is_handled_when_the_block_has_ended_and_once(number):
 
 def test_a_signal_that_is_ignored_stays_so(number):
     signal.signal(number, signal.SIG_IGN)
-    with held(number):
+    with deferred(number):
         signal.raise_signal(number)
     assert signal.getsignal(number) is signal.SIG_IGN
 
@@ -45,7 +45,7 @@ def test_in_another_thread_nothing_is_held_and_nothing_fails(number):
     seen = []
 
     def block():
-        with held(number):
+        with deferred(number):
             seen.append(signal.getsignal(number))
 
     thread = threading.Thread(target=block)

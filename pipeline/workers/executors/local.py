@@ -21,7 +21,7 @@ from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any
 
-from cache.signals import held
+from cache.signals import deferred
 from pipeline.errors import PipelineError
 from pipeline.workers.dask_client import load_distributed
 from pipeline.workers.dispatch import run_on_workers
@@ -110,7 +110,7 @@ def block_interrupts() -> Iterator[None]:
         yield
         return
     resource_tracker.ensure_running()  # it would unblock the signals when it starts
-    with held(signal.SIGTERM):
+    with deferred(signal.SIGTERM):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield

@@ -22,7 +22,7 @@ class Progress(Callback):
 
     def __init__(self, quiet: bool, total: int = 0, verb: str = "done") -> None:
         self.quiet, self.total, self.verb = quiet, total, verb
-        self.done = 0
+        self.done = self.done_at_start = 0
         self.title = ""
         self.started = self.printed = time.monotonic()
         self.bar: Any = None
@@ -52,7 +52,7 @@ class Progress(Callback):
         figures = dict(figures or {})
         title = f"epoch {figures.pop('epoch'):.0f}" if "epoch" in figures else ""
         if title != self.title or done < self.done:
-            self._begin_round(title)
+            self._begin_round(title, done)
         step, self.done, self.total = done - self.done, done, total
         if self._open_bar(unit):
             self.bar.total = total
@@ -74,9 +74,10 @@ class Progress(Callback):
             if advice := stall_advice(timing):
                 self.on_note(advice)
 
-    def _begin_round(self, title: str) -> None:
+    def _begin_round(self, title: str, done: int) -> None:
+        """Begin a round, whose first step, or a resumed one, has just ended: the rate is measured from here."""
         self._close_bar()
-        self.title, self.done, self.started = title, 0, time.monotonic()
+        self.title, self.done, self.done_at_start, self.started = title, 0, done, time.monotonic()
 
     def _open_bar(self, unit: str) -> bool:
         """Open the bar if stderr is a terminal; returns whether there is a bar."""
@@ -93,9 +94,11 @@ class Progress(Callback):
         self.bar = None
 
     def _line(self, unit: str, figures: Mapping[str, float]) -> str:
-        rate = self.done / max(self.printed - self.started, 1e-9)
+        rate = (self.done - self.done_at_start) / max(self.printed - self.started, 1e-9)
         count = f"{self.done} of {self.total} {unit if self.title else self.verb}"
-        parts = [self.title, count, f"{rate:.1f}/s", f"{(self.total - self.done) / rate:.0f} s left"]
+        parts = [self.title, count]
+        if rate > 0:
+            parts += [f"{rate:.1f}/s", f"{(self.total - self.done) / rate:.0f} s left"]
         parts += [
             f"{value} {name}" if isinstance(value, int) else f"{name} {value:.4f}" for name, value in figures.items()
         ]

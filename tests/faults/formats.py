@@ -139,10 +139,10 @@ CHECKS: dict[str, Callable[[Path], str]] = {
 
 METHOD = Method(
     name="formats",
-    title="caches, features and runs of every format version",
+    title="caches, features and runs of earlier versions",
     short=len(archives()) * len(CHECKS),
     full=len(archives()) * len(CHECKS),
-    shows="what each earlier version wrote opens, is sound, is not made again, is repaired, scores, predicts, "
-    "and goes on training.",
+    shows="everything that an earlier version wrote opens and verifies; its samples are not made again, but can "
+    "be repaired; its runs evaluate, predict and resume.",
     run=run,
 )

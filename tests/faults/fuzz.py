@@ -549,11 +549,11 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
 
 METHOD = Method(
     name="fuzz",
-    title="changed files of every format",
+    title="changed input files of every format",
     short=200,
     full=60_000,
-    shows="headers, fields, values and blocks of scans (NIfTI, plain and as gzip), clips (AVI, MP4), label sheets, "
-    "ledgers, attributes, checkpoints, configurations and splits are changed in many ways. Each file is read, or "
-    f"refused by an error of ours, within {SECONDS} s and 1 GB; no decoder crashes.",
+    shows=f"headers, fields, values and blocks of scans (NIfTI, plain and gzip), clips (AVI, MP4), label sheets, "
+    f"ledgers, attributes, checkpoints, configurations and splits are changed in many ways. Each file is "
+    f"read, or refused with one of our errors, within {SECONDS} s and 1 GB; no decoder crashes.",
     run=run,
 )

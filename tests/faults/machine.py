@@ -379,12 +379,13 @@ def run(trials: int, chosen: int, only: str) -> Outcome:
 
 METHOD = Method(
     name="machine",
-    title=f"lives of {STEPS} random changes, commands and faults, against a model",
+    title=f"{STEPS} random changes, commands and faults in a row, compared with a model",
     short=50,
     full=2000,
-    shows="sources in two folders are added, altered, spoiled, renamed and deleted, samples relabelled and removed, "
-    "runs and repairs killed at any call, files of the cache flipped, cut, deleted and linked, features made. Every "
-    "input is complete, quarantined or excluded; what is read has the value and label that it must have, or raises; "
-    "after a repair the cache is sound but for what the repair names; the same run again makes nothing.",
+    shows="sources in two folders are added, changed, damaged, renamed and deleted; samples are relabelled and "
+    "removed; runs and repairs are killed at any call; files of the cache are flipped, cut, deleted and "
+    "replaced by links; features are computed. Every input is complete, quarantined or excluded; a read "
+    "gives the right value and label, or raises; after a repair the cache is intact except for the "
+    "samples that the repair names; the same run again makes nothing.",
     run=run,
 )

@@ -384,10 +384,11 @@ class Reached:
 
 METHOD = Method(
     name="mutants",
-    title="a comparison, calculation, number or branch of the code changed",
+    title="one comparison, calculation, number or branch of the code changed",
     short=0,
     full=1000,
-    shows="a mutant *survived* here when the tests noticed it, and *failed* when none did. Changes that nothing can "
-    "notice, such as of a message, are listed with the reason in `tests/faults/harmless.tsv` and are not tried.",
+    shows="a mutant *survived* in this table if the tests noticed it, and *failed* if they did not. Changes "
+    "that no test can notice, such as in a message, are listed with the reason in "
+    "`tests/faults/harmless.tsv` and are not tried.",
     run=run,
 )

@@ -141,11 +141,12 @@ def _complete(log: bytes) -> set[str]:
 
 METHOD = Method(
     name="powercut",
-    title="the power is cut",
+    title="power cuts",
     short=200,
     full=11_000,  # some scenarios have fewer states than their share: 10,000 and more are left
-    shows="the disk is left as it may be after a power cut at some moment of a command: what was flushed is there, any "
-    "other write is there, absent, torn or zeros, and any other change of a name made or not, in any combination (all "
-    "states tried differ). Committed samples are right, and the same command finishes to the same bytes.",
+    shows="the disk is left in a state that a power cut may leave at any moment of a command: flushed data is "
+    "complete, any other write is complete, missing, torn or zeros, and any other rename took place or "
+    "not, in any combination (all tried states differ). Committed samples are right, and the same command "
+    "completes to the same bytes.",
     run=run,
 )

@@ -152,11 +152,11 @@ def _for_a_while(wait: float) -> Iterator[None]:
 
 METHOD = Method(
     name="races",
-    title="two writers, readers while writing, training while preprocessing",
+    title="two writers, reading while writing, training while preprocessing",
     short=10,
     full=200,
-    shows="a second process uses the cache while `preprocess` takes over changed, new and vanished scans. Of two "
-    "writers one does the work, the other says that it cannot; a reader gets samples as they were or as they are now; "
-    "what was opened before stays as it was, sample by sample and epoch by epoch.",
+    shows="a second process uses the cache while `preprocess` handles changed, new and deleted scans. Of two "
+    "writers, one does the work and the other ends with a message; a reader gets either the old or the "
+    "new samples; a cache that was opened before stays unchanged, sample by sample and epoch by epoch.",
     run=run,
 )

@@ -327,11 +327,12 @@ def run(trials: int, seed: int, only: str) -> Outcome:
 
 METHOD = Method(
     name="rot",
-    title="bytes flip, files are cut, deleted or exchanged",
+    title="flipped bytes; cut, deleted and exchanged files",
     short=2000,
     full=200_000,
-    shows="a bit of any byte of a small cache, a cache of features or a run flips, a file ends there, is deleted or "
-    "exchanged for another; of weights, the first and last bytes and one of some hundreds between. Ids, labels, "
-    "groups, class names, arrays, predictions and settings are read as they were, or refused, and `verify` finds it.",
+    shows="in a small cache, a cache of features and a run, one bit of any byte is flipped, or a file is cut "
+    "there, deleted or exchanged for another; in weights, the first and last bytes and one in several "
+    "hundred between. Ids, labels, groups, class names, arrays, predictions and settings are read "
+    "unchanged or refused, and `verify` finds the fault.",
     run=run,
 )

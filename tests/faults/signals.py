@@ -132,11 +132,11 @@ def _workers(coordinator: int) -> list[int]:
 
 METHOD = Method(
     name="signals",
-    title="SIGKILL and SIGSTOP of workers and of the coordinator",
+    title="SIGKILL and SIGSTOP of workers and the coordinator",
     short=10,
     full=500,
-    shows="one process of `preprocess` on two Dask workers is killed, stopped for half a second, or stopped and then "
-    "killed, at a random moment. Where a worker is hit at work, the command succeeds all the same; the same command "
+    shows="one process of `preprocess` with two Dask workers is killed, stopped for half a second, or stopped "
+    "and then killed, at a random moment. If it is a worker, the command still succeeds; the same command "
     "then gives the same bytes, and no process is left.",
     run=run,
 )

@@ -117,8 +117,8 @@ METHOD = Method(
     title=f"{SAMPLES:,} samples, {EPOCHS:,} epochs",
     short=0,
     full=1,
-    shows=f"`preprocess` of {SAMPLES:,} scans in one process, and {EPOCHS:,} epochs of training: the memory of each "
-    f"grows by less than {MIB_PER_100_SAMPLES:.0f} MiB per 100 samples.",
+    shows=f"`preprocess` of {SAMPLES:,} scans in one process, and {EPOCHS:,} epochs of training: the memory of "
+    f"each grows by less than {MIB_PER_100_SAMPLES:.0f} MiB per 100 samples.",
     run=run,
 )
 

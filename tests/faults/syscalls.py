@@ -129,11 +129,11 @@ def _unsaid(template: Template, fault: shim.Fault, ended: Ended) -> str:
 
 METHOD = Method(
     name="syscalls",
-    title="every system call fails or kills",
+    title="failing and killing system calls",
     short=60,
     full=3000,
-    shows="one call on a file or folder of caches, runs and sources fails (EIO, ENOSPC, EMFILE, EACCES or EINTR, "
-    "once or from there on), transfers less than asked, or is the last before a SIGKILL. The command ends with one "
-    "line, keeps what was committed, and run again gives the same bytes.",
+    shows="one call on a file or folder of caches, runs or sources fails (EIO, ENOSPC, EMFILE, EACCES or EINTR, "
+    "once or from then on), transfers less than requested, or is the last before a SIGKILL. The command "
+    "ends with one line, keeps all that was committed, and when it is run again gives the same bytes.",
     run=run,
 )

@@ -1,7 +1,7 @@
 """Click options from the fields of a `msgspec.Struct`, which define type, choices, bounds, default and help once.
 
 A field `slices_per_step: Annotated[int, msgspec.Meta(ge=0, description="…")] = 0` becomes `--slices-per-step`. Its
-`msgspec.Meta(extra={…})` may say:
+`msgspec.Meta(extra={…})` may have these keys:
 
 - `option`: declarations other than the field's name, such as "--json" (a flag) or "--freeze/--train" (a switch);
 - `old_options`, `old_values`: names and values of earlier versions, which keep working with a note;

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 class Mode(msgspec.Struct, frozen=True):
     """--dry-run and --stop-on-error."""
 
-    dry_run: Annotated[
-        bool, flag("--dry-run", "Report what would be done, how long it takes and how much space; write nothing.")
-    ] = False
+    dry_run: Annotated[bool, flag("--dry-run", "Report the plan, its time and the disk space; write nothing.")] = False
     stop_on_error: Annotated[
         bool, flag("--stop-on-error", "Stop at the first bad input instead of quarantining it.")
     ] = False

@@ -52,7 +52,7 @@ class Progress(Callback):
         figures = dict(figures or {})
         title = f"epoch {figures.pop('epoch'):.0f}" if "epoch" in figures else ""
         if title != self.title or done < self.done:
-            self._begin_round(title, done)
+            self._start_round(title, done)
         step, self.done, self.total = done - self.done, done, total
         if self._open_bar(unit):
             self.bar.total = total
@@ -74,8 +74,8 @@ class Progress(Callback):
             if advice := stall_advice(timing):
                 self.on_note(advice)
 
-    def _begin_round(self, title: str, done: int) -> None:
-        """Begin a round, whose first step, or a resumed one, has just ended: the rate is measured from here."""
+    def _start_round(self, title: str, done: int) -> None:
+        """Start a round whose first step, or first resumed step, has just ended; the rate is measured from here."""
         self._close_bar()
         self.title, self.done, self.done_at_start, self.started = title, 0, done, time.monotonic()
 

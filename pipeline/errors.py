@@ -8,15 +8,15 @@ class PipelineError(Exception):
 class InvalidInput(PipelineError, ValueError):
     """One input cannot become a sample. It is quarantined with this reason, and the run continues.
 
-    The three parts are the input as given, the expected input, and the remedy for the user.
+    The three parts are the problem with the input, the expected input, and the remedy for the user.
     """
 
-    def __init__(self, given: str, expected: str, remedy: str) -> None:
-        super().__init__(given, expected, remedy)
-        self.given, self.expected, self.remedy = given, expected, remedy
+    def __init__(self, problem: str, expected: str, remedy: str) -> None:
+        super().__init__(problem, expected, remedy)
+        self.problem, self.expected, self.remedy = problem, expected, remedy
 
     def __str__(self) -> str:
-        return f"{self.given}; expected {self.expected}; {self.remedy}"
+        return f"{self.problem}; expected {self.expected}; {self.remedy}"
 
 
 class Excluded(PipelineError):

@@ -31,7 +31,7 @@ def start() -> str:
     _check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow's C++ code may crash if an exception such as KeyboardInterrupt interrupts its import.
-    with deferred(signal.SIGINT, signal.SIGTERM), quiet_stderr("Keras"), _without("matplotlib"):
+    with deferred(signal.SIGINT, signal.SIGTERM), quiet_stderr("Keras"), _import_blocked("matplotlib"):
         gpus = _gpus() if with_tensorflow else []
         import keras
 
@@ -74,7 +74,7 @@ def _gpus() -> list[Any]:
 
 
 @contextmanager
-def _without(package: str) -> Iterator[None]:
+def _import_blocked(package: str) -> Iterator[None]:
     """Make `import package` fail within the block, unless it is loaded already.
 
     Keras imports Matplotlib if it can, for plots that this project does not use: slowly, and some matplotlibrc files

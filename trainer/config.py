@@ -22,7 +22,7 @@ Augmentation = Literal["rotation", "shift", "blur"]
 
 
 class Config(Document, frozen=True):
-    """Everything that decides what a run computes, given its cache and split. Raises TrainerError for wrong values.
+    """Everything that determines the result of a run but its cache and split. Raises TrainerError for wrong values.
 
     After `plateau_patience` epochs without a lower validation loss the learning rate is multiplied by `plateau_factor`;
     after `stop_patience` training ends. With `cached_features` the layers before the RNN are not trained: their
@@ -114,7 +114,7 @@ def with_current_names(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked_settings(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Some fields of Config in JSON, checked one by one. Raises InvalidDocument."""
+    """Some fields of Config in JSON, each checked separately. Raises InvalidDocument."""
     fields = annotations(Config)
     settings = with_current_names(data)
     for name in settings:

@@ -1,4 +1,4 @@
-"""Errors of training and evaluation. The message is one line: what was given, what was expected, what to do."""
+"""Errors of training and evaluation. The message is one line: the problem, the expected input, and a remedy."""
 
 
 class TrainerError(Exception):

@@ -1,4 +1,4 @@
-"""`info`: what is in a cache."""
+"""`info`: the contents of a cache."""
 
 from pathlib import Path
 

@@ -21,7 +21,7 @@ FPS = 25
 PERIODS = {"Fast": 14, "Slow": 35}  # frames a cycle; both divide 70
 LENGTHS = (75, 110)  # frames of an intact clip: fewest, most
 SHORT = 43  # frames of the short clip
-KEPT = 0.4  # share of the damaged clip's bytes
+INTACT_SHARE = 0.4  # share of the damaged clip's bytes
 SIZE = (240, 320)  # pixels: height, width
 RADII = (0.09, 0.36)  # smallest and largest radius of the outline, in heights of the frame
 OUTLINES = ((np.inf, 0.8, 1.0), (1.0, 1.13, 1.41), (2.0, 1.0, 1.0))  # power, reach, width: the lit area is the same
@@ -63,7 +63,7 @@ def _texture(rng: np.random.Generator, size: tuple[int, int], cells: int, level:
     return np.einsum("rj,cj->rc", np.einsum("ri,ij->rj", rows, levels), columns)  # `@` would use other cores
 
 
-def course(kind: int, start: float, frames: int) -> np.ndarray:
+def growth_curve(kind: int, start: float, frames: int) -> np.ndarray:
     """The growth of the outline in each frame, 0 to 1; `start` is a share of a cycle."""
     phase = np.arange(frames) / PERIODS[CLASSES[kind][-4:]] + start
     if CLASSES[kind].startswith("Pulse"):
@@ -81,16 +81,16 @@ def clip(kind: int, group: int, number: int, seed: int, frames: int, size: tuple
     view = scene(group, seed, size)
     rng = np.random.default_rng([seed, group, number, kind])
     centre = view.centre + rng.uniform(-0.015, 0.015, 2)
-    growth = course(kind, rng.random(), frames)
+    growth = growth_curve(kind, rng.random(), frames)
     row, column = (np.abs(np.arange(n) / size[0] - at) for n, at in zip(size, centre, strict=True))
     corner = np.stack(np.broadcast_arrays(row[:, None], column))
     distance = np.linalg.norm(corner, view.power, axis=0).astype(np.float32)
     radii = (view.scale * (RADII[0] + (RADII[1] - RADII[0]) * growth)).astype(np.float32)
-    over = view.background.mean() + view.light - view.background
+    contrast = view.background.mean() + view.light - view.background
     result = np.empty((frames, *size), np.uint8)
     for frame, radius in zip(result, radii, strict=True):
         inside = (view.width / 2 - np.abs(distance - radius)) * size[0]  # pixels
-        picture = view.background + np.clip(0.5 + inside, 0, 1) * over
+        picture = view.background + np.clip(0.5 + inside, 0, 1) * contrast
         picture += np.float32(NOISE) * rng.standard_normal(size, np.float32)
         np.copyto(frame, np.clip(np.rint(picture), 0, 255), casting="unsafe")
     return result
@@ -114,12 +114,12 @@ def write_clips(
     planned = list(_plan(groups, clips))
     for done, (kind, group, number) in enumerate(planned, start=1):
         path = Path(folder) / CLASSES[kind] / f"v_{CLASSES[kind]}_g{group:02d}_c{number:02d}.avi"
-        odd = number > clips
+        faulty = number > clips
         length = int(np.random.default_rng([seed, 1, kind, group, number]).integers(*LENGTHS, endpoint=True))
-        _write(path, clip(kind, group, number, seed, SHORT if odd and kind == 0 else length))
-        if odd and kind != 0:
+        _write(path, clip(kind, group, number, seed, SHORT if faulty and kind == 0 else length))
+        if faulty and kind != 0:
             content = path.read_bytes()
-            path.write_bytes(content[: int(KEPT * len(content))])
+            path.write_bytes(content[: int(INTACT_SHARE * len(content))])
         if callback:
             callback.on_progress(done, len(planned), "files")
     return CLASSES
@@ -129,8 +129,8 @@ def _plan(groups: int, clips: int) -> Iterator[tuple[int, int, int]]:
     """Kind, group and number of every clip; the short and the damaged one follow the intact ones of their group."""
     for kind in range(len(CLASSES)):
         for group in range(1, groups + 1):
-            odd = group == groups and kind in (0, len(CLASSES) - 1)
-            yield from ((kind, group, number) for number in range(1, clips + odd + 1))
+            faulty = group == groups and kind in (0, len(CLASSES) - 1)
+            yield from ((kind, group, number) for number in range(1, clips + faulty + 1))
 
 
 def _write(path: Path, frames: np.ndarray) -> None:

@@ -57,8 +57,10 @@ def make_samples(
         existing = {name: writer.entries[name] for name in replaced}
         make = partial(make_sample, writer.root, recipe, linked=writer.linked)
         for batch in run_tasks(make, placed) if placed else ():
-            made = [_failed(task, recipe, done) if isinstance(done, TaskFailure) else done for task, done in batch]
-            outcomes = [_keep_existing(entry, existing.get(entry.id)) for entry in made]
+            new_entries = [
+                _failed(task, recipe, done) if isinstance(done, TaskFailure) else done for task, done in batch
+            ]
+            outcomes = [_keep_existing(entry, existing.get(entry.id)) for entry in new_entries]
             entries = [outcome.entry for outcome in outcomes]
             writer.commit(entry for entry in entries if entry.state == "complete" or not only_complete)
             yield from outcomes

@@ -9,7 +9,7 @@ from cache.resume import carry_labels
 from cache.schema import Entry, composed
 from cache.text import listed
 from pipeline.errors import PipelineError
-from pipeline.labels.apply import LabelReport, apply_labels, check_not_wiping
+from pipeline.labels.apply import LabelReport, apply_labels, check_keeps_labels
 from pipeline.labels.classes import Relabelling, relabelling
 from pipeline.labels.columns import ColumnChoice
 from pipeline.sources.records import Inputs, Record
@@ -68,7 +68,7 @@ def label_inputs(
         result.records, changed_by_csv, result.report = label_all(inputs.records, dict(entries) | changed, labeller)
         result.changed |= changed_by_csv
         relabelled = (entry for entry in entries.values() if entry.id in relabelled_ids)
-        check_not_wiping(result.report, source.path, relabelled)
+        check_keeps_labels(result.report, source.path, relabelled)
     new_labels = {entry_id: entry.label for entry_id, entry in result.changed.items()}
     new_labels |= {record.id: record.label for record in result.records if record.id in relabelled_ids}
     result.change = relabelling(entries.values(), new_labels, old_names, names)

@@ -10,7 +10,7 @@ from cache.schema import Attributes, Entry, composed
 from cache.writer import open_writer
 from pipeline.errors import PipelineError
 from pipeline.jobs.summary import Summary, summarise
-from pipeline.labels.apply import LabelReport, apply_labels, check_not_wiping
+from pipeline.labels.apply import LabelReport, apply_labels, check_keeps_labels
 from pipeline.labels.classes import Relabelling, relabelling
 from pipeline.labels.columns import ColumnChoice
 from pipeline.sources.format import format_of, is_labelled_by_csv, kinds
@@ -47,7 +47,7 @@ def prepare(
     records = [Record(entry.id, entry.source, entry.label, entry.group) for entry in inputs]
     names = tuple(map(composed, class_names or old.class_names))
     records, report = apply_labels(records, path, names, columns, by_position=class_names is not None)
-    check_not_wiping(report, path, inputs)
+    check_keeps_labels(report, path, inputs)
     pairs = zip(inputs, records, strict=True)
     relabelled = [entry.replace(label=record.label, group=record.group) for entry, record in pairs]
     changed = [entry for entry in relabelled if entry != entries[entry.id]]

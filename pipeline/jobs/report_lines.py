@@ -34,7 +34,7 @@ def finding_lines(findings: Findings) -> Iterator[str]:
 
 
 def _grouped(title: str, texts: Mapping[str, list[str]], skip: str) -> Iterator[str]:
-    """`texts` by id, grouped by what they say; those that begin with `skip` are reported elsewhere."""
+    """`texts` by id, grouped by their wording; those that begin with `skip` are reported elsewhere."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for name, own_texts in texts.items():
         for text in own_texts:

@@ -170,7 +170,7 @@ def _check_zeros(sheet: Sheet, classes: Classes) -> None:
         )
 
 
-def check_not_wiping(report: LabelReport, path: Path, entries: Iterable[Entry]) -> None:
+def check_keeps_labels(report: LabelReport, path: Path, entries: Iterable[Entry]) -> None:
     """Raise where a CSV labels no scan and would thereby remove the labels that `entries` have."""
     labelled = sum(entry.state == "complete" and entry.label != UNLABELLED for entry in entries)
     if labelled and not report.labelled:

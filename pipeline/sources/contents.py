@@ -25,7 +25,7 @@ class Contents:
 
     Arguments:
         name: as a noun phrase.
-        remedy: what the user can do with it.
+        remedy: the advice to the user.
         kind: the source format that such data belong to, "ct" or "video"; empty for any other.
     """
 

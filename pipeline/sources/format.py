@@ -19,17 +19,15 @@ class Format:
     """One kind of source.
 
     Arguments:
-        kind: its name in commands (`preprocess KIND`) and in caches.
-        noun: what users call one input, "scan" or "clip"; it also names options, as `--scan-timeout`.
-        endings: of its files' names, in lower case, each with its dot.
-        find: lists the inputs below a folder.
-        recipe: the type of its recipes; its fields are the options of the command.
-        summary: what the command does, in one sentence; `details` and `example` follow it in the help.
-        class_names: the default classes, in label order; empty where folders name them.
-        class_presets: names that stand for a list of classes in `--classes`, such as "paper".
-        labels_from_csv: True where a CSV has the labels and patients, False where folders name the classes.
-        unread: ending of a related format, without its dot → why such files are not read, and what to do.
-        rename: what to do with an input whose name does not end in one of `endings`; None where its contents decide.
+        kind: its name in commands (`preprocess KIND`) and in caches. noun: the user's word for one input, "scan" or
+        "clip"; it also names options, as in `--scan-timeout`. endings: of its files' names, in lower case, each with
+        its dot. find: lists the inputs below a folder. recipe: the type of its recipes; its fields are the options of
+        the command. summary: a description of the command in one sentence; `details` and `example` follow it in the
+        help. class_names: the default classes, in label order; empty where folders name them. class_presets: names that
+        stand for a list of classes in `--classes`, such as "paper". labels_from_csv: True where a CSV has the labels
+        and patients, False where folders name the classes. unread: ending of a related format, without its dot → why
+        such files are not read, and a remedy. rename: the remedy for an input whose name does not end in one of
+        `endings`; None where it depends on its contents.
     """
 
     kind: str

@@ -28,7 +28,7 @@ def with_unique_ids(
         usable = rivals
         if len(rivals) > 1:
             usable = [rival for rival in rivals if not is_incomplete(rival) and not _is_folder(rival)]
-        unique += [record if [record] == usable else _refused(record, rivals) for record in rivals]
+        unique += [record if [record] == usable else _rejected(record, rivals) for record in rivals]
     return sorted(unique, key=lambda record: record.id)
 
 
@@ -36,11 +36,11 @@ def _is_folder(record: Record) -> bool:
     return len(record.source.files) == 1 and is_folder(record.source.paths[0])
 
 
-def _refused(record: Record, rivals: Sequence[Record]) -> Record:
+def _rejected(record: Record, rivals: Sequence[Record]) -> Record:
     number = "two" if len(rivals) == 2 else str(len(rivals))
     names = ", ".join(shown(rival.source.files[0]) for rival in rivals[:MAX_NAMED])
-    given = f"{number} files would get the id {shown(record.id)} ({names}{', …' * (len(rivals) > MAX_NAMED)})"
-    refusal = (given, "one file for each id", "keep one of them, or rename one")
+    problem = f"{number} files would get the id {shown(record.id)} ({names}{', …' * (len(rivals) > MAX_NAMED)})"
+    refusal = (problem, "one file for each id", "keep one of them, or rename one")
     path = path_id(record.source.root, record.source.files[0])
     return replace(_renamed(record, path), refusal=refusal, claimed=record.id)
 

@@ -1,4 +1,4 @@
-"""Files that look like inputs but are not read: the reason and what to do, from their names or first bytes.
+"""Files that look like inputs but are not read: the reason and a remedy, from their names or first bytes.
 
 Only regular files are opened, and only those whose names say neither that they are inputs nor that they are something
 else. At most the first 352 bytes are read.
@@ -48,7 +48,7 @@ class Lookalikes:
         endings: of its inputs.
         unread: endings of related formats → why they are not read.
         ignored: endings of files that are something else.
-        rename: what to do with a file that is an input by its contents only; None where its type decides.
+        rename: the remedy for a file that is an input by its contents only; None where it depends on its type.
     """
 
     kind: str

@@ -48,14 +48,14 @@ class Window:
             window=(self._low, self._low + self._range),
             shape=[scan.shape[axis] for axis in order],
             spacing=[scan.spacing[axis] for axis in order],
-            origin=float(np.linalg.norm(scan.affine[:3, 3])) if scan.placed else 0.0,
+            origin=float(np.linalg.norm(scan.affine[:3, 3])) if scan.has_position else 0.0,
         )
 
     def _float32_is_enough(self) -> bool:
         """Whether raw * factor + offset, rounded four times to 24 bits, stays within 2e-6 inside the window.
 
         There |raw * factor| <= 1 + |offset|, so the error is at most 3 * (1 + |offset|) * 2**-24,
-        given that raw values are exact in float32 and the factor is a normal number.
+        since raw values are exact in float32 and the factor is a normal number.
         """
         kind, size = self._scan.dtype.kind, self._scan.dtype.itemsize
         exact = size <= 2 or (kind == "f" and size == 4)

@@ -35,10 +35,10 @@ def first_cause(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def ask(question: Callable[..., T], *arguments: Any, **options: Any) -> T:
+def call_cluster(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
     """The result of a call to a cluster. Raises PipelineError if it fails, as when a scheduler or worker dies."""
     try:
-        return question(*arguments, **options)
+        return function(*arguments, **options)
     except (Exception, asyncio.CancelledError) as error:
         text = cut(f"{type(error).__name__}: {error}")
         raise PipelineError(
@@ -76,5 +76,5 @@ def idle_workers(client: Any, workers: set[str]) -> dict[str, str]:
 
     return {
         address: f"{status}, with {used >> 20} MiB in use" + (f" of {limit >> 20} MiB allowed" if limit else "")
-        for address, (status, used, limit) in ask(client.run_on_scheduler, idle).items()
+        for address, (status, used, limit) in call_cluster(client.run_on_scheduler, idle).items()
     }

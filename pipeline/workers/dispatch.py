@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from cache.text import cut
 from pipeline.errors import PipelineError
-from pipeline.workers.dask_client import ask, idle_workers, kill_worker
+from pipeline.workers.dask_client import call_cluster, idle_workers, kill_worker
 from pipeline.workers.failures import TaskFailure, died, timed_out
 
 T = TypeVar("T")
@@ -115,7 +115,7 @@ class _Dispatch:
         for worker in sorted(self.workers - self.hung - busy)[: max(0, limit - len(busy))]:
             if not (batch := next_batch()):
                 return
-            future = ask(
+            future = call_cluster(
                 self.client.submit,
                 _run_batch,
                 self.work,
@@ -170,7 +170,7 @@ class _Dispatch:
     def _check_workers(self) -> list[tuple[Any, Any]]:
         """Find workers that are gone or hang; return the results of tasks that failed because of that."""
         self.checked = time.monotonic()
-        self.workers = set(ask(self.client.nthreads))
+        self.workers = set(call_cluster(self.client.nthreads))
         self.hung &= self.workers
         if self.workers - self.hung:
             self.worker_seen = self.checked

@@ -83,4 +83,4 @@ def outcome(path, **options):
     except Excluded as error:
         return "excluded", str(error)
     except InvalidInput as error:
-        return "refused", f"{error.given}; expected {error.expected}; {error.remedy}"
+        return "refused", f"{error.problem}; expected {error.expected}; {error.remedy}"

@@ -23,7 +23,7 @@ import keras  # noqa: E402 - after `start`, which hides its log output
 from trainer.config import PRETRAIN  # noqa: E402
 from trainer.data.stream import subset  # noqa: E402
 from trainer.model.viptt_net import build_model, with_rescaling  # noqa: E402
-from trainer.training.fit import Data, compile_for  # noqa: E402
+from trainer.training.fit import TrainingData, compile_for  # noqa: E402
 
 CLIP = (4, 16, 16)  # the smallest slices that the small backbone accepts
 CLIPS = 12  # `data_of` trains on the first nine: with batches of two, the last batch of an epoch has one
@@ -66,7 +66,7 @@ def make_clips(root, samples=CLIPS, shape=CLIP, **attributes):
 def data_of(root, trained=TRAINED, **options):
     """The data for `fit`: training on the first samples of the cache in `root`, validation on the others."""
     clips = open_cache(root)
-    return Data(subset(clips, clips.ids[:trained]), subset(clips, clips.ids[trained:]), **options)
+    return TrainingData(subset(clips, clips.ids[:trained]), subset(clips, clips.ids[trained:]), **options)
 
 
 def variables(model):

@@ -56,7 +56,7 @@ def refusal(paths):
     with pytest.raises(InvalidInput) as caught:
         read(paths)
     error = caught.value
-    for part in (error.given, error.expected, error.remedy):
+    for part in (error.problem, error.expected, error.remedy):
         assert part
         assert part.isprintable()
     return error

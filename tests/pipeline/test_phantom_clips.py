@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cache.progress import Callback
-from pipeline.demo.phantom_clips import CLASSES, LENGTHS, PERIODS, clip, course, scene, write_clips
+from pipeline.demo.phantom_clips import CLASSES, LENGTHS, PERIODS, clip, growth_curve, scene, write_clips
 from pipeline.errors import Excluded, InvalidInput
 from pipeline.transforms.video import video_clip
 
@@ -122,7 +122,7 @@ def test_the_sequence_of_frames_identifies_the_class_of_every_clip(intact):
 @pytest.mark.parametrize("kind", range(6))
 def test_every_size_is_equally_frequent_in_any_70_frames(kind):
     for start in np.random.default_rng(0).random(20):
-        growth = course(kind, start, 90)[7:77]
+        growth = growth_curve(kind, start, 90)[7:77]
         assert growth.min() >= 0
         assert growth.max() <= 1
         assert np.histogram(growth, 7, (0, 1))[0] == pytest.approx(10, abs=5.01)

@@ -13,7 +13,7 @@ from pipeline.jobs import preprocess, report
 from pipeline.jobs.estimate import Estimate
 from pipeline.jobs.repair import check_kind
 from pipeline.jobs.sample import current_source, quarantine_reason
-from pipeline.labels.apply import LabelReport, WrongRow, check_not_wiping
+from pipeline.labels.apply import LabelReport, WrongRow, check_keeps_labels
 from pipeline.recipes.ct import CtRecipe
 from pipeline.sources.walk import _folders_of
 from tests.helpers.records import record
@@ -24,7 +24,7 @@ def test_a_path_that_is_not_a_file_is_named_for_what_it_is(tmp_path, make, kind)
     make(tmp_path / "a.nii")
     with pytest.raises(InvalidInput) as caught:
         current_source(record("a", root=str(tmp_path)))
-    assert caught.value.given == f"'a.nii' is {kind}"
+    assert caught.value.problem == f"'a.nii' is {kind}"
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ def test_repair_of_a_feature_cache_names_the_command_that_writes_it_again(source
 def test_a_sheet_without_labels_is_refused_only_where_samples_have_labels():
     nothing = LabelReport(wrong=[WrongRow("labels.csv line 2", "x", "no such scan")])
     unlabelled = [Entry("a", "complete", row=0), Entry("b", "quarantined", label=1), Entry("c", "excluded", label=0)]
-    check_not_wiping(nothing, Path("labels.csv"), unlabelled)
+    check_keeps_labels(nothing, Path("labels.csv"), unlabelled)
     labelled = [*unlabelled, Entry("d", "complete", row=1, label=0)]
-    check_not_wiping(LabelReport(labelled=1), Path("labels.csv"), labelled)
+    check_keeps_labels(LabelReport(labelled=1), Path("labels.csv"), labelled)
     with pytest.raises(PipelineError, match="the cache has 1 labelled samples"):
-        check_not_wiping(nothing, Path("labels.csv"), labelled)
+        check_keeps_labels(nothing, Path("labels.csv"), labelled)
 
 
 def test_every_folder_above_a_file_is_listed_except_the_root():

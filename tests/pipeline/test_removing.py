@@ -82,9 +82,8 @@ def test_after_a_kill_the_same_command_finishes(cache, tmp_path):
 def test_an_unknown_id_removes_nothing_and_the_nearest_id_is_named(cache):
     before = tree(cache)
     line = error(cli("remove", cache, "alpha", "withdrawn-person", "--yes"))
-    assert line == (
-        f"Error: no input withdrawn-person in {cache}; the nearest is 'withdrawn_person'; `info` lists the inputs\n"
-    )
+    assert f"no input withdrawn-person in {cache}" in line
+    assert "'withdrawn_person'" in line
     assert len(error(cli("remove", cache, "x" * 5_000_000, "--yes"))) < 500 + len(str(cache))
     assert tree(cache) == before
 

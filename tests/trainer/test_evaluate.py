@@ -132,7 +132,7 @@ def test_a_run_scored_on_one_class_says_that_kappa_is_undefined(tmp_path, copy, 
     found = scores(run, other)
     assert (found["kappa"], found["ci95"]["kappa"], found["accuracy"]) == (None, [None, None], 1)
     lines = evaluate(run, other, "--picture", tmp_path / "confusion.png").stdout.splitlines()
-    assert lines[1] == "kappa             undefined   every case is labelled a, and predicted so"
+    assert lines[1] == "kappa             undefined   every case is labelled and predicted as a"
     assert scores(run, scans)["kappa"] == 0
     assert evaluate(run, scans).stdout.splitlines()[1] == "kappa              0.000   predicts a for every case"
 

@@ -162,7 +162,7 @@ def test_an_undefined_kappa_is_undefined_throughout_the_report(tmp_path):
     assert first.kappas[1] == 0
     assert np.isnan([first.kappa, *first.intervals["kappa"], second.kappa, *second.kappas]).all()
     table, differences, seeds, _ = cells(report_lines(rows_of(found), found))
-    assert [row[1] for row in table[2:]] == ["undefined", "undefined (every case is labelled a\1b, and predicted so)"]
+    assert [row[1] for row in table[2:]] == ["undefined", "undefined (every case is labelled and predicted as a\1b)"]
     assert differences[2][2:] == ["undefined", "", "undefined"]
     assert seeds[2][2].startswith("0.000 (predicts ")
     with (tmp_path / "table.csv").open(newline="") as file:

@@ -126,9 +126,9 @@ def test_a_constant_prediction_is_named_instead_of_an_interval():
 
 def test_an_undefined_kappa_is_shown_with_the_reason():
     assert said([[0, 0], [0, 4]]) == (
-        "kappa             undefined   every case is labelled two, and predicted so",
-        "kappa undefined, n = 4\nevery case is labelled two, and predicted so",
-        "undefined (every case is labelled two, and predicted so)",
+        "kappa             undefined   every case is labelled and predicted as two",
+        "kappa undefined, n = 4\nevery case is labelled and predicted as two",
+        "undefined (every case is labelled and predicted as two)",
     )
 
 

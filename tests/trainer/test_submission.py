@@ -102,7 +102,7 @@ def test_names_that_imageclef_refuses_are_noted_unless_requested():
     found = predictions(["TST_0001.nii.gz", "TRN_0002.nii.gz", "a/TST_0003.nii.gz"], [[0, 1]] * 3)
     assert naming_advice(found) == (
         "2 of 3 names are not ImageCLEF's TST_NNNN.nii.gz, the first is 'TRN_0002.nii.gz'; to submit there, give the "
-        "names it expects by --ids FILE"
+        "names it expects with --ids FILE"
     )
     assert naming_advice(replace(found, requested=("x", "y", "z"))) == ""
     assert naming_advice(predictions(["TST_0001.nii.gz", "TST_12.nii.gz"], [[0, 1]] * 2)) == ""

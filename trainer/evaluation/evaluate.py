@@ -20,7 +20,7 @@ from trainer.runs.names import samples_named
 from trainer.runs.run import Run, check_cache, read_run
 from trainer.runs.samples import changed_labels, is_trained_on, training_samples_among
 
-Progress = Callable[[int, int], None]
+ProgressFunction = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def evaluate(
     cache_path: Path,
     part: str | None = None,
     readers: int = READERS,
-    progress: Progress | None = None,
+    progress: ProgressFunction | None = None,
     features: Path | None = None,
     note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def predictions(
     cache_path: Path,
     ids: Sequence[str] | None = None,
     readers: int = READERS,
-    progress: Progress | None = None,
+    progress: ProgressFunction | None = None,
     features: Path | None = None,
 ) -> Predictions:
     """Predictions of the run in `root` for the samples of a cache with these names, or for all.
@@ -91,7 +91,7 @@ def predictions(
 
 
 def _predict(
-    root: Path, run: Run, samples: Subset, features: Path | None, readers: int, progress: Progress | None
+    root: Path, run: Run, samples: Subset, features: Path | None, readers: int, progress: ProgressFunction | None
 ) -> np.ndarray:
     model = trained_model(root, run)
     if features:

@@ -17,7 +17,7 @@ def remark(confusion: Sequence[Sequence[int]] | np.ndarray, class_names: Sequenc
     counts = np.asarray(confusion)
     labelled, predicted = np.flatnonzero(counts.sum(1)), np.flatnonzero(counts.sum(0))
     if len(labelled) == len(predicted) == 1 and labelled == predicted:
-        return f"every case is labelled {class_names[labelled[0]]}, and predicted as that"
+        return f"every case is labelled and predicted as {class_names[labelled[0]]}"
     if len(predicted) == 1:
         return f"predicts {class_names[predicted[0]]} for every case"
     if len(labelled) == 1:
@@ -25,20 +25,20 @@ def remark(confusion: Sequence[Sequence[int]] | np.ndarray, class_names: Sequenc
     return ACCURACY_REMARKS[1] if counts.trace() == counts.sum() else ""
 
 
-def figure_text(value: float | None, form: str = ".2f") -> str:
+def figure_text(value: float | None, spec: str = ".2f") -> str:
     """A score in this format; "undefined" for None and NaN."""
-    return "undefined" if value is None or math.isnan(value) else format(value, form)
+    return "undefined" if value is None or math.isnan(value) else format(value, spec)
 
 
-def kappa_text(metrics: Mapping[str, Any], form: str = ".2f") -> str:
+def kappa_text(metrics: Mapping[str, Any], spec: str = ".2f") -> str:
     """Kappa with its 95 % interval, as in "0.53 [0.31, 0.70]", or with the reason why it has none."""
     reason = remark(metrics["confusion"], metrics["class_names"])
-    return kappa_with_interval(metrics, form) + (f" ({reason})" if reason else "")
+    return kappa_with_interval(metrics, spec) + (f" ({reason})" if reason else "")
 
 
-def kappa_with_interval(metrics: Mapping[str, Any], form: str = ".2f") -> str:
+def kappa_with_interval(metrics: Mapping[str, Any], spec: str = ".2f") -> str:
     """Kappa with its interval, which is left out where a `remark` says why it has none."""
-    value = figure_text(metrics["kappa"], form)
+    value = figure_text(metrics["kappa"], spec)
     if remark(metrics["confusion"], metrics["class_names"]):
         return value
     low, high = metrics["ci95"]["kappa"]
@@ -73,8 +73,8 @@ def metrics_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
 def _class_lines(metrics: Mapping[str, Any], by_class: Sequence[str]) -> Iterator[str]:
     names, counts, titles = metrics["class_names"], metrics["confusion"], all_metrics()
     width = max(len(name) for name in (*names, "labelled"))
-    heads = "".join(f"  {titles[name].title:>5}" for name in by_class)
-    yield f"{'labelled':{width}}{heads}   predicted {', '.join(names)}"
+    headers = "".join(f"  {titles[name].title:>5}" for name in by_class)
+    yield f"{'labelled':{width}}{headers}   predicted {', '.join(names)}"
     for label, row in zip(names, counts, strict=True):
         scores = "".join(f"  {metrics[name][label]:5.2f}" for name in by_class)
         yield f"{label:{width}}{scores}   {' '.join(f'{count:4}' for count in row)}"

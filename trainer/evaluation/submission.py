@@ -70,12 +70,12 @@ def names_of(predictions: Predictions) -> Sequence[str]:
 
 def naming_advice(predictions: Predictions) -> str:
     """Advice where ImageCLEF does not accept the names of scans that --ids did not give; else ""."""
-    odd = [name for name in names_of(predictions) if not IMAGECLEF.fullmatch(name)]
-    if predictions.requested or predictions.cache.kind == "video" or not odd:
+    others = [name for name in names_of(predictions) if not IMAGECLEF.fullmatch(name)]
+    if predictions.requested or predictions.cache.kind == "video" or not others:
         return ""
     return (
-        f"{len(odd)} of {len(predictions.ids)} names are not ImageCLEF's TST_NNNN.nii.gz, the first is {odd[0]!r}; "
-        "to submit there, give the names it expects with --ids FILE"
+        f"{len(others)} of {len(predictions.ids)} names are not ImageCLEF's TST_NNNN.nii.gz, the first is {others[0]!r}"
+        "; to submit there, give the names it expects with --ids FILE"
     )
 
 

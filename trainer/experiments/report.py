@@ -91,10 +91,10 @@ def _table(rows: Sequence[Row], paper: bool) -> Iterator[str]:
     metrics = {name: metric for name, metric in all_metrics().items() if metric.shown and name != "kappa"}
     classes = [(name, label) for name, metric in metrics.items() if metric.per_class for label in rows[0].class_names]
     others = [name for name, metric in metrics.items() if not metric.per_class]
-    heads = [*(f"{metrics[name].title} {_cell(label)}" for name, label in classes)]
-    heads += [*(metrics[name].title for name in others), "epochs", "minutes"]
-    yield _line("strategy", "kappa", *heads)
-    yield _line(*["---"] * (len(heads) + 2))
+    headers = [*(f"{metrics[name].title} {_cell(label)}" for name, label in classes)]
+    headers += [*(metrics[name].title for name in others), "epochs", "minutes"]
+    yield _line("strategy", "kappa", *headers)
+    yield _line(*["---"] * (len(headers) + 2))
     for row in rows:
         cells = [_kappa_cell(row), *(f"{row.scores[name][label]:.2f}" for name, label in classes)]
         cells += [_score_cell(row, name) for name in others]
@@ -167,9 +167,9 @@ def _pretraining(results: Sequence[Result]) -> Iterator[str]:
     yield ""
 
 
-def _kappa_of_run(metrics: Mapping[str, Any], form: str = ".2f") -> str:
+def _kappa_of_run(metrics: Mapping[str, Any], spec: str = ".2f") -> str:
     """Kappa with its interval, or why it has none, as a cell can hold it."""
-    return kappa_text({**metrics, "class_names": [_cell(name) for name in metrics["class_names"]]}, form)
+    return kappa_text({**metrics, "class_names": [_cell(name) for name in metrics["class_names"]]}, spec)
 
 
 def _line(*cells: str) -> str:

@@ -56,7 +56,7 @@ class Extraction:
 class Extracted:
     """The result of an extraction: numbers of samples `made` and `kept`, and ids `vanished` from the volumes.
 
-    `rate` is in frames a second; `data_wait` is the share of time spent waiting for data.
+    `rate` is in frames per second; `data_wait` is the share of time spent waiting for data.
     """
 
     made: int
@@ -135,7 +135,7 @@ class FrameFeatures:
             rows = unique[start : start + self.block]
             block = np.zeros((1, self.block, *slices.shape[1:]), slices.dtype)  # always the same shape: compiled once
             block[0, : len(rows)] = rows
-            with np.errstate(over="ignore"):  # the writer refuses values that float16 cannot hold, naming the sample
+            with np.errstate(over="ignore"):  # the writer rejects values that float16 cannot hold, naming the sample
                 features[start : start + self.block] = self.model.predict_on_batch(block)[0, : len(rows)]
         return features[unique_of]
 

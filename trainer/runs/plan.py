@@ -68,7 +68,7 @@ def configure(
     cached = _features_settings(stage, settings, features) if features else {}
     chosen = cached | inherited | dict(settings)
     name = chosen.get("backbone", STAGES[stage].backbone)
-    defaults = get_backbone(name).defaults if name in names(PACKAGE) else {}  # Config refuses any other name
+    defaults = get_backbone(name).defaults if name in names(PACKAGE) else {}  # Config rejects any other name
     return STAGES[stage].replace(**(dict(defaults) | chosen))
 
 

@@ -35,7 +35,7 @@ SAVE_SECONDS = 60.0  # between checkpoints within an epoch
 
 
 @dataclass(frozen=True)
-class Data:
+class TrainingData:
     """The samples that a run trains and validates on, and how they are fed to the network.
 
     `transform` is (epoch, stored sample, id) → augmented sample; `class_weights` are float64 (classes,).
@@ -63,7 +63,7 @@ def fit(
     model: keras.Model,
     full_model: keras.Model,
     config: Config,
-    data: Data,
+    data: TrainingData,
     folder: Path,
     callback: Callback,
     save_seconds: float = SAVE_SECONDS,
@@ -82,7 +82,7 @@ def fit(
         state.stopped = "epochs" if state.epoch >= config.epochs else ""
     _write_tables(folder, state)
     while not state.stopped:
-        timing = _train_epoch(model, config, data, state, callback, _every(save_seconds, save))
+        timing = _train_epoch(model, config, data, state, callback, _at_intervals(save_seconds, save))
         row = _history_row(model, data, state)
         is_best = schedule.end_epoch(state.epoch, row)
         state.end_epoch(row, timing, schedule.counters())
@@ -99,7 +99,12 @@ def fit(
 
 
 def _train_epoch(
-    model: keras.Model, config: Config, data: Data, state: State, callback: Callback, save_sometimes: Callable[[], None]
+    model: keras.Model,
+    config: Config,
+    data: TrainingData,
+    state: State,
+    callback: Callback,
+    save_if_due: Callable[[], None],
 ) -> Row:
     """Train on the remaining steps of the epoch; return their seconds and the share of them spent waiting for data."""
     samples, epoch = data.training, state.epoch
@@ -117,11 +122,11 @@ def _train_epoch(
                 f"the loss became {logs['loss']} in epoch {epoch + 1}, step {state.step}; {DIVERGED_HINT}"
             )
         callback.on_progress(state.step, total, "steps", {"epoch": epoch + 1, "loss": state.losses / state.seen})
-        save_sometimes()
+        save_if_due()
     return meter.row()
 
 
-def _history_row(model: keras.Model, data: Data, state: State) -> Row:
+def _history_row(model: keras.Model, data: TrainingData, state: State) -> Row:
     """The line of history.csv for the epoch that has just ended: means over training samples, validation scores."""
     labels = data.validation.labels
     probabilities = predict(model, data.validation, data.validation_batch, data.validation_transform, data.readers)
@@ -138,20 +143,20 @@ def _history_row(model: keras.Model, data: Data, state: State) -> Row:
 
 
 def _write_tables(folder: Path, state: State) -> None:
-    """Write history.csv and timings.csv, which only repeat what the checkpoint holds."""
+    """Write history.csv and timings.csv, which only repeat the contents of the checkpoint."""
     if state.history:
         files.write_csv(folder / "history.csv", state.history)
         files.write_csv(folder / "timings.csv", state.timings)
 
 
-def _every(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
-    """A function that calls `action` only where `seconds` have passed since the last time."""
+def _at_intervals(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
+    """A function that calls `action` only if `seconds` have passed since the last time."""
     last = time.monotonic()
 
-    def sometimes() -> None:
+    def if_due() -> None:
         nonlocal last
         if time.monotonic() - last >= seconds:
             action()
             last = time.monotonic()
 
-    return sometimes
+    return if_due

@@ -28,7 +28,7 @@ from trainer.runs.predictions import ValidationPredictions, write_predictions
 from trainer.runs.run import Run
 from trainer.runs.samples import check_samples, sample_fingerprints
 from trainer.training.callbacks import CallbackList
-from trainer.training.fit import Data, compile_for, fit
+from trainer.training.fit import TrainingData, compile_for, fit
 from trainer.training.tensorboard import TensorBoard
 
 
@@ -73,7 +73,7 @@ def _note_ignored_options(config: Config, callback: Callback) -> None:
 
 
 def _train_and_score(
-    request: Request, run: Run, full_model: keras.Model, data: Data, callback: Callback
+    request: Request, run: Run, full_model: keras.Model, data: TrainingData, callback: Callback
 ) -> dict[str, Any]:
     model = model_for_inputs(full_model, data.training.cache)
     compile_for(model, run.config)
@@ -93,10 +93,10 @@ def _train_and_score(
     return metrics
 
 
-def _data(config: Config, cache: Cache, inputs: Cache, split: Split, readers: int) -> Data:
+def _data(config: Config, cache: Cache, inputs: Cache, split: Split, readers: int) -> TrainingData:
     """The two sides of the split, with labels from `cache` and samples from `inputs`, which may be its features."""
     training, validation = (replace(subset(cache, ids), cache=inputs) for ids in (split.train, split.validation))
-    return Data(
+    return TrainingData(
         training,
         validation,
         class_weights(training.labels, len(cache.class_names)) if config.class_weights else None,

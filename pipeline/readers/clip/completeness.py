@@ -10,16 +10,16 @@ from pipeline.readers.remedies import FETCH_AGAIN
 
 def check_count(clip: Clip, count: int) -> list[str]:
     """Notes about the frame count of a clip that was read to its end. Raises InvalidInput where frames are missing."""
-    given = f"{count} frames that decode (codec {clip.codec})"
+    problem = f"{count} frames that decode (codec {clip.codec})"
     if clip.missing > TOLERANCE:
-        raise InvalidInput(given, f"the {clip.promised} that its header promises", FETCH_AGAIN)
+        raise InvalidInput(problem, f"the {clip.promised} that its header promises", FETCH_AGAIN)
     if count == 0:
-        raise InvalidInput(given, "at least one frame", FETCH_AGAIN)
-    if clip.lost > TOLERANCE:
-        raise InvalidInput(given, f"{clip.lost} more frames, which were not decoded", FETCH_AGAIN)
+        raise InvalidInput(problem, "at least one frame", FETCH_AGAIN)
+    if clip.undecoded > TOLERANCE:
+        raise InvalidInput(problem, f"{clip.undecoded} more frames, which were not decoded", FETCH_AGAIN)
     if clip.cut_off:
         raise InvalidInput(
-            f"{given}, the last of which may be cut off", "a file that ends with a complete packet", FETCH_AGAIN
+            f"{problem}, the last of which may be cut off", "a file that ends with a complete packet", FETCH_AGAIN
         )
     if clip.promised in (0, count):
         return []

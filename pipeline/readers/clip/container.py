@@ -33,7 +33,7 @@ CONVERT_CODEC = "convert it to H.264, for example by ffmpeg -i IN -c:v libx264 O
 
 logging.getLogger("libav").addHandler(logging.NullHandler())  # messages of FFmpeg are reported, never printed
 
-Report = tuple[int, str, str]  # level, name of the demuxer or codec, text
+LogMessage = tuple[int, str, str]  # level, name of the demuxer or codec, text
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class OpenVideo:
     container: Any
     stream: Any
     demuxer: str
-    reports: list[Report]
+    reports: list[LogMessage]
     ignored: frozenset[str]
 
     @property
-    def errors(self) -> list[Report]:
+    def errors(self) -> list[LogMessage]:
         return [report for report in self.reports if report[1] not in self.ignored]
 
     @property
@@ -102,7 +102,7 @@ def open_video(path: Path, demuxer: str) -> Iterator[OpenVideo]:
             yield OpenVideo(container, stream, demuxer, reports, ignored)
 
 
-def message(error: BaseException | None, reports: list[Report]) -> str:
+def message(error: BaseException | None, reports: list[LogMessage]) -> str:
     """The first message of FFmpeg as one short printable line; never empty."""
     texts = [" ".join(text.split()) for _, _, text in reports]
     first = next(filter(None, texts), "") or getattr(error, "strerror", "") or str(error or "")
@@ -117,17 +117,17 @@ def check_readable(path: Path, error: BaseException) -> None:
                 pass
 
 
-def _opened(path: Path, demuxer: str, options: dict[str, str], reports: list[Report]) -> Any:
+def _opened(path: Path, demuxer: str, options: dict[str, str], reports: list[LogMessage]) -> Any:
     reports.clear()
     try:
         return av.open(f"file:{path.absolute()}", "r", format=demuxer, options=options, **METADATA)
     except av.FFmpegError as error:
         check_readable(path, error)
-        given = f"no video stream that can be opened ({message(error, reports)})"
-        raise InvalidInput(given, INTACT_CLIP, FETCH_AGAIN) from error
+        problem = f"no video stream that can be opened ({message(error, reports)})"
+        raise InvalidInput(problem, INTACT_CLIP, FETCH_AGAIN) from error
 
 
-def _of_demuxer(reports: list[Report], demuxer: str) -> bool:
+def _of_demuxer(reports: list[LogMessage], demuxer: str) -> bool:
     return any(demuxer in name.split(",") for _, name, _ in reports)
 
 
@@ -139,12 +139,12 @@ def _video_stream(container: Any, is_cut: bool) -> Any:
     pictures = [stream for stream in container.streams.video if _is_picture(stream)]
     streams = [stream for stream in container.streams.video if stream not in pictures]
     if not streams:
-        given = "no video stream" + (", only a picture" if pictures else "")
+        problem = "no video stream" + (", only a picture" if pictures else "")
         playable = pictures or container.streams.audio or container.streams.subtitles
-        raise InvalidInput(given, "a clip", MOVE_OUT if playable and not is_cut else FETCH_AGAIN)
+        raise InvalidInput(problem, "a clip", MOVE_OUT if playable and not is_cut else FETCH_AGAIN)
     if streams[0].codec_context is None:
-        given, remedy = "a video in a codec that FFmpeg cannot decode", FETCH_AGAIN if is_cut else CONVERT_CODEC
-        raise InvalidInput(given, "H.264, MPEG-4 or another common codec", remedy)
+        problem, remedy = "a video in a codec that FFmpeg cannot decode", FETCH_AGAIN if is_cut else CONVERT_CODEC
+        raise InvalidInput(problem, "H.264, MPEG-4 or another common codec", remedy)
     return streams[0]
 
 

@@ -86,7 +86,7 @@ class Clip:
         return max(0, self._listed - self._empty - self._packets)
 
     @property
-    def lost(self) -> int:
+    def undecoded(self) -> int:
         """How many packets gave no frame in a codec where each should; valid once all were decoded.
 
         In other codecs that is normal: frames that MPEG-4 skips or VP8 never displays, fields that share a frame.
@@ -97,7 +97,7 @@ class Clip:
 
     @property
     def cut_off(self) -> bool:
-        """Whether the file ends inside what may be its last frame, which decoders may not report."""
+        """Whether the file may end inside its last frame, which decoders may not report."""
         return self._video.demuxer == "mpegts" and ends_inside_packet(self._path)
 
     def gap(self) -> str:
@@ -210,7 +210,7 @@ class Clip:
                 self.orientation = orientation(bytes(matrix))
 
     def picture(self, frame: Any) -> np.ndarray:
-        """`frame` in colour as it is stored: BGR, uint8 (height, width, 3), maybe with gaps between rows in memory.
+        """`frame` in colour as it is stored: BGR, uint8 (height, width, 3), possibly with gaps between rows in memory.
 
         Raises InvalidInput where it cannot be converted. The chroma of the two fields of interlaced 4:2:0 is converted
         separately, as swscale does where both frames have the same flags.
@@ -230,16 +230,16 @@ class Clip:
 
     def _not_converted(self, frame: Any, reason: str) -> InvalidInput:
         kind = "interlaced frame" if frame.interlaced_frame else "frame"
-        given = (
+        problem = (
             f"{kind} {self._displayed} of {frame.width} x {frame.height} ({frame.format.name}), not converted: {reason}"
         )
         remedy = DEINTERLACE if frame.interlaced_frame else CONVERT_CODEC
-        return InvalidInput(given, "frames that can be converted to gray", remedy)
+        return InvalidInput(problem, "frames that can be converted to gray", remedy)
 
     def _damage(self, sign: str) -> InvalidInput:
-        given = f"damage after {self._displayed} frames that decode (codec {self.codec}): {sign}"
+        problem = f"damage after {self._displayed} frames that decode (codec {self.codec}): {sign}"
         expected = f"the {self.promised} that its header promises" if self.promised else "a clip without damage"
-        return InvalidInput(given, expected, FETCH_AGAIN)
+        return InvalidInput(problem, expected, FETCH_AGAIN)
 
 
 def _stricter_decoder(own: Any) -> Any:

@@ -19,18 +19,18 @@ class LeadingPackets:
         self.skipped: set[int | None] = set()
         self.damage: InvalidInput | None = None
         self._key: int | None = None
-        self._over = False
+        self._ended = False
 
     def includes(self, packet: Any) -> bool:
         """Whether `packet`, the next in the file, is a leading one."""
-        if self._over:
+        if self._ended:
             return False
         if packet.is_keyframe:
-            self._over = self.key_seen or packet.pts is None
+            self._ended = self.key_seen or packet.pts is None
             self.key_seen, self._key = True, packet.pts
             return False
         is_leading = not self.key_seen or (packet.pts is not None and self._key is not None and packet.pts < self._key)
-        self._over = not is_leading
+        self._ended = not is_leading
         if is_leading:
             self.skipped.add(packet.pts)
         return is_leading

@@ -38,9 +38,9 @@ def read_header(stream: Stream, paired: bool) -> tuple[nifti1.Nifti1Header, int,
     if (size, magic) not in HEADERS:
         raise _not_nifti(block)
     if (magic[1:2] == b"i") != paired:
-        given, expected = ("n+1", "ni1") if paired else ("ni1", "n+1")
+        problem, expected = ("n+1", "ni1") if paired else ("ni1", "n+1")
         kind = "a .hdr/.img pair" if paired else "a single file"
-        raise InvalidInput(f"magic {given} in {kind}", f"magic {expected}", "rename it as its magic says")
+        raise InvalidInput(f"magic {problem} in {kind}", f"magic {expected}", "rename it as its magic says")
     header, notes = _parse(HEADERS[size, magic], block, order)
     return header, size, notes
 

@@ -37,7 +37,7 @@ class Scan:
     notes: list[str]  # unusual but accepted values
     _stream: Stream = field(repr=False)
     _hasher: xxh3_128 = field(repr=False)
-    placed: bool = True  # False without orientation codes: axes and origin are then nibabel's default
+    has_position: bool = True  # False without orientation codes: axes and origin are then nibabel's default
 
     @property
     def orientation(self) -> str:
@@ -108,8 +108,8 @@ def _checked(header: nifti1.Nifti1Header, length: int, stream: Stream, notes: li
     affine, axes = read_affine(header, notes)
     spacing = tuple(float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
     stream.skip(offset - length)
-    placed = bool(header["sform_code"] > 0 or header["qform_code"] > 0)
-    return Scan(shape, dtype, slope, inter, affine, axes, spacing, notes, stream, hasher, placed)  # type: ignore[arg-type]
+    has_position = bool(header["sform_code"] > 0 or header["qform_code"] > 0)
+    return Scan(shape, dtype, slope, inter, affine, axes, spacing, notes, stream, hasher, has_position)  # type: ignore[arg-type]
 
 
 def _too_long(voxels: int) -> InvalidInput:

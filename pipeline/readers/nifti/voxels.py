@@ -21,22 +21,24 @@ def read_shape(header: nifti1.Nifti1Header, notes: list[str]) -> tuple[int, int,
     if not 3 <= count <= 7:
         remedy = "export the CT as one 3-D volume" if count in (1, 2) else WRONG_HEADER
         raise InvalidInput(f"an image of {count} dimensions", "3", remedy)
-    given = " x ".join(map(str, sizes[:count])) + " voxels"
+    problem = " x ".join(map(str, sizes[:count])) + " voxels"
     if min(sizes[3:count], default=1) < 1:
-        notes.append(f"dim says {given}: sizes below 1 after the third were treated as 1, as by the NIfTI library")
+        notes.append(f"dim says {problem}: sizes below 1 after the third were treated as 1, as by the NIfTI library")
     shape = [*sizes[:3], *(max(size, 1) for size in sizes[3:count])]
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
     if min(shape) < 1:
-        raise InvalidInput(given, "positive sizes", WRONG_HEADER)
+        raise InvalidInput(problem, "positive sizes", WRONG_HEADER)
     if len(shape) > 3:
-        raise _not_one_volume(shape, given)
+        raise _not_one_volume(shape, problem)
     if min(shape) < 2 or max(shape) > MAX_AXIS:
-        raise InvalidInput(given, f"2 to {MAX_AXIS} along each axis", "check that this is a CT volume, or resample it")
+        raise InvalidInput(
+            problem, f"2 to {MAX_AXIS} along each axis", "check that this is a CT volume, or resample it"
+        )
     return shape[0], shape[1], shape[2]
 
 
-def _not_one_volume(shape: list[int], given: str) -> InvalidInput:
+def _not_one_volume(shape: list[int], problem: str) -> InvalidInput:
     """The error for a `shape` of four axes or more, naming the likely axis of channels.
 
     An axis of size 1 before the last is not dropped, since the affine belongs to the first three axes.
@@ -45,13 +47,13 @@ def _not_one_volume(shape: list[int], given: str) -> InvalidInput:
     if len(shape) - len(single) == 3:
         axes = f"{'axis' if len(single) == 1 else 'axes'} {' and '.join(single)}"
         remedy = f"remove {axes}, e.g. by numpy.squeeze, and save the rest with the affine of its own three axes"
-        return InvalidInput(f"{given}, of size 1 along {axes} (a channel?)", "three axes", remedy)
+        return InvalidInput(f"{problem}, of size 1 along {axes} (a channel?)", "three axes", remedy)
     if len(shape) == 4 and shape[0] <= 4 < min(shape[1:]):
         remedy = "keep one channel, data[0] in NumPy, and save it with the affine of its own three axes"
         return InvalidInput(
-            f"{given}, more than one volume: axis 1 looks like {shape[0]} channels", "three axes", remedy
+            f"{problem}, more than one volume: axis 1 looks like {shape[0]} channels", "three axes", remedy
         )
-    return InvalidInput(f"{given}, more than one volume", "one 3-D volume", "split it and keep one volume")
+    return InvalidInput(f"{problem}, more than one volume", "one 3-D volume", "split it and keep one volume")
 
 
 def read_dtype(header: nifti1.Nifti1Header) -> np.dtype:

@@ -6,7 +6,7 @@ from typing import Any
 
 import cache
 from pipeline.errors import PipelineError
-from pipeline.workers.dask_client import ask, load_distributed
+from pipeline.workers.dask_client import call_cluster, load_distributed
 from pipeline.workers.dispatch import run_on_workers
 from pipeline.workers.executor import Executor, Settings
 
@@ -41,7 +41,7 @@ def dask_cluster(settings: Settings) -> Iterator[Executor]:
 
 def await_worker(client: Any, address: str, notify: Callable[[str], None]) -> None:
     """Wait until the scheduler has a worker. Raises PipelineError where none comes in time."""
-    if ask(client.nthreads):
+    if call_cluster(client.nthreads):
         return
     notify(f"waiting up to {FIRST_WORKER_SECONDS:.0f} s for the first worker of {address}")
     try:
@@ -69,14 +69,14 @@ def check_workers(client: Any, settings: Settings) -> None:
             version = f"missing ({error})"
         return version, [folder for folder in folders if not pathlib.Path(folder).is_dir()]
 
-    for worker, (version, unseen) in ask(client.run, inspect).items():
+    for worker, (version, missing) in call_cluster(client.run, inspect).items():
         if version != cache.__version__:
             raise PipelineError(
                 f"worker {worker} has viptt-net {version}; expected {cache.__version__}; "
                 "install the same wheel on every worker and start them again"
             )
-        if unseen:
-            raise PipelineError(f"worker {worker} cannot see {unseen[0]}; expected SOURCE and CACHE on shared storage")
+        if missing:
+            raise PipelineError(f"worker {worker} cannot see {missing[0]}; expected SOURCE and CACHE on shared storage")
 
 
 EXECUTOR = dask_cluster

@@ -72,7 +72,7 @@ def _labels(ids: Iterable[str], samples: Samples) -> list[int]:
 
 
 def _check_shared(split: Split, key_of: Mapping[str, str], relation: str, remedy: str, named: bool = False) -> None:
-    """Raises TrainerError where two subsets hold samples of one key; `relation` says what such samples share.
+    """Raises TrainerError where two subsets hold samples of one key; `relation` describes the relation of such samples.
 
     The message lists the first pairs, those with a training sample before others, each with its key where `named`.
     """

@@ -60,9 +60,11 @@ def without_shared(split: Split, samples: Samples) -> tuple[Split, tuple[str, ..
         return split, ()
     kept = tuple(name for name in split.train if name not in {*dropped})
     label_of = samples.label_of
-    lost = {label_of[name] for name in dropped} - {label_of.get(name) for name in kept} - {-1}
-    if not kept or lost:
-        of_class = f"of class {', '.join(repr(samples.class_names[label]) for label in sorted(lost))} " if kept else ""
+    emptied = {label_of[name] for name in dropped} - {label_of.get(name) for name in kept} - {-1}
+    if not kept or emptied:
+        of_class = (
+            f"of class {', '.join(repr(samples.class_names[label]) for label in sorted(emptied))} " if kept else ""
+        )
         raise TrainerError(
             f"--drop-shared leaves no sample {of_class}to train on, because 'validation' or 'test' hold the same "
             "arrays; move some samples of the split to 'train', or remove the others"

@@ -151,5 +151,5 @@ def test_a_file_that_is_not_a_video_is_named_with_a_remedy(tmp_path, data, given
     path.write_bytes(data)
     with pytest.raises(InvalidInput) as refused:
         video_clip(path, depth=4, height=8, width=8)
-    assert given in refused.value.given
+    assert given in refused.value.problem
     assert remedy in refused.value.remedy

@@ -76,4 +76,4 @@ def test_packets_without_a_frame_count_as_lost_where_the_codec_always_has_one(fi
     clip = SimpleNamespace(
         **{"codec": "h264", "interlaced": False, "_packets": 10, "_leading": 1, "_displayed": 8} | fields
     )
-    assert Clip.lost.fget(clip) == lost
+    assert Clip.undecoded.fget(clip) == lost

@@ -82,7 +82,7 @@ def test_a_huge_claim_is_refused_before_any_allocation(write):
 def test_anything_but_a_regular_file_is_refused_without_waiting(tmp_path, name):
     path = tmp_path / name
     (Path.mkdir if name.startswith("folder") else os.mkfifo)(path)
-    assert refusal((path,)).given == "not a regular file"
+    assert refusal((path,)).problem == "not a regular file"
 
 
 def test_a_vanished_file_raises_the_systems_error(tmp_path):
@@ -108,4 +108,4 @@ def test_a_file_without_permission_raises_the_systems_error(write):
     ],
 )
 def test_real_damaged_scans_are_refused(name, reason):
-    assert reason in refusal((DATA / "damaged" / name,)).given
+    assert reason in refusal((DATA / "damaged" / name,)).problem

@@ -85,7 +85,7 @@ def test_units_that_are_not_millimetres_are_noted(write, unit, name):
 
 @pytest.mark.parametrize(("sform", "qform"), [(0, 0), (1, 0), (0, 1), (2, 0), (0, 4)])
 def test_a_scan_is_placed_if_a_form_has_a_code(write, sform, qform):
-    assert read(write(patched((SFORM_CODE, sform), (QFORM_CODE, qform))))[0].placed == bool(sform or qform)
+    assert read(write(patched((SFORM_CODE, sform), (QFORM_CODE, qform))))[0].has_position == bool(sform or qform)
 
 
 @pytest.mark.parametrize(("angle", "refused"), [(0.0001, True), (0.05, False)])
@@ -94,7 +94,7 @@ def test_axes_that_are_nearly_parallel_are_refused(write, angle, refused):
     affine[:3, 1] = [-np.cos(angle), np.sin(angle), 0]
     file = write(patched((SFORM_CODE, 1), (SROW, *affine[:3].ravel())))
     if refused:
-        assert "affine" in refusal(file).given
+        assert "affine" in refusal(file).problem
     else:
         assert read(file)[0].shape == SHAPE
 

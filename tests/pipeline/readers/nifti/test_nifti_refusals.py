@@ -103,19 +103,19 @@ ZIPPED = {
 
 @pytest.mark.parametrize(("raw", "reason"), PLAIN.values(), ids=PLAIN)
 def test_bad_input_is_refused_with_its_reason(write, raw, reason):
-    assert reason in refusal(write(raw)).given
+    assert reason in refusal(write(raw)).problem
 
 
 @pytest.mark.parametrize(("raw", "reason"), ZIPPED.values(), ids=ZIPPED)
 def test_bad_gzip_input_is_refused_with_its_reason(write, raw, reason):
-    assert reason in refusal(write(raw, "scan.nii.gz")).given
+    assert reason in refusal(write(raw, "scan.nii.gz")).problem
 
 
 @pytest.mark.parametrize("magic", [b"n+1\0", b"\0\0\0\0"])
 def test_a_pair_needs_a_pairs_magic(tmp_path, magic):
     (tmp_path / "s.hdr").write_bytes(patched((MAGIC, magic))[:348])
     (tmp_path / "s.img").write_bytes(voxels().tobytes("F"))
-    assert "magic" in refusal((tmp_path / "s.hdr", tmp_path / "s.img")).given
+    assert "magic" in refusal((tmp_path / "s.hdr", tmp_path / "s.img")).problem
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_pair_needs_a_pairs_magic(tmp_path, magic):
 )
 def test_an_axis_of_channels_is_named_with_a_remedy(write, shape, given, remedy):
     error = refusal(write(dims(*shape)))
-    assert error.given.endswith(given)
+    assert error.problem.endswith(given)
     assert error.remedy.startswith(remedy)
 
 

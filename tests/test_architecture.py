@@ -137,3 +137,8 @@ def test_the_command_line_imports_nothing_heavy_at_first():
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: path.stem)
 def test_no_test_imports_a_test(path):
     assert [name for name in imports(path) if re.search(r"(^|\.)test_", name)] == []
+
+
+def test_names_of_test_files_are_unique():
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert [name for name in names if names.count(name) > 1] == []

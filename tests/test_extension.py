@@ -14,7 +14,7 @@ import pytest
 import pipeline.sources.format
 from cache import open_cache
 from tests.helpers.clips import write_xvid
-from tests.helpers.commands import SMALL, cli, facts, read_json
+from tests.helpers.commands import SMALL, cli, info_json, read_json
 from tests.helpers.runs import make_clips
 from tests.helpers.scans import write_scan
 
@@ -225,7 +225,7 @@ def test_a_source_format(add, tmp_path):
     stored = open_cache(cache)
     assert (stored.kind, stored.ids, stored.labels.tolist()) == ("npy", ["good"], [1])
     np.testing.assert_allclose(stored["good"], 1 - values, atol=1e-5)
-    assert facts(cache)["quarantined"] == 1
+    assert info_json(cache)["quarantined"] == 1
     assert cli("verify", cache).exit_code == 0
     assert "--array-timeout" in cli("preprocess", "npy", "--help").output
 

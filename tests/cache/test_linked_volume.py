@@ -6,7 +6,7 @@ import pytest
 
 from cache import catalog, open_cache
 from cache.verify import verify
-from tests.helpers.commands import SMALL, cli, error, facts, mentions, tree
+from tests.helpers.commands import SMALL, cli, error, info_json, mentions, tree
 from tests.helpers.runs import make_clips
 from tests.helpers.scans import write_invalid, write_scan
 
@@ -60,7 +60,7 @@ def test_every_command_writes_to_the_disk_that_was_named(cache, tmp_path):
     assert (cache / "volume").is_symlink()
     assert sorted(path.name for path in (tmp_path / "disk/c").iterdir()) == ["0", "2"]
     assert open_cache(cache).ids == ["a", "c"]
-    assert facts(cache)["labels"]["Focal"] == 1
+    assert info_json(cache)["labels"]["Focal"] == 1
     assert verify(cache).sound
 
 
@@ -69,7 +69,7 @@ def test_workers_write_there_too(cache, tmp_path):
     size = ("--depth", 8, "--height", 16, "--width", 16)
     there = ("--linked-volume", tmp_path / "disk", "--workers", 1)
     ended = cli("preprocess", "ct", tmp_path / "s", cache, *size, *there)
-    assert (ended.exit_code, facts(cache)["complete"]) == (3, 3)
+    assert (ended.exit_code, info_json(cache)["complete"]) == (3, 3)
     assert verify(cache).sound
 
 

@@ -17,7 +17,7 @@ from tests.helpers.commands import (
     cli,
     ct,
     error,
-    facts,
+    info_json,
     mentions,
     shell,
 )
@@ -36,7 +36,7 @@ def test_control_characters_in_names_are_escaped(tmp_path, cache):
         f"  bad\\udcff.nii: {unread}",
         f"  \\u202eevil.nii: {INVALID}",
     ]
-    assert facts(cache)["quarantined"] == 3
+    assert info_json(cache)["quarantined"] == 3
 
 
 def test_characters_that_the_terminal_lacks_are_escaped(scans, cache):

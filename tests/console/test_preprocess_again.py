@@ -4,7 +4,7 @@ import os
 
 from cache import open_cache
 from pipeline.demo import phantom_clips
-from tests.helpers.commands import arrays, cli, ct, error, facts, mentions
+from tests.helpers.commands import arrays, cli, ct, error, info_json, mentions
 from tests.helpers.scans import INVALID, write_invalid, write_scan
 
 
@@ -103,7 +103,7 @@ def test_a_quarantined_file_is_read_again_only_after_it_changed(scans, cache):
     result = ct(scans, cache)
     assert result.exit_code == 0
     assert "1 made, 3 already present" in result.stdout
-    assert facts(cache)["quarantined"] == 0
+    assert info_json(cache)["quarantined"] == 0
 
 
 def test_a_deleted_quarantined_file_leaves_the_ledger(scans, cache):
@@ -113,7 +113,7 @@ def test_a_deleted_quarantined_file_leaves_the_ledger(scans, cache):
     path.unlink()
     (scans / ".hidden").unlink()
     assert ct(scans, cache).exit_code == 0
-    assert facts(cache)["discovered"] == 3
+    assert info_json(cache)["discovered"] == 3
 
 
 def test_paths_may_be_relative_or_links_or_end_in_a_slash(scans, cache, monkeypatch):
@@ -142,24 +142,24 @@ def test_an_exclusion_named_like_a_sample_does_not_replace_it(scans, cache):
     (scans / "Thumbs.db").touch()
     for _ in range(2):
         assert ct(scans, cache).exit_code == 0
-        data = facts(cache)
+        data = info_json(cache)
         assert (data["discovered"], data["complete"], data["excluded"]) == (6, 4, 2)
 
 
 def test_a_cache_inside_source_is_not_an_input(scans):
     for _ in range(2):
         assert ct(scans, scans / "ct.nii").exit_code == 0
-    assert facts(scans / "ct.nii")["discovered"] == 3
+    assert info_json(scans / "ct.nii")["discovered"] == 3
 
 
 def test_a_second_run_uses_the_recipe_of_the_cache(scans, cache):
     odd = ("--depth", 5, "--height", 6, "--width", 7, "--window", -500, 300, "--dtype", "uint8", "--order", 2)
     cli("preprocess", "ct", scans, cache, *odd, "--workers", 0)
-    recipe, before = facts(cache)["recipe"], arrays(cache)
+    recipe, before = info_json(cache)["recipe"], arrays(cache)
     write_scan(scans / "d.nii", 4)
     assert "1 made, 3 already present" in cli("preprocess", "ct", scans, cache, "--workers", 0).stdout
     assert "0 made, 4 already" in cli("preprocess", "ct", scans, cache, "--workers", 0, *odd[:4]).stdout
-    assert facts(cache)["recipe"] == recipe
+    assert info_json(cache)["recipe"] == recipe
     assert arrays(cache).items() > before.items()
     for options, difference in {
         ("--depth", 8): "depth 5 → 8",
@@ -174,7 +174,7 @@ def test_a_second_run_uses_the_recipe_of_the_cache(scans, cache):
         ("--preset", "original"): "order 2 → 1, orientation SPL → file, preset paper → original",
     }.items():
         mentions(error(cli("preprocess", "ct", scans, cache, "--workers", 0, *options)), cache, difference)
-    assert facts(cache)["recipe"] == recipe
+    assert info_json(cache)["recipe"] == recipe
 
 
 def test_a_second_run_uses_the_preset_of_the_cache(scans, cache):
@@ -182,7 +182,7 @@ def test_a_second_run_uses_the_preset_of_the_cache(scans, cache):
     write_scan(scans / "d.nii", 4)
     for options in ((), ("--preset", "original"), ("--order", 1)):
         assert " already present" in ct(scans, cache, *options).stdout
-    assert facts(cache)["complete"] == 4
+    assert info_json(cache)["complete"] == 4
     message = error(ct(scans, cache, "--order", 3))
     assert "(order 1 → 3, orientation file → SPL, preset original → paper)" in message
 

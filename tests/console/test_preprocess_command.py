@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.helpers.commands import cli, ct, error, facts, mentions, tree, usage
+from tests.helpers.commands import cli, ct, error, info_json, mentions, tree, usage
 from tests.helpers.scans import INVALID, write_invalid, write_scan
 
 
@@ -28,7 +28,7 @@ def test_a_run_prints_the_number_of_samples_and_the_state_of_every_input(scans, 
 def test_json_output_of_a_run_and_of_info_has_the_promised_keys(scans, cache, labels):
     write_invalid(scans / "bad.nii")
     run = json.loads(ct(scans, cache, "--labels", labels("a.nii,2", "x.nii,1"), "--json").stdout)
-    info = facts(cache)
+    info = info_json(cache)
     assert {key: run[key] for key in info} == info
     assert (info["kind"], info["shape"]) == ("ct", [8, 16, 16])
     assert info["recipe"]["order"] == 3
@@ -45,9 +45,9 @@ def test_json_output_of_a_run_and_of_info_has_the_promised_keys(scans, cache, la
 def test_class_names_allow_another_labelled_set(scans, cache, labels):
     path = labels("a.nii,1", "b.nii.gz,2", header="scan,finding")
     assert ct(scans, cache, "--class-names", "normal, ill", "--labels", path).exit_code == 0
-    assert facts(cache)["labels"] == {"normal": 1, "ill": 1, "null": 1}
+    assert info_json(cache)["labels"] == {"normal": 1, "ill": 1, "null": 1}
     assert ct(scans, cache).exit_code == 0
-    assert facts(cache)["labels"] == {"normal": 1, "ill": 1, "null": 1}
+    assert info_json(cache)["labels"] == {"normal": 1, "ill": 1, "null": 1}
 
 
 @pytest.mark.parametrize("names", ["", "a,,b", "a,a", " a,a "])
@@ -103,7 +103,7 @@ def test_a_dry_run_leaves_an_existing_cache_unchanged(scans, cache, labels):
 def test_stop_on_error_stops_at_the_first_bad_input_and_keeps_finished_samples(scans, cache):
     bad = write_invalid(scans / "b0.nii")
     mentions(error(ct(scans, cache, "--stop-on-error")), bad, INVALID)
-    data = facts(cache)
+    data = info_json(cache)
     assert (data["complete"], data["quarantined"]) == (2, 1)
     assert cli("verify", cache).exit_code == 0
     bad.unlink()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.helpers.commands import SIZE, cli, ct, error, facts, mentions, tree, usage
+from tests.helpers.commands import SIZE, cli, ct, error, info_json, mentions, tree, usage
 from tests.helpers.scans import write_scan
 
 
@@ -53,7 +53,7 @@ def test_two_inputs_with_one_id_are_quarantined_and_do_not_stop_the_run(scans, c
         "keep one of them, or rename one"
     )
     assert f"Quarantined:\n  a.nii: {reason}\n  a.nii.gz: {reason}\n" in result.stdout
-    data = facts(cache)
+    data = info_json(cache)
     assert (data["discovered"], data["complete"], data["quarantined"]) == (4, 2, 2)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from cache import open_cache
-from tests.helpers.commands import ct, error, facts, mentions
+from tests.helpers.commands import ct, error, info_json, mentions
 from tests.helpers.scans import write_scan
 
 
@@ -31,4 +31,4 @@ def test_exclusions_of_two_sources_are_counted_separately(scans, other, cache):
     (other / ".h").touch()
     ct(scans, cache)
     ct(other, cache)
-    assert facts(cache)["excluded"] == 2
+    assert info_json(cache)["excluded"] == 2

@@ -62,7 +62,7 @@ def usage(result):
     return "\n".join(last)
 
 
-def facts(cache):
+def info_json(cache):
     """The result of `info --json`; checks that the ledger balances."""
     data = json.loads(cli("info", cache, "--json").stdout)
     assert data["discovered"] == data["complete"] + data["quarantined"] + data["excluded"]

@@ -48,7 +48,7 @@ def sparse(path):
         file.truncate(GIGANTIC)
 
 
-def longer(path):
+def with_zeros_appended(path):
     """What was there, and 8 GB of zeros behind it."""
     path.parent.mkdir(exist_ok=True)
     with path.open("ab") as file:
@@ -94,7 +94,7 @@ def junk(path):
 
 REPLACEMENTS = {
     "8 GB of zeros as": sparse,
-    "8 GB of zeros behind": longer,
+    "8 GB of zeros behind": with_zeros_appended,
     "a link to /dev/zero as": endless,
     "a pipe as": pipe,
     "a device as": device,

@@ -26,7 +26,7 @@ from trainer.model.viptt_net import build_model, with_rescaling  # noqa: E402
 from trainer.training.fit import TrainingData, compile_for  # noqa: E402
 
 CLIP = (4, 16, 16)  # the smallest slices that the small backbone accepts
-CLIPS = 12  # `data_of` trains on the first nine: with batches of two, the last batch of an epoch has one
+CLIPS = 12  # `training_data` trains on the first nine: with batches of two, the last batch of an epoch has one
 TRAINED = 9
 SMALL = PRETRAIN.replace(backbone="small", freeze_backbone=False, weights="none", optimizer="adam")
 GIVEN = {"backbone": "small", "epochs": 4}  # for a Request whose configuration is SMALL
@@ -63,7 +63,7 @@ def make_clips(root, samples=CLIPS, shape=CLIP, **attributes):
     return make_cache(root, samples, tiny_attributes("uint8", shape, "video", **attributes))
 
 
-def data_of(root, trained=TRAINED, **options):
+def training_data(root, trained=TRAINED, **options):
     """The data for `fit`: training on the first samples of the cache in `root`, validation on the others."""
     clips = open_cache(root)
     return TrainingData(subset(clips, clips.ids[:trained]), subset(clips, clips.ids[trained:]), **options)

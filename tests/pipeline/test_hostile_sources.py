@@ -16,7 +16,7 @@ from pipeline.labels.apply import apply_labels
 from pipeline.labels.sheet import MAX_ROW, MAX_ROWS, read_sheet
 from pipeline.sources.records import Record, Source
 from tests.helpers.caches import without_progress
-from tests.helpers.commands import SMALL, cli, facts
+from tests.helpers.commands import SMALL, cli, info_json
 from tests.helpers.scans import write_scan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,9 +144,9 @@ def test_a_malicious_scan_is_quarantined_in_bounded_time_and_memory(name, tmp_pa
     ended = measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL)
     assert (ended.code, ended.stderr) == (3, "")
     assert ended.is_bounded, ended
-    (quarantine_reason,) = facts(tmp_path / "c")["reasons"]["quarantined"].values()
+    (quarantine_reason,) = info_json(tmp_path / "c")["reasons"]["quarantined"].values()
     assert quarantine_reason.startswith(reason)
-    assert facts(tmp_path / "c")["complete"] == 1
+    assert info_json(tmp_path / "c")["complete"] == 1
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -158,8 +158,8 @@ def test_a_scan_that_takes_too_long_is_quarantined_after_the_time_limit(tmp_path
     options = (*size, "--workers", workers, "--scan-timeout", "4")
     ended = measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *options)
     assert (ended.code, ended.stderr) == (3, "")
-    assert facts(tmp_path / "c")["complete"] == 1
-    assert facts(tmp_path / "c")["reasons"]["quarantined"] == {
+    assert info_json(tmp_path / "c")["complete"] == 1
+    assert info_json(tmp_path / "c")["reasons"]["quarantined"] == {
         "bad.nii.gz": "not finished after 4 s; expected it to finish; check the file, or allow more time "
         "(--scan-timeout, --clip-timeout)"
     }
@@ -176,7 +176,7 @@ def test_slices_of_the_largest_size_take_bounded_memory(tmp_path):
     path.unlink()
     (tmp_path / "s/large.nii.gz").write_bytes(gzip.compress(start) + zeros(512))
     ended = measured(tmp_path, "preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
-    assert (ended.code, facts(tmp_path / "c")["complete"]) == (0, 1)
+    assert (ended.code, info_json(tmp_path / "c")["complete"]) == (0, 1)
     assert ended.is_bounded, ended
 
 
@@ -235,7 +235,7 @@ def test_a_malicious_sheet_gives_one_short_line_in_bounded_time_and_memory(name,
     assert len(ended.stderr) < 4000
     assert problem in ended.stderr
     assert ended.is_bounded, ended
-    assert facts(tmp_path / "c")["labels"]["null"] == 1
+    assert info_json(tmp_path / "c")["labels"]["null"] == 1
 
 
 def test_a_sheet_with_the_maximum_number_of_rows_is_read_and_its_problems_are_reported(tmp_path):
@@ -247,7 +247,7 @@ def test_a_sheet_with_the_maximum_number_of_rows_is_read_and_its_problems_are_re
     assert (ended.code, ended.stderr) == (3, "")
     assert ended.kibibytes < KIBIBYTES, ended
     assert len(ended.stdout) < 2000
-    assert facts(tmp_path / "c")["labels"]["Focal"] == 1
+    assert info_json(tmp_path / "c")["labels"]["Focal"] == 1
 
 
 @pytest.mark.parametrize("cell", ["x" * 1000, "é" * 1000, "\\" * 1000])

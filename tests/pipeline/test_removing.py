@@ -13,7 +13,7 @@ from cache.removal import remove
 from cache.verify import verify
 from cli import main
 from tests.helpers.caches import make_cache
-from tests.helpers.commands import SMALL, arrays, cli, error, facts, tree, usage
+from tests.helpers.commands import SMALL, arrays, cli, error, info_json, tree, usage
 from tests.helpers.interruptions import killed_at_each_call, traces
 from tests.helpers.scans import write_scan
 
@@ -53,7 +53,7 @@ def test_nothing_of_removed_samples_is_left_and_the_others_are_unchanged(cache, 
     assert verify(cache).sound
     assert open_cache(cache).ids == ["alpha", "omega"]
     assert open_cache(cache).labels.tolist() == [0, 2]
-    assert facts(cache)["discovered"] == 2
+    assert info_json(cache)["discovered"] == 2
 
 
 def test_the_next_run_caches_a_removed_sample_again_if_its_source_exists(cache, tmp_path):
@@ -119,7 +119,7 @@ def test_ids_come_from_a_file_too(cache, tmp_path):
     file.write_text("\ufeffalpha\r\n\r\n omega \n", encoding="utf-8")
     cli("remove", cache, "broken_secret", "--from", file, "--yes")
     assert open_cache(cache).ids == ["withdrawn_person"]
-    assert facts(cache)["discovered"] == 1
+    assert info_json(cache)["discovered"] == 1
     assert "--from FILE" in usage(cli("remove", cache))
 
 
@@ -138,7 +138,7 @@ def test_an_unreadable_file_of_ids_gives_one_line(cache, tmp_path, name):
     make, problem = FILES[name]
     make(tmp_path / "ids")
     assert problem in error(cli("remove", cache, "--from", tmp_path / "ids", "--yes"))
-    assert facts(cache)["complete"] == 3
+    assert info_json(cache)["complete"] == 3
 
 
 def test_inputs_that_mention_the_same_name_are_listed(tmp_path):

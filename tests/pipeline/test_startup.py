@@ -16,7 +16,7 @@ from pipeline.workers.executor import Settings
 from pipeline.workers.executors.local import block_interrupts, local_cluster
 from pipeline.workers.limits import default_workers, usable_workers
 from pipeline.workers.startup import exceeded_limits, raise_open_file_limit, start_error, watch_workers
-from tests.helpers.commands import SMALL, cli, facts
+from tests.helpers.commands import SMALL, cli, info_json
 from tests.helpers.scans import write_scan
 from tests.helpers.tasks import PATIENCE, results, work
 
@@ -202,7 +202,7 @@ def test_a_missing_library_ends_the_run_and_quarantines_nothing(tmp_path, monkey
     ended = cli("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
     assert (ended.exit_code, ended.stdout) == (1, "")
     assert ended.stderr.startswith("Error: a library is missing or broken: import of pipeline.transforms.ct halted")
-    assert facts(tmp_path / "c")["discovered"] == 0
+    assert info_json(tmp_path / "c")["discovered"] == 0
 
 
 @pytest.mark.parametrize(

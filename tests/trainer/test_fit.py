@@ -15,10 +15,10 @@ from tests.helpers.networks import (
     Recorder,
     arrays_of,
     assign,
-    data_of,
     make_clips,
     plain,
     small,
+    training_data,
     variables,
 )
 from trainer.data.batches import epoch_order
@@ -58,7 +58,7 @@ def read_table(path):
 
 @pytest.mark.parametrize("network", [plain, pytest.param(small, marks=pytest.mark.slow)])
 def test_an_epoch_is_keras_fit_on_the_same_order(network, clips, tmp_path):
-    data = data_of(clips)
+    data = training_data(clips)
     (values, labels), held_out = arrays(data.training), arrays(data.validation)
     order = epoch_order(TRAINED, ONE.seed, 0)
     model, full_model = network()
@@ -74,13 +74,13 @@ def test_an_epoch_is_keras_fit_on_the_same_order(network, clips, tmp_path):
 
 def test_metrics_of_earlier_weights_are_removed(clips, tmp_path):
     (tmp_path / "metrics.json").write_text("of an earlier epoch")
-    fit(*plain(), ONE, data_of(clips), tmp_path, Recorder())
+    fit(*plain(), ONE, training_data(clips), tmp_path, Recorder())
     assert (tmp_path / "model.keras").exists()
     assert not (tmp_path / "metrics.json").exists()
 
 
 def test_the_validation_loss_equals_that_of_keras(clips, tmp_path):
-    data = data_of(clips)
+    data = training_data(clips)
     model, full_model = small()
     (row,) = fit(model, full_model, ONE, data, tmp_path, Recorder()).history
     loss, accuracy = model.evaluate(*arrays(data.validation), batch_size=2, verbose=0)
@@ -90,7 +90,7 @@ def test_the_validation_loss_equals_that_of_keras(clips, tmp_path):
 
 def test_class_weights_are_keras_class_weight(clips, tmp_path):
     weights = class_weights(np.array([0] * 7 + [1] * 2), 2)
-    data = data_of(clips, class_weights=weights)
+    data = training_data(clips, class_weights=weights)
     model, full_model = plain()
     subset, batches = in_order(data.training, ONE)
     values, labels = arrays(subset)
@@ -159,7 +159,7 @@ def test_rate_end_and_best_weights_are_those_of_keras_callbacks_however_often_it
         while state is None:
             model, full_model = plain()
             try:
-                state = fit(model, full_model, config, data_of(clips), folder, Recorder(epoch=stop))
+                state = fit(model, full_model, config, training_data(clips), folder, Recorder(epoch=stop))
             except Killed:
                 continue
     rates, stopped, best = keras_schedule(losses)
@@ -173,7 +173,7 @@ def test_rate_end_and_best_weights_are_those_of_keras_callbacks_however_often_it
 def test_the_rate_falls_after_5_epochs_and_training_ends_after_8(clips, tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.training.fit.cross_entropy", lambda *_: 0.5)
     model, full_model = plain()
-    state = fit(model, full_model, SMALL.replace(epochs=50), data_of(clips), tmp_path, Recorder())
+    state = fit(model, full_model, SMALL.replace(epochs=50), training_data(clips), tmp_path, Recorder())
     assert [row["learning_rate"] for row in state.history] == pytest.approx([1e-3] * 6 + [1e-4] * 3)
     assert state.stopped == "no lower validation loss"
 
@@ -184,7 +184,7 @@ def test_the_rate_falls_after_5_epochs_and_training_ends_after_8(clips, tmp_path
 def test_the_tables_have_a_row_for_each_epoch(clips, tmp_path):
     model, full_model = plain()
     recorder = Recorder()
-    state = fit(model, full_model, SMALL.replace(epochs=3), data_of(clips), tmp_path, recorder)
+    state = fit(model, full_model, SMALL.replace(epochs=3), training_data(clips), tmp_path, recorder)
     assert [list(row) for row in state.history] == [ROW] * 3
     assert [row["epoch"] for row in state.history] == [1, 2, 3]
     assert read_table(tmp_path / "history.csv") == state.history == recorder.rows
@@ -203,7 +203,7 @@ def test_the_tables_have_a_row_for_each_epoch(clips, tmp_path):
 def test_each_step_is_reported_with_the_mean_loss_of_the_epoch_so_far(clips, tmp_path):
     model, full_model = plain()
     recorder = Recorder()
-    fit(model, full_model, SMALL.replace(epochs=2), data_of(clips), tmp_path, recorder)
+    fit(model, full_model, SMALL.replace(epochs=2), training_data(clips), tmp_path, recorder)
     assert [step[:3] for step in recorder.steps] == [(e, n, STEPS) for e in (0, 1) for n in range(1, STEPS + 1)]
     assert [recorder.steps[STEPS - 1][3], recorder.steps[-1][3]] == [row["loss"] for row in recorder.rows]
 
@@ -215,7 +215,7 @@ def test_a_checkpoint_is_written_after_each_epoch_and_at_the_requested_interval(
     written, save = [], checkpoint.save
     monkeypatch.setattr(checkpoint, "save", lambda *given: written.append(0) or save(*given))
     model, full_model = plain()
-    fit(model, full_model, SMALL.replace(epochs=2), data_of(clips), tmp_path, Recorder(), seconds)
+    fit(model, full_model, SMALL.replace(epochs=2), training_data(clips), tmp_path, Recorder(), seconds)
     assert len(written) == saves
 
 
@@ -226,14 +226,14 @@ def test_training_samples_are_transformed_with_their_epoch_and_validation_sample
         seen.append((epoch, name))
         return stored
 
-    data = data_of(clips, transform=transform)
+    data = training_data(clips, transform=transform)
     model, full_model = plain()
     fit(model, full_model, SMALL.replace(epochs=2), data, tmp_path, Recorder())
     assert sorted(seen) == sorted((epoch, name) for epoch in (0, 1) for name in data.training.ids)
 
 
 def test_predictions_keep_the_order_of_the_samples_and_report_progress(clips):
-    subset = data_of(clips).training
+    subset = training_data(clips).training
     model, _ = plain()
     calls = []
     actual = predict(model, subset, 4, progress=lambda *counts: calls.append(counts))
@@ -248,11 +248,13 @@ def test_predictions_keep_the_order_of_the_samples_and_report_progress(clips):
 def test_more_epochs_continue_after_fewer(clips, tmp_path):
     model, full_model = plain()
     (tmp_path / "uninterrupted").mkdir()
-    expected = fit(model, full_model, SMALL.replace(epochs=3), data_of(clips), tmp_path / "uninterrupted", Recorder())
+    expected = fit(
+        model, full_model, SMALL.replace(epochs=3), training_data(clips), tmp_path / "uninterrupted", Recorder()
+    )
     weights = variables(model)
     for epochs in (1, 3):
         model, full_model = plain()
-        actual = fit(model, full_model, SMALL.replace(epochs=epochs), data_of(clips), tmp_path, Recorder())
+        actual = fit(model, full_model, SMALL.replace(epochs=epochs), training_data(clips), tmp_path, Recorder())
     assert actual.history == expected.history
     assert all(np.array_equal(a, b) for a, b in zip(variables(model), weights, strict=True))
 
@@ -265,9 +267,9 @@ def test_no_epoch_is_added_where_enough_are_done(epochs, clips, tmp_path):
 
     model, full_model = plain()
     with pytest.raises(Killed):
-        fit(model, full_model, SMALL.replace(epochs=9), data_of(clips), tmp_path, Recorder(epoch=stop))
+        fit(model, full_model, SMALL.replace(epochs=9), training_data(clips), tmp_path, Recorder(epoch=stop))
     recorder = Recorder()
-    state = fit(model, full_model, SMALL.replace(epochs=epochs), data_of(clips), tmp_path, recorder)
+    state = fit(model, full_model, SMALL.replace(epochs=epochs), training_data(clips), tmp_path, recorder)
     assert (recorder.steps, state.epoch, state.stopped) == ([], 2, "epochs")
 
 
@@ -275,9 +277,9 @@ def test_a_run_ended_by_early_stopping_stays_ended(clips, tmp_path, monkeypatch)
     monkeypatch.setattr("trainer.training.fit.cross_entropy", lambda *_: 0.5)
     config = SMALL.replace(epochs=50, stop_patience=1)
     model, full_model = plain()
-    fit(model, full_model, config, data_of(clips), tmp_path, Recorder())
+    fit(model, full_model, config, training_data(clips), tmp_path, Recorder())
     recorder = Recorder()
-    fit(model, full_model, config.replace(epochs=60), data_of(clips), tmp_path, recorder)
+    fit(model, full_model, config.replace(epochs=60), training_data(clips), tmp_path, recorder)
     assert recorder.steps == []
 
 
@@ -296,7 +298,7 @@ def broken():
 def test_a_loss_that_is_not_finite_ends_training_and_saves_nothing(clips, tmp_path):
     model, full_model = broken()
     with pytest.raises(TrainerError) as refused:
-        fit(model, full_model, ONE, data_of(clips), tmp_path, Recorder(), 0)
+        fit(model, full_model, ONE, training_data(clips), tmp_path, Recorder(), 0)
     assert str(refused.value) == f"the loss became nan in epoch 1, step 1; {DIVERGED_HINT}"
     assert list(tmp_path.iterdir()) == []
 
@@ -304,5 +306,5 @@ def test_a_loss_that_is_not_finite_ends_training_and_saves_nothing(clips, tmp_pa
 def test_a_prediction_that_is_not_finite_names_its_sample(clips):
     model, _ = broken()
     with pytest.raises(TrainerError) as refused:
-        predict(model, data_of(clips).validation, 2)
+        predict(model, training_data(clips).validation, 2)
     assert str(refused.value) == f"the prediction for 's{TRAINED}' is not a finite number; {DIVERGED_HINT}"

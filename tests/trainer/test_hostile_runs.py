@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 
 from tests.faults import world
-from tests.helpers.hostile import REPLACEMENTS, check, limited, longer
+from tests.helpers.hostile import REPLACEMENTS, check, limited, with_zeros_appended
 
 ZEROS, BLOCK = 6 << 30, 1 << 24  # bytes
 FILES = [
@@ -157,7 +157,7 @@ PLACES = {
     f"{how} {name}": (lambda run, attack=attack, name=name: attack(run / name))
     for how, attack in REPLACEMENTS.items()
     for name in FILES
-    if name != "logs" or attack is not longer
+    if name != "logs" or attack is not with_zeros_appended
 }
 UNLISTED = {f"{name}, without a list": unlisted(attack) for name, attack in (CONFIGS | ARCHIVES | PLACES).items()}
 ATTACKS = CONFIGS | ARCHIVES | PLACES | UNLISTED

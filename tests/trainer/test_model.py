@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cache.schema import scale_factor
-from tests.helpers.networks import CLIP, SMALL, Recorder, data_of, make_clips, plain, small
+from tests.helpers.networks import CLIP, SMALL, Recorder, make_clips, plain, small, training_data
 from trainer.config import FINETUNE, PRETRAIN
 from trainer.model.viptt_net import build_head, build_model, with_rescaling
 from trainer.training.fit import compile_for, fit
@@ -159,7 +159,7 @@ def saved(tmp_path_factory):
     """The file that training writes, and the predictions of the network in it."""
     folder = tmp_path_factory.mktemp("saved")
     model, full_model = small()
-    fit(model, full_model, SMALL.replace(epochs=1), data_of(make_clips(folder / "c.zarr")), folder, Recorder())
+    fit(model, full_model, SMALL.replace(epochs=1), training_data(make_clips(folder / "c.zarr")), folder, Recorder())
     return folder / "model.keras", full_model.predict_on_batch(volumes(3, CLIP))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.networks import GIVEN, SMALL, Killed, Recorder, data_of, make_clips, outcome, plain
+from tests.helpers.networks import GIVEN, SMALL, Killed, Recorder, make_clips, outcome, plain, training_data
 from trainer.errors import TrainerError
 from trainer.runs.files import PARTIAL
 from trainer.runs.plan import Request
@@ -40,7 +40,7 @@ def make(path):
 
 @pytest.fixture(scope="module")
 def data(clips):
-    return data_of(clips)
+    return training_data(clips)
 
 
 def loop(data, folder, recorder=None):

@@ -6,7 +6,7 @@ import threading
 import psutil
 import pytest
 
-from tests.helpers.networks import SMALL, Recorder, data_of, make_clips, plain
+from tests.helpers.networks import SMALL, Recorder, make_clips, plain, training_data
 from trainer.training.fit import fit
 
 PATIENT = {"plateau_patience": 10**6, "stop_patience": 10**6}
@@ -28,7 +28,14 @@ def soak(clips, folder, epochs, at):
             measured[row["epoch"]] = (memory, len(gc.get_objects()), threading.active_count())
 
     model, full_model = plain()
-    fit(model, full_model, SMALL.replace(epochs=epochs, **PATIENT), data_of(clips), folder, Recorder(epoch=measure))
+    fit(
+        model,
+        full_model,
+        SMALL.replace(epochs=epochs, **PATIENT),
+        training_data(clips),
+        folder,
+        Recorder(epoch=measure),
+    )
     return measured
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from cache import open_cache
 from tests.helpers.caches import volume
-from tests.helpers.commands import ROOT, STOPPED, cli, error, facts, mentions, tree
+from tests.helpers.commands import ROOT, STOPPED, cli, error, info_json, mentions, tree
 from tests.helpers.runs import SHAPE, make_clips
 
 SMALL = ("--backbone", "small", "--weights", "none")
@@ -62,7 +62,7 @@ def test_new_samples_are_added_and_vanished_ones_are_reported_and_kept(tmp_path,
 
 
 def test_info_and_verify_handle_feature_caches(clips, features):
-    about = facts(features)
+    about = info_json(features)
     assert (about["kind"], about["shape"]) == ("features", [4, 128])
     assert about["recipe"]["source"] == open_cache(clips).recipe
     assert about["recipe"]["extractor"]["name"] == "small"
@@ -86,7 +86,7 @@ def test_damaged_features_are_made_again_by_the_command_named_by_repair(clips, o
 def test_features_of_a_trained_run_are_those_of_its_backbone(made, clips, features, into):
     result = cli("features", clips, into, "--from", made / "pretrained")
     assert result.exit_code == 0
-    assert facts(into)["recipe"]["extractor"]["weights"] != facts(features)["recipe"]["extractor"]["weights"]
+    assert info_json(into)["recipe"]["extractor"]["weights"] != info_json(features)["recipe"]["extractor"]["weights"]
     from_volumes = json.loads(cli("evaluate", made / "pretrained", clips, "--json").stdout)
     from_features = json.loads(cli("evaluate", made / "pretrained", clips, "--features", into, "--json").stdout)
     assert from_features["confusion"] == from_volumes["confusion"]

@@ -10,7 +10,7 @@ from cache.verify import verify
 from cache.writer import open_writer
 from pipeline.jobs import relabel
 from tests.helpers.caches import make_cache, tiny_attributes
-from tests.helpers.commands import arrays, error, facts
+from tests.helpers.commands import arrays, error, info_json
 from tests.helpers.interruptions import killed_at_each_call
 from tests.helpers.labelled import SCANS, classes, cli, ct, groups
 
@@ -29,7 +29,7 @@ def test_label_corrects_labels_and_patients_without_sources_or_array_writes(sour
     )
     assert classes(cache) == {"TRN_0001": "B", "TRN_0002": "B", "TRN_0003": "A", "TRN_0004": None}
     assert groups(cache) == {"TRN_0001": "X", "TRN_0002": "TRN_0002", "TRN_0003": "X", "TRN_0004": "P1"}
-    assert facts(cache)["patients"] == {"column": "Subject", "count": 2}
+    assert info_json(cache)["patients"] == {"column": "Subject", "count": 2}
     assert arrays(cache) == before
     assert verify(cache).sound
     assert not catalog.unpublished(cache)
@@ -59,7 +59,7 @@ def test_the_next_run_keeps_labels_set_by_label(source, cache, csv):
     cli("label", cache, csv("FileName,Label,Case\n" + "".join(f"{name},2,Q\n" for name in SCANS)))
     ct(source, cache)
     assert set(classes(cache).values()) == {"B"}
-    assert facts(cache)["patients"] == {"column": "Case", "count": 1}
+    assert info_json(cache)["patients"] == {"column": "Case", "count": 1}
 
 
 def test_label_is_refused_for_clips_features_and_other_folders(tmp_path, csv):

@@ -7,7 +7,7 @@ import nibabel as nib
 import pytest
 
 from cache import open_cache
-from tests.helpers.commands import arrays, error, facts
+from tests.helpers.commands import arrays, error, info_json
 from tests.helpers.labelled import PAIRS, SCANS, classes, cli, ct, groups, state
 
 
@@ -53,15 +53,15 @@ def test_options_choose_columns_and_are_refused_without_a_sheet(source, tmp_path
     options = ("--file-column", "filename", "--label-column", "Type", "--patient-column", "WHO")
     ct(source, tmp_path / "c", "--labels", path, *options)
     assert classes(tmp_path / "c") == dict.fromkeys(SCANS[:2], "Focal") | dict.fromkeys(SCANS[2:])
-    assert facts(tmp_path / "c")["patients"] == {"column": "who", "count": 1}
+    assert info_json(tmp_path / "c")["patients"] == {"column": "who", "count": 1}
     assert "need --labels CSV" in ct(source, tmp_path / "c", *options, code=2).stderr
 
 
 def test_info_shows_the_known_patients(source, cache, tmp_path):
-    assert facts(cache)["patients"] == {"column": "patient_id", "count": 2}
+    assert info_json(cache)["patients"] == {"column": "patient_id", "count": 2}
     assert "\npatients: 2, from column patient_id\n" in cli("info", cache).stdout
     ct(source, tmp_path / "c")
-    assert facts(tmp_path / "c")["patients"] == {"column": None, "count": 0}
+    assert info_json(tmp_path / "c")["patients"] == {"column": None, "count": 0}
 
 
 def test_a_sheet_without_patients_keeps_known_patients(source, cache, csv):
@@ -69,7 +69,7 @@ def test_a_sheet_without_patients_keeps_known_patients(source, cache, csv):
     expected = "patients: no column, 2 patients from earlier runs are kept, column patient_id\n"
     assert expected in ct(source, cache, "--labels", path).stdout
     assert groups(cache) == PAIRS
-    assert facts(cache)["patients"] == {"column": "patient_id", "count": 2}
+    assert info_json(cache)["patients"] == {"column": "patient_id", "count": 2}
     assert expected in cli("label", cache, path).stdout
     assert groups(cache) == PAIRS
 

@@ -182,18 +182,18 @@ def test_opencv_starts_no_threads():
 def test_invalid_volumes_are_refused_with_a_remedy():
     volume, generator = noise((2, 5, 6)), np.random.default_rng(0)
     wrong = {
-        "augmentation 'flip' was given; expected some of rotation, shift, blur; name only these": (
+        "unknown augmentation 'flip'; expected any of rotation, shift, blur": (
             lambda: augment(volume, ["blur", "flip"], generator)
         ),
-        "an array of shape (5, 6) and dtype float32 was given; expected (depth, height, width), none of them 0, "
+        "array of shape (5, 6) and dtype float32; expected (depth, height, width), none of them 0, "
         "of uint8, uint16, float16, float32; convert it": lambda: rotate(volume[0], 5),
-        "an array of shape (2, 5, 6) and dtype float64 was given; expected (depth, height, width), none of them 0, "
+        "array of shape (2, 5, 6) and dtype float64; expected (depth, height, width), none of them 0, "
         "of uint8, uint16, float16, float32; convert it": lambda: augment(np.float64(volume), [], generator),
-        "an array of shape (2, 0, 6) and dtype float32 was given; expected (depth, height, width), none of them 0, "
+        "array of shape (2, 0, 6) and dtype float32; expected (depth, height, width), none of them 0, "
         "of uint8, uint16, float16, float32; convert it": lambda: shift(volume[:, :0], 1, 1),
-        "a blur of sigma -1 was given; expected pixels, 0 or more; give 0 for none": lambda: blur(volume, -1),
+        "blur with sigma -1; expected 0 pixels (no blur) or more": lambda: blur(volume, -1),
     }
     for message, act in wrong.items():
-        with pytest.raises(ValueError, match="given") as caught:
+        with pytest.raises(ValueError, match="expected") as caught:
             act()
         assert str(caught.value) == message

@@ -203,7 +203,7 @@ def test_finished_runs_on_replaced_scans_are_refused(made, tmp_path):
     command = ("experiment", made.clips, scans, folder, *SMALL, "--seed", 3, "--pretrain-epochs", 2, "--quiet")
     message = error(cli(*command))
     assert message.startswith("Error: sample 's")
-    assert f"is not the one {folder / 'seed0' / 'no_pt'} began with" in message
+    assert f"is not the one that {folder / 'seed0' / 'no_pt'} started with" in message
     assert contents(folder) == before
 
 

@@ -17,7 +17,7 @@ def test_caches_of_the_wrong_kind_are_refused(made, into):
         (made.frozen / "features/clips.zarr", made.scans, made.frozen / "features/clips.zarr", "features", "video"),
     ):
         assert refusal(experiment(made, into, clips=clips, scans=scans), into) == (
-            f"Error: {wrong} holds {kind} samples, where {expected} was expected; build a cache by "
+            f"Error: {wrong} holds {kind} samples, where {expected} was expected; build a cache with "
             f"`preprocess {expected}`, and give VIDEO_CACHE before CT_CACHE\n"
         )
 

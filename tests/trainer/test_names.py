@@ -36,10 +36,10 @@ def test_ids_are_read_with_or_without_header_and_other_columns(tmp_path, text):
 
 def test_a_file_without_ids_is_refused(tmp_path):
     path = tmp_path / "ids.txt"
-    assert error_message(read_ids, path) == f"{path}: No such file or directory; expected a file with one id a line"
-    assert error_message(read_ids, tmp_path) == f"{tmp_path}: Is a directory; expected a file with one id a line"
+    assert error_message(read_ids, path) == f"{path}: No such file or directory; expected a file with one id per line"
+    assert error_message(read_ids, tmp_path) == f"{tmp_path}: Is a directory; expected a file with one id per line"
     for text in ("", "\n \n", "FileName\n", ",1\n"):
-        assert error_message(read_ids, written(tmp_path, text)) == f"{path} holds no id; expected one a line"
+        assert error_message(read_ids, written(tmp_path, text)) == f"{path} holds no id; expected one per line"
     assert "is not a text file" in error_message(read_ids, written(tmp_path, b"\xff\xfe\x00"))
     assert "is not a text file" in error_message(read_ids, written(tmp_path, "x" * 200_000))
 
@@ -107,7 +107,7 @@ def test_two_names_of_one_sample_are_refused():
 @pytest.mark.parametrize("name", ["y", "c/x", "../a/x", "/scans/a/x.nii.gz", "g01", "x.avi.nii"])
 def test_a_name_of_no_sample_is_refused(name):
     assert error_message(samples_named, SCANS, [name]) == (
-        f"1 of 1 samples are not in ct.zarr, the first is {name!r}; `info` lists the inputs that were set aside"
+        f"1 of 1 samples are not in ct.zarr, the first is {name!r}; `info` lists quarantined inputs"
     )
 
 

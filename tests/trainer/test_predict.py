@@ -73,11 +73,11 @@ def test_ids_decide_which_samples_in_which_order(tmp_path, scans, tuned, out):
     [
         ("s1\ns2\ns1\n", "{ids} has 's1' more than once; expected each id once"),
         ("s1\ns2\ns1.nii.gz\n", "'s1' and 's1.nii.gz' both mean sample 's1' of {cache}; expected each once"),
-        ("", "{ids} holds no id; expected one a line"),
-        ("FileName\n\n", "{ids} holds no id; expected one a line"),
+        ("", "{ids} holds no id; expected one per line"),
+        ("FileName\n\n", "{ids} holds no id; expected one per line"),
         (
             "s1\nno\n../s2\n",
-            "2 of 3 samples are not in {cache}, the first is 'no'; `info` lists the inputs that were set aside",
+            "2 of 3 samples are not in {cache}, the first is 'no'; `info` lists quarantined inputs",
         ),
     ],
 )

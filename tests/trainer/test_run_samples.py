@@ -19,7 +19,7 @@ from trainer.runs.samples import (
 
 __all__ = ["root"]  # a fixture
 
-ANOTHER = "is not the one {root} began with; give that cache, or train into another RUN"
+ANOTHER = "is not the one that {root} started with; give that cache, or train into another RUN"
 
 
 def test_the_cache_of_a_run_is_recognised_by_the_bytes_of_its_training_samples(tmp_path):
@@ -60,7 +60,7 @@ def test_samples_json_without_ids_of_the_split_is_refused(root, shared_tiny):
         ({"s0": ("other", "source", 0)}, ANOTHER),
         ({"s1": ("", "", 1)}, ANOTHER),
         ({"s2": ("d", "", 0)}, ANOTHER),
-        ({"s1": ("same", "same", 0)}, "has label 1, {root} began with label 0; train into another RUN"),
+        ({"s1": ("same", "same", 0)}, "has label 1, {root} started with label 0; train into another RUN"),
         ({"s0": ("same", "another source", 0)}, ""),  # the bytes trained on are the same
     ],
 )

@@ -243,7 +243,7 @@ def test_a_class_without_a_validation_sample_gets_its_smallest_group():
         (
             [0, 1, 0, 2, 1, 2],
             ["p", "p", "q", "q", "r", "r"],
-            "found no way to have every class in train and in validation with the 3 groups undivided; "
+            "cannot put every class into both train and validation without dividing one of the 3 groups; "
             "add samples in other groups, or give a split of your own",
         ),
         (

@@ -119,7 +119,7 @@ def _check_kind(cache: Cache, config: Config) -> None:
     if cache.kind != config.kind:
         raise TrainerError(
             f"{cache.path} holds {cache.kind} samples, `train {config.stage}` takes {config.kind}; "
-            f"build a cache by `preprocess {config.kind}`"
+            f"build a cache with `preprocess {config.kind}`"
         )
     check_side(cache, config.backbone)
 

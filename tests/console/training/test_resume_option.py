@@ -83,7 +83,7 @@ def test_a_run_is_resumed_only_on_the_samples_it_started_with(tmp_path, copy, pr
     other = make_clips(tmp_path / "other.zarr", [1 - volume(row, SHAPE) for row in range(12)])
     message = error(pretrain(other, run, "--resume"))
     assert message.endswith(
-        f" of {other} is not the one {run} began with; give that cache, or train into another RUN\n"
+        f" of {other} is not the one that {run} started with; give that cache, or train into another RUN\n"
     )
     fewer = make_clips(tmp_path / "fewer.zarr", 11)
     mentions(error(pretrain(fewer, run, "--resume")), "'s11'", "remove", "cache")

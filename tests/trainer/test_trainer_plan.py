@@ -97,9 +97,9 @@ def test_without_a_run_features_come_from_the_stage_of_their_kind(monkeypatch, k
 
     monkeypatch.setattr(features, "configure", configured)
     volumes = type("Volumes", (), {"kind": kind})
-    asked = type("Asked", (), {"run": None, "given": {}})
+    request = type("Request", (), {"run": None, "settings": {}})
     with pytest.raises(Stop, match=stage):
-        features._model_with_backbone(asked, volumes)
+        features._model_with_backbone(request, volumes)
 
 
 def test_the_split_of_another_run_is_refused(cache, tmp_path):

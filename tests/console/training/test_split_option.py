@@ -66,7 +66,7 @@ def test_drop_shared_leaves_shared_samples_out_of_training_also_when_resumed(twi
 
 def test_drop_shared_needs_a_split_and_keeps_every_class(tmp_path, twins, run):
     clips, split = twins
-    assert "expected --split FILE too" in usage(pretrain(clips, run, "--drop-shared"))
+    assert "add --split FILE" in usage(pretrain(clips, run, "--drop-shared"))
     split = write_split(tmp_path, train=["s0", "s1"], validation=["s3", "s4"])
     assert "--drop-shared leaves no sample of class 'one' to train on" in (
         refusal(pretrain(clips, run, "--drop-shared", "--split", split), run)

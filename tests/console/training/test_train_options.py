@@ -59,7 +59,7 @@ def test_augmentation_is_for_scans_only_and_augment_by_needs_augment(clips, scan
     for more in ((), ("--no-augment",)):
         message = usage(finetune(scans, run, "--augment-by", "blur", *more))
         assert "--augment-by" in message
-        assert "expected --augment too" in message
+        assert "add --augment" in message
     assert "'mirror' is not one of rotation, shift, blur" in usage(
         finetune(scans, run, "--augment", "--augment-by", "mirror")
     )

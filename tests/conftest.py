@@ -1,4 +1,4 @@
-"""What several test files share: a tiny cache made by `cache.store` alone, and the real samples where they are."""
+"""Fixtures for all tests: a tiny cache made by `cache.store` alone, and the real samples if present."""
 
 import os
 import signal
@@ -23,13 +23,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's backgro
 
 
 @pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch):
+def no_fsync(monkeypatch):
     """No test cuts the power: what is flushed, and when, is tested by recording the calls."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture(autouse=True)
-def no_lines_for_the_patient(monkeypatch):
+def no_progress_lines(monkeypatch):
     """A slow machine says how far it is every few seconds; tests that compare what is said would depend on it."""
     monkeypatch.setattr("console.progress.LINE_SECONDS", float("inf"))
 
@@ -51,5 +51,5 @@ def tiny(tmp_path):
 
 @pytest.fixture(scope="module")
 def shared_tiny(tmp_path_factory):
-    """As `tiny`, for tests that leave it as it was."""
+    """As `tiny`, for tests that do not change it."""
     return make_cache(tmp_path_factory.mktemp("shared") / "tiny.zarr")

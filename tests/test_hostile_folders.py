@@ -7,7 +7,7 @@ from functools import cache, partial
 import pytest
 from numcodecs.checksum32 import CRC32C
 
-from tests.helpers.archives import command_words, extract, fresh_copy, here
+from tests.helpers.archives import changed_folder, command_words, extract, fresh_copy
 from tests.helpers.caches import make_cache
 from tests.helpers.hostile import (
     REPLACEMENTS,
@@ -16,7 +16,7 @@ from tests.helpers.hostile import (
     server,
 )
 
-__all__ = ["here", "server"]  # fixtures
+__all__ = ["changed_folder", "server"]  # fixtures
 
 LEDGER, SNAPSHOT, ATTRIBUTES = "ledger/entries.jsonl", "ledger/snapshot.jsonl", ("zarr.json", "ledger/zarr.json")
 FILES = [
@@ -244,42 +244,44 @@ COMMANDS = ("info", "verify", "read", "repair", "preprocess", "label", "remove")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_sound_folders_pass(server, here, name):
-    fresh_copy(here)
-    assert check(server, *command_words(name, here)) == (1 if name in ("verify", "read") else 0)  # a chunk is lost
-    check(server, *command_words("repair", here))
-    assert check(server, *command_words(name, here)) == (1 if name == "remove" else 0)  # it was removed before
+def test_sound_folders_pass(server, changed_folder, name):
+    fresh_copy(changed_folder)
+    assert check(server, *command_words(name, changed_folder)) == (
+        1 if name in ("verify", "read") else 0
+    )  # a chunk is lost
+    check(server, *command_words("repair", changed_folder))
+    assert check(server, *command_words(name, changed_folder)) == (1 if name == "remove" else 0)  # already removed
 
 
 @pytest.mark.parametrize("attack", SOME)
-def test_repair_of_a_hostile_cache_ends_soon_in_little_memory(server, here, attack):
-    root = fresh_copy(here)
+def test_repair_of_a_hostile_cache_ends_soon_in_little_memory(server, changed_folder, attack):
+    root = fresh_copy(changed_folder)
     ATTACKS[attack](root)
-    check(server, *command_words("repair", here))
+    check(server, *command_words("repair", changed_folder))
 
 
 @pytest.mark.parametrize("attack", [name for name in SOME if name in LINES | ATTRIBUTE_ATTACKS])
-def test_what_is_said_of_a_hostile_cache_is_short(server, here, attack):
-    root = fresh_copy(here)
+def test_what_is_said_of_a_hostile_cache_is_short(server, changed_folder, attack):
+    root = fresh_copy(changed_folder)
     ATTACKS[attack](root)
-    check(server, *command_words("info", here))
+    check(server, *command_words("info", changed_folder))
 
 
-def test_a_chunk_is_not_read_that_is_larger_than_its_sample_can_be(server, here):
-    root = fresh_copy(here)
+def test_a_chunk_is_not_read_that_is_larger_than_its_sample_can_be(server, changed_folder):
+    root = fresh_copy(changed_folder)
     with (root / "volume/c/0/0/0/0").open("wb") as file:
         file.truncate(2**31 - 1)
     write_ledger(root, entry(nbytes=2**31 - 1))
-    check(server, *command_words("read", here))
+    check(server, *command_words("read", changed_folder))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_hostile_cache_ends_every_command_soon_in_little_memory(server, here, name, attack):
-    root = fresh_copy(here)
+def test_a_hostile_cache_ends_every_command_soon_in_little_memory(server, changed_folder, name, attack):
+    root = fresh_copy(changed_folder)
     ATTACKS[attack](root)
-    check(server, *command_words(name, here))
+    check(server, *command_words(name, changed_folder))
 
 
 def made_features(folder):

@@ -17,11 +17,11 @@ pytestmark = pytest.mark.skipif(shim.why_not() != "", reason=shim.why_not())
 PROGRAM = """
 import json, os, sys
 from tests.faults import shim
-here, number, fault = sys.argv[1:]
+folder, number, fault = sys.argv[1:]
 log = os.memfd_create("log")
-shim.arm(here, int(number), shim.Fault(fault) if fault else None, log)
+shim.arm(folder, int(number), shim.Fault(fault) if fault else None, log)
 said = []
-for path in (here + "-elsewhere", here + "/a", here + "/b"):
+for path in (folder + "-elsewhere", folder + "/a", folder + "/b"):
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_WRONLY)
         said.append(os.write(descriptor, b"12345678"))
@@ -41,18 +41,18 @@ def library(tmp_path_factory):
 
 
 @pytest.fixture
-def here(tmp_path):
-    (tmp_path / "here").mkdir()
-    return tmp_path / "here"
+def watched_folder(tmp_path):
+    (tmp_path / "watched").mkdir()
+    return tmp_path / "watched"
 
 
 @pytest.fixture
-def tried(library, here):
+def tried(library, watched_folder):
     """A function: how the program ends whose call of that number meets a fault, what it said and its calls."""
 
     def run(number=0, fault=""):
         settings = os.environ | {"LD_PRELOAD": str(library), "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-c", PROGRAM, here, str(number), fault]
+        command = [sys.executable, "-c", PROGRAM, watched_folder, str(number), fault]
         ended = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60)
         assert ended.stderr == ""
         return ended.returncode, *json.loads(ended.stdout or "[[], []]")
@@ -81,10 +81,10 @@ def test_the_call_of_that_number_fails_and_all_later_ones_where_the_error_lasts(
 
 
 @pytest.mark.parametrize(("fault", "left"), [("kill", b""), ("torn", b"1234"), ("killed", b"12345678")])
-def test_a_kill_comes_before_amid_or_after_the_call(tried, here, fault, left):
+def test_a_kill_comes_before_amid_or_after_the_call(tried, watched_folder, fault, left):
     assert tried(2, fault) == (-9, [], [])
-    assert (here / "a").read_bytes() == left
-    assert not (here / "b").exists()
+    assert (watched_folder / "a").read_bytes() == left
+    assert not (watched_folder / "b").exists()
 
 
 def test_an_error_meets_only_calls_that_can_have_it():

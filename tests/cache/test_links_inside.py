@@ -11,11 +11,11 @@ import pytest
 from cache.errors import CacheError
 from cache.verify import verify
 from tests.faults import world
-from tests.helpers.archives import command, command_words, extract, fresh_copy, here
+from tests.helpers.archives import changed_folder, command, command_words, extract, fresh_copy
 from tests.helpers.caches import make_cache
 from tests.helpers.interruptions import documents_built_once
 
-__all__ = ["documents_built_once", "here"]  # fixtures
+__all__ = ["changed_folder", "documents_built_once"]  # fixtures
 
 DERIVED = [f"{array}{part}" for array in ("label", "sample_id", "group") for part in ("", "/zarr.json", "/c", "/c/0")]
 LEDGER = [
@@ -118,24 +118,24 @@ def contents(folder):
 # -- tests -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_places_are_all_that_is_in_a_cache(here, features_here):
-    for place, folder in (("volume/c/1/0/0/0", here), ("features/c/1/0/0", features_here)):
+def test_the_places_are_all_that_is_in_a_cache(changed_folder, features_here):
+    for place, folder in (("volume/c/1/0/0/0", changed_folder), ("features/c/1/0/0", features_here)):
         root = folder / "as made"
-        expected = VOLUMES if folder == here else FEATURES
+        expected = VOLUMES if folder == changed_folder else FEATURES
         assert {place, *(path.relative_to(root).as_posix() for path in root.rglob("*"))} == set(expected)
 
 
 @pytest.mark.parametrize("names", RUNS, ids=" ".join)
 @pytest.mark.parametrize("target", TARGETS)
-def test_no_command_writes_through_a_link_inside_cache(here, tmp_path, names, target):
+def test_no_command_writes_through_a_link_inside_cache(changed_folder, tmp_path, names, target):
     victims = Victims(tmp_path / "outside")
     for link in [*VOLUMES, *PASSING, *(f"volume/{row}" for row in NEW_ROWS)]:
-        victims.put_link(fresh_copy(here) / link, target)
+        victims.put_link(fresh_copy(changed_folder) / link, target)
         for name in names:
-            code = command(*command_words(name, here))
+            code = command(*command_words(name, changed_folder))
             victims.check(f"{name} with {link} as a link")
             if name == "repair" and code == 0:
-                assert command("verify", here / world.CT) == 0, f"repaired with {link} as a link"
+                assert command("verify", changed_folder / world.CT) == 0, f"repaired with {link} as a link"
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -152,12 +152,12 @@ def test_features_are_written_through_no_link_inside_features(features_here, tmp
 
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("linked", [False, True])
-def test_cache_itself_may_be_a_link(here, name, linked, tmp_path):
-    root = fresh_copy(here)
+def test_cache_itself_may_be_a_link(changed_folder, name, linked, tmp_path):
+    root = fresh_copy(changed_folder)
     if linked:
         root.rename(tmp_path / "elsewhere")
         root.symlink_to(tmp_path / "elsewhere")
-    assert command(*command_words(name, here)) == (1 if name == "verify" else 0)
+    assert command(*command_words(name, changed_folder)) == (1 if name == "verify" else 0)
     assert root.is_symlink() == linked
     if name in ("preprocess", "repair"):
         assert command("verify", root) == 0

@@ -1,6 +1,6 @@
 """Run the fault campaign, or parts of it: print the table, each failure with the command that repeats it.
 
-python -m tests.faults                        every method, whole
+python -m tests.faults                        every method, complete
 python -m tests.faults syscalls --short       one method, as in `make test`
 python -m tests.faults --write                ... and put the rows into docs/reliability.md
 """
@@ -48,7 +48,7 @@ def methods() -> dict[str, Method]:
 
 
 def run(method: Method, trials: int, seed: int, only: str = "") -> Row:
-    """Run one method; where it breaks down, that is its failure, and the campaign goes on."""
+    """Run one method; an exception in it counts as one failure, and the campaign continues."""
     start = time.monotonic()
     try:
         outcome = method.run(trials, seed, only)
@@ -62,7 +62,7 @@ def main() -> int:
     chosen = _arguments()
     found = methods()
     if unknown := [name for name in chosen.names if name not in found]:
-        print(f"there is no method {unknown[0]}; expected some of {', '.join(found)}", file=sys.stderr)
+        print(f"there is no method {unknown[0]}; expected one of {', '.join(found)}", file=sys.stderr)
         return 2
     print(_line(COLUMNS[:7]), flush=True)
     rows = []
@@ -83,15 +83,15 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="methods; default: all")
     parser.add_argument("--short", action="store_true", help="as many trials as in `make test`")
-    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
-    parser.add_argument("--trials", type=int, default=0, help="so many trials instead")
-    parser.add_argument("--only", metavar="TRIAL", default="", help="just this trial of the one method named")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice (default 0)")
+    parser.add_argument("--trials", type=int, default=0, help="number of trials")
+    parser.add_argument("--only", metavar="TRIAL", default="", help="run only this trial of the one method named")
     parser.add_argument("--write", action="store_true", help="put the rows into docs/reliability.md")
     chosen = parser.parse_args()
     if chosen.only and len(chosen.names) != 1:
         parser.error("--only is a trial of one method; name that method")
     if chosen.only and chosen.write:
-        parser.error("--write is for a whole campaign, not for --only")
+        parser.error("--write is for a complete campaign, not for --only")
     return chosen
 
 

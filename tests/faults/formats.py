@@ -18,7 +18,7 @@ SAMPLES = {CT: 4, VIDEO: 4, FEATURES: 4}
 place = {"folder": Path()}
 
 
-# -- the side of the campaign ------------------------------------------------------------------------------------------
+# -- in the campaign ---------------------------------------------------------------------------------------------------
 
 
 def run(trials: int, seed: int, only: str) -> Outcome:
@@ -36,7 +36,7 @@ def archives() -> list[Path]:
     return sorted(FOLDER.glob("*.tar.xz"))
 
 
-# -- the side of the server --------------------------------------------------------------------------------------------
+# -- in the server -----------------------------------------------------------------------------------------------------
 
 
 def prepare(folder: Path, part: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Changed files of every format that is read: scans, clips, label sheets, and those of caches and runs.
 
-A trial takes a sound file of a small corpus, changes it at some places, and reads it as the commands do. It may be read
-or refused with an error of ours; any other error, a crash of a decoder, too much time or too much memory fails.
+A trial takes an intact file of a small corpus, changes it in a few places, and reads it as the commands do. It may be
+read or refused with one of our errors; any other error, a decoder crash, too much time or too much memory fails.
 Trials run in forked processes, as many in each as none dies.
 """
 
@@ -50,7 +50,7 @@ class Target:
     weight: int
 
 
-# -- the side of the campaign ------------------------------------------------------------------------------------------
+# -- in the campaign ---------------------------------------------------------------------------------------------------
 
 WEIGHTS = {
     "nifti": 10, "nifti_gz": 10, "labels": 10, "ledger": 6, "attributes": 6, "config": 10, "split": 10, "avi": 8,
@@ -86,7 +86,7 @@ def choose(trials: int, seed: int) -> dict[str, list[str]]:
     return {name: [f"{name}:{number}" for number in range(max(1, trials * WEIGHTS[name] // whole))] for name in names}
 
 
-# -- the side of the server --------------------------------------------------------------------------------------------
+# -- in the server -----------------------------------------------------------------------------------------------------
 
 targets: dict[str, Target] = {}
 place = {"folder": Path()}
@@ -166,7 +166,7 @@ def one(name: str, seed: str) -> str:
     try:
         target.read(path)
     except (CacheError, PipelineError, TrainerError) as error:
-        return f"a sound file is refused: {error}" if sound else ""
+        return f"an intact file is refused: {error}" if sound else ""
     except Exception as error:  # noqa: BLE001 - whatever else it is, users would see it
         return f"{type(error).__name__}: {error}"
     return ""

@@ -1,4 +1,4 @@
-"""What a fault method is, and what it reports."""
+"""The interface of a fault method, and its result."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a method's trials.
+    """The result of a method's trials.
 
     `failures` are pairs: the command that repeats the trial, and why it failed. `skipped` says why the method could not
     run here and what to install; then nothing was tried.
@@ -26,7 +26,7 @@ class Outcome:
 class Method:
     """One kind of fault.
 
-    `run(trials, seed, only)` makes `trials` trials, or where `only` names one, just that. Every random choice of a
+    `run(trials, seed, only)` makes `trials` trials, or only the one that `only` names. Every random choice of a
     trial comes from `random.Random(f"{seed} {trial}")`, so that its name and the seed repeat it.
     """
 
@@ -39,7 +39,7 @@ class Method:
 
 
 def outcome(method: str, seed: int, ended: Sequence[tuple[str, str]]) -> Outcome:
-    """Of trials, each with the reason why it failed, "" if it did not."""
+    """The outcome of trials, given as (name, reason for the failure or "")."""
     failures = tuple((repeat(method, seed, trial), why) for trial, why in ended if why)
     return Outcome(len(ended), len(ended) - len(failures), failures)
 

@@ -74,7 +74,7 @@ class Mutant:
         return f"{self.module}:{self.line}:{self.column}+{self.end - self.start} {self.change}"
 
 
-# -- the side of the campaign ------------------------------------------------------------------------------------------
+# -- in the campaign ---------------------------------------------------------------------------------------------------
 
 
 def run(trials: int, seed: int, only: str) -> Outcome:
@@ -184,7 +184,7 @@ def _kind(node: ast.expr) -> type:
     return type(node.value) if isinstance(node, ast.Constant) else object
 
 
-# -- the side of the server --------------------------------------------------------------------------------------------
+# -- in the server -----------------------------------------------------------------------------------------------------
 
 
 @dataclass

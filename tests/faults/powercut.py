@@ -26,7 +26,7 @@ disks: dict[str, Disk] = {}
 seeds: list[int] = []
 
 
-# -- the side of the campaign ------------------------------------------------------------------------------------------
+# -- in the campaign ---------------------------------------------------------------------------------------------------
 
 
 def run(trials: int, seed: int, only: str) -> Outcome:
@@ -56,7 +56,7 @@ def _shares(trials: int, only: str) -> list[tuple[tuple[str, ...], int]]:
     return [(light[::2], rest // 2), (light[1::2], rest - rest // 2), *heavy]
 
 
-# -- the side of the server --------------------------------------------------------------------------------------------
+# -- in the server -----------------------------------------------------------------------------------------------------
 
 
 def prepare(folder: Path, program: str) -> list[str]:
@@ -115,7 +115,7 @@ def trial(name: str) -> str:
 
 
 def _forgotten(template: Template, disk: Disk, cut: int) -> str:
-    """Which sample is gone whose line in the ledger had been flushed before the cut; "" where none is."""
+    """Which sample is lost whose line in the ledger had been flushed before the cut; "" where none is."""
     from cache.errors import CacheError
     from cache.verify import verify
 
@@ -125,7 +125,7 @@ def _forgotten(template: Template, disk: Disk, cut: int) -> str:
         flushed = [data for time, path, data in disk.flushed if time < cut and path == f"{cache}/{LOG}"]
         for name in _complete(flushed[-1]) if flushed else ():
             if name not in found and name in template.after[cache]:
-                return f"{cache}: {name} was committed, and is gone"
+                return f"{cache}: {name} was committed, and is lost"
     return ""
 
 

@@ -22,7 +22,7 @@ SERVERS = 2
 templates: dict[str, Template] = {}
 
 
-# -- the side of the campaign ------------------------------------------------------------------------------------------
+# -- in the campaign ---------------------------------------------------------------------------------------------------
 
 
 def run(trials: int, seed: int, only: str) -> Outcome:
@@ -36,7 +36,7 @@ def _trial(seed: int, number: int) -> str:
     return f"{KINDS[number % len(KINDS)]}:{chance.random() * WAIT_SECONDS:.4f}"
 
 
-# -- the side of the server --------------------------------------------------------------------------------------------
+# -- in the server -----------------------------------------------------------------------------------------------------
 
 
 def prepare(folder: Path, part: str) -> list[str]:

@@ -85,7 +85,7 @@ def make_run(folder: Path) -> Path:
 
 
 def unpack(folder: Path) -> None:
-    """Put what is kept of the last earlier version into `folder`."""
+    """Extract the archive of the last earlier version into `folder`."""
     with tarfile.open(formats.archives()[-1]) as archive:
         archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
@@ -163,7 +163,7 @@ def read_run(root: Path) -> Found:
             if (fact := read(root)) != "":
                 found.facts[name] = json.dumps(fact)
             else:
-                found.refused[name] = "it is not there"
+                found.refused[name] = "it is missing"
         except TrainerError as error:
             found.refused[name] = str(error)
     return found
@@ -232,7 +232,7 @@ def choose(roots: dict[str, Path], count: int, seed: int) -> list[str]:
 
 @contextmanager
 def damaged(root: Path, trial: str, seed: int) -> Iterator[None]:
-    """Do to a folder what the trial says, and take it back."""
+    """Apply the damage of `trial` to a folder, and undo it."""
     _, fault, name, place = trial.split(":")
     path, aside = root / name, root.parent / "aside"
     data = path.read_bytes()
@@ -271,7 +271,7 @@ def _flip(path: Path, place: int, bit: int) -> None:
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Raise TookTooLong in what takes too long, where that can be."""
+    """Raise TookTooLong after SECONDS, in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -303,9 +303,9 @@ def judge(kind: Kind, root: Path, truth: Facts) -> str:
         return f"{wrong[0]} is read as {found.facts[wrong[0]]!r:.500}, and was {truth.get(wrong[0])!r:.500}"
     missing = [name for name in truth if name not in found.facts]
     if missing and not faults:
-        return f"{missing[0]} cannot be read, but the check of the whole names nothing"
+        return f"{missing[0]} cannot be read, but the check of the folder reports nothing"
     if missing and "" not in found.refused and missing[0] not in found.refused:
-        return f"{missing[0]} is gone without a word"
+        return f"{missing[0]} is missing without an error"
     return ""
 
 

@@ -23,7 +23,7 @@ NEEDED = {"EMFILE": NEEDS_DESCRIPTOR, "ENOSPC": NEEDS_SPACE}  # the trait of the
 
 
 def why_not() -> str:
-    """Why there can be no shim here, and what to install; "" where there can."""
+    """Why the shim cannot be built here, and what to install; "" if it can."""
     if sys.platform != "linux":
         return f"LD_PRELOAD of this shim needs Linux, this is {sys.platform}"
     if shutil.which("cc") is None:
@@ -40,7 +40,7 @@ def build(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Fault:
-    """What becomes of one call.
+    """The fault of one call.
 
     "EIO", "ENOSPC+" (that call and all later ones), "short", "kill", "killed" (after it) or "torn" (after half of it).
     """

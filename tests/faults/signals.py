@@ -27,7 +27,7 @@ templates: dict[str, Template] = {}
 moments = {"seconds": 0.0}
 
 
-# -- the side of the campaign ------------------------------------------------------------------------------------------
+# -- in the campaign ---------------------------------------------------------------------------------------------------
 
 
 def run(trials: int, seed: int, only: str) -> Outcome:
@@ -44,7 +44,7 @@ def _trial(seed: int, number: int) -> str:
     return f"{chance.choice(VICTIMS)}:{chance.choice(WAYS)}:{chance.random():.4f}"
 
 
-# -- the side of the server --------------------------------------------------------------------------------------------
+# -- in the server -----------------------------------------------------------------------------------------------------
 
 
 def prepare(folder: Path, part: str) -> list[str]:

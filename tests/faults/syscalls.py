@@ -23,7 +23,7 @@ SERVERS = 2  # of each part, in the campaign
 templates: dict[str, Template] = {}
 
 
-# -- the side of the campaign ------------------------------------------------------------------------------------------
+# -- in the campaign ---------------------------------------------------------------------------------------------------
 
 
 def run(trials: int, seed: int, only: str) -> Outcome:
@@ -83,7 +83,7 @@ def choose(plan: dict[str, dict[str, Any]], count: int, seed: int) -> list[str]:
     return chosen
 
 
-# -- the side of the server --------------------------------------------------------------------------------------------
+# -- in the server -----------------------------------------------------------------------------------------------------
 
 
 def prepare(folder: Path, part: str) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def trial(name: str) -> str:
     if why := _unsaid(template, fault, ended):
         return why
     if ended.code == world.DONE and (left := world.differences(template.found(), template.facts)):
-        return "it said that all is done, but " + json.dumps(left[:5])
+        return "it reported success, but " + json.dumps(left[:5])
     return template.wrong_result(template.run())
 
 

@@ -15,7 +15,7 @@ from tests.helpers.caches import SHAPE
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory):
+def changed_folder(tmp_path_factory):
     """A folder of scans, their labels and the cache made of them, whose next commands all have work.
 
     Since the cache was made, there is a new scan, a changed one, a lost chunk, and other labels.

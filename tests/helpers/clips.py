@@ -54,7 +54,7 @@ def jpeg(picture):
     return cv2.imencode(".jpg", picture)[1].tobytes()
 
 
-def promising(source, path, count):
+def with_frame_count(source, path, count):
     """A copy of the AVI `source` whose header says that it has `count` frames."""
     data = bytearray(source.read_bytes())
     for start, offset in ((data.index(b"avih"), 24), (data.index(b"strh"), 40)):

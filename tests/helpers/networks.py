@@ -29,7 +29,7 @@ CLIP = (4, 16, 16)  # the smallest slices that the small backbone accepts
 CLIPS = 12  # `training_data` trains on the first nine: with batches of two, the last batch of an epoch has one
 TRAINED = 9
 SMALL = PRETRAIN.replace(backbone="small", freeze_backbone=False, weights="none", optimizer="adam")
-GIVEN = {"backbone": "small", "epochs": 4}  # for a Request whose configuration is SMALL
+OPTIONS = {"backbone": "small", "epochs": 4}  # for a Request whose configuration is SMALL
 
 
 class Killed(BaseException):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.networks import GIVEN, Recorder, make_clips
+from tests.helpers.networks import OPTIONS, Recorder, make_clips
 from trainer.config import FINETUNE
 from trainer.data.splits.split import Split
 from trainer.runs.plan import Request
@@ -27,7 +27,7 @@ def clips(tmp_path_factory):
 
 
 def trained(clips, run, epochs=2, **more):
-    given = {**GIVEN, "epochs": epochs}
+    given = {**OPTIONS, "epochs": epochs}
     train(Request("pretrain", clips, run, given, readers=1, **more), Recorder())
     return run
 

@@ -7,7 +7,7 @@ import pytest
 
 from cache import CacheError
 from cache.lock import LOCK_FILES
-from tests.helpers.networks import GIVEN, Recorder, make_clips
+from tests.helpers.networks import OPTIONS, Recorder, make_clips
 from tests.helpers.run_folders import RUN, SPLIT, trained
 from trainer.errors import TrainerError
 from trainer.runs import files
@@ -107,7 +107,7 @@ def test_a_new_run_in_a_folder_with_a_link_writes_nothing_outside(clips, victim,
     before = contents(victim)
     for resume in (False, True):
         try:
-            train(Request("pretrain", clips, run, {**GIVEN, "epochs": 1}, readers=1, resume=resume), Recorder())
+            train(Request("pretrain", clips, run, {**OPTIONS, "epochs": 1}, readers=1, resume=resume), Recorder())
         except (TrainerError, CacheError) as error:
             assert "\n" not in str(error)  # noqa: PT017 - or it succeeds
     assert contents(victim) == before

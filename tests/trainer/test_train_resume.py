@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.networks import GIVEN, SMALL, Killed, Recorder, make_clips, outcome, plain, training_data
+from tests.helpers.networks import OPTIONS, SMALL, Killed, Recorder, make_clips, outcome, plain, training_data
 from trainer.errors import TrainerError
 from trainer.runs.files import PARTIAL
 from trainer.runs.plan import Request
@@ -121,7 +121,9 @@ def test_a_run_killed_before_or_after_any_file_gets_its_name_ends_with_the_same_
 
 
 def trained(clips, run, resume=False, recorder=None, **given):
-    return train(Request("pretrain", clips, run, GIVEN | given, resume=resume, save_seconds=0), recorder or Recorder())
+    return train(
+        Request("pretrain", clips, run, OPTIONS | given, resume=resume, save_seconds=0), recorder or Recorder()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.transforms.video import video_clip
-from tests.helpers.clips import SHAPE, decoded, jpeg, outcome, pictures, promising, resized, write_avi
+from tests.helpers.clips import SHAPE, decoded, jpeg, outcome, pictures, resized, with_frame_count, write_avi
 from tests.helpers.real_files import DATA, needs_data
 
 # -- headers that lie --------------------------------------------------------------------------------------------------
@@ -13,7 +13,7 @@ from tests.helpers.real_files import DATA, needs_data
 @pytest.mark.parametrize("promised", [0, 1, 70, 89, 91, 92, 10_000_001, 3_000_000_000, 0xFFFFFFFF])
 @pytest.mark.parametrize("sampling", ["head", "uniform", "spline"])
 def test_frames_are_counted_by_decoding_not_by_the_header(xvid, tmp_path, sampling, promised):
-    path = promising(xvid(90), tmp_path / "wrong_header.avi", promised)
+    path = with_frame_count(xvid(90), tmp_path / "wrong_header.avi", promised)
     frames, _, record = video_clip(path, **SHAPE, sampling=sampling)
     np.testing.assert_array_equal(frames, video_clip(xvid(90), **SHAPE, sampling=sampling)[0])
     assert record["promised"] == (promised if 0 < promised < 10_000_001 else None)
@@ -23,7 +23,7 @@ def test_frames_are_counted_by_decoding_not_by_the_header(xvid, tmp_path, sampli
 
 @pytest.mark.parametrize("promised", [93, 3_000_000])
 def test_a_header_that_promises_more_is_damage_unless_only_the_head_is_needed(xvid, tmp_path, promised):
-    path = promising(xvid(90), tmp_path / "wrong_header.avi", promised)
+    path = with_frame_count(xvid(90), tmp_path / "wrong_header.avi", promised)
     for sampling in ("uniform", "spline"):
         state, reason = outcome(path, sampling=sampling)
         assert state == "refused"
@@ -34,11 +34,11 @@ def test_a_header_that_promises_more_is_damage_unless_only_the_head_is_needed(xv
 
 @pytest.mark.parametrize("short", ["skip", "loop", "stretch"])
 def test_too_few_frames_are_short_within_two_of_the_promise_and_damage_beyond(xvid, tmp_path, short):
-    honest = promising(xvid(43), tmp_path / "honest.avi", 45)
+    honest = with_frame_count(xvid(43), tmp_path / "honest.avi", 45)
     assert outcome(honest, short=short)[0] == ("excluded" if short == "skip" else "complete")
-    damaged = promising(xvid(43), tmp_path / "damaged.avi", 46)
+    damaged = with_frame_count(xvid(43), tmp_path / "damaged.avi", 46)
     assert outcome(damaged, short=short)[0] == "refused"
-    silent = promising(xvid(43), tmp_path / "silent.avi", 0)
+    silent = with_frame_count(xvid(43), tmp_path / "silent.avi", 0)
     assert outcome(silent, short=short)[0] == ("excluded" if short == "skip" else "complete")
 
 

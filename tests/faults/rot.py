@@ -14,6 +14,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tests.faults import formats, world
 from tests.faults.method import Method, Outcome, repeat
 
@@ -161,7 +163,7 @@ def read_run(root: Path) -> Found:
     for name, read in run_readers().items():
         try:
             if (fact := read(root)) != "":
-                found.facts[name] = json.dumps(fact)
+                found.facts[name] = json.dumps(msgspec.to_builtins(fact))
             else:
                 found.refused[name] = "it is missing"
         except TrainerError as error:

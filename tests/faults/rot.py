@@ -179,7 +179,7 @@ def check_run(root: Path) -> list[str]:
         run.check_files(root)
     except TrainerError as error:
         return [str(error)]
-    return [name for name in run.READ_AGAIN if not (root / name).exists()]
+    return [name for name in run.CHECKED_FILES if not (root / name).exists()]
 
 
 KINDS = {

@@ -123,6 +123,8 @@ def check_cache(root: Path) -> list[str]:
 
 def run_readers() -> dict[str, Callable[[Path], Any]]:
     """How each file of a finished run is read by the commands that go on from it."""
+    from msgspec import structs
+
     from trainer.data.splits.split import split_of_run
     from trainer.experiments import table
     from trainer.runs import manifest
@@ -139,7 +141,7 @@ def run_readers() -> dict[str, Callable[[Path], Any]]:
     return {
         "config": lambda root: read_run(root).to_json(),
         "split": lambda root: split_of_run(root).to_json(),
-        "samples": read_samples,
+        "samples": lambda root: {name: structs.astuple(one) for name, one in read_samples(root).items()},
         "predictions": predictions,
         "seconds": lambda root: table.read_result("", 0, root).seconds,
         "model": weights("model.keras"),

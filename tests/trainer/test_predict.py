@@ -37,7 +37,7 @@ def test_a_submission_has_a_line_for_each_file_its_class_counted_from_1_and_no_h
     assert (result.exit_code, result.stdout) == (0, f"{out}: 12 samples\n")
     assert result.stderr == (
         "12 of 12 names are not ImageCLEF's TST_NNNN.nii.gz, the first is '0.nii'; to submit there, give the names it "
-        "expects by --ids FILE\n"
+        "expects with --ids FILE\n"
     )
     header, *probabilities = rows(tmp_path / "out.probabilities.csv")
     assert header == ["FileName", "a", "b", "c"]

@@ -67,4 +67,4 @@ def test_a_run_started_by_another_process_meanwhile_is_left_unchanged(clips, pre
         path.name: path.read_bytes() for path in pretrained.glob("*.*")
     }
     shutil.rmtree(run)
-    mentions(error(pretrain(clips, run, "--resume")), run, "meanwhile", "another")
+    mentions(error(pretrain(clips, run, "--resume")), run, "another process")

@@ -4,7 +4,7 @@ import errno
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +12,7 @@ import numpy as np
 from numcodecs.blosc import Blosc
 
 from cache.confined import UnexpectedFile, check_inside, open_regular
-from cache.durable import write_durably
+from cache.durable import flush_folder, write_durably
 from cache.errors import CacheError, DamagedSample, MissingSample, UnreadableSample
 from cache.fingerprint import digest_bytes, digest_stream
 from cache.oserrors import ABSENT, cannot_read, reason
@@ -47,6 +47,23 @@ def write_encoded(root: Path, row: int, encoded: bytes, layout: Layout, linked: 
         check_inside(root, root / layout.array / "c", linked)
         scratch.mkdir(parents=True, exist_ok=True)
         write_durably(root, chunk_path(root, row, layout), encoded, scratch, linked)
+
+
+def remove_chunk(root: Path, row: int, layout: Layout) -> None:
+    """Remove the chunk file of `row`, and the folders that become empty, durably."""
+    path = chunk_path(root, row, layout)
+    rows = root / layout.array / "c"
+    if any(part.is_symlink() for part in (path, *path.parents) if part.is_relative_to(rows) and part != rows):
+        return
+    with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        path.unlink()
+    for folder in path.parents:
+        if folder != rows:
+            with suppress(OSError):  # not empty
+                folder.rmdir()
+        if folder.is_dir():
+            flush_folder(folder)
+            break
 
 
 def encode(values: np.ndarray, dtype: str, layout: Layout = VOLUME) -> bytes:

@@ -50,7 +50,7 @@ from cache.fingerprint import digest_bytes
 from cache.index import documents_of
 from cache.lock import LOCK_FILES, LockHeld, exclusive
 from cache.schema import Attributes, Entry, Layout
-from cache.store import chunk_path
+from cache.store import remove_chunk
 from cache.write_errors import write_errors
 
 PUBLISH_SECONDS = 30.0  # between publications
@@ -135,7 +135,7 @@ class CacheWriter:
         rows = {entry.row for entry in gone if entry.row >= 0}
         with write_errors(self.root):
             for row in rows - {entry.row for entry in self.entries.values()}:
-                _remove_chunk(self.root, row, self.attributes.layout)
+                remove_chunk(self.root, row, self.attributes.layout)
         self.forget(ids)
 
     def sweep(self) -> None:
@@ -148,7 +148,7 @@ class CacheWriter:
             used = {entry.row for entry in self.entries.values() if entry.state == "complete"}
             for row in row_folders(self.root, self.attributes.layout):
                 if row not in used:
-                    _remove_chunk(self.root, row, self.attributes.layout)
+                    remove_chunk(self.root, row, self.attributes.layout)
             self._ledger.superseded = []
 
     def finish(self) -> None:
@@ -207,23 +207,6 @@ def _may_be_appended(path: Path) -> bool:
         return stat.S_ISREG(path.lstat().st_mode)
     except FileNotFoundError:
         return True
-
-
-def _remove_chunk(root: Path, row: int, layout: Layout) -> None:
-    """Remove the chunk file of `row`, and the folders that become empty, durably."""
-    path = chunk_path(root, row, layout)
-    rows = root / layout.array / "c"
-    if any(part.is_symlink() for part in (path, *path.parents) if part.is_relative_to(rows) and part != rows):
-        return
-    with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        path.unlink()
-    for folder in path.parents:
-        if folder != rows:
-            with suppress(OSError):  # not empty
-                folder.rmdir()
-        if folder.is_dir():
-            flush_folder(folder)
-            break
 
 
 @contextmanager

@@ -50,3 +50,8 @@ def make_cache(root, samples=3, attributes=None, names=None, labels=None, **fiel
             given = fields | ({"label": labels[row]} if labels else {})
             writer.commit([write_sample(root, attributes, row, value, names and names[row], **given)])
     return root
+
+
+def files_of(root):
+    """Every file below `root`: path → bytes."""
+    return {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}

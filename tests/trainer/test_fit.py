@@ -14,7 +14,6 @@ from tests.helpers.networks import (
     Killed,
     Recorder,
     arrays_of,
-    assign,
     make_clips,
     plain,
     small,
@@ -23,8 +22,7 @@ from tests.helpers.networks import (
 )
 from trainer.data.batches import epoch_order
 from trainer.data.class_weights import class_weights
-from trainer.errors import TrainerError
-from trainer.model.predict import DIVERGED_HINT, predict
+from trainer.model.predict import predict
 from trainer.training import checkpoint
 from trainer.training.fit import fit
 
@@ -245,66 +243,4 @@ def test_predictions_keep_the_order_of_the_samples_and_report_progress(clips):
 # -- how many epochs ---------------------------------------------------------------------------------------------------
 
 
-def test_more_epochs_continue_after_fewer(clips, tmp_path):
-    model, full_model = plain()
-    (tmp_path / "uninterrupted").mkdir()
-    expected = fit(
-        model, full_model, SMALL.replace(epochs=3), training_data(clips), tmp_path / "uninterrupted", Recorder()
-    )
-    weights = variables(model)
-    for epochs in (1, 3):
-        model, full_model = plain()
-        actual = fit(model, full_model, SMALL.replace(epochs=epochs), training_data(clips), tmp_path, Recorder())
-    assert actual.history == expected.history
-    assert all(np.array_equal(a, b) for a, b in zip(variables(model), weights, strict=True))
-
-
-@pytest.mark.parametrize("epochs", [1, 2])
-def test_no_epoch_is_added_where_enough_are_done(epochs, clips, tmp_path):
-    def stop(row):
-        if row["epoch"] == 2:
-            raise Killed
-
-    model, full_model = plain()
-    with pytest.raises(Killed):
-        fit(model, full_model, SMALL.replace(epochs=9), training_data(clips), tmp_path, Recorder(epoch=stop))
-    recorder = Recorder()
-    state = fit(model, full_model, SMALL.replace(epochs=epochs), training_data(clips), tmp_path, recorder)
-    assert (recorder.steps, state.epoch, state.stopped) == ([], 2, "epochs")
-
-
-def test_a_run_ended_by_early_stopping_stays_ended(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr("trainer.training.fit.cross_entropy", lambda *_: 0.5)
-    config = SMALL.replace(epochs=50, stop_patience=1)
-    model, full_model = plain()
-    fit(model, full_model, config, training_data(clips), tmp_path, Recorder())
-    recorder = Recorder()
-    fit(model, full_model, config.replace(epochs=60), training_data(clips), tmp_path, recorder)
-    assert recorder.steps == []
-
-
 # -- values that are not finite ----------------------------------------------------------------------------------------
-
-
-def broken():
-    """A network one of whose weights is not a number."""
-    model, full_model = plain()
-    values = variables(model)
-    values[0][5, 0] = np.nan
-    assign(model, values)
-    return model, full_model
-
-
-def test_a_loss_that_is_not_finite_ends_training_and_saves_nothing(clips, tmp_path):
-    model, full_model = broken()
-    with pytest.raises(TrainerError) as refused:
-        fit(model, full_model, ONE, training_data(clips), tmp_path, Recorder(), 0)
-    assert str(refused.value) == f"the loss became nan in epoch 1, step 1; {DIVERGED_HINT}"
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_prediction_that_is_not_finite_names_its_sample(clips):
-    model, _ = broken()
-    with pytest.raises(TrainerError) as refused:
-        predict(model, training_data(clips).validation, 2)
-    assert str(refused.value) == f"the prediction for 's{TRAINED}' is not a finite number; {DIVERGED_HINT}"

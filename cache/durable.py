@@ -1,4 +1,4 @@
-"""Files and folders that survive a power cut, written where no link leads them elsewhere."""
+"""Files and folders that survive a power cut, written without following links."""
 
 import errno
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from cache.confined import check_inside, read_regular
 
-# How file systems say that they cannot flush a folder: CIFS, vboxsf and some FUSE mounts; Windows cannot open one.
+# Errors of file systems that cannot flush a folder: CIFS, vboxsf, some FUSE mounts; Windows cannot open one.
 UNFLUSHABLE = {
     errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EISDIR,
 }  # fmt: skip
 
 
-def holds(path: Path, data: bytes) -> bool:
-    """True where `path` is a file of exactly `data`, and no link."""
+def has_content(path: Path, data: bytes) -> bool:
+    """Whether `path` is a regular file, not a link, with exactly these bytes."""
     try:
         return not path.is_symlink() and path.stat().st_size == len(data) and read_regular(path, len(data)) == data
     except OSError:
@@ -24,14 +24,14 @@ def holds(path: Path, data: bytes) -> bool:
 
 
 def write_durably(root: Path, path: Path, data: bytes, scratch: Path, linked: str = "") -> None:
-    """Make `path`, below `root`, a file of `data`: a crash at any moment leaves what was there before, or all of it.
+    """Write `data` to `path`, below `root`; a crash leaves either the earlier file or the new one.
 
-    On return it would survive a power cut: the file is written and flushed in the folder `scratch`, renamed into place,
-    and each folder flushed in which there is a new name. Whatever else stands in its place, a folder or a link, is
-    moved to `root`/ledger/aside; only the folder `linked` directly below `root` may be a link.
+    On return the file survives a power cut: it is written and flushed in the folder `scratch` and renamed, and every
+    folder with a new name is flushed. A folder or link in its place is moved to `root`/ledger/aside; only the folder
+    `linked` directly below `root` may be a link.
     """
     partial = scratch / uuid.uuid4().hex
-    with replace_file(path, partial, lambda: _make_way(root, path, linked)), partial.open("xb") as file:
+    with replace_file(path, partial, lambda: _make_folders(root, path, linked)), partial.open("xb") as file:
         file.write(data)
 
 
@@ -39,9 +39,8 @@ def write_durably(root: Path, path: Path, data: bytes, scratch: Path, linked: st
 def replace_file(path: Path, partial: Path, make_folders: Callable[[], list[Path]] = list) -> Iterator[None]:
     """A block that writes the file `partial`, which then replaces `path`; a crash leaves one or the other.
 
-    On return it would survive a power cut: the file is flushed, `make_folders` makes the folders of `path` and returns
-    those that are new, the file is renamed, and each folder with a new name is flushed. Where anything fails, `partial`
-    is removed.
+    On return the file survives a power cut: it is flushed, `make_folders` creates the folders of `path` and returns the
+    new ones, the file is renamed, and every folder with a new name is flushed. If anything fails, `partial` is removed.
     """
     try:
         yield
@@ -57,24 +56,24 @@ def replace_file(path: Path, partial: Path, make_folders: Callable[[], list[Path
         flush_folder(folder.parent)
 
 
-def _make_way(root: Path, path: Path, linked: str) -> list[Path]:
-    """Make the folders of `path` below `root`, and return those that are new."""
+def _make_folders(root: Path, path: Path, linked: str) -> list[Path]:
+    """Create the folders of `path` below `root`, and return the new ones."""
     new = []
     for folder in reversed([parent for parent in path.parents if parent.is_relative_to(root)]):
         if folder.is_symlink() and folder not in (root, root / linked):
-            _put_aside(root, folder)
+            _move_aside(root, folder)
         if folder.exists() and not folder.is_dir():
-            _put_aside(root, folder)
+            _move_aside(root, folder)
         if not folder.exists():
             folder.mkdir(exist_ok=True)
             new.append(folder)
     if path.is_dir() and not path.is_symlink():
-        _put_aside(root, path)
+        _move_aside(root, path)
     return new
 
 
-def _put_aside(root: Path, place: Path) -> None:
-    """Move what is at `place`, itself and not what it links to, into `root`/ledger/aside."""
+def _move_aside(root: Path, place: Path) -> None:
+    """Move the file, folder or link `place` into `root`/ledger/aside."""
     aside = root / "ledger" / "aside"
     check_inside(root, aside)
     aside.mkdir(exist_ok=True)
@@ -82,7 +81,7 @@ def _put_aside(root: Path, place: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder`, and those above it, such that they survive a power cut. Raises OSError."""
+    """Create `folder`, and those above it, so that they survive a power cut. Raises OSError."""
     if not folder.is_dir():
         if folder.exists():
             raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder")
@@ -92,7 +91,7 @@ def make_folder(folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut, as far as its file system can do that."""
+    """Flush the names in `folder`, if its file system can."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,20 +1,20 @@
-"""What can go wrong with a cache; each error is also the builtin a caller would catch."""
+"""Errors of a cache; each is also the builtin exception that a caller would expect."""
 
 
 class CacheError(Exception):
-    """The cache cannot do what was asked; the message is one line for the user."""
+    """An operation on a cache failed; the message is one line for the user."""
 
 
 class NotACache(CacheError, FileNotFoundError):
-    """The path holds no cache of this format."""
+    """There is no cache of this format at the path."""
 
 
 class RecipeMismatch(CacheError, ValueError):
-    """The cache was built by another recipe than the one asked for."""
+    """The cache has a different recipe."""
 
 
 class InvalidFeatures(CacheError, ValueError):
-    """Features, or what was said about them, that no cache can hold."""
+    """Features, or their labels, groups or names, cannot be stored in a cache."""
 
 
 class CacheLocked(CacheError, BlockingIOError):
@@ -22,19 +22,19 @@ class CacheLocked(CacheError, BlockingIOError):
 
 
 class LinkInside(CacheError, OSError):
-    """A link stands where a folder or file of a cache or run was expected; nothing is written through it."""
+    """A folder or file of a cache or run is a link; nothing is written through it."""
 
 
 class DamagedSample(CacheError, OSError):
-    """A sample's chunk is missing or is not what its record promises; its values were not returned."""
+    """The chunk of a sample is missing or differs from its record; no values were returned."""
 
 
 class MissingSample(DamagedSample):
-    """This sample has no chunk file."""
+    """The chunk file of a sample does not exist."""
 
 
 class UnreadableSample(CacheError, OSError):
-    """A sample's chunk could not be read, for a reason that says nothing about what is in it; it may be sound."""
+    """The system could not read the chunk of a sample, which may be intact."""
 
 
 class UnknownSample(CacheError, KeyError):

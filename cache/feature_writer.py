@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cache import catalog, store
-from cache.durable import holds
+from cache.durable import has_content
 from cache.feature_checks import encoded_features
 from cache.fingerprint import digest_bytes, digest_recipe
 from cache.paths import cache_root
@@ -75,7 +75,7 @@ class FeatureWriter:
         existing = self._entry(sample_id)
         row = self._row(existing, digest)
         path = store.chunk_path(root, row, attributes.layout)
-        is_stored = existing is not None and existing.digest == digest and holds(path, encoded)
+        is_stored = existing is not None and existing.digest == digest and has_content(path, encoded)
         if not is_stored:
             store.write_encoded(root, row, encoded, attributes.layout, self._writer.linked)
         self._record(
@@ -110,7 +110,7 @@ class FeatureWriter:
     def keep_extractor(self, data: bytes) -> None:
         """Store the weights of the extractor in `extractor_path`."""
         path = extractor_path(self._writer.root)
-        if not holds(path, data):
+        if not has_content(path, data):
             self._writer.write(path.relative_to(self._writer.root).as_posix(), data)
 
     def commit(self) -> None:

@@ -48,7 +48,7 @@ class Report:
 def verify(root: Path, percent: float = 100.0, seed: int | None = None, callback: Callback | None = None) -> Report:
     """Read and hash `percent` of the samples, and check all published arrays and the ledger.
 
-    Samples are drawn at random, by `seed` if it is set. `callback.on_progress` is called as they are checked. Raises
+    Samples are chosen at random, by `seed` if it is set. `callback.on_progress` is called as they are checked. Raises
     NotACache.
     """
     attributes = catalog.read_attributes(root)

@@ -44,7 +44,7 @@ from cache.catalog import (
     row_folders,
 )
 from cache.confined import check_inside
-from cache.durable import flush_folder, holds, make_folder, write_durably
+from cache.durable import flush_folder, has_content, make_folder, write_durably
 from cache.errors import CacheError, CacheLocked
 from cache.fingerprint import digest_bytes
 from cache.index import documents_of
@@ -115,7 +115,7 @@ class CacheWriter:
         documents[DIGESTS] = json.dumps({key: digest_bytes(data) for key, data in documents.items()}).encode()
         with write_errors(self.root):
             for key in sorted(documents, key=lambda key: (key == "zarr.json", key)):
-                if not holds(self.root / key, documents[key]):
+                if not has_content(self.root / key, documents[key]):
                     self._write(key, documents[key])
             for path in index.published_chunks(self.root):
                 if path.relative_to(self.root).as_posix() not in documents:

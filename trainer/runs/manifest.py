@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cache.documents import InvalidDocument, Record, convert
-from cache.durable import holds
+from cache.durable import has_content
 from cache.fingerprint import digest_bytes, digest_files
 from trainer.errors import TrainerError
 from trainer.runs import files
@@ -34,7 +34,7 @@ class Manifest(Record, frozen=True):
 def write_files(root: Path, contents: Mapping[str, bytes]) -> None:
     """Write the files in `contents`, name → bytes, in this order into `root`, and list only these."""
     digests = {name: [digest_bytes(data)] for name, data in contents.items()}
-    stale = [name for name, data in contents.items() if not holds(root / name, data)]
+    stale = [name for name, data in contents.items() if not has_content(root / name, data)]
     if present := [name for name in stale if (root / name).is_file()]:
         _write(root, digests | {name: [*digests[name], digest_files([root / name])] for name in present})
     elif (root / NAME).exists():
@@ -102,7 +102,7 @@ def _damaged(path: Path) -> TrainerError:
 
 def _write(root: Path, listed: Mapping[str, list[str]]) -> None:
     data = (json.dumps({"files": listed, "digest": _digest(listed)}, indent=2) + "\n").encode()
-    if not holds(root / NAME, data):
+    if not has_content(root / NAME, data):
         files.replace(root / NAME, data)
 
 

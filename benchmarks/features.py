@@ -91,7 +91,7 @@ def main(quick: bool, weights: str) -> None:
     from trainer.config import PRETRAIN
     from trainer.features.extract import Extraction, extract
     from trainer.model.networks import initial_model
-    from trainer.runs.plan import new_run
+    from trainer.runs.plan import run_with
 
     recipe = VideoRecipe(depth=4, height=32, width=32) if quick else VideoRecipe()
     clips, count = (3, 8) if quick else (6, EPOCH)
@@ -99,7 +99,7 @@ def main(quick: bool, weights: str) -> None:
         folder = Path(name)
         volumes = open_cache(write_both(folder, recipe, clips)[0])
         config = PRETRAIN.replace(weights=weights)
-        model = initial_model(new_run(volumes, config))
+        model = initial_model(run_with(volumes, config, ""))
         before = bare_rate(model, volumes, 2 if quick else 12)
         done = extract(Extraction(volumes.path, folder / "f.zarr", {"weights": weights}), Callback())
         bare = (before + bare_rate(model, volumes, 2 if quick else 12)) / 2

@@ -19,7 +19,7 @@ from cache.store import chunk_path
 
 DIGESTS, SNAPSHOT = "ledger/digests.json", f"ledger/{ledger.SNAPSHOT}"
 MAX_DOCUMENT = 1 << 23  # bytes of a zarr.json; with the most class names it has fewer
-LOST, REMOVED = "its ledger line is lost", "it is being removed"
+LOST_LINE, BEING_REMOVED = "its ledger line is lost", "it is being removed"
 MARKS = ("unpublished", "readers")  # empty files in ledger/
 MAX_EMPTY_FOLDERS = 10_000  # a tree with more folders and no file is not the start of a cache
 
@@ -35,7 +35,7 @@ def read_attributes(root: Path) -> Attributes:
     Raises NotACache where this version can read neither, or where they differ and no digest decides; CacheError where
     the system cannot read them.
     """
-    found: dict[Path, tuple[bytes, Attributes]] = {}
+    documents: dict[Path, tuple[bytes, Attributes]] = {}
     faults: list[CacheError] = []
     for path in _attribute_files(root):
         try:
@@ -44,15 +44,16 @@ def read_attributes(root: Path) -> Attributes:
             faults.append(error)
             continue
         if document:
-            found[path] = document
-    if not found:
-        begun = is_begun(root)
-        advice = "restore it, or delete the cache and build it again" if begun else "build one with `preprocess`"
+            documents[path] = document
+    if not documents:
+        advice = (
+            "restore it, or delete the cache and build it again" if is_started(root) else "build one with `preprocess`"
+        )
         raise (faults or [NotACache(f"{root} is not a cache: it has no readable zarr.json; {advice}")])[0]
-    (_, first), *others = found.values()
+    (_, first), *others = documents.values()
     if all(other == first for _, other in others):
         return first
-    return _last_published(root, found)
+    return _last_published(root, documents)
 
 
 def _read_document(path: Path) -> tuple[bytes, Attributes] | None:
@@ -74,16 +75,16 @@ def _read_document(path: Path) -> tuple[bytes, Attributes] | None:
         raise NotACache(f"{path} does not describe a cache of this format: {error}") from error
 
 
-def _last_published(root: Path, found: Mapping[Path, tuple[bytes, Attributes]]) -> Attributes:
+def _last_published(root: Path, documents: Mapping[Path, tuple[bytes, Attributes]]) -> Attributes:
     """The attributes that were published last, of documents that differ. Raises NotACache."""
     with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
         digests = json.loads(read_regular(root / DIGESTS, MAX_DOCUMENT))
-        for path, (data, attributes) in found.items():
+        for path, (data, attributes) in documents.items():
             if digests.get(path.relative_to(root).as_posix()) == digest_bytes(data):
                 return attributes
-    one, other = found
+    first, second = documents
     raise NotACache(
-        f"{one} and its copy {other} describe different caches, and no digest says which is right; restore them, or "
+        f"{first} and its copy {second} describe different caches, and no digest says which is right; restore them, or "
         "delete the wrong one"
     )
 
@@ -134,7 +135,7 @@ def read_contents(root: Path) -> CacheContents:
     for row, (name, label, group) in sorted(rows.items()):
         if row not in taken and name not in contents.entries:
             with suppress(ValueError):  # no sample can have this id
-                lost = Entry(name, "complete", row=row, label=_label(label), group=group, reason=LOST)
+                lost = Entry(name, "complete", row=row, label=_label(label), group=group, reason=LOST_LINE)
                 contents.lost.append(lost)
                 contents.entries[name] = lost
     return contents
@@ -177,8 +178,8 @@ def _is_file(path: str) -> bool:
         raise
 
 
-def is_begun(root: Path) -> bool:
-    """Whether a run has begun a cache in `root`, even if its `zarr.json` is missing or damaged.
+def is_started(root: Path) -> bool:
+    """Whether a run has started a cache in `root`, even if its `zarr.json` is missing or damaged.
 
     A power cut may leave any of the files that a run makes first.
     """

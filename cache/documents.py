@@ -9,6 +9,7 @@ come from one line:
 """
 
 import math
+import reprlib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
@@ -20,7 +21,7 @@ from cache.registry import names
 
 T = TypeVar("T", bound="Document")
 R = TypeVar("R", bound="Record")
-MAX_MESSAGE = 400  # characters
+MAX_MESSAGE, MAX_SHOWN = 400, 200  # characters of a message, and of a value in it
 META_FIELDS = ("gt", "ge", "lt", "le", "max_length", "description", "extra")
 NOUNS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -90,18 +91,26 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
     try:
         result = msgspec.convert(value, annotation, strict=True)
     except (msgspec.ValidationError, OverflowError) as error:
-        raise InvalidDocument(f"{name} {value!r:.200}; expected {expected(annotation)}") from error
+        raise InvalidDocument(f"{name} {_short(value)}; expected {expected(annotation)}") from error
     allowed = choices(annotation)
     values = result if isinstance(result, tuple) else (result,)
     if (type(value) is not type(result) and plain(annotation) is int) or (allowed and not {*values} <= {*allowed}):
-        raise InvalidDocument(f"{name} {value!r:.200}; expected {expected(annotation)}")
+        raise InvalidDocument(f"{name} {_short(value)}; expected {expected(annotation)}")
     if isinstance(result, float) and not math.isfinite(result):
         raise InvalidDocument(f"{name} {result}; expected {expected(annotation)}")
     return result
 
 
+def _short(value: Any) -> str:
+    """The beginning of the repr of a value, which may be very long."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = MAX_SHOWN
+    short.maxlist = short.maxtuple = short.maxdict = MAX_SHOWN // 4
+    return short.repr(value)[:MAX_SHOWN]
+
+
 def expected(annotation: Any) -> str:
-    """What a field takes, in words."""
+    """The expected values of a field, in words."""
     if allowed := choices(annotation):
         several = get_origin(plain(annotation)) is tuple
         return f"{'some' if several else 'one'} of {', '.join(allowed)}"

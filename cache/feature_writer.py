@@ -13,11 +13,11 @@ from cache.feature_checks import encoded_features
 from cache.fingerprint import digest_bytes, digest_recipe
 from cache.paths import cache_root
 from cache.reader import Cache
-from cache.resume import carry_labels, existing, free_rows
+from cache.resume import attributes_to_extend, carry_labels, free_rows
 from cache.schema import MAX_SOURCES, UNLABELLED, Attributes, Entry, Source
 from cache.writer import CacheWriter, open_writer
 
-COMMIT_SAMPLES = 16  # samples are committed when there are so many,
+COMMIT_SAMPLES = 16  # samples are committed when this many are waiting,
 COMMIT_SECONDS = 5.0  # or after this long
 
 
@@ -150,7 +150,7 @@ def writing_features(
     CacheLocked while another run writes.
     """
     root, relabelled = cache_root(path), set(ids)
-    old = existing(root, attributes.recipe)
+    old = attributes_to_extend(root, attributes.recipe)
     entries = catalog.read_entries(root)
     names, moved = carry_labels(entries, relabelled, old.class_names if old else (), attributes.class_names)
     sources = tuple(dict.fromkeys((*(old.sources if old else ()), *attributes.sources)))[-MAX_SOURCES:]

@@ -29,7 +29,7 @@ from cache.feature_writer import is_made_from, writing_features
 from cache.fingerprint import digest_recipe
 from cache.paths import absolute, cache_root
 from cache.reader import Cache, open_cache
-from cache.resume import existing
+from cache.resume import attributes_to_extend
 from cache.schema import FEATURES, Attributes, Entry
 
 VERSION = 1  # increases when the same features would be stored in another way
@@ -128,7 +128,7 @@ def pending(volumes: Cache, path: str | Path, attributes: Attributes) -> Pending
     Raises RecipeMismatch or CacheError where `path` cannot hold features of `attributes`.
     """
     root = cache_root(path)
-    entries = catalog.read_entries(root) if existing(root, attributes.recipe) else {}
+    entries = catalog.read_entries(root) if attributes_to_extend(root, attributes.recipe) else {}
     recipe = digest_recipe(attributes.recipe)
     work = Pending()
     for sample in volumes.samples:

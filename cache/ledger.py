@@ -91,26 +91,26 @@ def read(folder: Path) -> Ledger:
     """
     with _readable(folder / LOG):
         for _ in range(ATTEMPTS):
-            covered = _covered(folder / SNAPSHOT)
-            ledger, crc = _read_lines(folder / LOG, covered.log_bytes if covered else 0)
-            is_valid = crc == covered.log_crc if covered else ledger.lines > 0 and not ledger.damaged
+            coverage = _coverage(folder / SNAPSHOT)
+            ledger, crc = _read_lines(folder / LOG, coverage.log_bytes if coverage else 0)
+            is_valid = crc == coverage.log_crc if coverage else ledger.lines > 0 and not ledger.damaged
             if not is_valid:
-                ledger = _recovered(folder, ledger, covered)
-            if is_valid or _covered(folder / SNAPSHOT) == covered:
+                ledger = _recovered(folder, ledger, coverage)
+            if is_valid or _coverage(folder / SNAPSHOT) == coverage:
                 break
         return _finished(ledger)
 
 
-def _recovered(folder: Path, log: Ledger, covered: Coverage | None) -> Ledger:
+def _recovered(folder: Path, log: Ledger, coverage: Coverage | None) -> Ledger:
     """The ledger from log and snapshot where they disagree, or where there is no valid snapshot."""
     snapshot = _read_lines(folder / SNAPSHOT)[0]
     # The first line of a snapshot is its coverage, which is not an entry.
-    is_intact = covered is not None and snapshot.damaged == [1] and snapshot.lines == covered.lines + 1
-    log.fault = _fault(log, covered, snapshot)
-    if covered and covered.log_bytes == ALL and is_intact:
+    is_intact = coverage is not None and snapshot.damaged == [1] and snapshot.lines == coverage.lines + 1
+    log.fault = _fault(log, coverage, snapshot)
+    if coverage and coverage.log_bytes == ALL and is_intact:
         log.damaged = []
     else:
-        tail = _read_lines(folder / LOG, start=covered.log_bytes if covered and is_intact else 0)[0]
+        tail = _read_lines(folder / LOG, start=coverage.log_bytes if coverage and is_intact else 0)[0]
         log.damaged = [log.lines - tail.lines + number for number in tail.damaged]
         for entry in tail.entries.values():
             snapshot.add(entry)
@@ -120,12 +120,12 @@ def _recovered(folder: Path, log: Ledger, covered: Coverage | None) -> Ledger:
     return log
 
 
-def _fault(log: Ledger, covered: Coverage | None, snapshot: Ledger) -> str:
-    if covered and covered.log_bytes == ALL:
+def _fault(log: Ledger, coverage: Coverage | None, snapshot: Ledger) -> str:
+    if coverage and coverage.log_bytes == ALL:
         return REPLACED
     if not log.lines:
         return "it is missing" if snapshot.entries else ""
-    return "it has changed since it was written" if covered else ""
+    return "it has changed since it was written" if coverage else ""
 
 
 def _finished(ledger: Ledger) -> Ledger:
@@ -169,11 +169,11 @@ def _pieces(path: Path, start: int = 0) -> Generator[tuple[bytes, bool, int], No
 
 def snapshot_bytes(folder: Path) -> int:
     """The largest size of a valid snapshot in `folder`, whose lines are among those of the log that it covers."""
-    covered = _covered(folder / SNAPSHOT)
-    return LINE_BYTES + (covered.log_bytes if covered else 0)
+    coverage = _coverage(folder / SNAPSHOT)
+    return LINE_BYTES + (coverage.log_bytes if coverage else 0)
 
 
-def _covered(path: Path) -> Coverage | None:
+def _coverage(path: Path) -> Coverage | None:
     """The coverage of the snapshot in `path`; None where there is no valid one."""
     with closing(_pieces(path)) as pieces:  # so that an error on closing the file is raised here
         for piece, _, _ in pieces:
@@ -185,7 +185,7 @@ def _covered(path: Path) -> Coverage | None:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn an OSError into a CacheError that says what to do."""
+    """Convert an OSError to a CacheError that says what to do."""
     try:
         yield
     except OSError as error:

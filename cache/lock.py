@@ -190,7 +190,7 @@ def _this_process(flock: bool) -> Owner:
     pid = os.getpid()
     space = ""
     with suppress(OSError):
-        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - the text of the link is what counts
+        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - only the text of the link is needed
     started = _process(pid) or ""
     return Owner(socket.gethostname(), pid, _user(), time.time(), started, space, flock)
 

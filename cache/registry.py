@@ -12,7 +12,7 @@ from typing import Any
 def names(package: str) -> tuple[str, ...]:
     """The names of the modules in `package`, sorted; those that begin with an underscore are private."""
     path = importlib.import_module(package).__path__
-    return tuple(sorted(found.name for found in pkgutil.iter_modules(path) if not found.name.startswith("_")))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")))
 
 
 def load(package: str, name: str, attribute: str) -> Any:

@@ -11,7 +11,7 @@ from cache.schema import Attributes, Entry
 from cache.text import cut, listed
 
 
-def existing(root: Path, recipe: Mapping[str, Any]) -> Attributes | None:
+def attributes_to_extend(root: Path, recipe: Mapping[str, Any]) -> Attributes | None:
     """The attributes of the cache in `root`, to which samples of `recipe` may be added; None if there is no cache yet.
 
     Raises RecipeMismatch where its recipe differs, NotACache where it cannot be read, and CacheError where `root` is
@@ -22,7 +22,7 @@ def existing(root: Path, recipe: Mapping[str, Any]) -> Attributes | None:
     except NotACache as error:
         if _is_new(root):
             return None
-        if not catalog.is_begun(root):
+        if not catalog.is_started(root):
             raise CacheError(f"{root} exists and is not a cache; choose a new path") from error
         if catalog.has_attributes(root) or catalog.read_entries(root):
             raise
@@ -61,10 +61,10 @@ def carry_labels(
     Samples in `relabelled` get new labels anyway. `old` are the class names so far, `names` the new ones; old classes
     that are still in use are added after them.
     """
-    kept = [entry for entry in entries.values() if entry.id not in relabelled and 0 <= entry.label < len(old)]
-    names = (*names, *sorted({old[entry.label] for entry in kept} - set(names)))
+    unchanged = [entry for entry in entries.values() if entry.id not in relabelled and 0 <= entry.label < len(old)]
+    names = (*names, *sorted({old[entry.label] for entry in unchanged} - set(names)))
     position = {name: label for label, name in enumerate(names)}
-    moved = [entry.replace(label=position[old[entry.label]]) for entry in kept]
+    moved = [entry.replace(label=position[old[entry.label]]) for entry in unchanged]
     return names, {entry.id: entry for entry in moved if entry != entries[entry.id]}
 
 

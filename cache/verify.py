@@ -55,9 +55,9 @@ def verify(root: Path, percent: float = 100.0, seed: int | None = None, callback
     lagging = catalog.unpublished(root)
     contents = catalog.read_contents(root)
     complete = contents.ledger.in_state("complete")
-    remedy = attributes.layout.remedy
-    report = Report(damaged=ledger_faults(contents, remedy))
-    faults = index_faults(root, complete, remedy)
+    advice = attributes.layout.remedy
+    report = Report(damaged=ledger_faults(contents, advice))
+    faults = index_faults(root, complete, advice)
     if not (lagging or catalog.unpublished(root)):  # no run was writing in the meantime
         report.damaged |= faults
 
@@ -91,13 +91,13 @@ def _move_vanished(report: Report, stale: Sequence[Entry]) -> None:
                 report.vanished.append(name)
 
 
-def ledger_faults(contents: catalog.CacheContents, remedy: str) -> dict[str, str]:
+def ledger_faults(contents: catalog.CacheContents, advice: str) -> dict[str, str]:
     """The faults of the ledger's files: key of the file or line → reason."""
     faults = {}
     if contents.ledger.fault not in ("", ledger.REPLACED):
-        faults[LOG] = f"{contents.ledger.fault}; {remedy} to write it again from its copy, if that is intact"
+        faults[LOG] = f"{contents.ledger.fault}; {advice} to write it again from its copy, if that is intact"
     if not contents.lost:  # otherwise the lost samples are named instead
-        reason = f"its checksum is wrong; {remedy} to drop it, which says how to get its sample back"
+        reason = f"its checksum is wrong; {advice} to drop it, which says how to get its sample back"
         faults |= dict.fromkeys((f"{LINE}{line}" for line in contents.ledger.damaged), reason)
     return faults
 
@@ -146,7 +146,7 @@ def source_change(source: Source) -> str:
         return "vanished"
 
 
-def index_faults(root: Path, complete: list[Entry], remedy: str) -> dict[str, str]:
+def index_faults(root: Path, complete: list[Entry], advice: str) -> dict[str, str]:
     """Published files that differ from their digest or from the ledger, and so mislead plain Zarr: key → reason."""
     try:
         published = json.loads(read_regular(root / catalog.DIGESTS, catalog.MAX_DOCUMENT))
@@ -160,7 +160,7 @@ def index_faults(root: Path, complete: list[Entry], remedy: str) -> dict[str, st
         changed = [catalog.DIGESTS]
     if not changed and index.published_rows(root) != index.rows_of(complete):
         changed = list(index.COLUMNS)
-    return dict.fromkeys(changed, f"it has changed since it was published; {remedy} to publish it again")
+    return dict.fromkeys(changed, f"it has changed since it was published; {advice} to publish it again")
 
 
 def _checked_key(key: str) -> str:

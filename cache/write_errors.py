@@ -13,7 +13,7 @@ NAMED = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError
 
 @contextmanager
 def write_errors(root: Path) -> Iterator[None]:
-    """Turn an OSError into a CacheError that says what to do."""
+    """Convert an OSError to a CacheError that says what to do."""
     try:
         yield
     except CacheError:  # some are also an OSError

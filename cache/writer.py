@@ -10,7 +10,7 @@
         lock, lock.owner      held by the one run that may write, and its identity (see `lock.py`)
         readers               shared lock of everyone who has the cache open (see `lease.py`)
         partial/              files being written, renamed when complete; those of chunks are in volume/partial
-        aside/                files and folders found in the place of the cache's own: moved, never deleted
+        aside/                foreign files and folders that had the name of the cache's own: moved, never deleted
         digests.json          digests of the metadata, the snapshot and the derived arrays, as last published
         unpublished           present while the derived arrays may lag behind the ledger
 
@@ -33,9 +33,9 @@ from pathlib import Path
 
 from cache import index, lease, ledger
 from cache.catalog import (
+    BEING_REMOVED,
     DIGESTS,
     MARKS,
-    REMOVED,
     SNAPSHOT,
     CacheContents,
     ledger_path,
@@ -98,11 +98,11 @@ class CacheWriter:
 
     def forget(self, ids: Iterable[str]) -> None:
         """Remove the entries of `ids` from the ledger and its snapshot."""
-        gone = self.entries.keys() & set(ids)
-        if gone:
+        removed = self.entries.keys() & set(ids)
+        if removed:
             self._close_log()
-            self._ledger.entries = {key: entry for key, entry in self.entries.items() if key not in gone}
-            self._ledger.superseded = [entry for entry in self._ledger.superseded if entry.id not in gone]
+            self._ledger.entries = {key: entry for key, entry in self.entries.items() if key not in removed}
+            self._ledger.superseded = [entry for entry in self._ledger.superseded if entry.id not in removed]
             with write_errors(self.root):
                 self._rewrite()
 
@@ -110,8 +110,8 @@ class CacheWriter:
         """Update Zarr's metadata and the derived arrays from the ledger; unchanged files are not written."""
         start = time.monotonic()
         documents = documents_of(self.attributes, self.entries.values())
-        covered = (self._log.end, self._log.crc) if self._log else (ledger.ALL, 0)
-        documents[SNAPSHOT] = ledger.dump_snapshot(self._lines(), *covered)
+        coverage = (self._log.end, self._log.crc) if self._log else (ledger.ALL, 0)
+        documents[SNAPSHOT] = ledger.dump_snapshot(self._lines(), *coverage)
         documents[DIGESTS] = json.dumps({key: digest_bytes(data) for key, data in documents.items()}).encode()
         with write_errors(self.root):
             for key in sorted(documents, key=lambda key: (key == "zarr.json", key)):
@@ -129,10 +129,10 @@ class CacheWriter:
         Readers that have the cache open lose them too. The lines are deleted last, so that the same call completes the
         work of one that was killed.
         """
-        gone = [entry for entry in self._lines() if entry.id in ids]
-        self.commit(Entry(name, "excluded", reason=REMOVED) for name in sorted({entry.id for entry in gone}))
+        removed = [entry for entry in self._lines() if entry.id in ids]
+        self.commit(Entry(name, "excluded", reason=BEING_REMOVED) for name in sorted({entry.id for entry in removed}))
         self.publish()
-        rows = {entry.row for entry in gone if entry.row >= 0}
+        rows = {entry.row for entry in removed if entry.row >= 0}
         with write_errors(self.root):
             for row in rows - {entry.row for entry in self.entries.values()}:
                 remove_chunk(self.root, row, self.attributes.layout)
@@ -277,9 +277,9 @@ def _lock(root: Path) -> Iterator[None]:
         with write_errors(root):
             try:
                 stack.enter_context(exclusive(root / "ledger" / "lock"))
-            except LockHeld as held:
+            except LockHeld as error:
                 raise CacheLocked(
-                    f"another run is writing to {root}{held.holder}; wait for it to end, or choose another CACHE"
-                    f"{held.advice}"
-                ) from held
+                    f"another run is writing to {root}{error.holder}; wait for it to end, or choose another CACHE"
+                    f"{error.advice}"
+                ) from error
         yield

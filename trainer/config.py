@@ -26,8 +26,8 @@ class Config(Document, frozen=True):
 
     After `plateau_patience` epochs without a lower validation loss the learning rate is multiplied by `plateau_factor`;
     after `stop_patience` training ends. With `cached_features` the layers before the RNN are not trained: their
-    features were computed beforehand. `batch_norm_momentum` is that of the running statistics of the backbone; 0 keeps
-    the value in its file, as did versions that did not record it.
+    features were computed beforehand. With `precise_batch_norm` the running statistics of a trained backbone are
+    recomputed after each epoch, as earlier versions did not.
     """
 
     stage: Literal["pretrain", "finetune"]
@@ -81,7 +81,7 @@ class Config(Document, frozen=True):
     ] = "float32"
     jit_compile: Annotated[bool, Meta(description="Compile with XLA.")] = False
     cached_features: bool = False
-    batch_norm_momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    precise_batch_norm: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -100,7 +100,7 @@ class Config(Document, frozen=True):
     def from_json(cls, data: Mapping[str, Any]) -> "Config":
         """The configuration in config.json, also from an earlier version. Raises TrainerError."""
         try:
-            return from_json(cls, {"batch_norm_momentum": 0.0} | with_current_names(data), complete=True)
+            return from_json(cls, {"precise_batch_norm": False} | with_current_names(data), complete=True)
         except InvalidDocument as error:
             raise TrainerError(str(error)) from error
 

@@ -60,7 +60,7 @@ def columns_line(report: LabelReport, attributes: Attributes) -> str:
         patients = f"{cut(columns.patient_name)} ({count})"
     elif report.patients:
         before = f", column {cut(attributes.patient_column)}" if attributes.patient_column else ""
-        patients = f"no column, {count} from earlier runs are kept{before}"
+        patients = f"no column, {count} kept from earlier runs{before}"
     else:
         patients = "no column, each scan is its own group"
     unused = f"; not used: {listed(columns.unused)}" if columns.unused else ""

@@ -12,7 +12,7 @@ from cache import catalog
 from cache.fingerprint import digest_recipe
 from cache.paths import absolute, cache_root
 from cache.progress import Callback
-from cache.resume import existing
+from cache.resume import attributes_to_extend
 from cache.schema import MAX_SOURCES, Attributes, Entry
 from cache.text import cut
 from cache.writer import open_writer
@@ -67,7 +67,7 @@ def prepare(
     recipe.
     """
     source, root = absolute(source).resolve(), cache_root(root)
-    old = existing(root, recipe.to_json())
+    old = attributes_to_extend(root, recipe.to_json())
     check_nesting(source, old.sources if old else ())
     source_format = format_of(recipe.kind)
     inputs = source_format.find(source, root, class_names, old.class_names if old else ())

@@ -167,6 +167,10 @@ def _samples(entries: Iterable[Entry]) -> int:
     return sum(entry.state == "complete" for entry in entries)
 
 
+def _count(number: int) -> str:
+    return f"{number} sample{'s' * (number != 1)}"
+
+
 def relabel_json(job: RelabelJob, summary: Summary) -> dict[str, Any]:
     """The result of `label --json`."""
     return run_json(summary, job.attributes) | {"made": 0, "relabelled": _samples(job.changed)} | labels_json(job)
@@ -174,7 +178,7 @@ def relabel_json(job: RelabelJob, summary: Summary) -> dict[str, Any]:
 
 def relabel_lines(job: RelabelJob, summary: Summary) -> Iterator[str]:
     """The result of `label`."""
-    yield f"{_samples(job.changed)} labels or patients updated in {job.root}"
+    yield f"labels or patients of {_count(_samples(job.changed))} updated in {job.root}"
     yield from (f"  {cut(label or 'unlabelled')}: {count}" for label, count in summary.labels.items())
     yield from count_line("without a row in the labels, left without a label", summary.unlabelled)
     yield from label_lines(job)
@@ -192,7 +196,7 @@ def verify_lines(report: Report) -> Iterator[str]:
         yield from reason_lines(title, faults)
     yield from reason_lines("Unreadable, possibly intact", report.unreadable)
     if report.vanished:
-        yield f"{len(report.vanished)} intact samples whose source is gone: they can be used, but not repaired."
+        yield f"{_count(len(report.vanished))} intact but without a source any more: usable, but not repairable."
     counts = f"{len(report.damaged)} damaged, {len(report.missing)} missing, {len(report.stale)} stale"
     yield f"{report.ok} intact, {counts}{f', {len(report.unreadable)} unreadable' * bool(report.unreadable)}"
 

@@ -86,7 +86,7 @@ def test_a_sample_whose_source_is_gone_is_kept_and_reported(scans, cache):
     assert arrays(cache) == before
     result = cli("verify", cache)
     assert result.exit_code == 0
-    assert "1 intact samples whose source is gone: they can be used, but not repaired.\n" in result.stdout
+    assert "1 sample intact but without a source any more: usable, but not repairable.\n" in result.stdout
 
 
 def test_a_quarantined_file_is_read_again_only_after_it_changed(scans, cache):

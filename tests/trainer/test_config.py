@@ -92,7 +92,7 @@ def test_invalid_values_are_refused(name, wrong):
             Config.from_json(data)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "batch_norm_momentum"])  # new after runs of v1
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "precise_batch_norm"])  # new after runs of v1
 def test_every_key_is_required(name):
     data = PRETRAIN.to_json()
     del data[name]
@@ -166,7 +166,7 @@ def test_defaults_are_as_documented():
         "input_conv": "imagenet", "rnn": "lstm", "optimizer": "sgd", "learning_rate": 0.001, "batch_size": 2,
         "epochs": 100, "plateau_factor": 0.1, "plateau_patience": 5, "stop_patience": 8, "validation_fraction": 0.2,
         "class_weights": False, "augmentation": [], "seed": 0, "slices_per_step": 0, "precision": "float32",
-        "jit_compile": False, "cached_features": False, "batch_norm_momentum": 0.0,
+        "jit_compile": False, "cached_features": False, "precise_batch_norm": False,
     }  # fmt: skip
 
 

@@ -104,7 +104,7 @@ def _predict(
 
 def _scored_subset(root: Path, cache: Cache, part: str | None) -> tuple[str, list[str]]:
     """The name and the ids of the subset that is scored. Raises TrainerError where it is empty."""
-    labelled = {one for one, label in zip(cache.ids, cache.labels, strict=True) if label >= 0}
+    labelled = {name for name, label in zip(cache.ids, cache.labels, strict=True) if label >= 0}
     if is_trained_on(root, cache):
         name = part or "validation"
         ids = [one for one in split_of_run(root).subsets[name] if one in labelled]

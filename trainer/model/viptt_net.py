@@ -34,10 +34,6 @@ def build_model(config: Config, shape: tuple[int, int, int], classes: int) -> ke
         frames = FrameEncoder(config.backbone, config.input_conv, slices_at_once(config, shape), name="frames")
         model = keras.Model(volume, _sequence_layers(frames(volume), config, classes), name="viptt_net")
     frames.backbone.trainable = not config.freeze_backbone
-    if config.batch_norm_momentum:
-        for layer in frames.backbone.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = config.batch_norm_momentum
     return model
 
 

@@ -28,6 +28,7 @@ from trainer.evaluation.tally import confusion_matrix
 from trainer.model.predict import DIVERGED_HINT, predict
 from trainer.runs import files
 from trainer.training import checkpoint
+from trainer.training.batch_norm import recompute_statistics, uses_precise_statistics
 from trainer.training.checkpoint import Row, State
 from trainer.training.early_stopping import Schedule
 
@@ -83,6 +84,9 @@ def fit(
     _write_tables(folder, state)
     while not state.stopped:
         timing = _train_epoch(model, config, data, state, callback, _at_intervals(save_seconds, save))
+        if uses_precise_statistics(config):
+            transform = partial(data.transform, state.epoch) if data.transform else None
+            recompute_statistics(full_model, config, data.training, state.epoch, transform, data.readers)
         row = _history_row(model, data, state)
         is_best = schedule.end_epoch(state.epoch, row)
         state.end_epoch(row, timing, schedule.counters())

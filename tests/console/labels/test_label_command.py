@@ -21,7 +21,7 @@ def test_label_corrects_labels_and_patients_without_sources_or_array_writes(sour
     path = csv("Subject;Name;Class\nX;TRN_0001.nii;b\nNA;trn_0002;2\nX;C:\\scans\\TRN_0003.nii;1\nX;TRN_0009;1\n")
     result = cli("label", cache, path, code=3)
     assert result.stdout == (
-        f"4 labels or patients updated in {cache}\n"
+        f"labels or patients of 4 samples updated in {cache}\n"
         "  A: 1\n  B: 2\n  unlabelled: 1\n"
         "1 without a row in the labels, left without a label: TRN_0004.nii\n"
         "Labels: column Class; file names: Name; patients: Subject (2 patients)\n"

@@ -66,7 +66,7 @@ def test_info_shows_the_known_patients(source, cache, tmp_path):
 
 def test_a_sheet_without_patients_keeps_known_patients(source, cache, csv):
     path = csv("FileName,Label\n" + "".join(f"{name},1\n" for name in SCANS))
-    expected = "patients: no column, 2 patients from earlier runs are kept, column patient_id\n"
+    expected = "patients: no column, 2 patients kept from earlier runs, column patient_id\n"
     assert expected in ct(source, cache, "--labels", path).stdout
     assert groups(cache) == PAIRS
     assert info_json(cache)["patients"] == {"column": "patient_id", "count": 2}
@@ -143,7 +143,7 @@ def test_a_dry_run_reports_labels_and_duplicate_ids_as_the_run_does(source, cach
     sheet = csv("FileName,TypeOfTB\nTRN_0002,1\nTRN_0003,1\n")
     kept = "although their source is gone: TRN_0001\n"
     missing = "3 without a row in the labels, {}cached without a label: TWIN.nii, TWIN.nii.gz, TRN_0004.nii\n"
-    known = "patients: no column, 2 patients from earlier runs are kept"  # files without an id are not patients
+    known = "patients: no column, 2 patients kept from earlier runs"  # files without an id are not patients
     twin = "two files would get the id 'TWIN' ('TWIN.nii', 'TWIN.nii.gz'); expected one file for each id; keep one"
     for again in (False, True):
         dry = ct(source, cache, "--labels", sheet, "--dry-run").stdout

@@ -8,6 +8,7 @@ from trainer.data.splits.groups import without_shared
 from trainer.data.splits.messages import plural, some_ids
 from trainer.data.splits.split import Samples, Split, read_split
 from trainer.data.splits.stratify import VALIDATION_FRACTION, stratified
+from trainer.errors import TrainerError
 
 MAX_IDS = 10  # in a note
 
@@ -22,12 +23,14 @@ def user_split(path: Path, drop_shared: bool, cache: Cache) -> tuple[Split, list
     """The split in `path`, and notes for the user.
 
     With `drop_shared` it lacks the training samples whose array is in another subset too; a note names them. Raises
-    TrainerError.
+    TrainerError where it leaks or does not fit `cache`.
     """
-    split = read_split(path)
-    if not drop_shared:
-        return split, []
-    split, dropped = without_shared(split, samples_of(cache))
+    split, samples = read_split(path), samples_of(cache)
+    split, dropped = without_shared(split, samples) if drop_shared else (split, [])
+    try:
+        check(split, samples)
+    except TrainerError as error:
+        raise TrainerError(f"{path}: {error}") from error
     ids = f"{len(dropped)} {plural('sample', len(dropped))} ({some_ids(dropped, MAX_IDS)})"
     note = f"--drop-shared leaves {ids} out of training: validation or test hold the same arrays"
     return split, [note] if dropped else []

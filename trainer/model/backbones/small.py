@@ -36,7 +36,6 @@ BACKBONE = Backbone(
     has_batch_norm=True,
     has_imagenet_weights=False,
     block_pixels=None,
-    # It starts untrained: it is trained in both stages, by an optimizer that converges quickly. Running statistics must
-    # follow the weights closely, or the validation loss jumps; the 0.9 above is for runs of earlier versions.
-    defaults={"freeze_backbone": False, "weights": "none", "optimizer": "adam", "batch_norm_momentum": 0.5},
+    # It starts untrained: it is trained in both stages, by an optimizer that converges quickly.
+    defaults={"freeze_backbone": False, "weights": "none", "optimizer": "adam", "precise_batch_norm": True},
 )

@@ -245,7 +245,7 @@ def _tests(mutant: Mutant) -> tuple[list[str], float]:
     files = []
     for file, reached in _reached(mutant.module).items():
         found = {test: (seconds, anywhere or mutant.line in lines) for test, (seconds, lines) in reached.items()}
-        files.append((file != own, sum(seconds for seconds, _ in found.values()), found))
+        files.append((file.rpartition("-")[2] != own, sum(seconds for seconds, _ in found.values()), found))
     files.sort(key=lambda each: each[:2])
     found = {test: each for *_, tests in files for test, each in sorted(tests.items(), key=lambda item: item[1])}
     if any(at_line for _, at_line in found.values()):

@@ -12,6 +12,9 @@ class Callback:
     def on_part(self, name: str) -> None:
         """A named part of several begins, such as one run of an experiment."""
 
+    def on_device(self, description: str) -> None:
+        """A computation starts on this device, such as "TensorFlow 2.21.0 on CPU"."""
+
     def on_note(self, text: str) -> None:
         """Something that the user should know, in one line."""
 

@@ -23,7 +23,7 @@ class Progress(Callback):
     def __init__(self, quiet: bool, total: int = 0, verb: str = "done") -> None:
         self.quiet, self.total, self.verb = quiet, total, verb
         self.done = self.done_at_start = 0
-        self.title = ""
+        self.title = self.device = ""
         self.started = self.printed = time.monotonic()
         self.bar: Any = None
         self.noted: set[str] = set()
@@ -39,6 +39,12 @@ class Progress(Callback):
     def on_part(self, name: str) -> None:
         self.noted.clear()
         self.on_note(f"-- {name}")
+
+    def on_device(self, description: str) -> None:
+        """Print `description` on stderr, once for a command."""
+        if description != self.device:
+            self.device = description
+            self.on_note(description)
 
     def on_note(self, text: str) -> None:
         """Print `text` on stderr, once for each part."""

@@ -94,7 +94,7 @@ def run_stage(
     """Train RUN on `cache`, and print the metrics of its best weights. `config` has the fields that the user set."""
     from trainer import backend
 
-    device = backend.start()
+    backend.start()
     from trainer.evaluation.report import metrics_lines
     from trainer.runs.plan import Request
     from trainer.training.train import train
@@ -113,7 +113,6 @@ def run_stage(
         split.drop_shared,
     )
     with Progress(output.quiet or output.as_json) as progress:
-        progress.on_note(device)
         metrics = train(request, progress)
     title = f"{run}: the best epoch on {metrics['n']} validation samples"
     output.show(lambda: metrics, lambda: ["", title, *metrics_lines(metrics)])

@@ -1,4 +1,4 @@
-"""Who may import whom: own modules, and each heavy library by its doors only."""
+"""Allowed imports: between the project's packages, and of each heavy library."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("cache", "console", "pipeline", "trainer")
 
-# What each package may import of the project.
+# The packages of the project that each package may import.
 ALLOWED = {
     "cli": {"console"},
     "console": {"cache", "console", "pipeline", "trainer"},
@@ -20,7 +20,7 @@ ALLOWED = {
     "trainer": {"cache", "trainer"},
 }
 
-# The only modules, or packages, that import a heavy library, lazily or not.
+# The only modules or packages that may import a heavy library, lazily or not.
 DOORS = {
     "av": {"pipeline.readers.clip.container", "pipeline.readers.clip.decode"},
     "click": {"console"},
@@ -35,6 +35,9 @@ DOORS = {
     "isal": {"pipeline.readers.nifti.stream"},
     "keras": {
         "trainer.backend",
+        "trainer.backends.jax",
+        "trainer.training.batch_norm",
+        "trainer.training.cost",
         "trainer.training.checkpoint",
         "trainer.features.extractor",
         "trainer.features.extract",
@@ -60,7 +63,8 @@ DOORS = {
     "scipy": {"pipeline.transforms.spline"},
     "xarray": {"cache.reader", "cache.view"},
     "zarr": {"cache.index"},
-    "tensorflow": {"trainer.backend"},
+    "jax": {"trainer.backends.jax"},
+    "tensorflow": {"trainer.backends.tensorflow"},
     "tensorboard": {"trainer.training.tensorboard"},
     "pickle": set(),
 }
@@ -68,11 +72,11 @@ DOORS = {
 
 def modules():
     """Dotted name → path of every module of the project."""
-    found = {"cli": ROOT / "cli.py"}
+    paths = {"cli": ROOT / "cli.py"}
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
-            found[".".join(path.relative_to(ROOT).with_suffix("").parts)] = path
-    return found
+            paths[".".join(path.relative_to(ROOT).with_suffix("").parts)] = path
+    return paths
 
 
 def imports(path):
@@ -87,22 +91,24 @@ def imports(path):
 
 
 @pytest.mark.parametrize("name", sorted(modules()))
-def test_imports_go_one_way(name):
+def test_packages_import_only_allowed_packages(name):
     allowed = ALLOWED[name.partition(".")[0]]
     own = {module for module in imports(modules()[name]) if module.partition(".")[0] in ALLOWED}
     assert {module for module in own if module.partition(".")[0] not in allowed} == set()
 
 
 @pytest.mark.parametrize("library", sorted(DOORS))
-def test_a_heavy_library_has_its_doors_only(library):
+def test_a_heavy_library_is_imported_only_by_its_doors(library):
     used = {name for name, path in modules().items() if library in {used.partition(".")[0] for used in imports(path)}}
-    strangers = {name for name in used if not any(f"{name}.".startswith(f"{door}.") for door in DOORS[library])}
-    assert strangers == set(), f"{library} is imported by {sorted(strangers)}"
+    unexpected = {name for name in used if not any(f"{name}.".startswith(f"{door}.") for door in DOORS[library])}
+    assert unexpected == set(), f"{library} is imported by {sorted(unexpected)}"
 
 
-def test_there_are_no_circles_inside_a_package():
-    known = modules()
-    graph = {name: {used for used in run_time(path) if used in known and used != name} for name, path in known.items()}
+def test_no_module_imports_itself_through_others():
+    project = modules()
+    graph = {
+        name: {used for used in run_time(path) if used in project and used != name} for name, path in project.items()
+    }
     done = set()
     while ready := {name for name in graph if name not in done and graph[name] <= done}:
         done |= ready
@@ -112,7 +118,7 @@ def test_there_are_no_circles_inside_a_package():
 def run_time(path):
     """Imports that may run, inside functions too; those for type checks do not."""
     nodes = [ast.parse(path.read_text())]
-    for node in nodes:  # which grows
+    for node in nodes:  # the list grows during the loop
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield from imports_of(node)
         elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
@@ -125,17 +131,17 @@ def imports_of(node):
     return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
 
 
-def test_the_command_line_imports_nothing_heavy_at_first():
+def test_importing_the_command_line_loads_no_heavy_library():
     heavy = [name for name in (*DOORS, "numpy") if name not in ("click", "pickle")]
     code = f"import sys, cli; print([name for name in {heavy} if name in sys.modules])"
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
-    assert ended.stdout == "[]\n"
+    assert result.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: path.stem)
-def test_no_test_imports_a_test(path):
+def test_no_test_file_imports_another(path):
     assert [name for name in imports(path) if re.search(r"(^|\.)test_", name)] == []
 
 

@@ -1,8 +1,9 @@
-"""The only module that depends on the backend of Keras: TensorFlow by default, or JAX if `KERAS_BACKEND` is "jax".
+"""Starts Keras on its backend: TensorFlow by default, or JAX if `KERAS_BACKEND` is "jax".
 
 The user's own keras.json (backend, layout, dtype) is meant for other programs and is ignored here.
 """
 
+import importlib
 import os
 import signal
 import subprocess
@@ -10,41 +11,73 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from cache.signals import deferred
 from trainer.errors import TrainerError
 
 BACKENDS = ("tensorflow", "jax")
+GPU_PATHS = (Path("/dev/nvidia0"), Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))  # of the driver; of WSL
 MAX_LINES = 200  # of the output of native libraries, shown where they fail
 
 os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
 with_tensorflow = os.environ["KERAS_BACKEND"] == "tensorflow"
 
 
-def start() -> str:
+def start(deterministic: bool = False) -> str:
     """Load Keras and its backend without their log output; return a description such as "TensorFlow 2.21 on CPU".
 
-    TensorFlow allocates GPU memory as needed, not all at once. Raises TrainerError where the backend in `KERAS_BACKEND`
-    is not supported by this project or not installed.
+    With `deterministic` the same steps give the same bits on a GPU too, more slowly. Raises TrainerError where the
+    backend in `KERAS_BACKEND` is not supported by this project or not installed.
     """
     _check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow's C++ code may crash if an exception such as KeyboardInterrupt interrupts its import.
     with deferred(signal.SIGINT, signal.SIGTERM), quiet_stderr("Keras"), _import_blocked("matplotlib"):
-        gpus = _gpus() if with_tensorflow else []
+        library().prepare(deterministic)
         import keras
 
         keras.config.set_image_data_format("channels_last")
         keras.config.set_floatx("float32")
         keras.utils.set_random_seed(0)  # loads TensorFlow, where it is installed, whatever the backend
-        if not with_tensorflow:
-            return f"{keras.backend.backend()} {keras.__version__}"
-        import tensorflow as tf
+        library().finish_start()
+    return description()
 
-        tf.get_logger().setLevel("ERROR")  # its warnings, such as about retracing, address developers
-        tf.constant(0) + 1  # the first operation logs the remaining messages
-        return f"TensorFlow {tf.__version__} on {len(gpus)} GPU" if gpus else f"TensorFlow {tf.__version__} on CPU"
+
+def description() -> str:
+    """The backend and its devices, such as "TensorFlow 2.21.0 on CPU"."""
+    return f"{library().title()} on {device()}"
+
+
+def library() -> Any:
+    """The module of `trainer.backends` for the backend in use."""
+    return importlib.import_module(f"trainer.backends.{os.environ['KERAS_BACKEND']}")
+
+
+def device() -> str:
+    """The devices in use: "CPU", "NVIDIA H100" or "2 × NVIDIA H100"."""
+    gpus = library().gpus()
+    if not gpus:
+        return "CPU"
+    return gpus[0] if len(gpus) == 1 else f"{len(gpus)} × {gpus[0]}"
+
+
+def uses_gpu() -> bool:
+    """Whether the backend computes on a GPU."""
+    return bool(library().gpus())
+
+
+def unused_gpu() -> str:
+    """Why a GPU of this machine is not used, and the way out; "" if there is none, or if one is used."""
+    if uses_gpu() or not any(path.exists() for path in GPU_PATHS):
+        return ""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return "this machine has an NVIDIA GPU, but CUDA_VISIBLE_DEVICES hides it; unset it to train on the GPU"
+    return (
+        f"this machine has an NVIDIA GPU, but {library().title()} cannot use it: its CUDA libraries are missing or do "
+        "not fit the driver; install them with `make gpu` (README, section GPU), or training runs on the CPU"
+    )
 
 
 def _check_backend() -> None:
@@ -60,17 +93,6 @@ def _check_backend() -> None:
                 f"{package} is not installed, and training needs it (KERAS_BACKEND is {name!r}); install it with "
                 f"`pip install {package}`, or set KERAS_BACKEND to the backend that you have, tensorflow or jax"
             )
-
-
-def _gpus() -> list[Any]:
-    """TensorFlow's GPUs, set to allocate memory as needed; must run before any other TensorFlow call."""
-    import tensorflow as tf
-
-    gpus: list[Any] = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        with suppress(RuntimeError, ValueError):  # a notebook may already have started TensorFlow or divided the GPU
-            tf.config.experimental.set_memory_growth(gpu, True)
-    return gpus
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def experiment(
         raise click.UsageError("--features keeps the backbone frozen, --train-backbone does not; leave one of them out")
     from trainer import backend
 
-    device = backend.start()
+    backend.start()
     from trainer.experiments.experiment import Experiment, run_experiment
 
     pretraining = {} if pretrain_epochs is None else {"epochs": pretrain_epochs}
@@ -69,7 +69,6 @@ def experiment(
         clips, scans, folder, config, pretraining, seeds, frozen, split.split, reading.readers, split.drop_shared
     )
     with Progress(quiet) as progress:
-        progress.on_note(device)
         lines = run_experiment(request, progress)
     if not quiet:
         print_lines([*lines, "", f"{folder / 'report.md'} shows this with pictures"])

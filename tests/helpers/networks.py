@@ -23,7 +23,8 @@ import keras  # noqa: E402 - after `start`, which hides its log output
 from trainer.config import PRETRAIN  # noqa: E402
 from trainer.data.stream import subset  # noqa: E402
 from trainer.model.viptt_net import build_model, with_rescaling  # noqa: E402
-from trainer.training.fit import TrainingData, compile_for  # noqa: E402
+from trainer.training.epoch import TrainingData  # noqa: E402
+from trainer.training.fit import compile_for  # noqa: E402
 
 CLIP = (4, 16, 16)  # the smallest slices that the small backbone accepts
 CLIPS = 12  # `training_data` trains on the first nine: with batches of two, the last batch of an epoch has one
@@ -47,7 +48,7 @@ class Recorder(Callback):
         self.notes.append(text)
 
     def on_progress(self, done, total, unit="samples", figures=None):
-        if unit == "steps":
+        if unit == "steps" and "loss" in figures:  # not before the first step
             epoch = figures["epoch"] - 1
             self.steps.append((epoch, done, total, figures["loss"]))
             self.step(epoch, done)

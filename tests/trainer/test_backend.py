@@ -1,4 +1,4 @@
-"""Keras runs on the chosen backend whatever the user's keras.json says; no message of a crash is lost."""
+"""Keras runs on the chosen backend regardless of the user's keras.json; messages of a crash are shown."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def test_the_users_keras_json_is_ignored_and_tensorflow_prints_no_warnings(tmp_p
     settings = {"backend": "jax", "image_data_format": "channels_first", "floatx": "float16", "epsilon": 1e-7}
     (tmp_path / "keras.json").write_text(json.dumps(settings))
     environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=ROOT,
         env=environment | {"KERAS_HOME": str(tmp_path)},
@@ -45,8 +45,8 @@ def test_the_users_keras_json_is_ignored_and_tensorflow_prints_no_warnings(tmp_p
         text=True,
         timeout=250,
     )
-    assert (ended.stderr, ended.returncode) == ("", 0)
-    assert ended.stdout.splitlines() == ["TensorFlow", "tensorflow channels_last float32", "False", "15775568", "False"]
+    assert (result.stderr, result.returncode) == ("", 0)
+    assert result.stdout.splitlines() == ["TensorFlow", "tensorflow channels_last float32", "False", "15775568", "False"]
 
 
 def test_gpus_are_configured_before_any_other_tensorflow_call(monkeypatch):
@@ -61,21 +61,21 @@ def test_gpus_are_configured_before_any_other_tensorflow_call(monkeypatch):
     monkeypatch.setattr(config.experimental, "set_memory_growth", lambda gpu, grow: calls.append((gpu, grow)))
     monkeypatch.setattr(keras.utils, "set_random_seed", lambda seed: calls.append("seed"))
     monkeypatch.setattr(tf, "constant", lambda value: calls.append("compute") or value)
-    assert backend.start().endswith(" on 2 GPU")
-    assert calls == ["list", ("gpu 0", True), ("gpu 1", True), "seed", "compute"]
+    assert backend.start().endswith(" on 2 × GPU")
+    assert calls[:5] == ["list", ("gpu 0", True), ("gpu 1", True), "seed", "compute"]
 
 
 @pytest.mark.parametrize("reason", [RuntimeError, ValueError])
-def test_gpus_are_not_configured_where_a_notebook_has_started_tensorflow(monkeypatch, reason):
+def test_gpus_are_not_configured_if_a_notebook_has_started_tensorflow(monkeypatch, reason):
     import tensorflow as tf
 
-    def too_late(gpu, grow):
+    def fail(gpu, grow):
         raise reason("cannot be modified after being initialized")
 
     backend.start()
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu"])
-    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", too_late)
-    assert backend.start().endswith(" on 1 GPU")
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", fail)
+    assert backend.start().endswith(" on GPU")
 
 
 # Output of native libraries
@@ -93,12 +93,12 @@ MESSAGE = "Nonsense failed to load. Its own messages:\nfrom the library\n"
 
 
 def python(code, **options):
-    given = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 60} | options
-    return subprocess.run([sys.executable, "-c", code], check=False, **given)
+    arguments = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 60} | options
+    return subprocess.run([sys.executable, "-c", code], check=False, **arguments)
 
 
 @pytest.mark.parametrize(
-    ("death", "code"),
+    ("statement", "code"),
     [
         ("ctypes.CDLL(None).exit(7)", 7),
         ("os._exit(1)", 1),
@@ -107,14 +107,14 @@ def python(code, **options):
         ("os.kill(os.getpid(), 9)", -signal.SIGKILL),
     ],
 )
-def test_output_of_a_library_is_shown_where_the_process_dies(death, code):
-    ended = python(LOADING.format(death))
-    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", MESSAGE)
+def test_output_of_a_library_is_shown_if_the_process_dies(statement, code):
+    result = python(LOADING.format(statement))
+    assert (result.returncode, result.stdout, result.stderr) == (code, "", MESSAGE)
 
 
 def test_output_of_a_library_is_shown_after_an_exception():
-    ended = python(LOADING.format("raise SystemExit('an error')"))
-    assert (ended.returncode, ended.stderr) == (1, f"{MESSAGE}an error\n")
+    result = python(LOADING.format("raise SystemExit('an error')"))
+    assert (result.returncode, result.stderr) == (1, f"{MESSAGE}an error\n")
 
 
 def test_output_of_a_library_is_hidden_after_success_and_ctrl_c():
@@ -123,7 +123,7 @@ def test_output_of_a_library_is_hidden_after_success_and_ctrl_c():
     assert "from the library" not in stopped.stderr
 
 
-def test_without_stderr_or_tail_nothing_is_hidden(monkeypatch, capfd):
+def test_without_stderr_or_tail_no_output_is_hidden(monkeypatch, capfd):
     closed = python(f"import os; os.close(2)\n{LOADING.format('pass')}".replace("os.write", "(lambda *_: 0)"))
     assert (closed.returncode, closed.stdout) == (0, "loaded\n")
     monkeypatch.setenv("PATH", "/nowhere")
@@ -132,12 +132,12 @@ def test_without_stderr_or_tail_nothing_is_hidden(monkeypatch, capfd):
     assert capfd.readouterr().err == "from the library\n"
 
 
-def test_tensorflows_own_message_about_a_wrong_flag_is_shown(tmp_path):
+def test_the_message_of_tensorflow_about_a_wrong_flag_is_shown(tmp_path):
     command = [sys.executable, "cli.py", "train", "pretrain", tmp_path / "clips.zarr", tmp_path / "run"]
     environment = os.environ | {"TF_XLA_FLAGS": "--nonsense", "KERAS_BACKEND": "tensorflow"}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
-    assert ended.returncode not in (0, 2)
-    assert "Unknown flag in TF_XLA_FLAGS: --nonsense" in ended.stderr
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
+    assert result.returncode not in (0, 2)
+    assert "Unknown flag in TF_XLA_FLAGS: --nonsense" in result.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -145,7 +145,7 @@ def test_tensorflows_own_message_about_a_wrong_flag_is_shown(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["torch", "numpy", "tensrflow", "TensorFlow"])
-def test_an_unsupported_backend_is_refused_before_run_is_touched(tmp_path, monkeypatch, name):
+def test_an_unsupported_backend_is_rejected_before_anything_is_written(tmp_path, monkeypatch, name):
     monkeypatch.setenv("KERAS_BACKEND", name)
     assert error(cli("train", "pretrain", tmp_path / "clips.zarr", tmp_path / "run")) == (
         f"Error: KERAS_BACKEND is {name!r}; expected tensorflow or jax; set it to one of the two, or unset it\n"
@@ -153,7 +153,7 @@ def test_an_unsupported_backend_is_refused_before_run_is_touched(tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_backend_that_is_not_installed_is_named_with_the_command_that_installs_it(monkeypatch):
+def test_a_backend_that_is_not_installed_is_an_error_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.setitem(sys.modules, "jax", None)
     with pytest.raises(TrainerError, match=r"^jax is not installed, .* install it with `pip install jax`, or set"):
@@ -165,16 +165,15 @@ def test_an_empty_keras_backend_means_tensorflow():
     assert python(code, env=os.environ | {"KERAS_BACKEND": ""}).stdout == "True\n"
 
 
-def test_ctrl_c_while_tensorflow_loads_is_handled_once_it_has(monkeypatch):
-    """TensorFlow may crash where an exception ends its import."""
+def test_ctrl_c_while_tensorflow_loads_is_handled_afterwards(monkeypatch):
+    """TensorFlow may crash if an exception interrupts its import."""
     loaded = []
 
-    def gpus():
+    def prepare(deterministic):
         signal.raise_signal(signal.SIGINT)
         loaded.append(True)
-        return []
 
-    monkeypatch.setattr(backend, "_gpus", gpus)
+    monkeypatch.setattr(backend.library(), "prepare", prepare)
     with pytest.raises(KeyboardInterrupt):
         backend.start()
     assert loaded == [True]

@@ -1,4 +1,4 @@
-"""Running statistics of a trained backbone: recomputed after each epoch, from training samples and present weights."""
+"""Batch statistics of a trained backbone are recomputed after each epoch from training samples."""
 
 import keras
 import numpy as np
@@ -18,11 +18,11 @@ def clips(tmp_path_factory):
 
 
 def norm_layer(full_model):
-    (layer,) = (x for x in frames(full_model).backbone.layers if isinstance(x, keras.layers.BatchNormalization))
+    (layer,) = (x for x in frame_encoder(full_model).backbone.layers if isinstance(x, keras.layers.BatchNormalization))
     return layer
 
 
-def frames(full_model):
+def frame_encoder(full_model):
     return full_model.get_layer("frames")
 
 
@@ -33,7 +33,7 @@ def statistics(full_model):
 
 def statistics_in_numpy(full_model, samples, config, epoch, transform=None):
     """Means over the first batches of the epoch of each channel's mean and variance before normalisation."""
-    encoder = frames(full_model)
+    encoder = frame_encoder(full_model)
     before_norm = keras.Model(encoder.backbone.input, norm_layer(full_model).input)
     order = epoch_order(len(samples), config.seed, epoch)[:SAMPLES]
     means, variances = [], []
@@ -55,11 +55,11 @@ def test_statistics_are_means_over_the_first_batches_of_the_epoch(clips, transfo
     full_model, training = small()[1], training_data(clips).training
     recompute_statistics(full_model, PRECISE, training, 3, transform)
     expected = statistics_in_numpy(full_model, training, PRECISE, 3, transform)
-    for value, right in zip(statistics(full_model), expected, strict=True):
-        np.testing.assert_allclose(value, right, rtol=1e-4, atol=1e-7)
+    for value, reference in zip(statistics(full_model), expected, strict=True):
+        np.testing.assert_allclose(value, reference, rtol=1e-4, atol=1e-7)
 
 
-def test_only_the_statistics_change(clips):
+def test_recomputing_changes_only_the_statistics(clips):
     model, full_model = small()
     before, momentum = variables(model), norm_layer(full_model).momentum
     recompute_statistics(full_model, PRECISE, training_data(clips).training, 0, None)
@@ -74,13 +74,13 @@ def test_an_epoch_ends_with_the_statistics_of_its_last_weights(clips, tmp_path):
     model, full_model = small()
     data = training_data(clips)
     fit(model, full_model, PRECISE, data, tmp_path, Recorder())
-    for value, right in zip(
+    for value, reference in zip(
         statistics(full_model), statistics_in_numpy(full_model, data.training, PRECISE, 1), strict=True
     ):
-        np.testing.assert_allclose(value, right, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(value, reference, rtol=1e-4, atol=1e-7)
 
 
-def test_a_resumed_run_has_the_same_statistics(clips, tmp_path):
+def test_a_resumed_run_has_the_same_batch_statistics(clips, tmp_path):
     def kill(epoch, done):
         if (epoch, done) == (1, 3):
             raise Killed
@@ -96,7 +96,7 @@ def test_a_resumed_run_has_the_same_statistics(clips, tmp_path):
 @pytest.mark.parametrize(
     "setting", [{"freeze_backbone": True}, {"cached_features": True}, {"precise_batch_norm": False}]
 )
-def test_statistics_stay_where_the_backbone_is_not_trained(setting):
+def test_batch_statistics_are_not_recomputed_if_the_backbone_is_not_trained(setting):
     assert uses_precise_statistics(PRECISE)
     assert not uses_precise_statistics(PRECISE.replace(**setting))
 

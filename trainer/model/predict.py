@@ -1,13 +1,16 @@
 """Class probabilities of a trained model for samples of a cache."""
 
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 
+from trainer.backend import library
 from trainer.data.stream import READERS, Subset, Transform, batches
 from trainer.errors import TrainerError
 
+T = TypeVar("T")
 DIVERGED_HINT = "lower --learning-rate, or check the input"
 
 
@@ -26,8 +29,9 @@ def predict(
     """
     rows: list[np.ndarray] = []
     done = 0
-    for batch in batches(samples, np.arange(len(samples)), batch_size, transform=transform, readers=readers):
-        rows.append(np.asarray(model.predict_on_batch(batch.values), np.float32))
+    stream = batches(samples, np.arange(len(samples)), batch_size, transform=transform, readers=readers)
+    for outputs in one_late(map(forward(model), (batch.values for batch in stream))):
+        rows.append(np.asarray(outputs, np.float32))
         is_finite = np.isfinite(rows[-1]).all(axis=1)
         if not is_finite.all():
             name = samples.ids[done + int(np.argmin(is_finite))]
@@ -36,3 +40,18 @@ def predict(
         if progress:
             progress(done, len(samples))
     return np.concatenate(rows)
+
+
+def forward(model: Any) -> Callable[[np.ndarray], Any]:
+    """The outputs of a Keras `model`, as an array that the device may still be computing."""
+    return library().forward(model)
+
+
+def one_late(items: Iterable[T]) -> Iterator[T]:
+    """`items`, each once the next one has been started: the device computes while the last result is read."""
+    started: deque[T] = deque()
+    for item in items:
+        started.append(item)
+        if len(started) > 1:
+            yield started.popleft()
+    yield from started

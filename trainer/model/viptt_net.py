@@ -80,10 +80,11 @@ def _rescaling(dtype: str) -> keras.layers.Layer:
 
 
 def _sequence_layers(features: Any, config: Config, classes: int) -> Any:
+    """RNN, dense layer and softmax, in float32 whatever the policy, as some versions of cuDNN's LSTM require."""
     lstm = keras.layers.LSTM if config.jit_compile else LSTM  # XLA cannot differentiate the scan in ours
     rnn = {"lstm": lstm, "gru": keras.layers.GRU}[config.rnn]
-    last = rnn(RNN_UNITS, name="rnn")(features)
-    hidden = keras.layers.Dense(DENSE_UNITS, activation="relu", name="dense")(last)
+    last = rnn(RNN_UNITS, dtype="float32", name="rnn")(features)
+    hidden = keras.layers.Dense(DENSE_UNITS, activation="relu", dtype="float32", name="dense")(last)
     return keras.layers.Dense(classes, activation="softmax", dtype="float32", name="classes")(hidden)
 
 

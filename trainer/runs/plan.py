@@ -189,7 +189,7 @@ def choose_split(request: Request, cache: Cache, config: Config, exists: bool) -
     split = split_of_run(request.run) if exists else from_user
     if from_user and from_user != split:
         raise TrainerError(f"--split {request.split} with --resume, but {request.run} has another split; leave it out")
-    split = checked_split(cache, split, config.seed, config.validation_fraction)
+    split = checked_split(cache, split, config.seed, config.validation_fraction, request.split)
     return split, [*notes, *split_notes(split, cache)]
 
 

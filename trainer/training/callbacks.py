@@ -15,6 +15,10 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             callback.on_part(name)
 
+    def on_device(self, description: str) -> None:
+        for callback in self.callbacks:
+            callback.on_device(description)
+
     def on_note(self, text: str) -> None:
         for callback in self.callbacks:
             callback.on_note(text)

@@ -5,57 +5,34 @@ epoch takes hours on a CPU. Here a run may stop at any step: the next process re
 checkpoint with the same batches, and on the same machine ends with the same bits.
 """
 
-import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from cache.progress import Callback
-from trainer.backend import jit
+from trainer import backend
 from trainer.config import Config
-from trainer.data.batches import epoch_order, steps
-from trainer.data.stream import READERS, Meter, Subset, Transform, batches
-from trainer.errors import TrainerError
 from trainer.evaluation.scores.accuracy import accuracy
 from trainer.evaluation.scores.kappa import kappa
 from trainer.evaluation.scores.loss import cross_entropy
 from trainer.evaluation.tally import confusion_matrix
-from trainer.model.predict import DIVERGED_HINT, predict
+from trainer.model.predict import predict
 from trainer.runs import files
 from trainer.training import checkpoint
 from trainer.training.batch_norm import recompute_statistics, uses_precise_statistics
 from trainer.training.checkpoint import Row, State
 from trainer.training.early_stopping import Schedule
+from trainer.training.epoch import TrainingData, train_epoch
 
 SAVE_SECONDS = 60.0  # between checkpoints within an epoch
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The samples that a run trains and validates on, and how they are fed to the network.
-
-    `transform` is (epoch, stored sample, id) → augmented sample; `class_weights` are float64 (classes,).
-    """
-
-    training: Subset
-    validation: Subset
-    class_weights: np.ndarray | None = None
-    transform: Callable[[int, np.ndarray, str], np.ndarray] | None = None
-    validation_transform: Transform | None = None
-    validation_batch: int = 2
-    readers: int = READERS
 
 
 def compile_for(model: keras.Model, config: Config) -> None:
     """Compile `model` as `config` says, and create every variable of its optimizer."""
     optimizer = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[config.optimizer](config.learning_rate)
     model.compile(
-        optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=jit(config.jit_compile)
+        optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=backend.jit(config.jit_compile)
     )
     model.optimizer.build(model.trainable_variables)
 
@@ -79,11 +56,12 @@ def fit(
     state = checkpoint.restore(path, model) if path.is_file() else State()
     schedule = Schedule(model, config, state.counters)
     save = partial(checkpoint.save, path, state, model)
+    runner = backend.library().TrainingSteps(model)
     if state.stopped in ("", "epochs"):  # the number of epochs may have been raised since
         state.stopped = "epochs" if state.epoch >= config.epochs else ""
     _write_tables(folder, state)
     while not state.stopped:
-        timing = _train_epoch(model, config, data, state, callback, _at_intervals(save_seconds, save))
+        timing = train_epoch(runner, config, data, state, callback, save, save_seconds)
         if uses_precise_statistics(config):
             transform = partial(data.transform, state.epoch) if data.transform else None
             recompute_statistics(full_model, config, data.training, state.epoch, transform, data.readers)
@@ -100,34 +78,6 @@ def fit(
         _write_tables(folder, state)
         callback.on_epoch(row, timing, config.epochs)
     return state
-
-
-def _train_epoch(
-    model: keras.Model,
-    config: Config,
-    data: TrainingData,
-    state: State,
-    callback: Callback,
-    save_if_due: Callable[[], None],
-) -> Row:
-    """Train on the remaining steps of the epoch; return their seconds and the share of them spent waiting for data."""
-    samples, epoch = data.training, state.epoch
-    order, total = epoch_order(len(samples), config.seed, epoch), steps(len(samples), config.batch_size)
-    transform = partial(data.transform, epoch) if data.transform else None
-    meter = Meter()
-    for batch in batches(
-        samples, order, config.batch_size, data.class_weights, transform, meter, state.step, data.readers
-    ):
-        model.reset_metrics()
-        logs = model.train_on_batch(batch.values, batch.labels, batch.weights, return_dict=True)
-        state.add(len(batch.labels), float(logs["loss"]), float(logs["accuracy"]))
-        if not math.isfinite(state.losses):
-            raise TrainerError(
-                f"the loss became {logs['loss']} in epoch {epoch + 1}, step {state.step}; {DIVERGED_HINT}"
-            )
-        callback.on_progress(state.step, total, "steps", {"epoch": epoch + 1, "loss": state.losses / state.seen})
-        save_if_due()
-    return meter.row()
 
 
 def _history_row(model: keras.Model, data: TrainingData, state: State) -> Row:
@@ -151,16 +101,3 @@ def _write_tables(folder: Path, state: State) -> None:
     if state.history:
         files.write_csv(folder / "history.csv", state.history)
         files.write_csv(folder / "timings.csv", state.timings)
-
-
-def _at_intervals(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
-    """A function that calls `action` only if `seconds` have passed since the last time."""
-    last = time.monotonic()
-
-    def if_due() -> None:
-        nonlocal last
-        if time.monotonic() - last >= seconds:
-            action()
-            last = time.monotonic()
-
-    return if_due

@@ -8,6 +8,7 @@ import keras
 
 from cache import Cache, open_cache
 from cache.progress import Callback
+from trainer import backend
 from trainer.config import Config
 from trainer.data.class_weights import class_weights
 from trainer.data.inputs import eval_transform, prediction_batch, train_transform
@@ -28,7 +29,9 @@ from trainer.runs.predictions import ValidationPredictions, write_predictions
 from trainer.runs.run import Run
 from trainer.runs.samples import check_samples, sample_fingerprints
 from trainer.training.callbacks import CallbackList
-from trainer.training.fit import TrainingData, compile_for, fit
+from trainer.training.cost import device_notes
+from trainer.training.epoch import TrainingData
+from trainer.training.fit import compile_for, fit
 from trainer.training.tensorboard import TensorBoard
 
 
@@ -75,6 +78,9 @@ def _note_ignored_options(config: Config, callback: Callback) -> None:
 def _train_and_score(
     request: Request, run: Run, full_model: keras.Model, data: TrainingData, callback: Callback
 ) -> dict[str, Any]:
+    callback.on_device(backend.description())
+    for note in device_notes(full_model, run.config, len(data.training), len(data.validation)):
+        callback.on_note(note)
     model = model_for_inputs(full_model, data.training.cache)
     compile_for(model, run.config)
     with TensorBoard(request.run / "logs", callback.on_note) as board:

@@ -15,11 +15,11 @@ from tests.helpers.commands import (
 from tests.helpers.runs import TRAIN_SMALL, trained
 from trainer.runs.folder import RUN_FILES
 
-PROMISED = {"config.json", "history.csv", "model.keras", "split.json", "metrics.json"}
+DOCUMENTED = {"config.json", "history.csv", "model.keras", "split.json", "metrics.json"}
 
 
-def test_a_run_writes_the_promised_files(made, clips, pretrained):
-    assert PROMISED <= {path.name for path in pretrained.iterdir()} <= set(RUN_FILES)
+def test_train_writes_the_documented_files(runs, clips, pretrained):
+    assert DOCUMENTED <= {path.name for path in pretrained.iterdir()} <= set(RUN_FILES)
     config, split, metrics = (read_json(pretrained / f"{name}.json") for name in ("config", "split", "metrics"))
     opened = open_cache(clips)
     assert config["recipe"] == opened.recipe
@@ -34,28 +34,28 @@ def test_a_run_writes_the_promised_files(made, clips, pretrained):
     assert len(rows) == 1
 
 
-def test_with_json_stdout_has_only_the_metrics(tmp_path_factory, pretrained):
+def test_with_json_train_prints_only_the_metrics(tmp_path_factory, pretrained):
     _, result, _ = trained(tmp_path_factory.getbasetemp())
     assert json.loads(result.stdout) == read_json(pretrained / "metrics.json")
     assert result.stderr == ""
 
 
-def test_a_run_prints_epochs_on_stdout_and_the_device_on_stderr(tmp_path_factory, made):
+def test_train_prints_epochs_on_stdout_and_the_device_on_stderr(tmp_path_factory, runs):
     _, _, result = trained(tmp_path_factory.getbasetemp())
-    device, split, *_ = result.stderr.splitlines()
+    split, device, *_ = result.stderr.splitlines()
     assert device.startswith("TensorFlow ")
     assert split == "6 samples to train on, 3 to validate on, 3 for testing"
     first, blank, head, kappa, *_ = result.stdout.splitlines()
     assert first.startswith("epoch 1/1  loss ")
-    assert (blank, head) == ("", f"{made / 'tuned'}: the best epoch on 3 validation samples")
+    assert (blank, head) == ("", f"{runs / 'tuned'}: the best epoch on 3 validation samples")
     assert kappa.startswith("kappa ")
 
 
-def test_fine_tuning_takes_the_backbone_and_the_head_of_its_parent(made):
-    config = read_json(made / "tuned/config.json")
+def test_fine_tuning_uses_the_backbone_settings_of_its_parent(runs):
+    config = read_json(runs / "tuned/config.json")
     assert (config["backbone"], config["weights"]) == ("small", "none")
-    assert config["from"] == str((made / "pretrained").resolve())
-    assert read_json(made / "tuned/split.json") == read_json(made / "by_hand.json")
+    assert config["from"] == str((runs / "pretrained").resolve())
+    assert read_json(runs / "tuned/split.json") == read_json(runs / "by_hand.json")
 
 
 @pytest.mark.parametrize("name", ["curves.png", "confusion.png"])
@@ -67,23 +67,23 @@ def test_pictures_are_png_of_a_reasonable_size(pretrained, name):
 
 @pytest.mark.parametrize("options", [(), pytest.param(("--json",), marks=pytest.mark.slow)])
 def test_a_failed_picture_does_not_affect_results(clips, run, monkeypatch, options):
-    def fails(*args, **options):
+    def fail(*args, **options):
         raise RuntimeError("latex could not be found")
 
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fails)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
     result = cli("train", "pretrain", clips, run, *TRAIN_SMALL[:-1], *options)
     assert result.exit_code == 0, result.output
     names = {path.name for path in run.iterdir()}
     assert {"metrics.json", "validation.csv"} < names
     assert not any(name.endswith(".png") for name in names)
-    said = [line for line in result.stderr.splitlines() if line.startswith("no picture: ")]
-    why = "(RuntimeError: latex could not be found); the numbers are not affected"
-    drawn = () if options else ("curves.png", "confusion.png")
-    assert said == [f"no picture: cannot draw {run / name} {why}" for name in drawn]
+    messages = [line for line in result.stderr.splitlines() if line.startswith("no picture: ")]
+    reason = "(RuntimeError: latex could not be found); the numbers are not affected"
+    pictures = () if options else ("curves.png", "confusion.png")
+    assert messages == [f"no picture: cannot draw {run / name} {reason}" for name in pictures]
     evaluated = cli("evaluate", run, clips, "--picture", run.parent / "confusion.png", *options)
     assert evaluated.exit_code == 1
     assert evaluated.stdout.startswith("{" if options else f"{run} on {clips}, part validation\nkappa")
-    mentions(evaluated.stderr.splitlines()[-1], run.parent / "confusion.png", why)
+    mentions(evaluated.stderr.splitlines()[-1], run.parent / "confusion.png", reason)
 
 
 def test_unwritable_logs_do_not_affect_results_and_give_no_traceback(clips, run, monkeypatch):

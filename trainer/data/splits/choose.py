@@ -23,26 +23,30 @@ def user_split(path: Path, drop_shared: bool, cache: Cache) -> tuple[Split, list
     """The split in `path`, and notes for the user.
 
     With `drop_shared` it lacks the training samples whose array is in another subset too; a note names them. Raises
-    TrainerError where it leaks or does not fit `cache`.
+    TrainerError where it cannot be read.
     """
-    split, samples = read_split(path), samples_of(cache)
-    split, dropped = without_shared(split, samples) if drop_shared else (split, [])
-    try:
-        check(split, samples)
-    except TrainerError as error:
-        raise TrainerError(f"{path}: {error}") from error
+    split = read_split(path)
+    split, dropped = without_shared(split, samples_of(cache)) if drop_shared else (split, [])
     ids = f"{len(dropped)} {plural('sample', len(dropped))} ({some_ids(dropped, MAX_IDS)})"
     note = f"--drop-shared leaves {ids} out of training: validation or test hold the same arrays"
     return split, [note] if dropped else []
 
 
-def checked_split(cache: Cache, split: Split | None, seed: int, fraction: float = VALIDATION_FRACTION) -> Split:
-    """`split` after its checks; where it is None, a stratified one by whole groups. Raises TrainerError."""
+def checked_split(
+    cache: Cache, split: Split | None, seed: int, fraction: float = VALIDATION_FRACTION, path: Path | None = None
+) -> Split:
+    """`split` after its checks; where it is None, a stratified one by whole groups.
+
+    Raises TrainerError, which names the file that the split came from, `path`.
+    """
     samples = samples_of(cache)
     if split is None:
         return stratified(samples, seed, fraction)
-    check(split, samples)
-    check_classes(split, samples)
+    try:
+        check(split, samples)
+        check_classes(split, samples)
+    except TrainerError as error:
+        raise TrainerError(f"{path}: {error}" if path else str(error)) from error
     return split
 
 

@@ -25,15 +25,15 @@ EPOCH = 1092  # clips: the paper's training split
 
 def bare_rate(model, volumes, count: int) -> float:
     """Frames a second of the backbone alone, on the same blocks of frames over and over."""
-    from trainer.features.extract import FrameFeatures
+    from trainer.features.encode import FrameFeatures
 
     bare = FrameFeatures(model, volumes)
     stored = volumes.stored(0)
     block = np.resize(stored, (1, bare.block, *stored.shape[1:]))
-    bare.model.predict_on_batch(block)
+    np.asarray(bare.forward(block))
     start = time.perf_counter()
     for _ in range(count):
-        bare.model.predict_on_batch(block)
+        np.asarray(bare.forward(block))
     return count * bare.block / (time.perf_counter() - start)
 
 

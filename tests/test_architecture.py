@@ -40,6 +40,7 @@ DOORS = {
         "trainer.training.cost",
         "trainer.training.checkpoint",
         "trainer.features.extractor",
+        "trainer.features.encode",
         "trainer.features.extract",
         "trainer.training.fit",
         "trainer.training.early_stopping",

@@ -13,7 +13,6 @@ import numpy as np
 from cache import Cache, open_cache
 from cache.feature_writer import source_of, writing_features
 from cache.features import pending
-from cache.fingerprint import digest_bytes
 from cache.paths import make_absolute
 from cache.progress import Callback
 from cache.schema import Attributes
@@ -21,14 +20,14 @@ from trainer.data.augment import ANGLES, rotate
 from trainer.data.inputs import check_side
 from trainer.data.stream import READERS, Meter, Transform, batches, subset
 from trainer.errors import TrainerError
+from trainer.features.encode import FrameFeatures, block_pixels
 from trainer.features.extractor import feature_recipe, pack_weights
 from trainer.model.networks import initial_model, trained_model
-from trainer.model.viptt_net import encoder_model
+from trainer.model.predict import one_late
 from trainer.runs.folder import enclosing_cache
 from trainer.runs.plan import check_parent, configure, run_with
 from trainer.runs.run import read_run
 
-BLOCK_PIXELS = 16 * 224 * 224  # of the slices that go through the backbone at a time
 BLOCKS_PER_BATCH = 4  # a batch that is read has as many samples as fit into this many blocks
 
 
@@ -111,35 +110,6 @@ def _model_with_backbone(request: Extraction, volumes: Cache) -> keras.Model:
     return trained_model(request.run, run)
 
 
-class FrameFeatures:
-    """The frame encoder of `model`, on slices in blocks of one size, across samples.
-
-    Equal slices, such as empty ones, are computed once for each call.
-    """
-
-    def __init__(self, model: keras.Model, volumes: Cache) -> None:
-        _, depth, height, width = model.input_shape
-        max_block = max(1, BLOCK_PIXELS // (height * width))
-        # Blocks of equal size, so that the last block of a volume is nearly full too.
-        self.block = math.ceil(depth / math.ceil(depth / max_block)) if max_block < depth else max_block
-        self.channels = model.get_layer("frames").output.shape[-1]
-        self.model = encoder_model(model, self.block, volumes.attributes.dtype)
-
-    def __call__(self, slices: np.ndarray) -> np.ndarray:
-        """Features float16 (n, channels) of stored slices (n, height, width)."""
-        numbers: dict[str, int] = {}
-        unique_of = [numbers.setdefault(digest_bytes(one.tobytes()), len(numbers)) for one in slices]
-        unique = slices[np.unique(unique_of, return_index=True)[1]]
-        features = np.empty((len(unique), self.channels), np.float16)
-        for start in range(0, len(unique), self.block):
-            rows = unique[start : start + self.block]
-            block = np.zeros((1, self.block, *slices.shape[1:]), slices.dtype)  # always the same shape: compiled once
-            block[0, : len(rows)] = rows
-            with np.errstate(over="ignore"):  # the writer rejects values that float16 cannot hold, naming the sample
-                features[start : start + self.block] = self.model.predict_on_batch(block)[0, : len(rows)]
-        return features[unique_of]
-
-
 def _features(
     encoder: FrameFeatures,
     volumes: Cache,
@@ -150,12 +120,13 @@ def _features(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Each id and its features, of the shape in `attributes`."""
     samples, sets = subset(volumes, ids), max(1, len(attributes.angles))
-    size = max(1, BLOCKS_PER_BATCH * BLOCK_PIXELS // (sets * math.prod(volumes.shape)))
+    size = max(1, BLOCKS_PER_BATCH * block_pixels() // (sets * math.prod(volumes.shape)))
     transform: Transform | None = partial(_all_angles, attributes.angles) if attributes.angles else None
     order, names = np.arange(len(samples)), iter(ids)
-    for batch in batches(samples, order, size, transform=transform, meter=meter, readers=request.readers):
-        features = encoder(batch.values.reshape((-1, *volumes.shape[1:])))
-        for values in features.reshape((len(batch.values), *attributes.shape)):
+    stream = batches(samples, order, size, transform=transform, meter=meter, readers=request.readers)
+    started = (encoder.start(batch.values.reshape((-1, *volumes.shape[1:]))) for batch in stream)
+    for features in map(encoder.finish, one_late(started)):
+        for values in features.reshape((-1, *attributes.shape)):
             yield next(names), values
 
 

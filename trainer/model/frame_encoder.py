@@ -5,6 +5,7 @@ once per slice. Slices go through the backbone in blocks whose activations are c
 (`keras.remat`), so that memory holds the activations of one block only.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -43,8 +44,21 @@ class FrameEncoder(keras.layers.Layer):
         if not 0 < self.block < depth or (training and self._needs_all_slices()):
             return encode(volumes)
         encode = keras.remat(encode) if training else encode
+        if training and keras.backend.backend() == "jax":
+            return self._in_a_loop(encode, volumes)
         starts = range(0, depth, self.block)
         return ops.concatenate([encode(volumes[:, start : start + self.block]) for start in starts], axis=1)
+
+    def _in_a_loop(self, encode: Callable[[Any], Any], volumes: Any) -> Any:
+        """`encode` of each block, traced and compiled once; the slices after the last full block are one more."""
+        _, depth, height, width = volumes.shape
+        blocks, rest = divmod(depth, self.block)
+        full = ops.reshape(volumes[:, : depth - rest], (-1, blocks, self.block, height, width))
+        features = ops.map(encode, ops.transpose(full, (1, 0, 2, 3, 4)))  # (blocks, n, block, channels)
+        features = ops.reshape(ops.transpose(features, (1, 0, 2, 3)), (-1, depth - rest, self.channels))
+        if not rest:
+            return features
+        return ops.concatenate([features, encode(volumes[:, depth - rest :])], axis=1)
 
     def _needs_all_slices(self) -> bool:
         """Whether the backbone normalises over the slices that it gets: it has batch normalisation and is trained."""

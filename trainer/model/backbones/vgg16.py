@@ -11,7 +11,10 @@ def build(shape: Shape, weights: str | None) -> Any:
     """The convolutions of `keras.applications.VGG16`, averaged over each slice."""
     import keras
 
-    return keras.applications.VGG16(include_top=False, weights=weights, input_shape=shape, pooling="avg")
+    from trainer.model.max_pooling import with_fast_pooling
+
+    model = keras.applications.VGG16(include_top=False, weights=weights, input_shape=shape, pooling="avg")
+    return with_fast_pooling(model) if keras.backend.backend() == "jax" else model
 
 
 BACKBONE = Backbone(

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BUILT := .venv/built
 
-.PHONY: demo test slow campaign fresh lint lock docs wheel clean
+.PHONY: demo gpu test slow campaign fresh lint lock docs wheel clean
 
 demo: $(BUILT)
 	$(BIN)/python cli.py demo demo
@@ -36,10 +36,17 @@ $(BUILT): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# Adds CUDA's libraries to .venv, for TensorFlow and JAX on an NVIDIA GPU: Linux, 3 GB.
+gpu: $(BUILT)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-gpu.lock
+	$(BIN)/python -c "from trainer import backend; print(backend.start()); print(backend.unused_gpu())"
+
 # Maintainers: after a change of dependencies in pyproject.toml. Needs uv.
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet \
+  --custom-compile-command "make lock" --group dev --extra notebook --extra train
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras --group dev \
-	  --custom-compile-command "make lock" --quiet --output-file requirements.lock pyproject.toml
+	$(LOCK) --output-file requirements.lock pyproject.toml
+	$(LOCK) --extra gpu --constraint requirements.lock pyproject.toml | $(PYTHON) .ci/gpu_lock.py > requirements-gpu.lock
 	$(PYTHON) .ci/environment.py
 
 # The command and Python references, from the commands and docstrings.

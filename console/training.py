@@ -74,6 +74,10 @@ class SessionOptions(msgspec.Struct, frozen=True):
     """How a run is carried out; nothing here changes its result."""
 
     resume: Annotated[bool, flag("--resume", "Resume the run in RUN where it stopped.")] = False
+    deterministic: Annotated[
+        bool,
+        flag("--deterministic", "Same bits from the same run on a GPU too, more slowly; on a CPU it is always so."),
+    ] = False
     save_every: Annotated[float, Meta(ge=0, description="Seconds between checkpoints within an epoch.")] = 60.0
 
 
@@ -94,7 +98,7 @@ def run_stage(
     """Train RUN on `cache`, and print the metrics of its best weights. `config` has the fields that the user set."""
     from trainer import backend
 
-    backend.start()
+    backend.start(session.deterministic)
     from trainer.evaluation.report import metrics_lines
     from trainer.runs.plan import Request
     from trainer.training.train import train

@@ -1,4 +1,4 @@
-"""The set-up: one lock, the same for everyone, naming no host."""
+"""The installation: one lock file for everyone, without the address of any host."""
 
 import re
 import runpy
@@ -15,11 +15,11 @@ def locked():
     return ENVIRONMENT["locked"]((ROOT / "requirements.lock").read_text())
 
 
-def test_conda_users_get_the_set_of_the_lock():
-    written = yaml.safe_load((ROOT / "environment.yml").read_text())
-    (pip,) = [part["pip"] for part in written["dependencies"] if isinstance(part, dict)]
+def test_the_conda_environment_has_the_packages_of_the_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = [part["pip"] for part in environment["dependencies"] if isinstance(part, dict)]
     assert pip == locked()
-    assert "python=3.12" in written["dependencies"]
+    assert "python=3.12" in environment["dependencies"]
 
 
 def test_every_locked_package_has_a_hash_and_a_version():
@@ -32,17 +32,18 @@ def test_every_locked_package_has_a_hash_and_a_version():
             assert "--hash=sha256:" in block, block.splitlines()[0]
 
 
-def test_the_lock_covers_what_the_project_asks_for():
+def test_the_lock_has_every_package_that_the_project_requires():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    asked = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
-    asked += [name for extra in project["project"]["optional-dependencies"].values() for name in extra]
+    required = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    required += [name for extra in project["project"]["optional-dependencies"].values() for name in extra]
     names = {re.match(r"[\w-]+", requirement)[0] for requirement in locked()}
-    assert {re.match(r"[\w-]+", requirement)[0] for requirement in asked} - names == set()
+    assert {re.match(r"[\w-]+", requirement)[0] for requirement in required} - names == set()
 
 
-def test_no_configuration_names_a_host():
+def test_no_configuration_file_contains_a_url():
     for name in (
         "requirements.lock",
+        "requirements-gpu.lock",
         "environment.yml",
         "pyproject.toml",
         "Makefile",
@@ -51,3 +52,14 @@ def test_no_configuration_names_a_host():
     ):
         text = re.sub(r"\[project\.urls\]\n(.+\n)+", "", (ROOT / name).read_text())  # pages for people, not packages
         assert "://" not in text, name
+
+
+def test_the_gpu_lock_adds_hashed_packages_to_the_lock_and_repeats_none():
+    entries = runpy.run_path(str(ROOT / ".ci" / "gpu_lock.py"))["entries"]
+    added = dict(entries((ROOT / "requirements-gpu.lock").read_text()))
+    assert set(added) & {requirement for requirement, _ in entries((ROOT / "requirements.lock").read_text())} == set()
+    names = {re.match(r"[\w-]+", requirement)[0] for requirement in added}
+    assert {"jax-cuda12-plugin", "nvidia-cudnn-cu12", "nvidia-cublas-cu12"} <= names
+    for requirement, lines in added.items():
+        assert "==" in requirement
+        assert "--hash=sha256:" in lines

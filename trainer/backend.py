@@ -22,6 +22,7 @@ GPU_PATHS = (Path("/dev/nvidia0"), Path("/proc/driver/nvidia/version"), Path("/d
 MAX_LINES = 200  # of the output of native libraries, shown where they fail
 
 os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
+_started_deterministic = False
 with_tensorflow = os.environ["KERAS_BACKEND"] == "tensorflow"
 
 
@@ -31,7 +32,9 @@ def start(deterministic: bool = False) -> str:
     With `deterministic` the same steps give the same bits on a GPU too, more slowly. Raises TrainerError where the
     backend in `KERAS_BACKEND` is not supported by this project or not installed.
     """
+    global _started_deterministic
     _check_backend()
+    _started_deterministic = deterministic
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow's C++ code may crash if an exception such as KeyboardInterrupt interrupts its import.
     with deferred(signal.SIGINT, signal.SIGTERM), quiet_stderr("Keras"), _import_blocked("matplotlib"):
@@ -48,6 +51,11 @@ def start(deterministic: bool = False) -> str:
 def description() -> str:
     """The backend and its devices, such as "TensorFlow 2.21.0 on CPU"."""
     return f"{library().title()} on {device()}"
+
+
+def repeats_bits() -> bool:
+    """Whether the same steps give the same bits: always on a CPU, on a GPU where `start` was told so."""
+    return not uses_gpu() or _started_deterministic
 
 
 def library() -> Any:

@@ -1,4 +1,4 @@
-"""Every registered backbone is what its file declares, and gives the same features however its slices are grouped."""
+"""Every registered backbone matches its declaration and gives the same features for any number of slices at once."""
 
 import keras
 import numpy as np
@@ -10,12 +10,12 @@ from trainer.config import Config
 from trainer.errors import TrainerError
 from trainer.model.backbone import PACKAGE, get_backbone
 from trainer.model.frame_encoder import FrameEncoder, input_conv_layer
-from trainer.model.viptt_net import build_model, slices_at_once
+from trainer.model.viptt_net import build_model
 from trainer.model.weights import load_backbone
 from trainer.runs.plan import configure
 
 NAMES = names(PACKAGE)
-PREPROCESSING = {  # of gray images in 0..255, by Keras
+PREPROCESSING = {  # the preprocessing of Keras for gray images in 0..255
     "vgg16": lambda image: keras.applications.vgg16.preprocess_input(image.copy()),
     "resnet50": lambda image: keras.applications.resnet50.preprocess_input(image.copy()),
     "efficientnetv2b0": lambda image: (image / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225],
@@ -35,11 +35,11 @@ def encoder(name, block):
     return layer
 
 
-# -- what a file declares ----------------------------------------------------------------------------------------------
+# -- declarations ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_backbone_is_what_its_file_declares(name):
+def test_a_backbone_matches_its_declaration(name):
     backbone = get_backbone(name)
     model = backbone.build((backbone.min_side, backbone.min_side, 3), None)
     assert model.output_shape == (None, backbone.channels)
@@ -49,7 +49,7 @@ def test_a_backbone_is_what_its_file_declares(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_configurations_of_every_backbone_take_its_defaults(name):
+def test_a_configuration_uses_the_defaults_of_its_backbone(name):
     config = configure("pretrain", {"backbone": name})
     assert config.backbone == name
     for key, value in get_backbone(name).defaults.items():
@@ -57,13 +57,13 @@ def test_configurations_of_every_backbone_take_its_defaults(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_random_happens_while_a_backbone_trains(name):
+def test_a_backbone_in_training_mode_is_deterministic(name):
     layer = encoder(name, 0)
-    first, again = (keras.ops.convert_to_numpy(layer(volumes(), training=True)) for _ in range(2))
-    np.testing.assert_array_equal(first, again)
+    first, second = (keras.ops.convert_to_numpy(layer(volumes(), training=True)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
 
 
-def test_new_runs_of_small_recompute_their_statistics_and_recorded_ones_do_not():
+def test_new_runs_of_small_recompute_batch_statistics_and_earlier_runs_do_not():
     config = configure("pretrain", {"backbone": "small"})
     earlier = {name: value for name, value in config.to_json().items() if name != "precise_batch_norm"}
     assert (config.precise_batch_norm, Config.from_json(earlier).precise_batch_norm) == (True, False)
@@ -73,7 +73,7 @@ def test_new_runs_of_small_recompute_their_statistics_and_recorded_ones_do_not()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_input_convolution_starts_as_the_preprocessing_of_the_backbone(name):
+def test_the_initial_input_convolution_equals_the_preprocessing_of_the_backbone(name):
     gray = np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 16, 16, 1)
     values = keras.ops.convert_to_numpy(input_conv_layer(name, "imagenet")(gray))
     expected = PREPROCESSING[name](np.repeat(gray * np.float32(255), 3, axis=-1))
@@ -81,14 +81,14 @@ def test_the_input_convolution_starts_as_the_preprocessing_of_the_backbone(name)
 
 
 @pytest.mark.parametrize("name", ["vgg16", "small"])
-def test_a_random_input_convolution_follows_from_the_seed(name):
+def test_a_random_input_convolution_depends_only_on_the_seed(name):
     config = SMALL.replace(backbone=name, input_conv="random")
-    first, again, other = (
+    first, same, different = (
         build_model(config.replace(seed=seed), SHAPE, 2).get_layer("frames").input_map.get_weights()[0]
         for seed in (1, 1, 2)
     )
-    np.testing.assert_array_equal(first, again)
-    assert np.abs(first - other).max() > 0.01
+    np.testing.assert_array_equal(first, same)
+    assert np.abs(first - different).max() > 0.01
 
 
 # -- blocks of slices --------------------------------------------------------------------------------------------------
@@ -107,10 +107,10 @@ def test_blocks_of_slices_give_the_features_of_all_slices_at_once(name, mode):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_slices_per_step_counts_only_where_blocks_do_not_change_the_result(name):
+def test_slices_per_step_is_used_only_if_blocks_do_not_change_the_result(name):
     config = configure("finetune", {"backbone": name, "weights": "none", "slices_per_step": 2})
     for frozen in (True, False):
-        block = slices_at_once(config.replace(freeze_backbone=frozen), SHAPE)
+        block = build_model(config.replace(freeze_backbone=frozen), SHAPE, 2).get_layer("frames").block
         assert block == (2 if get_backbone(name).can_be_cut_into_blocks(frozen) else 0)
 
 
@@ -122,7 +122,7 @@ def test_slices_per_step_counts_only_where_blocks_do_not_change_the_result(name)
     "ending",
     ["weights.h5", pytest.param("h5", marks=pytest.mark.slow), pytest.param("keras", marks=pytest.mark.slow)],
 )
-def test_weights_of_every_backbone_load_from_a_file_to_the_bit(name, ending, tmp_path):
+def test_weights_of_every_backbone_load_exactly_from_a_file(name, ending, tmp_path):
     backbone = get_backbone(name)
     keras.utils.set_random_seed(3)
     source, target = (backbone.build((32, 32, 3), None) for _ in range(2))
@@ -133,13 +133,13 @@ def test_weights_of_every_backbone_load_from_a_file_to_the_bit(name, ending, tmp
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if get_backbone(name).has_imagenet_weights])
-def test_imagenet_weights_that_cannot_be_downloaded_are_one_line_that_names_the_way_without(name, monkeypatch):
-    def fails(*_, **__):
+def test_a_failed_download_of_imagenet_weights_gives_a_one_line_error_with_the_alternative(name, monkeypatch):
+    def fail(*_, **__):
         raise Exception("URL fetch failure:\nName or service not known")
 
     model = get_backbone(name).build((32, 32, 3), None)
     for module in ("vgg16", "resnet", "efficientnet_v2"):
-        monkeypatch.setattr(f"keras.src.applications.{module}.file_utils.get_file", fails)
-    with pytest.raises(TrainerError, match=r"cannot download .* \(URL fetch failure: Name .*--weights PATH") as refused:
+        monkeypatch.setattr(f"keras.src.applications.{module}.file_utils.get_file", fail)
+    with pytest.raises(TrainerError, match=r"cannot download .* \(URL fetch failure: Name .*--weights PATH") as error:
         load_backbone(model, name, "imagenet")
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(error.value)

@@ -23,7 +23,7 @@ def prepare(deterministic: bool) -> None:
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(compilation_cache()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     with suppress(AttributeError):  # of later versions
         jax.config.update("jax_persistent_cache_enable_xla_caches", "all")  # results of autotuning too
 
@@ -89,7 +89,8 @@ class TrainingSteps:
         if self._state is None:
             groups = self._variables()
             self._state = tuple([variable.value for variable in group] for group in groups)  # type: ignore[assignment]
-        self._state, handle = self._step(self._state, values, labels, weights)
+        state, self._state = self._state, None  # which a step that fails leaves unusable
+        self._state, handle = self._step(state, values, labels, weights)
         return handle
 
     def read(self, handle: Any) -> tuple[float, float]:

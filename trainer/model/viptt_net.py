@@ -14,9 +14,10 @@ from typing import Any
 import keras
 
 from cache.schema import scale_factor
+from trainer.backend import library
 from trainer.config import Config
-from trainer.model.backbone import get_backbone
 from trainer.model.frame_encoder import FrameEncoder
+from trainer.model.memory import slices_at_once
 from trainer.model.rnn import LSTM
 
 RNN_UNITS = 256
@@ -31,9 +32,10 @@ def build_model(config: Config, shape: tuple[int, int, int], classes: int) -> ke
     with precision(config.precision):
         keras.utils.set_random_seed(config.seed)
         volume = keras.Input(shape, name="volume")
-        frames = FrameEncoder(config.backbone, config.input_conv, slices_at_once(config, shape), name="frames")
+        frames = FrameEncoder(config.backbone, config.input_conv, name="frames")
         model = keras.Model(volume, _sequence_layers(frames(volume), config, classes), name="viptt_net")
     frames.backbone.trainable = not config.freeze_backbone
+    frames.block = slices_at_once(config, frames.backbone, shape[0], library().free_bytes())
     return model
 
 
@@ -43,14 +45,6 @@ def build_head(config: Config, shape: tuple[int, int], classes: int) -> keras.Mo
         keras.utils.set_random_seed(config.seed)
         features = keras.Input(shape, name="features")
         return keras.Model(features, _sequence_layers(features, config, classes), name="viptt_net_head")
-
-
-def slices_at_once(config: Config, shape: tuple[int, int, int]) -> int:
-    """How many slices of a volume of this shape go through the backbone at a time; 0 for all of them."""
-    backbone = get_backbone(config.backbone)
-    if backbone.block_pixels is None or not backbone.can_be_cut_into_blocks(config.freeze_backbone):
-        return 0
-    return config.slices_per_step or max(1, backbone.block_pixels // (shape[1] * shape[2]))
 
 
 def head_model(model: keras.Model) -> keras.Model:

@@ -17,6 +17,7 @@ from trainer.evaluation.scores.accuracy import accuracy
 from trainer.evaluation.scores.kappa import kappa
 from trainer.evaluation.scores.loss import cross_entropy
 from trainer.evaluation.tally import confusion_matrix
+from trainer.model.backbone import get_backbone
 from trainer.model.predict import predict
 from trainer.runs import files
 from trainer.training import checkpoint
@@ -49,9 +50,44 @@ def fit(
     """Train the compiled `model` until early stopping or the last epoch, from the checkpoint in `folder` if any.
 
     `full_model`, which shares its layers, is saved as model.keras after each epoch with the lowest validation loss so
-    far. A checkpoint is written after each epoch, and every `save_seconds` within one. Raises TrainerError where the
+    far. A checkpoint is written after each epoch, and every `save_seconds` within one. Where a GPU has too little
+    memory, training continues from the last checkpoint with smaller blocks of slices. Raises TrainerError where the
     loss is not finite.
     """
+    path = folder / "checkpoint.npz"
+    if backend.uses_gpu() and not path.is_file():
+        checkpoint.save(path, State(), model)  # to continue from, since a failed step may leave no weights
+    while True:
+        try:
+            return _fit(model, full_model, config, data, folder, callback, save_seconds)
+        except Exception as error:
+            if not (backend.library().is_out_of_memory(error) and path.is_file() and halve_block(full_model)):
+                raise
+            block = full_model.get_layer("frames").block
+            callback.on_note(f"the GPU has too little memory: training continues with {block} slices at a time")
+            compile_for(model, config)
+
+
+def halve_block(full_model: keras.Model) -> bool:
+    """Halve the blocks of slices that go through the backbone at a time; False where they cannot be smaller."""
+    if not any(layer.name == "frames" for layer in full_model.layers):
+        return False
+    frames = full_model.get_layer("frames")
+    can_be_cut = get_backbone(frames.backbone_name).can_be_cut_into_blocks(not frames.backbone.trainable)
+    before = frames.block or full_model.input_shape[1]
+    frames.block = max(1, before // 2)
+    return can_be_cut and frames.block < before
+
+
+def _fit(
+    model: keras.Model,
+    full_model: keras.Model,
+    config: Config,
+    data: TrainingData,
+    folder: Path,
+    callback: Callback,
+    save_seconds: float,
+) -> State:
     path = folder / "checkpoint.npz"
     state = checkpoint.restore(path, model) if path.is_file() else State()
     schedule = Schedule(model, config, state.counters)

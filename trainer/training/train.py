@@ -79,6 +79,10 @@ def _train_and_score(
     request: Request, run: Run, full_model: keras.Model, data: TrainingData, callback: Callback
 ) -> dict[str, Any]:
     callback.on_device(backend.description())
+    if (request.run / "checkpoint.npz").is_file() and not backend.repeats_bits():
+        callback.on_note(
+            "on a GPU a resumed run equals an uninterrupted one up to rounding, or exactly with --deterministic"
+        )
     for note in device_notes(full_model, run.config, len(data.training), len(data.validation)):
         callback.on_note(note)
     model = model_for_inputs(full_model, data.training.cache)

@@ -26,7 +26,7 @@ FULL = Size(
     clips={"groups": 12, "clips": 4},
     recipe="--depth 24 --height 64 --width 64",
     training="--backbone small --batch-size 8",
-    epochs="--pretrain-epochs 12 --epochs 14",
+    epochs="--pretrain-epochs 20 --epochs 28",
     features="--batch-size 8 --optimizer adam --epochs 12",
 )
 QUICK = Size(  # every command, on too few data to learn from

@@ -94,8 +94,8 @@ def imports(path):
 @pytest.mark.parametrize("name", sorted(modules()))
 def test_packages_import_only_allowed_packages(name):
     allowed = ALLOWED[name.partition(".")[0]]
-    own = {module for module in imports(modules()[name]) if module.partition(".")[0] in ALLOWED}
-    assert {module for module in own if module.partition(".")[0] not in allowed} == set()
+    project_imports = {module for module in imports(modules()[name]) if module.partition(".")[0] in ALLOWED}
+    assert {module for module in project_imports if module.partition(".")[0] not in allowed} == set()
 
 
 @pytest.mark.parametrize("library", sorted(DOORS))

@@ -1,4 +1,4 @@
-"""The disk of the power-cut method keeps what was flushed, and may keep anything of the rest."""
+"""The simulated disk of the power-cut method keeps all flushed data, and any part of the rest."""
 
 import os
 import random
@@ -12,7 +12,7 @@ CREATE = os.O_CREAT | os.O_WRONLY
 
 @pytest.fixture
 def disk(tmp_path):
-    """A disk with the file `old`, and a function that adds to its trace, on paths below the root."""
+    """A disk with the file `old`, whose trace a test extends with calls on paths below the root."""
     (tmp_path / "old").write_bytes(b"before")
     return Traced(tmp_path)
 
@@ -22,12 +22,12 @@ class Traced:
         self.root, self.disk = root, Disk(root, root)
 
     def add(self, kind, descriptor=-1, flags=0, first=b"", second=b""):
-        """Add a call; what is no bytes is a path below the root."""
+        """Add a call; an argument that is not bytes is a path below the root."""
         first, second = (part if isinstance(part, bytes) else os.fsencode(self.root / part) for part in (first, second))
         self.disk.replay(RECORD.pack(kind.encode(), descriptor, flags, 0, len(first), len(second)) + first + second)
 
-    def found(self, cut=None):
-        """Every set of (path, content) that there may be after a cut, by default one at the end; of 300 draws."""
+    def possible_states(self, cut=None):
+        """The sets of (path, content) in 300 random states after a power cut, by default one at the end."""
         cut = self.disk.time + 1 if cut is None else cut
         states = [self.disk.state(cut, random.Random(number)).items for number in range(300)]
         return {frozenset((name, item and item[0]) for name, item in items.items()) for items in states}
@@ -47,69 +47,72 @@ def flush_root(disk):
     disk.add("close", 9)
 
 
-def test_before_the_first_change_all_is_as_it_was(disk):
+def test_a_cut_before_the_first_change_leaves_the_disk_unchanged(disk):
     write(disk, "new", b"abcd")
     flush_root(disk)
-    assert disk.found(cut=1) == {frozenset({("old", b"before")})}
+    assert disk.possible_states(cut=1) == {frozenset({("old", b"before")})}
 
 
-def test_what_was_flushed_is_there_with_its_name(disk):
+def test_a_flushed_file_with_a_flushed_name_survives(disk):
     write(disk, "new", b"abcd")
     flush_root(disk)
-    assert disk.found() == {frozenset({("old", b"before"), ("new", b"abcd")})}
+    assert disk.possible_states() == {frozenset({("old", b"before"), ("new", b"abcd")})}
 
 
 def test_a_flushed_file_may_lack_its_name(disk):
     write(disk, "new", b"abcd")
-    assert disk.found() == {frozenset({("old", b"before")}), frozenset({("old", b"before"), ("new", b"abcd")})}
+    assert disk.possible_states() == {
+        frozenset({("old", b"before")}),
+        frozenset({("old", b"before"), ("new", b"abcd")}),
+    }
 
 
-def test_what_was_not_flushed_is_there_absent_torn_or_zeros(disk):
+def test_unflushed_data_may_be_complete_missing_torn_or_zeros(disk):
     write(disk, "new", b"abcd", flush=False)
     flush_root(disk)
-    contents = {dict(state)["new"] for state in disk.found()}
+    contents = {dict(state)["new"] for state in disk.possible_states()}
     assert contents == {b"abcd", b"", b"a", b"ab", b"abc", bytes(4)}
 
 
-def test_a_file_cut_to_nothing_may_keep_its_bytes(disk):
+def test_a_truncated_file_may_keep_its_bytes(disk):
     disk.add("open", 5, os.O_WRONLY | os.O_TRUNC, first="old")
-    assert {dict(state)["old"] for state in disk.found()} == {b"before", b""}
+    assert {dict(state)["old"] for state in disk.possible_states()} == {b"before", b""}
 
 
-def test_a_file_that_is_renamed_may_have_both_names_or_the_new_or_none(disk):
+def test_a_renamed_file_may_have_either_name_both_or_none(disk):
     disk.add("rename", first="old", second="moved")
-    names = {frozenset(dict(state)) for state in disk.found()}
-    assert names == {frozenset(given) for given in (["old"], ["moved"], ["old", "moved"], [])}
+    names = {frozenset(dict(state)) for state in disk.possible_states()}
+    assert names == {frozenset(names) for names in (["old"], ["moved"], ["old", "moved"], [])}
     flush_root(disk)
-    assert {frozenset(dict(state)) for state in disk.found()} == {frozenset(["moved"])}
+    assert {frozenset(dict(state)) for state in disk.possible_states()} == {frozenset(["moved"])}
 
 
-def test_what_is_in_a_folder_goes_with_its_name(disk):
+def test_files_in_a_folder_are_lost_with_its_name(disk):
     disk.add("mkdir", first="folder")
     write(disk, "folder/new", b"abcd")
     disk.add("open", 7, os.O_RDONLY, first="folder")
     disk.add("fsync", 7)
-    names = {frozenset(dict(state)) for state in disk.found()}
+    names = {frozenset(dict(state)) for state in disk.possible_states()}
     assert names == {frozenset(["old"]), frozenset(["old", "folder", "folder/new"])}
 
 
 def test_a_removed_file_may_come_back_until_its_folder_is_flushed(disk):
     disk.add("unlink", first="old")
-    assert {frozenset(dict(state)) for state in disk.found()} == {frozenset(), frozenset(["old"])}
+    assert {frozenset(dict(state)) for state in disk.possible_states()} == {frozenset(), frozenset(["old"])}
     flush_root(disk)
-    assert disk.found() == {frozenset()}
+    assert disk.possible_states() == {frozenset()}
 
 
-def test_a_state_is_written_as_it_is(disk, tmp_path):
+def test_a_state_is_written_to_a_folder(disk, tmp_path):
     disk.add("mkdir", first="folder")
     write(disk, "folder/new", b"abcd")
     disk.add("open", 7, os.O_RDONLY, first="folder")
     disk.add("fsync", 7)
     flush_root(disk)
     before = (tmp_path / "old").stat().st_mtime_ns
-    place = tmp_path / "written"
-    place.mkdir()
-    disk.disk.state(disk.disk.time + 1, random.Random(0)).write(place)
-    assert {path.relative_to(place).as_posix() for path in place.rglob("*")} == {"old", "folder", "folder/new"}
-    assert (place / "folder/new").read_bytes() == b"abcd"
-    assert (place / "old").stat().st_mtime_ns == before
+    target = tmp_path / "written"
+    target.mkdir()
+    disk.disk.state(disk.disk.time + 1, random.Random(0)).write(target)
+    assert {path.relative_to(target).as_posix() for path in target.rglob("*")} == {"old", "folder", "folder/new"}
+    assert (target / "folder/new").read_bytes() == b"abcd"
+    assert (target / "old").stat().st_mtime_ns == before

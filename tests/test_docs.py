@@ -29,7 +29,7 @@ def test_every_command_is_in_the_reference_and_shows_an_example(words):
     assert f"python cli.py {' '.join(words)}" in commands()[words].help
 
 
-def test_every_option_the_pages_name_exists():
+def test_every_option_in_the_docs_exists():
     options = [parameter for command in commands().values() for parameter in command.params]
     existing = {
         name
@@ -38,8 +38,8 @@ def test_every_option_the_pages_name_exists():
     }
     existing |= {"--help", "--version", "--long", "--quick", *OTHERS_OPTIONS}
     for page in PAGES:
-        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))
-        assert named - existing == set(), page.name
+        mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text()))
+        assert mentioned - existing == set(), page.name
 
 
 def test_every_option_has_a_help_text():
@@ -53,38 +53,38 @@ def test_every_option_has_a_help_text():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_between_pages_lead_somewhere(page):
+def test_links_between_pages_resolve(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_files_the_pages_name_exist(page):
+def test_every_file_in_the_docs_exists(page):
     for name in re.findall(
         r"`((?:benchmarks|cache|console|docs|notebooks|pipeline|tests|trainer)/[\w./-]*)", page.read_text()
     ):
-        assert (ROOT / name).exists(), f"{page.name} names {name}"
+        assert (ROOT / name).exists(), f"{page.name} mentions {name}"
     for name in re.findall(r"python (benchmarks/\w+\.py)", page.read_text()):
-        assert (ROOT / name).exists(), f"{page.name} names {name}"
+        assert (ROOT / name).exists(), f"{page.name} mentions {name}"
 
 
-def test_every_benchmark_has_its_figures_in_the_performance_page():
+def test_every_benchmark_is_on_the_performance_page():
     page = (ROOT / "docs" / "performance.md").read_text()
     for path in (ROOT / "benchmarks").glob("*.py"):
         assert path.name == "common.py" or f"benchmarks/{path.name}" in page, path.name
 
 
-def test_one_version_everywhere():
+def test_the_project_and_the_package_have_the_same_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == cache.__version__
 
 
-def test_the_readme_is_a_short_path():
+def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_modules_the_pages_name_exist(page):
+def test_every_module_in_the_docs_exists(page):
     for name in re.findall(r"`((?:cache|console|pipeline|trainer)(?:\.[a-z_]+)+)", page.read_text()):
         package, *rest = name.split(".")
         path = ROOT / package
@@ -93,5 +93,5 @@ def test_modules_the_pages_name_exist(page):
         file = path / f"{rest[0]}.py" if rest else path
         if rest and not file.exists():  # a name in the package's __init__.py
             file, rest = path / "__init__.py", ["", *rest]
-        assert file.exists(), f"{page.name} names {name}"
-        assert not rest[1:] or re.search(rf"\b{rest[1]}\b", file.read_text()), f"{page.name} names {name}"
+        assert file.exists(), f"{page.name} mentions {name}"
+        assert not rest[1:] or re.search(rf"\b{rest[1]}\b", file.read_text()), f"{page.name} mentions {name}"

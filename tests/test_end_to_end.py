@@ -14,25 +14,25 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory):
-    """The folder of a quick demo, and what it said."""
+def demo(tmp_path_factory):
+    """The folder of a quick demo, and its output."""
     folder = tmp_path_factory.mktemp("end to end") / "demo"
     command = [sys.executable, "cli.py", "demo", "--quick", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert result.returncode == 0, result.stderr
+    return folder, result.stdout
 
 
-def test_the_demo_shows_each_command_and_its_metrics(ended):
-    folder, said = ended
+def test_the_demo_shows_each_command_and_its_metrics(demo):
+    folder, stdout = demo
     for command in ("preprocess ct", "preprocess video", "verify", "info", "experiment", "features", "train pretrain"):
-        assert f"$ python cli.py {command} " in said
-    assert said.count("kappa ") >= 4
-    assert f"{folder / 'report.md'} shows the results" in said
+        assert f"$ python cli.py {command} " in stdout
+    assert stdout.count("kappa ") >= 4
+    assert f"{folder / 'report.md'} shows the results" in stdout
 
 
-def test_the_report_of_the_demo_has_its_pictures_beside_it(ended):
-    folder, _ = ended
+def test_the_report_of_the_demo_links_its_pictures(demo):
+    folder, _ = demo
     report = (folder / "report.md").read_text()
     pictures = re.findall(r"!\[[^]]*\]\(([^)]*)\)", report)
     assert len(pictures) > 10
@@ -41,8 +41,8 @@ def test_the_report_of_the_demo_has_its_pictures_beside_it(ended):
     assert "| PT+CW+AUG |" in report
 
 
-def test_the_demo_leaves_a_submission_and_the_metrics_of_every_strategy(ended):
-    folder, _ = ended
+def test_the_demo_writes_a_submission_and_the_metrics_of_every_strategy(demo):
+    folder, _ = demo
     rows = list(csv.reader((folder / "submission.csv").read_text().splitlines()))
     assert len(rows) == 15
     assert all(re.fullmatch(r"TRN_\d{4}\.(nii|nii\.gz|hdr)", name) and label in "12345" for name, label in rows)
@@ -52,22 +52,22 @@ def test_the_demo_leaves_a_submission_and_the_metrics_of_every_strategy(ended):
         )
 
 
-def test_the_demo_run_again_makes_nothing_anew(ended):
-    folder, _ = ended
-    kept = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix in (".avi", ".gz", ".npz")}
+def test_a_second_run_of_the_demo_writes_no_sample_or_clip_again(demo):
+    folder, _ = demo
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix in (".avi", ".gz", ".npz")}
     command = [sys.executable, "cli.py", "demo", "--quick", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert result.returncode == 0, result.stderr
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_the_demo_does_not_write_into_a_folder_that_holds_something_else(ended):
-    folder, _ = ended
+def test_the_demo_does_not_write_into_a_folder_with_other_contents(demo):
+    folder, _ = demo
     before = sorted(path.name for path in folder.iterdir())
-    command = [sys.executable, "cli.py", "demo", str(folder)]  # not the quick one that began it
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
+    command = [sys.executable, "cli.py", "demo", str(folder)]  # the folder has a demo made with --quick
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
         f"Error: {folder} holds something other than this demo; delete it, or give the demo a new folder\n"
     )
     assert sorted(path.name for path in folder.iterdir()) == before

@@ -64,7 +64,7 @@ ENDINGS = (".npy",)
 
 
 class NpyRecipe(Recipe, frozen=True):
-    """Arrays as they are stored, inverted if asked."""
+    """Arrays as they are stored, optionally inverted."""
 
     kind: ClassVar[str] = "npy"
     invert: Annotated[bool, Meta(description="Store 1 - value.")] = False
@@ -193,24 +193,24 @@ def add(tmp_path, monkeypatch):
         module = importlib.import_module(package)
         monkeypatch.setattr(module, "__path__", [*module.__path__, str(folder)])
         importlib.invalidate_caches()
-        monkeypatch.setitem(sys.modules, f"{package}.{name}", None)  # put back when the test ends
+        monkeypatch.setitem(sys.modules, f"{package}.{name}", None)  # restored when the test ends
         del sys.modules[f"{package}.{name}"]
 
     return add_file
 
 
-def test_a_backbone(add, tmp_path):
+def test_a_backbone_is_one_new_file(add, tmp_path):
     add("trainer.model.backbones", "dummy", BACKBONE)
     clips, run = make_clips(tmp_path / "clips.zarr"), tmp_path / "run"
-    trained = cli("train", "pretrain", clips, run, "--backbone", "dummy", "--epochs", 1, "--batch-size", 4)
-    assert trained.exit_code == 0, trained.output
+    result = cli("train", "pretrain", clips, run, "--backbone", "dummy", "--epochs", 1, "--batch-size", 4)
+    assert result.exit_code == 0, result.output
     assert read_json(run / "config.json")["backbone"] == "dummy"
     assert cli("evaluate", run, clips).exit_code == 0
     assert cli("features", clips, tmp_path / "features.zarr", "--from", run).exit_code == 0
     assert open_cache(tmp_path / "features.zarr").shape == (4, 4)
 
 
-def test_a_source_format(add, tmp_path):
+def test_a_source_format_is_one_new_file(add, tmp_path):
     add(pipeline.sources.format.FORMATS, "npy", FORMAT)
     source, cache = tmp_path / "arrays", tmp_path / "arrays.zarr"
     source.mkdir()
@@ -219,9 +219,9 @@ def test_a_source_format(add, tmp_path):
     np.save(source / "small.npy", values[:3])
     (tmp_path / "labels.csv").write_text("FileName,Label\ngood.npy,two\n")
     words = ("preprocess", "npy", source, cache, *SMALL, "--invert", "--labels", tmp_path / "labels.csv")
-    made = cli(*words)
-    assert made.exit_code == 3, made.output
-    assert "resample it" in made.output
+    result = cli(*words)
+    assert result.exit_code == 3, result.output
+    assert "resample it" in result.output
     stored = open_cache(cache)
     assert (stored.kind, stored.ids, stored.labels.tolist()) == ("npy", ["good"], [1])
     np.testing.assert_allclose(stored["good"], 1 - values, atol=1e-5)
@@ -230,17 +230,17 @@ def test_a_source_format(add, tmp_path):
     assert "--array-timeout" in cli("preprocess", "npy", "--help").output
 
 
-def test_an_executor(add, tmp_path):
+def test_an_executor_is_one_new_file(add, tmp_path):
     add("pipeline.workers.executors", "backwards", EXECUTOR)
     for number in range(3):
         write_scan(tmp_path / f"scans/s{number}.nii", number)
-    made = cli("preprocess", "ct", tmp_path / "scans", tmp_path / "ct.zarr", *SMALL[:-2], "--executor", "backwards")
-    assert made.exit_code == 0, made.output
+    result = cli("preprocess", "ct", tmp_path / "scans", tmp_path / "ct.zarr", *SMALL[:-2], "--executor", "backwards")
+    assert result.exit_code == 0, result.output
     lines = (tmp_path / "ct.zarr/ledger/entries.jsonl").read_text().splitlines()
     assert [json.loads(line[9:])["id"] for line in lines] == ["s2", "s1", "s0"]
 
 
-def test_a_metric(add, tmp_path):
+def test_a_metric_is_one_new_file(add, tmp_path):
     add("trainer.evaluation.scores", "error_rate", METRIC)
     clips, run = make_clips(tmp_path / "clips.zarr"), tmp_path / "run"
     words = ("--backbone", "small", "--epochs", 1, "--batch-size", 4)
@@ -251,7 +251,7 @@ def test_a_metric(add, tmp_path):
     assert "error rate" in cli("evaluate", run, clips).stdout
 
 
-def test_a_depth_selection(add, tmp_path):
+def test_a_depth_selection_is_one_new_file(add, tmp_path):
     add("pipeline.transforms.depth", "lowest", DEPTH)
     write_scan(tmp_path / "scans/s.nii")
     for method in ("siz", "lowest"):
@@ -262,7 +262,7 @@ def test_a_depth_selection(add, tmp_path):
     assert not np.array_equal(siz["s"], lowest["s"])
 
 
-def test_a_sampling_of_clips(add, tmp_path):
+def test_a_clip_sampling_is_one_new_file(add, tmp_path):
     pytest.importorskip("cv2")
     add("pipeline.transforms.sampling", "frozen", SAMPLING)
     (tmp_path / "clips/One").mkdir(parents=True)
@@ -273,7 +273,7 @@ def test_a_sampling_of_clips(add, tmp_path):
     assert np.ptp(clip, axis=0).max() == 0
 
 
-def test_a_command(add, shared_tiny):
+def test_a_command_is_one_new_file(add, shared_tiny):
     add("console.commands", "count", COMMAND)
     assert "count" in cli("--help").stdout
     assert cli("count", shared_tiny).stdout == "3\n"

@@ -1,9 +1,9 @@
-"""Every error that users can see is worded as in tests/messages.txt."""
+"""Every error message that users can see is in tests/messages.txt."""
 
 from tests.helpers.messages import GOLDEN, ROOT, golden, messages
 
 
-def test_every_error_is_worded_as_in_the_golden_file():
+def test_every_error_message_is_in_the_golden_file():
     assert golden() == GOLDEN.read_text(encoding="utf-8"), "run `make docs`, and read the changed lines"
 
 

@@ -1,4 +1,4 @@
-"""What the method `mutants` of the fault campaign changes, and what it leaves alone."""
+"""Which expressions the method `mutants` of the fault campaign changes, and which it leaves alone."""
 
 import pytest
 
@@ -33,9 +33,9 @@ def test_comparisons_calculations_numbers_and_branches_are_changed(line, tmp_pat
 def test_every_mutant_of_the_code_can_be_compiled():
     for module in _modules():
         source = (ROOT / module).read_bytes()
-        found = mutants(module)
-        assert len({each.name for each in found}) == len(found)
-        for each in found[::7]:
+        all_mutants = mutants(module)
+        assert len({each.name for each in all_mutants}) == len(all_mutants)
+        for each in all_mutants[::7]:
             changed = source[: each.start] + each.text.encode() + source[each.end :]
             assert changed != source
             compile(changed, module, "exec")

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module")
 def caches(tmp_path_factory):
-    """A CT and a video cache of phantoms, each with something quarantined."""
+    """A CT and a video cache of phantoms, each with a quarantined input."""
     from contextlib import nullcontext
 
     folder = tmp_path_factory.mktemp("notebooks")

@@ -1,4 +1,4 @@
-"""The README's commands run, one after the other, as a reader would type them; on tiny phantoms, with tiny networks."""
+"""The commands in the README run one after the other as a reader would type them, on phantoms with small networks."""
 
 import re
 import shlex
@@ -13,8 +13,8 @@ from tests.helpers.commands import cli
 README = Path(__file__).resolve().parent.parent / "README.md"
 SMALL = {"preprocess": "--depth 8 --height 16 --width 16 --workers 0", "train": "--epochs 1 --backbone small"}
 NOT_RUN = {  # program → reason
-    "make": "the whole suite, or minutes",
-    "source": "the shell's own",
+    "make": "the complete test suite, or minutes",
+    "source": "a shell builtin",
     "jupyter": "a server; tests/test_notebooks.py runs the notebook",
 }
 

@@ -1,4 +1,4 @@
-"""The shim counts the file-system calls below a folder, and makes the one named fail, fall short or kill."""
+"""The shim counts the file-system calls below a folder, and makes a chosen one fail, transfer less or kill."""
 
 import json
 import os
@@ -13,25 +13,25 @@ from tests.faults import shim
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(shim.why_not() != "", reason=shim.why_not())
 
-# Writes two files, one of them elsewhere; says what came of it.
+# Writes three files, one of them outside the folder; prints the results and the recorded calls.
 PROGRAM = """
 import json, os, sys
 from tests.faults import shim
 folder, number, fault = sys.argv[1:]
 log = os.memfd_create("log")
 shim.arm(folder, int(number), shim.Fault(fault) if fault else None, log)
-said = []
+results = []
 for path in (folder + "-elsewhere", folder + "/a", folder + "/b"):
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_WRONLY)
-        said.append(os.write(descriptor, b"12345678"))
+        results.append(os.write(descriptor, b"12345678"))
         os.fsync(descriptor)
         os.close(descriptor)
     except OSError as error:
-        said.append(os.strerror(error.errno))
+        results.append(os.strerror(error.errno))
 shim.arm("")
 calls = os.pread(log, 10000, 0).decode().split()[::2]
-print(json.dumps([said, calls]))
+print(json.dumps([results, calls]))
 """
 
 
@@ -47,25 +47,25 @@ def watched_folder(tmp_path):
 
 
 @pytest.fixture
-def tried(library, watched_folder):
-    """A function: how the program ends whose call of that number meets a fault, what it said and its calls."""
+def run_with_fault(library, watched_folder):
+    """A function that runs the program with a fault at a numbered call; returns its exit code, results and calls."""
 
     def run(number=0, fault=""):
         settings = os.environ | {"LD_PRELOAD": str(library), "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-c", PROGRAM, watched_folder, str(number), fault]
-        ended = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60)
-        assert ended.stderr == ""
-        return ended.returncode, *json.loads(ended.stdout or "[[], []]")
+        completed = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60)
+        assert completed.stderr == ""
+        return completed.returncode, *json.loads(completed.stdout or "[[], []]")
 
     return run
 
 
-def test_only_calls_below_the_folder_count_in_their_order(tried):
-    assert tried() == (0, [8, 8, 8], ["open", "write", "fsync", "close"] * 2)
+def test_only_calls_below_the_folder_are_counted(run_with_fault):
+    assert run_with_fault() == (0, [8, 8, 8], ["open", "write", "fsync", "close"] * 2)
 
 
 @pytest.mark.parametrize(
-    ("number", "fault", "said"),
+    ("number", "fault", "results"),
     [
         (1, "EMFILE", [8, "Too many open files", 8]),
         (2, "ENOSPC", [8, "No space left on device", 8]),
@@ -76,20 +76,20 @@ def test_only_calls_below_the_folder_count_in_their_order(tried):
         (9, "EIO", [8, 8, 8]),
     ],
 )
-def test_the_call_of_that_number_fails_and_all_later_ones_where_the_error_lasts(tried, number, fault, said):
-    assert tried(number, fault)[:2] == (0, said)
+def test_the_numbered_call_fails_and_with_a_lasting_error_all_later_ones(run_with_fault, number, fault, results):
+    assert run_with_fault(number, fault)[:2] == (0, results)
 
 
-@pytest.mark.parametrize(("fault", "left"), [("kill", b""), ("torn", b"1234"), ("killed", b"12345678")])
-def test_a_kill_comes_before_amid_or_after_the_call(tried, watched_folder, fault, left):
-    assert tried(2, fault) == (-9, [], [])
-    assert (watched_folder / "a").read_bytes() == left
+@pytest.mark.parametrize(("fault", "content"), [("kill", b""), ("torn", b"1234"), ("killed", b"12345678")])
+def test_a_kill_happens_before_during_or_after_the_call(run_with_fault, watched_folder, fault, content):
+    assert run_with_fault(2, fault) == (-9, [], [])
+    assert (watched_folder / "a").read_bytes() == content
     assert not (watched_folder / "b").exists()
 
 
-def test_an_error_meets_only_calls_that_can_have_it():
-    read, created, closed = shim.CANNOT_FAIL, shim.NEEDS_SPACE | shim.NEEDS_DESCRIPTOR, shim.NEEDS_SPACE
-    assert [shim.Fault("ENOSPC").possible(traits) for traits in (read, created, closed)] == [False, True, True]
-    assert [shim.Fault("EMFILE+").possible(traits) for traits in (read, created, closed)] == [False, True, False]
-    assert [shim.Fault("torn").possible(traits) for traits in (shim.TRANSFERS, created)] == [True, False]
-    assert shim.Fault("kill").possible(read)
+def test_an_error_is_injected_only_into_calls_that_can_return_it():
+    reading, opening, writing = shim.CANNOT_FAIL, shim.NEEDS_SPACE | shim.NEEDS_DESCRIPTOR, shim.NEEDS_SPACE
+    assert [shim.Fault("ENOSPC").possible(traits) for traits in (reading, opening, writing)] == [False, True, True]
+    assert [shim.Fault("EMFILE+").possible(traits) for traits in (reading, opening, writing)] == [False, True, False]
+    assert [shim.Fault("torn").possible(traits) for traits in (shim.TRANSFERS, opening)] == [True, False]
+    assert shim.Fault("kill").possible(reading)

@@ -1,4 +1,4 @@
-"""What a machine must have before pip: the C and C++ runtimes and zlib, no graphics, no X11."""
+"""Libraries that a machine must have before pip: the C and C++ runtimes and zlib, but no graphics and no X11."""
 
 import re
 import sys
@@ -10,7 +10,7 @@ from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 
 ROOT = Path(__file__).resolve().parent.parent
-# glibc in its parts, the compilers' runtimes, and zlib: on any Linux that runs Python.
+# The parts of glibc, the runtimes of the compilers, and zlib: any Linux that runs Python has them.
 SYSTEM = {"libc", "libdl", "libm", "libmvec", "libpthread", "librt", "ld-linux", "libgcc_s", "libstdc++", "libz"}
 LIBRARY = re.compile(r"\.so(\.\w+)*$")
 
@@ -28,8 +28,8 @@ def needed(library: Path) -> set[str]:
         return {tag.needed for section in dynamic for tag in section.iter_tags("DT_NEEDED")}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="wheels for Linux are looked at")
-def test_no_wheel_needs_a_library_that_a_bare_linux_lacks():
+@pytest.mark.skipif(sys.platform != "linux", reason="the test examines Linux wheels")
+def test_no_wheel_needs_a_library_that_a_minimal_linux_lacks():
     wheels = list(distributions())
     bundled = {library.name for wheel in wheels for library in libraries(wheel)}
     missing = {
@@ -42,7 +42,7 @@ def test_no_wheel_needs_a_library_that_a_bare_linux_lacks():
     assert missing == set()
 
 
-def test_opencv_comes_without_its_graphical_half():
+def test_opencv_is_installed_without_its_graphical_part():
     assert distribution("opencv-python-headless").version.startswith("5")
     names = {wheel.name.lower() for wheel in distributions()}
-    assert not names & {"opencv-python", "opencv-contrib-python"}, "both would install the same `cv2`"
+    assert not names & {"opencv-python", "opencv-contrib-python"}, "they would install another `cv2`"

@@ -1,4 +1,4 @@
-"""A folder of three scans, a cache to make of it, and a sheet of labels."""
+"""A folder of three scans, the path of a cache to create from it, and a sheet of labels."""
 
 import pytest
 

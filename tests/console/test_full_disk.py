@@ -1,4 +1,4 @@
-"""A disk that is full or read-only."""
+"""`preprocess`, `verify` and `repair` on a full or read-only disk."""
 
 import subprocess
 
@@ -13,9 +13,9 @@ def disk(tmp_path):
     """A mounted disk of 3 MB, with a file of 1 MB that a test can delete."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True, text=True)
-    if made.returncode:
-        pytest.skip(f"no disk of our own can be mounted here: {made.stderr.strip()}")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a test disk: {mounted.stderr.strip()}")
     try:
         (folder / "ballast").write_bytes(bytes(1_000_000))
         yield folder
@@ -24,7 +24,7 @@ def disk(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_full_disk_gives_one_line_and_the_run_resumes_after_freeing_space(tmp_path, disk, workers):
+def test_a_full_disk_gives_a_one_line_error_and_the_run_resumes_after_freeing_space(tmp_path, disk, workers):
     for number in range(3):
         write_scan(tmp_path / "scans" / f"{number}.nii", number, (40, 40, 40))
     cache = disk / "ct.zarr"
@@ -41,7 +41,7 @@ def test_a_full_disk_gives_one_line_and_the_run_resumes_after_freeing_space(tmp_
     assert cli("verify", cache).stdout == "3 intact, 0 damaged, 0 missing, 0 stale\n"
 
 
-def test_a_read_only_cache_gives_one_line(scans, disk):
+def test_a_read_only_cache_gives_a_one_line_error(scans, disk):
     cache = disk / "ct.zarr"
     ct(scans, cache)
     write_scan(scans / "new.nii", 9)

@@ -1,4 +1,4 @@
-"""Every command's help: an example, and no heavy import."""
+"""The help of every command has an example and imports no heavy library."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def test_every_command_has_help_with_an_example():
 
 @pytest.mark.parametrize("name", [(), ("preprocess",), *commands()], ids=" ".join)
 def test_help_imports_nothing_heavy(name):
-    """This makes help fast; `benchmarks/startup.py` measures it."""
+    """Imports determine how fast help is; `benchmarks/startup.py` measures it."""
     code = (
         "import sys, cli\ntry: cli.main()\nfinally:"
         " sys.exit(sorted({'numpy', 'dask', 'zarr', 'nibabel', 'pipeline.jobs'} & {*sys.modules}) or 0)"

@@ -31,24 +31,24 @@ class Choices(msgspec.Struct, frozen=True):
 
 @pytest.fixture
 def run():
-    """Run a command with the options of Choices; returns the result, and what the command was called with."""
+    """A function that runs a command with options of Choices, and returns the result and the parsed options."""
     calls = []
 
     @command()
     @struct_options("choices", Choices)
-    def both(choices):
+    def all_options(choices):
         calls.append(choices)
 
     @command()
-    @struct_options("given", Choices, ("count", "colour"), only_set=True)
-    def few(given):
-        calls.append(given)
+    @struct_options("chosen", Choices, ("count", "colour"), only_set=True)
+    def two_options(chosen):
+        calls.append(chosen)
 
-    def run(*words, command=both):
+    def run(*words, command=all_options):
         result = CliRunner().invoke(command, [str(word) for word in words])
         return result, calls[-1] if calls else None
 
-    run.few = few
+    run.two_options = two_options
     return run
 
 
@@ -56,7 +56,7 @@ def test_without_options_the_command_gets_the_defaults(run):
     assert run()[1] == Choices()
 
 
-def test_every_type_of_option_is_read(run):
+def test_options_of_every_type_are_parsed(run):
     words = "--count 3 --share 0.5 --colour grey --backend verify --window -1 1.5 --parts b,a --path x --fast --json"
     result, choices = run(*words.split(), "--train")
     assert result.exit_code == 0, result.output
@@ -84,7 +84,7 @@ def test_every_type_of_option_is_read(run):
         "--no-json",
     ],
 )
-def test_values_out_of_bounds_or_choices_are_usage_errors(run, words):
+def test_values_out_of_bounds_or_not_among_the_choices_are_usage_errors(run, words):
     assert run(*words.split())[0].exit_code == 2
 
 
@@ -99,7 +99,7 @@ def test_old_names_and_values_work_with_a_note_and_are_not_in_the_help(run):
     assert "gray" not in text
 
 
-def test_after_two_dashes_nothing_is_renamed():
+def test_arguments_after_two_dashes_are_not_renamed():
     @command()
     @click.argument("words", nargs=-1)
     @struct_options("choices", Choices, ("colour",))
@@ -109,10 +109,10 @@ def test_after_two_dashes_nothing_is_renamed():
     assert "('--color',)" in CliRunner().invoke(show, ["--", "--color"]).output
 
 
-def test_only_given_options_are_in_the_dict(run):
-    assert run(command=run.few)[1] == {}
-    assert run("--count", 2, command=run.few)[1] == {"count": 2}
-    assert run("--share", 1, command=run.few)[0].exit_code == 2
+def test_only_options_on_the_command_line_are_in_the_dict(run):
+    assert run(command=run.two_options)[1] == {}
+    assert run("--count", 2, command=run.two_options)[1] == {"count": 2}
+    assert run("--share", 1, command=run.two_options)[0].exit_code == 2
 
 
 def test_the_help_shows_bounds_choices_and_defaults(run):

@@ -1,4 +1,4 @@
-"""`preprocess` on an existing cache makes only new or changed samples, with the recipe of the cache."""
+"""`preprocess` on an existing cache processes only new or changed samples, with the recipe of the cache."""
 
 import os
 
@@ -8,7 +8,7 @@ from tests.helpers.commands import arrays, cli, ct, error, info_json, mentions
 from tests.helpers.scans import INVALID, write_invalid, write_scan
 
 
-def test_a_second_run_makes_nothing_and_touches_no_array(scans, cache):
+def test_a_second_run_of_preprocess_writes_no_array(scans, cache):
     ct(scans, cache)
     before = arrays(cache)
     result = ct(scans, cache)
@@ -36,7 +36,7 @@ def test_corrected_labels_change_no_array(scans, cache, labels):
     assert opened.entry("sub/c").group == "P1"
 
 
-def test_labels_are_kept_by_a_later_run_without_labels(scans, cache, labels):
+def test_a_later_run_without_labels_keeps_the_labels(scans, cache, labels):
     ct(scans, cache, "--labels", labels("a.nii,1", "b.nii.gz,2", "c.nii,3"))
     write_scan(scans / "0new.nii", 9)
     write_scan(scans / "b.nii.gz", 8)
@@ -55,7 +55,7 @@ def test_new_scans_are_appended_and_existing_rows_stay(scans, cache):
     assert open_cache(cache).ids == ["a", "b", "sub/c", "0first"]
 
 
-def test_a_changed_scan_is_made_again_and_its_neighbours_are_not(scans, cache):
+def test_only_a_changed_scan_is_processed_again(scans, cache):
     ct(scans, cache)
     before = arrays(cache)
     write_scan(scans / "a.nii", 77)
@@ -66,7 +66,7 @@ def test_a_changed_scan_is_made_again_and_its_neighbours_are_not(scans, cache):
     assert cli("verify", cache).exit_code == 0
 
 
-def test_a_scan_with_only_a_new_timestamp_is_not_made_again(scans, cache):
+def test_a_scan_with_only_a_new_timestamp_is_not_processed_again(scans, cache):
     ct(scans, cache)
     before = arrays(cache)
     for path in scans.rglob("*.nii*"):
@@ -76,7 +76,7 @@ def test_a_scan_with_only_a_new_timestamp_is_not_made_again(scans, cache):
         assert arrays(cache) == before
 
 
-def test_a_sample_whose_source_is_gone_is_kept_and_reported(scans, cache):
+def test_a_sample_with_a_deleted_source_is_kept_and_reported(scans, cache):
     ct(scans, cache)
     before = arrays(cache)
     (scans / "a.nii").unlink()
@@ -106,7 +106,7 @@ def test_a_quarantined_file_is_read_again_only_after_it_changed(scans, cache):
     assert info_json(cache)["quarantined"] == 0
 
 
-def test_a_deleted_quarantined_file_leaves_the_ledger(scans, cache):
+def test_a_deleted_quarantined_file_is_removed_from_the_ledger(scans, cache):
     path = write_invalid(scans / "bad.nii")
     (scans / ".hidden").touch()
     ct(scans, cache)
@@ -116,7 +116,7 @@ def test_a_deleted_quarantined_file_leaves_the_ledger(scans, cache):
     assert info_json(cache)["discovered"] == 3
 
 
-def test_paths_may_be_relative_or_links_or_end_in_a_slash(scans, cache, monkeypatch):
+def test_relative_linked_and_slash_terminated_paths_are_recognised(scans, cache, monkeypatch):
     ct(scans, cache)
     before = arrays(cache)
     (scans.parent / "link").symlink_to("scans")
@@ -127,7 +127,7 @@ def test_paths_may_be_relative_or_links_or_end_in_a_slash(scans, cache, monkeypa
     assert arrays(cache) == before
 
 
-def test_a_moved_source_is_recognised_by_its_bytes(scans, cache):
+def test_a_moved_source_is_recognised_by_its_contents(scans, cache):
     ct(scans, cache)
     before = arrays(cache)
     moved = scans.rename(scans.parent / "moved")
@@ -153,12 +153,12 @@ def test_a_cache_inside_source_is_not_an_input(scans):
 
 
 def test_a_second_run_uses_the_recipe_of_the_cache(scans, cache):
-    odd = ("--depth", 5, "--height", 6, "--width", 7, "--window", -500, 300, "--dtype", "uint8", "--order", 2)
-    cli("preprocess", "ct", scans, cache, *odd, "--workers", 0)
+    options = ("--depth", 5, "--height", 6, "--width", 7, "--window", -500, 300, "--dtype", "uint8", "--order", 2)
+    cli("preprocess", "ct", scans, cache, *options, "--workers", 0)
     recipe, before = info_json(cache)["recipe"], arrays(cache)
     write_scan(scans / "d.nii", 4)
     assert "1 made, 3 already present" in cli("preprocess", "ct", scans, cache, "--workers", 0).stdout
-    assert "0 made, 4 already" in cli("preprocess", "ct", scans, cache, "--workers", 0, *odd[:4]).stdout
+    assert "0 made, 4 already" in cli("preprocess", "ct", scans, cache, "--workers", 0, *options[:4]).stdout
     assert info_json(cache)["recipe"] == recipe
     assert arrays(cache).items() > before.items()
     for options, difference in {
@@ -191,7 +191,7 @@ def test_new_clips_are_sampled_like_those_in_the_cache(tmp_path):
     phantom_clips.write_clips(tmp_path / "s", groups=1, clips=1)
     size = ("--depth", 4, "--height", 8, "--width", 8)
     cli("preprocess", "video", tmp_path / "s", tmp_path / "c", *size, "--sampling", "uniform", "--short", "loop")
-    again = cli("preprocess", "video", tmp_path / "s", tmp_path / "c")
-    assert "0 made" in again.stdout
-    other = error(cli("preprocess", "video", tmp_path / "s", tmp_path / "c", "--sampling", "head"))
-    assert "(sampling uniform → head)" in other
+    second = cli("preprocess", "video", tmp_path / "s", tmp_path / "c")
+    assert "0 made" in second.stdout
+    message = error(cli("preprocess", "video", tmp_path / "s", tmp_path / "c", "--sampling", "head"))
+    assert "(sampling uniform → head)" in message

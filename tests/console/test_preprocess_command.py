@@ -1,4 +1,4 @@
-"""`preprocess`: what a run prints, and its options --dry-run and --stop-on-error."""
+"""`preprocess`: printed output, and the options --dry-run and --stop-on-error."""
 
 import json
 
@@ -8,7 +8,7 @@ from tests.helpers.commands import cli, ct, error, info_json, mentions, tree, us
 from tests.helpers.scans import INVALID, write_invalid, write_scan
 
 
-def test_a_run_prints_the_number_of_samples_and_the_state_of_every_input(scans, cache, labels):
+def test_preprocess_prints_the_number_of_samples_and_the_state_of_every_input(scans, cache, labels):
     write_invalid(scans / "bad.nii")
     (scans / ".DS_Store").touch()
     result = ct(scans, cache, "--labels", labels("a.nii,1", "b.nii.gz,7", "bad.nii,2", "no.nii,1"))
@@ -25,7 +25,7 @@ def test_a_run_prints_the_number_of_samples_and_the_state_of_every_input(scans, 
     )
 
 
-def test_json_output_of_a_run_and_of_info_has_the_promised_keys(scans, cache, labels):
+def test_json_output_of_preprocess_and_info_has_the_documented_keys(scans, cache, labels):
     write_invalid(scans / "bad.nii")
     run = json.loads(ct(scans, cache, "--labels", labels("a.nii,2", "x.nii,1"), "--json").stdout)
     info = info_json(cache)
@@ -42,7 +42,7 @@ def test_json_output_of_a_run_and_of_info_has_the_promised_keys(scans, cache, la
     assert run["unlabelled"] == ["b.nii.gz", "bad.nii", "sub/c.nii"]
 
 
-def test_class_names_allow_another_labelled_set(scans, cache, labels):
+def test_class_names_allow_labels_of_another_dataset(scans, cache, labels):
     path = labels("a.nii,1", "b.nii.gz,2", header="scan,finding")
     assert ct(scans, cache, "--class-names", "normal, ill", "--labels", path).exit_code == 0
     assert info_json(cache)["labels"] == {"normal": 1, "ill": 1, "null": 1}

@@ -7,7 +7,7 @@ from tests.helpers.scans import write_scan
 
 
 @pytest.mark.parametrize("name", ["full", "file"])
-def test_an_existing_path_that_is_not_a_cache_is_refused_and_untouched(scans, tmp_path, name):
+def test_an_existing_path_that_is_not_a_cache_is_rejected_and_unchanged(scans, tmp_path, name):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("more")
@@ -16,7 +16,7 @@ def test_an_existing_path_that_is_not_a_cache_is_refused_and_untouched(scans, tm
     assert tree(tmp_path) == before
 
 
-def test_source_as_cache_is_refused_and_untouched(scans, tmp_path):
+def test_source_as_cache_is_rejected_and_unchanged(scans, tmp_path):
     before = tree(scans)
     mentions(error(ct(scans, scans)), scans, "choose", "exists")
     empty = tmp_path / "empty"
@@ -27,7 +27,7 @@ def test_source_as_cache_is_refused_and_untouched(scans, tmp_path):
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-def test_a_source_without_any_scan_is_most_likely_the_wrong_folder(tmp_path, cache, hidden):
+def test_a_source_without_scans_is_rejected(tmp_path, cache, hidden):
     source = tmp_path / "scans"
     source.mkdir()
     (source / "slice.dcm").touch()
@@ -38,7 +38,7 @@ def test_a_source_without_any_scan_is_most_likely_the_wrong_folder(tmp_path, cac
     assert not cache.exists()
 
 
-def test_a_source_that_is_not_a_folder_is_refused(scans, cache):
+def test_preprocess_rejects_a_source_that_is_not_a_folder(scans, cache):
     for source in (scans / "missing", scans / "a.nii"):
         mentions(error(ct(source, cache)), source, "SOURCE", "folder")
     assert not cache.exists()
@@ -57,7 +57,7 @@ def test_two_inputs_with_one_id_are_quarantined_and_do_not_stop_the_run(scans, c
     assert (data["discovered"], data["complete"], data["quarantined"]) == (4, 2, 2)
 
 
-def test_another_recipe_is_refused_with_the_difference_and_a_remedy(scans, cache):
+def test_another_recipe_is_rejected_with_the_difference_and_a_remedy(scans, cache):
     ct(scans, cache)
     before = tree(cache)
     mentions(error(ct(scans, cache, "--order", 1, "--window", -500, 400)), cache, "another", "options")
@@ -87,7 +87,7 @@ def test_impossible_option_values_are_usage_errors(scans, cache, options, messag
     assert not cache.exists()
 
 
-def test_an_empty_path_is_not_taken_for_the_current_folder(scans, cache, monkeypatch):
+def test_an_empty_path_does_not_mean_the_current_folder(scans, cache, monkeypatch):
     monkeypatch.chdir(scans)
     mentions(usage(ct("", cache)), "'SOURCE'", "Invalid", "SOURCE")
     mentions(usage(ct(scans, "")), "'CACHE'", "Invalid", "empty")
@@ -96,7 +96,7 @@ def test_an_empty_path_is_not_taken_for_the_current_folder(scans, cache, monkeyp
 @pytest.mark.parametrize(
     "address", ["", "garbage", "tcp://", "http://127.0.0.1:1", "tcp://host:port", "host", "inproc://a/1/1", "a b:1"]
 )
-def test_a_malformed_scheduler_address_gives_one_line(scans, cache, address):
+def test_a_malformed_scheduler_address_gives_a_one_line_error(scans, cache, address):
     result = cli("preprocess", "ct", scans, cache, *SIZE, "--scheduler", address)
     message = error(result)
     assert f"scheduler {address!r}" in message
@@ -104,7 +104,7 @@ def test_a_malformed_scheduler_address_gives_one_line(scans, cache, address):
     assert not cache.exists()
 
 
-def test_a_scheduler_that_does_not_answer_gives_one_line_and_a_valid_cache(scans, cache, monkeypatch):
+def test_a_scheduler_that_does_not_answer_gives_a_one_line_error_and_a_valid_cache(scans, cache, monkeypatch):
     ct(scans, cache)
     write_scan(scans / "new.nii", 9)
     monkeypatch.setattr("pipeline.workers.executors.dask_cluster.CONNECT_SECONDS", 0.5)

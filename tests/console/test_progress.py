@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, lines elsewhere, nothing with --quiet."""
+"""Progress of long jobs: a bar on a terminal, lines without one, nothing with --quiet."""
 
 import io
 import sys
@@ -26,7 +26,7 @@ class Clock:
 
 
 def replace_stderr(monkeypatch):
-    """Make stderr a terminal; to be called in the test, since pytest restores its own stderr after fixtures."""
+    """Make stderr a terminal. Call this in the test, since pytest restores its own stderr after fixtures."""
     monkeypatch.setattr(sys, "stderr", Terminal())
     return sys.stderr
 
@@ -54,7 +54,7 @@ def test_on_a_terminal_there_is_a_bar_with_the_number_of_quarantined_inputs(monk
     assert "7/20" in terminal.getvalue()
 
 
-def test_without_figures_the_bar_shows_none(monkeypatch):
+def test_without_counts_the_bar_shows_only_progress(monkeypatch):
     terminal = replace_stderr(monkeypatch)
     with Progress(quiet=False, verb="checked") as progress:
         assert progress.bar is None
@@ -91,7 +91,7 @@ def test_without_a_terminal_a_line_is_printed_every_few_seconds(clock, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_each_epoch_has_its_own_bar_which_is_closed_at_its_end(monkeypatch):
+def test_each_epoch_has_its_own_bar_that_closes_when_it_ends(monkeypatch):
     terminal = replace_stderr(monkeypatch)
     with Progress(quiet=False) as progress:
         for done in (1, 4, 9):
@@ -115,7 +115,7 @@ def test_a_second_round_of_samples_starts_a_new_bar(monkeypatch):
         assert (progress.bar.n, progress.bar.total) == (1, 9)
 
 
-def test_lines_of_an_epoch_name_it_and_its_loss(clock, capsys):
+def test_progress_lines_name_the_epoch_and_its_loss(clock, capsys):
     progress = Progress(quiet=False)
     for seconds, done in ((5, 1), (5.5, 2), (6, 3), (11, 4)):
         clock.now = 100 + seconds
@@ -125,11 +125,11 @@ def test_lines_of_an_epoch_name_it_and_its_loss(clock, capsys):
     assert all(line.endswith(" s left, loss 0.5000") for line in lines)
 
 
-def test_progress_before_anything_is_done_prints_nothing(capsys, monkeypatch):
+def test_progress_prints_nothing_before_the_first_sample(capsys, monkeypatch):
     monkeypatch.setattr("console.progress.LINE_SECONDS", LINE_SECONDS)
     progress = Progress(quiet=False, verb="extracted")
     for done in (0, 5):
-        progress.started = progress.printed = time.monotonic() - LINE_SECONDS - 1  # as after loading a network
+        progress.started = progress.printed = time.monotonic() - LINE_SECONDS - 1  # as if a network had been loading
         progress.on_progress(done, 10)
     assert capsys.readouterr().err.startswith("5 of 10 extracted, ")
 
@@ -147,9 +147,9 @@ def test_a_note_is_printed_once_per_part(capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "more"),
+    ("words", "hint"),
     [(["train"], ", with --resume,"), (["train", "--resume"], ""), (["preprocess", "train"], ""), ([], "")],
 )
-def test_only_train_needs_an_option_to_resume(words, more, monkeypatch):
+def test_the_resume_hint_names_resume_only_for_train(words, hint, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["cli.py", *words])
-    assert app._resume_hint() == more
+    assert app._resume_hint() == hint

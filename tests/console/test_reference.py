@@ -1,4 +1,4 @@
-"""docs/cli.md and docs/api.md are what `make docs` writes; shell completion knows commands, options and choices."""
+"""docs/cli.md and docs/api.md match the output of `make docs`; shell completion knows commands, options and choices."""
 
 import os
 import runpy
@@ -14,8 +14,8 @@ REFERENCE = runpy.run_path(str(ROOT / ".ci" / "reference.py"))
 
 @pytest.mark.parametrize("page", ["cli", "api"])
 def test_the_reference_is_up_to_date(page):
-    written = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    assert written == REFERENCE[f"{page}_page"](), f"docs/{page}.md is out of date; run `make docs`"
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    assert text == REFERENCE[f"{page}_page"](), f"docs/{page}.md is out of date; run `make docs`"
 
 
 def complete(line):
@@ -23,10 +23,10 @@ def complete(line):
     words = line.split(" ")
     variables = {"_VIPTT_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     command = [sys.executable, "-c", "from cli import main; main(prog_name='viptt')"]
-    ended = subprocess.run(
+    result = subprocess.run(
         command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, timeout=60, check=True
     )
-    return [offer.partition(",")[2] for offer in ended.stdout.split()]
+    return [offer.partition(",")[2] for offer in result.stdout.split()]
 
 
 @pytest.mark.parametrize(

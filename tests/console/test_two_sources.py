@@ -20,7 +20,7 @@ def test_a_second_source_adds_its_samples(scans, other, cache):
     assert ct(scans, cache).stdout.startswith("0 made, 3 already present")
 
 
-def test_an_id_that_another_source_has_is_refused(scans, other, cache):
+def test_an_id_that_another_source_has_is_rejected(scans, other, cache):
     write_scan(other / "a.nii", 51)
     ct(scans, cache)
     mentions(error(ct(other, cache)), other / "a.nii", scans / "a.nii", "'a'")

@@ -12,8 +12,8 @@ from tests.helpers.scans import write_scan
 
 def test_verify_names_each_fault_and_repair_repairs_it(scans, cache):
     ct(scans, cache)
-    sound = cli("verify", cache)
-    assert (sound.exit_code, sound.stdout) == (0, "3 intact, 0 damaged, 0 missing, 0 stale\n")
+    intact = cli("verify", cache)
+    assert (intact.exit_code, intact.stdout) == (0, "3 intact, 0 damaged, 0 missing, 0 stale\n")
 
     before = arrays(cache)
     damaged, missing, _ = (Path(path) for path in sorted(before))
@@ -57,9 +57,9 @@ def test_repair_dry_run_reports_the_repair_and_writes_nothing(scans, cache):
     (cache / "label/c/0").write_bytes(b"")
     (scans / "b.nii.gz").unlink()
     before = tree(cache) | arrays(cache)
-    dry = cli("repair", cache, "--dry-run")
-    assert dry.exit_code == 1
-    assert dry.stdout == (
+    result = cli("repair", cache, "--dry-run")
+    assert result.exit_code == 1
+    assert result.stdout == (
         "Cannot be repaired:\n"
         f"  b: chunk {chunk_of_b} has 7 bytes, recorded {catalog.read_entries(cache)['b'].nbytes}; run `repair` to "
         f"rebuild it from its source; but its source {scans / 'b.nii.gz'} is gone: restore it\n"
@@ -80,14 +80,14 @@ def test_repair_dry_run_of_a_damaged_ledger_writes_nothing(scans, cache, file):
     ct(scans, cache)
     (cache / "ledger" / file).write_bytes(b"damaged\n")
     before = tree(cache)
-    dry = cli("repair", cache, "--dry-run", "--json")
+    result = cli("repair", cache, "--dry-run", "--json")
     assert tree(cache) == before
-    plan = json.loads(dry.stdout)
+    plan = json.loads(result.stdout)
     assert (plan["to_make"], plan["failed"]) == ([], {})
     assert f"ledger/{file}" in plan["to_restore"]
     assert json.loads(cli("repair", cache, "--workers", 0, "--json").stdout)["healed"] == plan["to_restore"]
 
 
-def test_a_folder_that_is_not_a_cache_is_refused_by_every_command(tmp_path):
+def test_info_verify_and_repair_reject_a_folder_that_is_not_a_cache(tmp_path):
     for command in ("info", "verify", "repair"):
         mentions(error(cli(command, tmp_path)), tmp_path, "`preprocess`")

@@ -1,4 +1,4 @@
-"""Fixtures for several rooms: generated clips, and silence."""
+"""Fixtures for several folders: generated clips, and a check that nothing is printed."""
 
 import pytest
 
@@ -7,14 +7,14 @@ from tests.helpers.clips import write_xvid
 
 @pytest.fixture
 def silence(capfd):
-    """FFmpeg and OpenCV print nothing, whatever they are given."""
+    """Checks that FFmpeg and OpenCV print nothing."""
     yield
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.fixture(scope="session")
 def xvid(tmp_path_factory):
-    """A function: the XviD clip with this number of frames, written once per session."""
+    """A function that returns an XviD clip with a number of frames, written once per session."""
     folder, clips = tmp_path_factory.mktemp("xvid"), {}
 
     def clip(count):

@@ -1,4 +1,4 @@
-"""Every unusual but intact scan becomes a sample; every bad one is quarantined, with its reason."""
+"""Every unusual but intact scan becomes a sample; every bad scan is quarantined with a reason."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tests.helpers.bad_scans import BAD, DATA, FLIPPED, GOOD, INTACT, REAL_BAD, 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = CtRecipe(depth=8, height=16, width=16)
 SIZE = ("--depth", "8", "--height", "16", "--width", "16")
-REASON = re.compile(r"(?P<given>.+); expected (?P<expected>.+?); (?P<remedy>.+)")
+REASON = re.compile(r"(?P<problem>.+); expected (?P<expected>.+?); (?P<remedy>.+)")
 
 
 def bind(path):
@@ -54,36 +54,36 @@ def source(tmp_path_factory):
     (others / "not UTF-8 \udcff.nii").write_bytes(GOOD)
     (others / "up").symlink_to("..")
     (others / ".DS_Store").touch()
-    for part in ("ct", "nifti_odd", "damaged"):
-        (folder / "real" / part).mkdir(parents=True)
-        for path in DATA.glob(f"{part}/*"):
-            (folder / "real" / part / path.name).symlink_to(path)
+    for subfolder in ("ct", "nifti_odd", "damaged"):
+        (folder / "real" / subfolder).mkdir(parents=True)
+        for path in DATA.glob(f"{subfolder}/*"):
+            (folder / "real" / subfolder / path.name).symlink_to(path)
     return folder
 
 
 @pytest.fixture(scope="module")
 def caches(source):
-    """All inputs cached in this process (0) and by two workers (2): workers → cache."""
+    """The caches of all inputs by number of workers: 0, which is this process, and 2."""
     caches = {}
     for workers in (0, 2):
         caches[workers] = source.parent / f"{workers}.zarr"
         command = [sys.executable, "cli.py", "preprocess", "ct", source, caches[workers], *SIZE, "--workers", workers]
-        ended = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=250)
-        assert ended.returncode == 3
-        lines = ended.stderr.splitlines()  # of progress, on a slow machine
+        result = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=250)
+        assert result.returncode == 3
+        lines = result.stderr.splitlines()  # progress, printed on a slow machine
         assert all(re.match(r"\d+ of 1\d\d done, ", line) for line in lines)
-        assert "Traceback" not in ended.stdout
+        assert "Traceback" not in result.stdout
     return caches
 
 
 @pytest.fixture(scope="module")
-def ends(caches):
-    """The ledger's entry of each input, by (part, name)."""
+def entry_by_name(caches):
+    """The ledger entry of each input by (folder, name)."""
     entries = {}
     for entry in read_entries(caches[0]).values():
-        part, _, rest = entry.source.files[0].partition("/")
-        name = rest.partition("/")[2] if part in ("intact", "bad", "flipped") else rest
-        entries[part, name] = entry
+        subfolder, _, rest = entry.source.files[0].partition("/")
+        name = rest.partition("/")[2] if subfolder in ("intact", "bad", "flipped") else rest
+        entries[subfolder, name] = entry
     return entries
 
 
@@ -92,63 +92,65 @@ def outcome(entry):
 
 
 @pytest.mark.parametrize("name", INTACT, ids=ascii)
-def test_an_unusual_but_intact_scan_becomes_a_sample(ends, name):
-    assert outcome(ends["intact", name]) == "complete"
+def test_an_unusual_but_intact_scan_becomes_a_sample(entry_by_name, name):
+    assert outcome(entry_by_name["intact", name]) == "complete"
 
 
 @pytest.mark.parametrize("name", BAD, ids=ascii)
-def test_a_bad_scan_is_quarantined_with_its_reason(ends, name):
-    entry = ends["bad", name]
+def test_a_bad_scan_is_quarantined_with_a_reason(entry_by_name, name):
+    entry = entry_by_name["bad", name]
     assert entry.state == "quarantined"
     assert re.match(BAD[name][1], entry.reason), entry.reason
 
 
 @pytest.mark.parametrize("name", SPECIAL, ids=ascii)
-def test_a_path_that_is_not_a_regular_file_is_quarantined_unopened(ends, name):
-    entry = ends["others", name]
+def test_a_path_that_is_not_a_regular_file_is_quarantined_without_opening_it(entry_by_name, name):
+    entry = entry_by_name["others", name]
     assert entry.state == "quarantined"
     assert re.match(SPECIAL[name], entry.reason), entry.reason
 
 
-def test_a_flipped_bit_never_gives_other_values(ends, caches):
+def test_a_flipped_bit_never_changes_the_values_of_a_sample(entry_by_name, caches):
     opened = open_cache(caches[0])
-    expected = opened[ends["intact", "good.nii.gz"].id]
-    complete = [ends["flipped", name].id for name in FLIPPED if ends["flipped", name].state == "complete"]
-    assert len(complete) < 5  # where the bit is in gzip header fields that do not affect the voxels
+    expected = opened[entry_by_name["intact", "good.nii.gz"].id]
+    complete = [
+        entry_by_name["flipped", name].id for name in FLIPPED if entry_by_name["flipped", name].state == "complete"
+    ]
+    assert len(complete) < 5  # the bit is in a gzip header field that does not affect the voxels
     for name in complete:
         np.testing.assert_array_equal(opened[name], expected)
 
 
-@pytest.mark.skipif(not DATA.exists(), reason=f"the real scans are not here ({DATA})")
-def test_real_scans_end_as_expected(ends):
-    entries = {name: entry for (part, name), entry in ends.items() if part == "real"}
+@pytest.mark.skipif(not DATA.exists(), reason=f"the real scans are missing ({DATA})")
+def test_real_scans_have_the_expected_outcome(entry_by_name):
+    entries = {name: entry for (subfolder, name), entry in entry_by_name.items() if subfolder == "real"}
     assert {name for name, entry in entries.items() if entry.state == "complete"} == REAL_INTACT
     assert entries.keys() == REAL_INTACT | REAL_BAD.keys()
-    for name, given in REAL_BAD.items():
-        assert entries[name].reason.startswith(given)
+    for name, problem in REAL_BAD.items():
+        assert entries[name].reason.startswith(problem)
 
 
-def test_every_reason_names_the_fault_the_expectation_and_the_remedy(ends):
-    for entry in ends.values():
+def test_every_reason_has_a_problem_an_expectation_and_a_remedy(entry_by_name):
+    for entry in entry_by_name.values():
         if entry.state == "quarantined":
             assert REASON.fullmatch(entry.reason), entry.reason
             assert entry.reason.isprintable()
-            assert not entry.reason.startswith("reading it failed")  # an unforeseen error
+            assert not entry.reason.startswith("reading it failed")  # an unexpected error
 
 
 def test_the_ledger_accounts_for_every_input(caches):
-    shown = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "cli.py", "info", caches[0], "--json"], cwd=ROOT, capture_output=True, check=True
     )
-    facts = json.loads(shown.stdout)
+    info = json.loads(result.stdout)
     inputs = len(INTACT) + len(BAD) + len(FLIPPED) + len(SPECIAL)
     real = len(REAL_INTACT) + len(REAL_BAD) if DATA.exists() else 0
-    assert facts["discovered"] == facts["complete"] + facts["quarantined"] + facts["excluded"]
-    assert facts["excluded"] == 2
-    assert facts["discovered"] == inputs + real + 2
+    assert info["discovered"] == info["complete"] + info["quarantined"] + info["excluded"]
+    assert info["excluded"] == 2
+    assert info["discovered"] == inputs + real + 2
 
 
-def test_worker_processes_give_the_same_bytes_as_this_process(caches):
+def test_worker_processes_write_the_same_bytes_as_this_process(caches):
     serial_entries, parallel_entries = (read_entries(cache) for cache in caches.values())
     assert serial_entries == parallel_entries
     for entry in serial_entries.values():
@@ -156,13 +158,13 @@ def test_worker_processes_give_the_same_bytes_as_this_process(caches):
             assert chunk_path(caches[0], entry.row).read_bytes() == chunk_path(caches[2], entry.row).read_bytes()
 
 
-def test_bad_inputs_do_not_change_other_samples(tmp_path, ends, caches):
+def test_bad_inputs_do_not_change_other_samples(tmp_path, entry_by_name, caches):
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans/good.nii.gz").write_bytes(ZIPPED)
     run(preprocess.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE))
-    alone = chunk_path(tmp_path / "ct.zarr", 0).read_bytes()
-    row = ends["intact", "good.nii.gz"].row
-    assert chunk_path(caches[0], row).read_bytes() == alone
+    expected = chunk_path(tmp_path / "ct.zarr", 0).read_bytes()
+    row = entry_by_name["intact", "good.nii.gz"].row
+    assert chunk_path(caches[0], row).read_bytes() == expected
 
 
 def run(job):

@@ -1,4 +1,4 @@
-"""Files that vanish, cannot be read, or share an id with another: the ledger keeps samples and accounts for all."""
+"""Sources that vanish, become unreadable or share an id: samples are kept and the ledger accounts for every file."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def run(job):
     return preprocess.run(job, nullcontext(serial))
 
 
-def test_a_file_that_vanishes_during_a_run_is_quarantined_and_then_forgotten(tmp_path):
+def test_a_file_that_vanishes_during_a_run_is_quarantined_until_the_next_run(tmp_path):
     place(tmp_path / "scans", {"x.nii": GOOD, "y.nii": GOOD})
     job = preprocess.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE)
     (tmp_path / "scans/0/x.nii").unlink()
@@ -35,8 +35,8 @@ def test_a_file_that_vanishes_during_a_run_is_quarantined_and_then_forgotten(tmp
     assert (summary.complete, summary.quarantined, summary.vanished) == (1, {}, [])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_read_permission_is_quarantined_and_tried_again(tmp_path):
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
+def test_a_file_without_read_permission_is_quarantined_and_read_in_the_next_run(tmp_path):
     place(tmp_path / "scans", {"x.nii": GOOD})
     (tmp_path / "scans/0/x.nii").chmod(0)
     summary = run(preprocess.prepare(tmp_path / "scans", tmp_path / "ct.zarr", RECIPE))
@@ -48,7 +48,7 @@ def test_a_file_without_read_permission_is_quarantined_and_tried_again(tmp_path)
 
 
 @pytest.mark.parametrize(("first", "second"), [("x.nii.gz", "x.nii"), ("x.nii", "x.nii.gz")])
-def test_a_second_file_with_the_same_id_is_quarantined_and_the_sample_of_the_first_stays(tmp_path, first, second):
+def test_a_second_file_with_the_same_id_is_quarantined_and_the_first_sample_is_kept(tmp_path, first, second):
     scans, cache = tmp_path / "scans", tmp_path / "ct.zarr"
     data = {"x.nii": GOOD, "x.nii.gz": ZIPPED}
     scans.mkdir()
@@ -68,14 +68,14 @@ def test_a_second_file_with_the_same_id_is_quarantined_and_the_sample_of_the_fir
     assert read_entries(cache) == before
 
 
-def test_two_files_with_one_id_are_both_quarantined_until_one_is_gone(tmp_path):
+def test_two_files_with_the_same_id_are_both_quarantined_until_one_is_deleted(tmp_path):
     scans, cache = tmp_path / "scans", tmp_path / "ct.zarr"
     scans.mkdir()
     for name, data in {"x.nii": GOOD, "x.nii.gz": ZIPPED, "y.nii": GOOD}.items():
         (scans / name).write_bytes(data)
-    for made in (1, 0):
+    for expected_made in (1, 0):
         summary = run(preprocess.prepare(scans, cache, RECIPE))
-        assert (summary.discovered, summary.complete, summary.made) == (3, 1, made)
+        assert (summary.discovered, summary.complete, summary.made) == (3, 1, expected_made)
         assert set(summary.quarantined) == {"x.nii", "x.nii.gz"}
     (scans / "x.nii").unlink()
     summary = run(preprocess.prepare(scans, cache, RECIPE))
@@ -83,7 +83,7 @@ def test_two_files_with_one_id_are_both_quarantined_until_one_is_gone(tmp_path):
     assert sorted(open_cache(cache).ids) == ["x", "y"]
 
 
-def test_exclusions_by_an_earlier_version_are_dropped(tmp_path):
+def test_exclusions_of_an_earlier_version_are_removed(tmp_path):
     scans, cache = tmp_path / "scans", tmp_path / "ct.zarr"
     (scans / ".git").mkdir(parents=True)
     (scans / "x.nii").write_bytes(GOOD)
@@ -109,7 +109,7 @@ def test_exclusions_by_an_earlier_version_are_dropped(tmp_path):
     assert (summary.discovered, summary.complete, summary.made) == (2, 1, 0)
 
 
-def test_a_folder_that_looks_like_a_scan_is_in_the_ledger_until_it_is_gone(tmp_path):
+def test_excluded_lookalikes_are_in_the_ledger_until_they_are_deleted(tmp_path):
     scans, cache = tmp_path / "scans", tmp_path / "ct.zarr"
     place(scans, {"x.nii": GOOD, "x.nii.bz2": b"", "x.nii.gz.part": b"", "x.mha": b"", "IM0001": bytes(128) + b"DICM"})
     summary = run(preprocess.prepare(scans, cache, RECIPE))

@@ -25,7 +25,7 @@ SMALL = ["--depth", "6", "--height", "16", "--width", "16"]
 
 @pytest.fixture(scope="module")
 def wheel_folder(tmp_path_factory):
-    """A folder in which the project's wheel is installed."""
+    """A folder with the project's wheel installed."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     shutil.copytree(
@@ -49,23 +49,25 @@ def scans(tmp_path_factory):
 def dask_cluster(folder, python_path, workers=2):
     """The address of a scheduler with workers that run in `folder` and import from `python_path` first."""
     environment = os.environ | {"PYTHONPATH": str(python_path)}
-    contact = folder / "scheduler.json"
-    common = {"cwd": folder, "env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    scheduler_file = folder / "scheduler.json"
+    popen_options = {"cwd": folder, "env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     module = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
-    started = [subprocess.Popen([*module, "--no-dashboard", "--scheduler-file", str(contact)], **common)]
+    processes = [
+        subprocess.Popen([*module, "--no-dashboard", "--scheduler-file", str(scheduler_file)], **popen_options)
+    ]
     try:
         deadline = time.monotonic() + 240
-        while not contact.exists() and time.monotonic() < deadline:
+        while not scheduler_file.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        address = json.loads(contact.read_text())["address"]
+        address = json.loads(scheduler_file.read_text())["address"]
         module = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
         if workers:
-            started.append(subprocess.Popen([*module, "--nworkers", str(workers)], **common))
+            processes.append(subprocess.Popen([*module, "--nworkers", str(workers)], **popen_options))
             wait = f"from distributed import Client; Client({address!r}).wait_for_workers({workers}, timeout=250)"
             subprocess.run([sys.executable, "-c", wait], check=True, capture_output=True)
         yield address
     finally:
-        for process in reversed(started):
+        for process in reversed(processes):
             process.terminate()
             process.wait(30)
 
@@ -82,20 +84,22 @@ def chunks(cache):
     }
 
 
-def test_a_dask_cluster_gives_the_same_bytes_as_this_process(wheel_folder, scans, tmp_path):
+def test_a_dask_cluster_writes_the_same_bytes_as_this_process(wheel_folder, scans, tmp_path):
     with dask_cluster(tmp_path, wheel_folder) as address:
-        where = f"from distributed import Client; print(Client({address!r}).run(lambda: __import__('cache').__file__))"
-        used = subprocess.run([sys.executable, "-c", where], check=True, capture_output=True, text=True).stdout
-        assert used.count(str(wheel_folder)) == 2
-        there = preprocess(scans, tmp_path / "there.zarr", "--scheduler", address)
-    here = preprocess(scans, tmp_path / "here.zarr", "--workers", "0")
-    assert (there.returncode, here.returncode) == (3, 3), there.stderr + here.stderr
-    assert "5 made, 0 already present" in there.stdout
-    assert chunks(tmp_path / "there.zarr") == chunks(tmp_path / "here.zarr")
+        print_path = (
+            f"from distributed import Client; print(Client({address!r}).run(lambda: __import__('cache').__file__))"
+        )
+        imported = subprocess.run([sys.executable, "-c", print_path], check=True, capture_output=True, text=True).stdout
+        assert imported.count(str(wheel_folder)) == 2
+        distributed = preprocess(scans, tmp_path / "cluster.zarr", "--scheduler", address)
+    local = preprocess(scans, tmp_path / "local.zarr", "--workers", "0")
+    assert (distributed.returncode, local.returncode) == (3, 3), distributed.stderr + local.stderr
+    assert "5 made, 0 already present" in distributed.stdout
+    assert chunks(tmp_path / "cluster.zarr") == chunks(tmp_path / "local.zarr")
 
 
 def fake_project(folder, version):
-    """Packages that workers import instead of the project's: of another `version`, or broken where it is None."""
+    """Packages that workers import instead of the project's: of another `version`, or broken if it is None."""
     (folder / "cache").mkdir(parents=True)
     (folder / "pipeline").mkdir()
     text = f"__version__ = {version!r}\n" if version else "raise ImportError('not installed')\n"
@@ -106,49 +110,49 @@ def fake_project(folder, version):
     return folder
 
 
-@pytest.mark.parametrize(("version", "shown"), [("0.0.9", "0.0.9"), (None, "missing (not installed)")])
-def test_workers_with_another_version_give_one_clear_line(version, shown, scans, tmp_path):
+@pytest.mark.parametrize(("version", "reported"), [("0.0.9", "0.0.9"), (None, "missing (not installed)")])
+def test_workers_with_another_version_give_a_one_line_error(version, reported, scans, tmp_path):
     import cache
 
     with dask_cluster(tmp_path, fake_project(tmp_path / "fake", version), workers=1) as address:
-        ended = preprocess(scans, tmp_path / "ct.zarr", "--scheduler", address)
-    assert ended.returncode == 1
-    assert ended.stderr.startswith("Error: worker tcp://127.0.0.1:")
-    assert ended.stderr.endswith(
-        f" has viptt-net {shown}; expected {cache.__version__}; "
+        result = preprocess(scans, tmp_path / "ct.zarr", "--scheduler", address)
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: worker tcp://127.0.0.1:")
+    assert result.stderr.endswith(
+        f" has viptt-net {reported}; expected {cache.__version__}; "
         "install the same wheel on every worker and start them again\n"
     )
 
 
-def test_a_run_waits_for_the_first_worker_with_a_note(wheel_folder, scans, tmp_path):
+def test_preprocess_waits_for_the_first_worker_with_a_note(wheel_folder, scans, tmp_path):
     folder, labels = scans
     command = ["cli.py", "preprocess", "ct", folder, tmp_path / "ct.zarr", "--labels", labels, *SMALL]
     with dask_cluster(tmp_path, wheel_folder, workers=0) as address:
-        waiting = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, *map(str, command), "--scheduler", address], cwd=ROOT, stderr=subprocess.PIPE, text=True
         )
-        assert waiting.stderr.readline() == f"waiting up to 60 s for the first worker of {address}\n"
+        assert process.stderr.readline() == f"waiting up to 60 s for the first worker of {address}\n"
         module = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
         environment = os.environ | {"PYTHONPATH": str(wheel_folder)}
         worker = subprocess.Popen(module, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
         try:
-            waiting.communicate(timeout=250)
+            process.communicate(timeout=250)
         finally:
             worker.terminate()
             worker.wait(30)
-    assert waiting.returncode == 3
+    assert process.returncode == 3
 
 
-@pytest.mark.parametrize("when", ["at the first question", "at work"])
-def test_a_scheduler_that_dies_gives_one_line(tmp_path, when):
+@pytest.mark.parametrize("moment", ["before the first task", "during work"])
+def test_a_dead_scheduler_gives_a_one_line_error(tmp_path, moment):
     def kill_the_scheduler():
         for process in psutil.Process().children():
             if "distributed.cli.dask_scheduler" in process.cmdline():
                 process.kill()
 
-    def work_without_it(run):
+    def run_without_scheduler(run):
         batches = run(time.sleep, [0.01] * 1000)
-        if when == "at work":
+        if moment == "during work":
             next(batches)
         kill_the_scheduler()
         list(batches)
@@ -158,7 +162,7 @@ def test_a_scheduler_that_dies_gives_one_line(tmp_path, when):
         EXECUTOR(Settings(address=address, folders=(tmp_path,))) as run,
         pytest.raises(PipelineError, match=NO_ANSWER),
     ):
-        work_without_it(run)
+        run_without_scheduler(run)
 
 
 def executable(path, text):
@@ -167,7 +171,7 @@ def executable(path, text):
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the example is a script for bash")
-def test_the_slurm_example_runs_in_a_job_with_the_file_of_an_earlier_attempt(wheel_folder, scans, tmp_path):
+def test_the_slurm_example_runs_despite_the_scheduler_file_of_an_earlier_attempt(wheel_folder, scans, tmp_path):
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "cluster.md").read_text(), re.DOTALL)
     (example,) = (block for block in blocks if "srun dask worker" in block)
     folder, _ = scans
@@ -180,7 +184,7 @@ def test_the_slurm_example_runs_in_a_job_with_the_file_of_an_earlier_attempt(whe
     stale = tmp_path / "dask-77.json"
     stale.write_text('{"address": "tcp://127.0.0.1:9"}')
     paths = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(wheel_folder)}
-    ended = subprocess.run(
+    result = subprocess.run(
         ["bash", "-c", script.replace("cli.py", str(ROOT / "cli.py"))],
         cwd=tmp_path,
         env=os.environ | paths | {"SLURM_JOB_ID": "77"},
@@ -188,5 +192,5 @@ def test_the_slurm_example_runs_in_a_job_with_the_file_of_an_earlier_attempt(whe
         text=True,
         timeout=250,
     )
-    assert "5 made, 0 already present" in ended.stdout
+    assert "5 made, 0 already present" in result.stdout
     assert not stale.exists()

@@ -1,4 +1,4 @@
-"""The demo writes phantoms only into a folder of its own, and once; then it runs the commands that it shows."""
+"""The demo writes phantoms once, into its own folder only; then it runs the commands that it shows."""
 
 import concurrent.futures
 import json
@@ -20,7 +20,7 @@ SIZE = Size({"per_class": 1, "size": 16, "slices": (4, 5)}, {"groups": 1, "clips
 
 
 class InThisProcess(concurrent.futures.Executor):
-    """A process pool that calls each function at once in this process."""
+    """A process pool that calls each function immediately in this process."""
 
     def __init__(self, *_):
         pass
@@ -43,7 +43,7 @@ def generated(tmp_path_factory):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The folders to which phantoms would have been written; none are."""
+    """The folders that generators of phantoms are called with; they write nothing."""
     calls = []
     monkeypatch.setattr("pipeline.demo.generate.ProcessPoolExecutor", InThisProcess)
     monkeypatch.setattr("pipeline.demo.phantoms.write_scans", lambda folder, **_: calls.append(folder.name))
@@ -51,7 +51,7 @@ def calls(monkeypatch):
     return calls
 
 
-def test_scans_clips_and_labels_are_written(generated):
+def test_the_demo_writes_scans_clips_and_labels(generated):
     assert any((generated / "scans").iterdir())
     assert any((generated / "clips").iterdir())
     assert (generated / "labels.csv").exists()
@@ -63,27 +63,27 @@ def test_a_demo_of_the_same_size_is_not_generated_again(generated, calls):
     assert calls == []
 
 
-def test_options_of_later_steps_do_not_generate_it_again(generated, calls):
+def test_options_of_later_steps_do_not_cause_another_generation(generated, calls):
     generate(generated, replace(SIZE, epochs="--epochs 9"), print)
     assert calls == []
 
 
-def test_a_demo_that_was_interrupted_is_generated_again(tmp_path, calls, generated):
+def test_an_interrupted_demo_is_generated_again(tmp_path, calls, generated):
     for state in ("new", "interrupted"):
         generate(tmp_path / "demo", SIZE, print)
         assert sorted(calls) == ["clips", "scans"], state
         calls.clear()
-        mark = (tmp_path / "demo/demo.json").read_text()
-        assert mark == (generated / "demo.json").read_text()
-        (tmp_path / "demo/demo.json").write_text(mark.replace("true", "false"))
+        marker = (tmp_path / "demo/demo.json").read_text()
+        assert marker == (generated / "demo.json").read_text()
+        (tmp_path / "demo/demo.json").write_text(marker.replace("true", "false"))
         (tmp_path / "demo/scans").mkdir(exist_ok=True)
 
 
-@pytest.mark.parametrize("mark", ["", "[]", "{}", '{"generated": true}', "[" * 100_000])
-def test_a_folder_that_is_not_a_demo_of_this_size_is_refused(tmp_path, calls, generated, mark):
+@pytest.mark.parametrize("marker", ["", "[]", "{}", '{"generated": true}', "[" * 100_000])
+def test_a_folder_that_is_not_a_demo_of_this_size_is_rejected(tmp_path, calls, generated, marker):
     other = tmp_path / "other"
     other.mkdir()
-    (other / "demo.json").write_text(mark)
+    (other / "demo.json").write_text(marker)
     file = tmp_path / "file"
     file.write_text("mine")
     larger = replace(SIZE, clips={"groups": 2, "clips": 1})
@@ -96,7 +96,7 @@ def test_a_folder_that_is_not_a_demo_of_this_size_is_refused(tmp_path, calls, ge
     assert len(calls) == 2
 
 
-def test_a_mark_lists_the_size_of_the_demo(generated):
+def test_demo_json_records_the_size_of_the_demo(generated):
     assert json.loads((generated / "demo.json").read_text()) == json.loads(
         json.dumps({"generated": True, **asdict(SIZE)})
     )
@@ -110,7 +110,7 @@ def test_every_command_of_the_story_is_a_valid_command_line(tmp_path, size):
             command, words = main, list(step.words)
             while isinstance(command, click.Group):
                 command = command.get_command(click.Context(command), words.pop(0))
-            command.make_context("demo", words)  # raises where an option is unknown or its value wrong
+            command.make_context("demo", words)  # raises if an option is unknown or has an invalid value
 
 
 @click.command()
@@ -120,7 +120,7 @@ def steps(words):
     click.echo("next step")
 
 
-def test_each_step_is_shown_and_the_next_one_follows(shared_tiny, capsys):
+def test_each_step_is_printed_and_run_before_the_next(shared_tiny, capsys):
     steps.main(["info", str(shared_tiny)], standalone_mode=False)
     output = capsys.readouterr().out
     assert f"$ python cli.py info {shared_tiny}" in output
@@ -128,7 +128,7 @@ def test_each_step_is_shown_and_the_next_one_follows(shared_tiny, capsys):
     assert output.endswith("next step\n")
 
 
-def test_a_step_that_fails_ends_the_demo(tmp_path, capsys):
+def test_a_failed_step_stops_the_demo(tmp_path, capsys):
     assert steps.main(["info", str(tmp_path / "none")], standalone_mode=False) == exit_codes.FAILED
     assert "next step" not in capsys.readouterr().out
 
@@ -150,6 +150,6 @@ def test_the_report_has_the_table_of_strategies_under_its_own_title(tmp_path, mo
     assert "| cached features of all frames | kappa 0.5 |" in lines
 
 
-def test_exit_codes_are_those_that_the_readme_lists():
+def test_exit_codes_match_the_readme():
     codes = exit_codes.DONE, exit_codes.FAILED, exit_codes.QUARANTINED, exit_codes.STOPPED, exit_codes.TERMINATED
     assert codes == (0, 1, 3, 130, 143)

@@ -1,4 +1,4 @@
-"""Dask workers that die or hang cost one task, and only that task."""
+"""A Dask worker that dies or hangs fails only its current task."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ def pool():
         yield run
 
 
-def test_workers_have_no_memory_limit_at_which_they_would_pause(pool):
+def test_local_workers_have_no_memory_limit(pool):
     from distributed import default_client
 
     workers = default_client().scheduler_info(n_workers=-1)["workers"].values()
@@ -30,39 +30,39 @@ def test_workers_have_no_memory_limit_at_which_they_would_pause(pool):
 
 
 def test_a_task_is_taken_only_when_a_worker_is_free(pool):
-    taken = []
+    started = []
 
     def tasks():
         for number in range(40):
-            taken.append(number)
+            started.append(number)
             yield f"task{number}"
 
-    ahead = []
+    in_progress = []
     done = 0
     for batch in pool(work, tasks()):
         done += len(batch)
-        ahead.append(len(taken) - done)
+        in_progress.append(len(started) - done)
     assert done == 40
-    assert max(ahead) <= 2 * dispatch.MAX_BATCH
+    assert max(in_progress) <= 2 * dispatch.MAX_BATCH
 
 
 def test_long_tasks_are_sent_singly_and_short_ones_in_batches(pool):
     sizes = [len(batch) for batch in pool(work, [f"slow{number}" for number in range(6)])]
-    assert max(sizes) <= 2  # one from each of two workers
+    assert max(sizes) <= 2  # one from each worker
     sizes = [len(batch) for batch in pool(work, [f"task{number}" for number in range(100)])]
     assert max(sizes) > 2
 
 
-def test_an_exception_in_work_ends_the_run(pool):
+def test_an_exception_in_a_task_ends_the_run(pool):
     with pytest.raises(OSError, match="the cache is full"):
         results(pool(work, ["a", "raise", "b"]))
-    assert results(pool(work, ["a"])) == {"a": "A"}  # and leaves the workers fit for the next
+    assert results(pool(work, ["a"])) == {"a": "A"}  # the workers can run further tasks
 
 
-@pytest.mark.parametrize("at", [1, 45], ids=["sent alone", "sent among others"])
-def test_a_task_that_kills_workers_fails_after_two_deaths_alone_and_the_others_succeed(pool, at):
+@pytest.mark.parametrize("position", [1, 45], ids=["sent alone", "sent among others"])
+def test_a_task_that_kills_workers_fails_after_it_killed_two_alone_and_the_others_succeed(pool, position):
     tasks = [f"task{number}" for number in range(60)]
-    tasks.insert(at, "poison")
+    tasks.insert(position, "poison")
     result_of = results(pool(work, tasks))
     failure = result_of.pop("poison")
     assert failure == died(3)
@@ -70,12 +70,12 @@ def test_a_task_that_kills_workers_fails_after_two_deaths_alone_and_the_others_s
     assert result_of == {task: task.upper() for task in tasks if task != "poison"}
 
 
-def test_two_tasks_that_kill_workers_fail_and_no_others(pool):
+def test_only_the_two_tasks_that_kill_workers_fail(pool):
     result_of = results(pool(work, ["poison@1", "a", "poison@2", "b", "c"]))
     assert {task for task, result in result_of.items() if isinstance(result, TaskFailure)} == {"poison@1", "poison@2"}
 
 
-def test_a_task_whose_worker_dies_once_runs_again_on_another(pool, tmp_path):
+def test_a_task_whose_worker_dies_once_runs_again_on_another_worker(pool, tmp_path):
     result_of = results(pool(work, ["a", f"die-once@{tmp_path}", "b"]))
     assert result_of == {"a": "A", f"die-once@{tmp_path}": "DIE-ONCE", "b": "B"}
 
@@ -89,24 +89,24 @@ def test_an_attempt_is_overdue_after_the_limit_and_never_without_one():
 
 @pytest.fixture
 def hang(tmp_path, monkeypatch):
-    """A task that hangs, overdue as soon as it does, whatever the clock says."""
-    name, mark = f"hang@{tmp_path}", tmp_path / "hung"
-    monkeypatch.setattr(dispatch, "overdue", lambda attempt, now, timeout: name in attempt.tasks and mark.exists())
+    """A task that hangs and is overdue as soon as it does."""
+    name, marker = f"hang@{tmp_path}", tmp_path / "hung"
+    monkeypatch.setattr(dispatch, "overdue", lambda attempt, now, timeout: name in attempt.tasks and marker.exists())
     yield name
-    if mark.exists():
+    if marker.exists():
         deadline = time.monotonic() + PATIENCE
-        while psutil.pid_exists(int(mark.read_text())):
-            assert time.monotonic() < deadline, "the process that hung is still there"
+        while psutil.pid_exists(int(marker.read_text())):
+            assert time.monotonic() < deadline, "the process that hung still exists"
             time.sleep(0.05)
 
 
-def test_a_hung_worker_is_replaced_while_the_others_work(pool, hang, monkeypatch):
-    killing, others_done, waited = threading.Event(), threading.Event(), []
+def test_a_hung_worker_is_replaced_while_the_others_continue(pool, hang, monkeypatch):
+    killing, others_done, wait_results = threading.Event(), threading.Event(), []
     kill = dask_client.kill_worker
 
     def slow_kill(client, worker):
         killing.set()
-        waited.append(others_done.wait(PATIENCE))
+        wait_results.append(others_done.wait(PATIENCE))
         kill(client, worker)
 
     monkeypatch.setattr(dispatch, "kill_worker", slow_kill)
@@ -124,7 +124,7 @@ def test_a_hung_worker_is_replaced_while_the_others_work(pool, hang, monkeypatch
         result_of |= dict(batch)
         if sum(task.startswith("after") for task in result_of) == 40:
             others_done.set()
-    assert waited == [True]
+    assert wait_results == [True]
     assert result_of.pop(hang) == timed_out(HOUR)
     assert result_of == {task: task.upper() for task in result_of}
     assert results(pool(work, ["a", "b", "c"])) == {"a": "A", "b": "B", "c": "C"}
@@ -138,7 +138,7 @@ def test_a_task_that_hangs_in_a_batch_fails_alone(pool, hang):
     assert result_of == {f"task{number}": f"TASK{number}" for number in range(60)}
 
 
-def test_paused_workers_end_the_run_with_one_line(monkeypatch):
+def test_paused_workers_end_the_run_with_a_one_line_error(monkeypatch):
     import dask
     from distributed import Client, LocalCluster
 
@@ -158,11 +158,11 @@ def test_paused_workers_end_the_run_with_one_line(monkeypatch):
     assert " of 30 MiB allowed; start workers that have enough memory (`dask worker --memory-limit`)" in message
 
 
-def test_only_a_worker_that_reports_no_tasks_counts_as_idle():
-    def state(status="running", seen=0.0, **counts):
+def test_only_workers_that_report_no_running_task_count_as_idle():
+    def state(status="running", seconds_ago=0.0, **counts):
         return SimpleNamespace(
             status=SimpleNamespace(name=status),
-            last_seen=time.time() - seen,
+            last_seen=time.time() - seconds_ago,
             memory_limit=100 << 20,
             metrics={"task_counts": counts, "memory": 90 << 20},
         )
@@ -170,10 +170,10 @@ def test_only_a_worker_that_reports_no_tasks_counts_as_idle():
     workers = {
         "busy": state(executing=1),
         "paused and busy": state("paused", executing=1, ready=3),
-        "silent, as one that holds the interpreter": state(seen=HOUR),
+        "silent, as if holding the interpreter": state(seconds_ago=HOUR),
         "paused": state("paused", ready=1),
-        "another's": state("paused"),
+        "of another client": state("paused"),
     }
     client = SimpleNamespace(run_on_scheduler=lambda function: function(SimpleNamespace(workers=workers)))
-    result_of = dask_client.idle_workers(client, workers.keys() - {"another's"} | {"gone"})
+    result_of = dask_client.idle_workers(client, workers.keys() - {"of another client"} | {"gone"})
     assert result_of == {"paused": "paused, with 90 MiB in use of 100 MiB allowed"}

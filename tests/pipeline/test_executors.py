@@ -1,4 +1,4 @@
-"""Executors: the same results from each, chosen by name or by options; the serial one stops slow tasks."""
+"""Executors give the same results and are chosen by name or options; the serial one stops slow tasks."""
 
 import gc
 import subprocess
@@ -67,7 +67,7 @@ def test_the_options_choose_the_executor_and_its_number_of_workers(options, expe
     assert opened == [expected]
 
 
-def test_an_executor_is_chosen_by_name_and_an_unknown_one_is_refused(tmp_path):
+def test_an_executor_is_chosen_by_name_and_an_unknown_name_is_rejected(tmp_path):
     with open_executor(WorkerOptions(executor="serial"), 1, (tmp_path,)) as run:
         assert results(run(work, ["a"])) == {"a": "A"}
     with pytest.raises(PipelineError, match="no executor 'abacus'; expected one of dask_cluster, local, serial"):
@@ -76,26 +76,26 @@ def test_an_executor_is_chosen_by_name_and_an_unknown_one_is_refused(tmp_path):
         pass
 
 
-def test_serial_abandons_a_task_that_hangs():
+def test_the_serial_executor_abandons_a_task_that_hangs():
     result_of = results(serial(work, ["a", "sleep", "b"], timeout=2))
     assert result_of == {"a": "A", "sleep": timed_out(2), "b": "B"}
 
 
-def test_serial_stops_a_task_that_keeps_running_in_python():
-    ended = threading.Event()
+def test_the_serial_executor_stops_a_python_task_after_its_time_limit():
+    stopped = threading.Event()
 
-    def run_on(task):
+    def run_forever(task):
         try:
             while True:
                 time.sleep(0.001)
         finally:
-            ended.set()
+            stopped.set()
 
-    assert results(serial(run_on, ["a"], timeout=0.05)) == {"a": timed_out(0.05)}
-    assert ended.wait(PATIENCE)
+    assert results(serial(run_forever, ["a"], timeout=0.05)) == {"a": timed_out(0.05)}
+    assert stopped.wait(PATIENCE)
 
 
-def test_a_process_that_abandoned_a_decoder_ends_normally(tmp_path):
+def test_a_process_with_an_abandoned_decoder_exits_normally(tmp_path):
     pytest.importorskip("cv2")
     script = (
         "import cv2, numpy, sys\nfrom pipeline.workers.executors.serial import serial\n"
@@ -106,21 +106,21 @@ def test_a_process_that_abandoned_a_decoder_ends_normally(tmp_path):
         "    while True:\n"
         "        capture = cv2.VideoCapture(clip)\n"
         "        while capture.read()[0]: pass\n"
-        "print([end.reason for batch in serial(work, sys.argv[1:], timeout=0.3) for _, end in batch])\n"
+        "print([failure.reason for batch in serial(work, sys.argv[1:], timeout=0.3) for _, failure in batch])\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "clip.avi")]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "not finished after 0.3 s" in ended.stdout
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "not finished after 0.3 s" in result.stdout
 
 
-def test_serial_with_a_limit_raises_exceptions_of_work():
+def test_the_serial_executor_with_a_time_limit_raises_exceptions_of_tasks():
     with pytest.raises(OSError, match="full"):
         results(serial(work, ["raise"], timeout=5))
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "127.0.0.1:notaport"])
-def test_an_address_without_a_scheduler_gives_one_clear_line(address, tmp_path, monkeypatch):
+def test_an_address_without_a_scheduler_gives_a_one_line_error(address, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.workers.executors.dask_cluster.CONNECT_SECONDS", 0.5)
     with (
         pytest.raises(PipelineError) as info,
@@ -133,8 +133,8 @@ def test_an_address_without_a_scheduler_gives_one_clear_line(address, tmp_path, 
     assert "\n" not in message
 
 
-def test_a_client_is_closed_where_no_scheduler_answers(monkeypatch):
-    """Where one is collected while another starts, both wait for each other for ever."""
+def test_a_client_is_closed_if_no_scheduler_answers(monkeypatch):
+    """If a client is garbage-collected while another starts, the two deadlock."""
     monkeypatch.setattr("pipeline.workers.executors.dask_cluster.CONNECT_SECONDS", 0.1)
     before = gc.get_threshold()
     gc.set_threshold(1)
@@ -146,7 +146,7 @@ def test_a_client_is_closed_where_no_scheduler_answers(monkeypatch):
         gc.set_threshold(*before)
 
 
-def test_a_run_waits_for_the_first_worker(monkeypatch):
+def test_dask_cluster_waits_for_the_first_worker(monkeypatch):
     monkeypatch.setattr("pipeline.workers.executors.dask_cluster.FIRST_WORKER_SECONDS", 0.1)
     from distributed import LocalCluster
 
@@ -164,13 +164,13 @@ def test_a_run_waits_for_the_first_worker(monkeypatch):
     )
 
 
-def test_a_run_does_not_wait_where_the_scheduler_has_workers():
+def test_dask_cluster_does_not_wait_if_the_scheduler_has_workers():
     notes = []
-    busy, waited = SimpleNamespace(nthreads=lambda: {"tcp://a": 1}), []
-    await_worker(busy, "tcp://s", notes.append)
-    empty = SimpleNamespace(nthreads=dict, wait_for_workers=lambda count, timeout: waited.append(count))
-    await_worker(empty, "tcp://s", notes.append)
-    assert (len(notes), waited) == (1, [1])
+    with_workers, waits = SimpleNamespace(nthreads=lambda: {"tcp://a": 1}), []
+    await_worker(with_workers, "tcp://s", notes.append)
+    without_workers = SimpleNamespace(nthreads=dict, wait_for_workers=lambda count, timeout: waits.append(count))
+    await_worker(without_workers, "tcp://s", notes.append)
+    assert (len(notes), waits) == (1, [1])
 
 
 def test_pinned_threads_limit_blas_to_one():

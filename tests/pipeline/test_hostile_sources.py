@@ -1,4 +1,4 @@
-"""Malicious scans and label sheets: each gives one short line, in bounded time and memory."""
+"""Malicious scans and label sheets give one short line in bounded time and memory."""
 
 import gzip
 import os
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "wait4"), reason="the resources 
 
 
 @dataclass(frozen=True)
-class Ended:
+class Completed:
     code: int
     stdout: str
     stderr: str
@@ -48,17 +48,19 @@ class Ended:
         return self.seconds < SECONDS and self.kibibytes < KIBIBYTES
 
 
-def measured(folder, *arguments):
-    """Run the command line in its own process and measure its time and memory.
+def run_measured(folder, *arguments):
+    """Run the command line in its own process, and measure its time and memory.
 
-    A small process starts it, because Linux adds the memory of the parent to that of a forked process.
+    A small process starts it, since on Linux the peak memory of a forked process includes that of its parent.
     """
     line = [sys.executable, ROOT / "cli.py", *map(str, arguments)]
     command = [sys.executable, "-c", MEASURE, folder / "usage", *line]
-    done = subprocess.run(command, capture_output=True, text=True)
+    result = subprocess.run(command, capture_output=True, text=True)
     seconds, memory = (folder / "usage").read_text().split()
     unit = 1024 if sys.platform == "darwin" else 1
-    return Ended(done.returncode, done.stdout, without_progress(done.stderr), float(seconds), int(memory) // unit)
+    return Completed(
+        result.returncode, result.stdout, without_progress(result.stderr), float(seconds), int(memory) // unit
+    )
 
 
 def sparse(path, size=8 << 30, start=b""):
@@ -70,15 +72,15 @@ def sparse(path, size=8 << 30, start=b""):
 # -- scans -------------------------------------------------------------------------------------------------------------
 
 
-def header_of(path, place, layout, *values):
+def with_header(path, offset, layout, *values):
     raw = bytearray(path.read_bytes())
-    struct.pack_into(layout, raw, place, *values)
+    struct.pack_into(layout, raw, offset, *values)
     path.write_bytes(raw)
     return path
 
 
 def with_offset(folder, number):
-    return header_of(write_scan(folder / "bad.nii"), VOX_OFFSET, "<f", number)
+    return with_header(write_scan(folder / "bad.nii"), VOX_OFFSET, "<f", number)
 
 
 def zipped(folder, tail):
@@ -88,20 +90,20 @@ def zipped(folder, tail):
     return path
 
 
-def zeros(mebibytes):
-    """Gzip members that hold `mebibytes` MiB of zeros in total."""
+def gzip_zeros(mebibytes):
+    """Gzip members that contain `mebibytes` MiB of zeros in total."""
     packer = zlib.compressobj(9, wbits=31)
     member = packer.compress(bytes(16 << 20)) + packer.flush()
     return member * (mebibytes // 16)
 
 
-def endless(folder):
+def voxel_bomb(folder):
     """A scan of 8 GB of voxels in 8 MB of gzip."""
-    path = header_of(write_scan(folder / "bad.nii"), DIM, "<4h", 3, 1024, 1024, 4096)
+    path = with_header(write_scan(folder / "bad.nii"), DIM, "<4h", 3, 1024, 1024, 4096)
     start = path.read_bytes()[:352]
     path.unlink()
     bomb = folder / "bad.nii.gz"
-    bomb.write_bytes(gzip.compress(start) + zeros(8192))
+    bomb.write_bytes(gzip.compress(start) + gzip_zeros(8192))
     return bomb
 
 
@@ -109,7 +111,7 @@ SCANS = {
     "voxels at 512 GB": (lambda folder: with_offset(folder, 512e9), "vox_offset 512000000000"),
     "voxels beyond the end": (lambda folder: with_offset(folder, 1e6), "a header that claims 1001680 bytes"),
     "a gzip bomb after the voxels": (
-        lambda folder: zipped(folder, zeros(8192)),
+        lambda folder: zipped(folder, gzip_zeros(8192)),
         "more than 1048576 bytes after the voxels",
     ),
     "empty members after the voxels": (
@@ -141,9 +143,9 @@ def test_a_malicious_scan_is_quarantined_in_bounded_time_and_memory(name, tmp_pa
     (tmp_path / "scans").mkdir()
     make(tmp_path / "scans")
     write_scan(tmp_path / "scans/good.nii")
-    ended = measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL)
-    assert (ended.code, ended.stderr) == (3, "")
-    assert ended.is_bounded, ended
+    result = run_measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL)
+    assert (result.code, result.stderr) == (3, "")
+    assert result.is_bounded, result
     (quarantine_reason,) = info_json(tmp_path / "c")["reasons"]["quarantined"].values()
     assert quarantine_reason.startswith(reason)
     assert info_json(tmp_path / "c")["complete"] == 1
@@ -152,12 +154,12 @@ def test_a_malicious_scan_is_quarantined_in_bounded_time_and_memory(name, tmp_pa
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_scan_that_takes_too_long_is_quarantined_after_the_time_limit(tmp_path, workers):
     (tmp_path / "scans").mkdir()
-    endless(tmp_path / "scans")
+    voxel_bomb(tmp_path / "scans")
     write_scan(tmp_path / "scans/good.nii")
     size = ("--depth", "8", "--height", "16", "--width", "16")
     options = (*size, "--workers", workers, "--scan-timeout", "4")
-    ended = measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *options)
-    assert (ended.code, ended.stderr) == (3, "")
+    result = run_measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *options)
+    assert (result.code, result.stderr) == (3, "")
     assert info_json(tmp_path / "c")["complete"] == 1
     assert info_json(tmp_path / "c")["reasons"]["quarantined"] == {
         "bad.nii.gz": "not finished after 4 s; expected it to finish; check the file, or allow more time "
@@ -165,25 +167,25 @@ def test_a_scan_that_takes_too_long_is_quarantined_after_the_time_limit(tmp_path
     }
     if workers:
         return
-    plan = measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *options, "--dry-run")
+    plan = run_measured(tmp_path, "preprocess", "ct", tmp_path / "scans", tmp_path / "c", *options, "--dry-run")
     assert plan.code == 0
     assert plan.is_bounded, plan
 
 
-def test_slices_of_the_largest_size_take_bounded_memory(tmp_path):
-    path = header_of(write_scan(tmp_path / "s/large.nii"), DIM, "<4h", 3, 4096, 4096, 4)
-    start = header_of(path, DATATYPE, "<2h", 64, 64).read_bytes()[:352]  # float64
+def test_slices_of_the_maximum_size_take_bounded_memory(tmp_path):
+    path = with_header(write_scan(tmp_path / "s/large.nii"), DIM, "<4h", 3, 4096, 4096, 4)
+    start = with_header(path, DATATYPE, "<2h", 64, 64).read_bytes()[:352]  # float64
     path.unlink()
-    (tmp_path / "s/large.nii.gz").write_bytes(gzip.compress(start) + zeros(512))
-    ended = measured(tmp_path, "preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
-    assert (ended.code, info_json(tmp_path / "c")["complete"]) == (0, 1)
-    assert ended.is_bounded, ended
+    (tmp_path / "s/large.nii.gz").write_bytes(gzip.compress(start) + gzip_zeros(512))
+    result = run_measured(tmp_path, "preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
+    assert (result.code, info_json(tmp_path / "c")["complete"]) == (0, 1)
+    assert result.is_bounded, result
 
 
 # -- label sheets ------------------------------------------------------------------------------------------------------
 
 
-def text(path, content):
+def write_text(path, content):
     path.write_text(content)
     return path
 
@@ -195,25 +197,28 @@ SHEETS = {
     "a sparse table": (lambda path: sparse(path, start=b"FileName,TypeOfTB\na,1\n"), f"has {8 << 30} bytes"),
     "zeros": (lambda path: sparse(path, 60 << 20), "cannot be read"),
     "a cell of 5 MB": (
-        lambda path: text(path, f"FileName,TypeOfTB\na,{'x' * 5_000_000}\n"),
+        lambda path: write_text(path, f"FileName,TypeOfTB\na,{'x' * 5_000_000}\n"),
         "cannot be read after line 1",
     ),
-    "a header of 5 MB": (lambda path: text(path, f"{'x' * 5_000_000},TypeOfTB\na,1\n"), "cannot be read after line 0"),
-    "a row of 60 MB": (lambda path: text(path, "FileName,TypeOfTB\n" + "," * (60 << 20)), "a row of more than"),
+    "a header of 5 MB": (
+        lambda path: write_text(path, f"{'x' * 5_000_000},TypeOfTB\na,1\n"),
+        "cannot be read after line 0",
+    ),
+    "a row of 60 MB": (lambda path: write_text(path, "FileName,TypeOfTB\n" + "," * (60 << 20)), "a row of more than"),
     "a row of many lines": (
-        lambda path: text(path, "FileName,TypeOfTB\n" + '"a\n",' * (10 << 20)),
+        lambda path: write_text(path, "FileName,TypeOfTB\n" + '"a\n",' * (10 << 20)),
         "a row of more than",
     ),
     "too many rows": (
-        lambda path: text(path, "FileName,TypeOfTB\n" + "a,1\n" * (15 << 20)),
+        lambda path: write_text(path, "FileName,TypeOfTB\n" + "a,1\n" * (15 << 20)),
         "have more than 250000 rows",
     ),
     "cells of 100 kB": (
-        lambda path: text(path, "FileName,TypeOfTB\n" + f"{'x' * 100_000},{'y' * 100_000}\n" * 300),
+        lambda path: write_text(path, "FileName,TypeOfTB\n" + f"{'x' * 100_000},{'y' * 100_000}\n" * 300),
         "names a scan",
     ),
     "paths of 50,000 folders": (
-        lambda path: text(path, "FileName,TypeOfTB\n" + f"{'b/' * 50_000},1\n" * 300),
+        lambda path: write_text(path, "FileName,TypeOfTB\n" + f"{'b/' * 50_000},1\n" * 300),
         "names a scan",
     ),
 }
@@ -229,12 +234,12 @@ def test_a_malicious_sheet_gives_one_short_line_in_bounded_time_and_memory(name,
     make(tmp_path / "s.csv")
     label = ("label", tmp_path / "c", tmp_path / "s.csv")
     preprocess = ("preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL, "--labels", tmp_path / "s.csv")
-    ended = measured(tmp_path, *(label if command == "label" else preprocess))
-    assert (ended.code, ended.stdout) == (1, "")
-    assert ended.stderr.count("\n") == 1
-    assert len(ended.stderr) < 4000
-    assert problem in ended.stderr
-    assert ended.is_bounded, ended
+    result = run_measured(tmp_path, *(label if command == "label" else preprocess))
+    assert (result.code, result.stdout) == (1, "")
+    assert result.stderr.count("\n") == 1
+    assert len(result.stderr) < 4000
+    assert problem in result.stderr
+    assert result.is_bounded, result
     assert info_json(tmp_path / "c")["labels"]["null"] == 1
 
 
@@ -242,16 +247,16 @@ def test_a_sheet_with_the_maximum_number_of_rows_is_read_and_its_problems_are_re
     write_scan(tmp_path / "scans/a.nii")
     cli("preprocess", "ct", tmp_path / "scans", tmp_path / "c", *SMALL)
     rows = "".join(f"{number},1\n" for number in range(MAX_ROWS - 1))
-    sheet = text(tmp_path / "s.csv", f"FileName,TypeOfTB\na,2\n{rows}")
-    ended = measured(tmp_path, "label", tmp_path / "c", sheet)
-    assert (ended.code, ended.stderr) == (3, "")
-    assert ended.kibibytes < KIBIBYTES, ended
-    assert len(ended.stdout) < 2000
+    sheet = write_text(tmp_path / "s.csv", f"FileName,TypeOfTB\na,2\n{rows}")
+    result = run_measured(tmp_path, "label", tmp_path / "c", sheet)
+    assert (result.code, result.stderr) == (3, "")
+    assert result.kibibytes < KIBIBYTES, result
+    assert len(result.stdout) < 2000
     assert info_json(tmp_path / "c")["labels"]["Focal"] == 1
 
 
 @pytest.mark.parametrize("cell", ["x" * 1000, "é" * 1000, "\\" * 1000])
-def test_cells_of_a_sheet_are_shortened_in_every_message(cell, tmp_path):
+def test_long_cells_of_a_sheet_are_shortened_in_every_message(cell, tmp_path):
     rows = {
         "label": f"FileName,TypeOfTB\na,{cell}\n",
         "name": f"FileName,TypeOfTB\na,1\n{cell},1\n",
@@ -263,7 +268,7 @@ def test_cells_of_a_sheet_are_shortened_in_every_message(cell, tmp_path):
         "no scan": f"FileName,TypeOfTB\n{cell},1\n",
     }
     for number, content in enumerate(rows.values()):
-        sheet = text(tmp_path / f"{number}.csv", content)
+        sheet = write_text(tmp_path / f"{number}.csv", content)
         try:
             _, report = apply_labels([Record("a", Source("/s", ("a.nii",)))], sheet, ["one"])
             message = "; ".join(map(str, report.wrong))
@@ -272,9 +277,9 @@ def test_cells_of_a_sheet_are_shortened_in_every_message(cell, tmp_path):
         assert 0 < len(message) < 1000 + len(str(tmp_path)), message
 
 
-def test_a_row_may_span_several_lines_if_it_is_short(tmp_path):
+def test_a_short_row_may_span_several_lines(tmp_path):
     content = "FileName,TypeOfTB,Remark\n" + 'a,1,"one\ntwo"\n' * 50
-    assert len(read_sheet(text(tmp_path / "s.csv", content)).rows) == 50
-    long = text(tmp_path / "l.csv", "FileName,TypeOfTB\n" + '"a\n",' * (MAX_ROW // 4))
+    assert len(read_sheet(write_text(tmp_path / "s.csv", content)).rows) == 50
+    long_sheet = write_text(tmp_path / "l.csv", "FileName,TypeOfTB\n" + '"a\n",' * (MAX_ROW // 4))
     with pytest.raises(PipelineError, match=f"a row of more than {MAX_ROW} characters"):
-        read_sheet(long)
+        read_sheet(long_sheet)

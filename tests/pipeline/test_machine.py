@@ -1,4 +1,4 @@
-"""Cores and memory: the lowest limit of machine, container and job counts."""
+"""Cores and memory are the lowest limits of the machine, the container and the job."""
 
 import os
 
@@ -7,12 +7,12 @@ import pytest
 from pipeline.workers import machine
 from pipeline.workers.machine import MIB
 
-MANY = 10_000  # cores, more than this machine has
+MANY = 10_000  # more cores than this machine has
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A folder with proc and sys of a machine with many cores and 64 GiB."""
+    """A folder with the proc and sys files of a machine with many cores and 64 GiB."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(MANY)), raising=False)
     write(tmp_path, {"proc/meminfo": f"MemTotal: {64 << 20} kB\nMemFree: 1 kB\n"})
     return tmp_path
@@ -53,7 +53,7 @@ UNLIMITED = "9223372036854771712\n"
         (HIDDEN | {TOP + "memory.max": "nonsense\n"}, 64 << 10),
     ],
 )
-def test_memory_is_the_lowest_limit_of_machine_and_control_groups(files, mebibytes, root):
+def test_memory_is_the_lowest_limit_of_the_machine_and_its_control_groups(files, mebibytes, root):
     write(root, files)
     assert machine.memory(root, {}) == mebibytes * MIB
 
@@ -79,7 +79,7 @@ def test_memory_is_the_lowest_limit_of_machine_and_control_groups(files, mebibyt
         (VERSION_1 | {TOP + "cpu/cpu.cfs_quota_us": "-1\n", TOP + "cpu/cpu.cfs_period_us": "100000\n"}, MANY),
     ],
 )
-def test_cores_are_the_fewest_that_affinity_and_control_groups_allow(files, cores, root):
+def test_cores_are_the_lowest_limit_of_affinity_and_control_groups(files, cores, root):
     write(root, files)
     assert machine.cores(root, {}) == cores
 
@@ -100,7 +100,7 @@ def test_cores_follow_affinity_and_are_at_least_one(root, monkeypatch):
         ({"SLURM_CPUS_PER_TASK": "many", "SLURM_MEM_PER_NODE": "1G"}, MANY, 64 << 10),
     ],
 )
-def test_a_job_gets_what_slurm_gave_it(job, cores, mebibytes, root):
+def test_cores_and_memory_follow_the_limits_of_a_slurm_job(job, cores, mebibytes, root):
     assert machine.cores(root, job) == cores
     assert machine.memory(root, job) == mebibytes * MIB
 
@@ -110,7 +110,7 @@ def test_this_machine_has_cores_and_memory():
     assert machine.memory() > 50 * MIB
 
 
-def test_a_system_without_proc_has_the_memory_that_psutil_finds(tmp_path):
+def test_without_proc_memory_is_the_total_that_psutil_reports(tmp_path):
     import psutil
 
     assert machine.memory(tmp_path, {}) == psutil.virtual_memory().total

@@ -1,4 +1,4 @@
-"""Reports list every excluded input, in a readable number of lines."""
+"""Reports list every excluded input in a readable number of lines."""
 
 from collections import Counter
 
@@ -22,7 +22,7 @@ def test_a_few_exclusions_get_one_line_each():
     assert list(report_lines.exclusion_lines({})) == []
 
 
-def test_many_exclusions_get_one_line_per_reason_with_their_number_and_the_first_names():
+def test_many_exclusions_get_one_line_per_reason_with_a_count_and_the_first_names():
     excluded = {f"Biking/{n:04}.avi": "class Biking was not chosen" for n in range(900)}
     excluded |= {f"Diving/{n:04}.avi": "class Diving was not chosen" for n in range(600)}
     excluded |= {f"Rowing/{n:02}.avi": f"too short: {n} frames, 70 needed" for n in range(3)}
@@ -41,8 +41,8 @@ def test_a_run_reports_all_exclusions_except_hidden_files(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "link").symlink_to("/")
-    shown = report_lines.visible_exclusions(find_scans(tmp_path).excluded)
-    assert shown.keys() == {"x.mha", "link"}
+    visible = report_lines.visible_exclusions(find_scans(tmp_path).excluded)
+    assert visible.keys() == {"x.mha", "link"}
 
 
 def test_an_error_about_a_source_without_inputs_lists_its_contents(tmp_path):
@@ -73,7 +73,7 @@ def test_clips_without_a_scene_in_their_name_are_counted(tmp_path, names):
     assert list(report.scene_lines(find_clips(tmp_path))) == (expected if len(names) > 1 else [])
 
 
-def test_texts_of_an_untrusted_ledger_are_shortened(tmp_path):
+def test_long_texts_of_an_untrusted_ledger_are_shortened(tmp_path):
     long = "x" * 500_000
     attributes = Attributes(
         "ct", {"kind": "ct", "depth": 2, "height": 2, "width": 2, "dtype": "uint8", "note": long}, ("a",)

@@ -1,4 +1,4 @@
-"""The plan makes missing and stale samples, keeps the others, and accounts for every input."""
+"""The plan has a task for each missing or stale sample, keeps the others, and accounts for every input."""
 
 import pytest
 from hypothesis import given
@@ -32,27 +32,27 @@ def plan(records, entries=(), excluded=(), rows=None, relabel=False, software="1
     )
 
 
-def test_new_inputs_take_free_rows_in_order():
+def test_new_inputs_get_free_rows_in_order():
     a, b, c, d = map(record, "abcd")
-    made = plan([a, b, c, d], [entry(b, 1), entry(d, 3)])
-    assert made.tasks == [Task(a, 0), Task(c, 2)]
-    assert made.kept == 2
+    result = plan([a, b, c, d], [entry(b, 1), entry(d, 3)])
+    assert result.tasks == [Task(a, 0), Task(c, 2)]
+    assert result.kept == 2
 
 
-def test_an_unchanged_input_needs_no_task_whether_complete_or_quarantined():
+def test_an_unchanged_complete_or_quarantined_input_needs_no_task():
     a, b = map(record, "ab")
-    made = plan([a, b], [entry(a, 0), entry(b, 1, "quarantined")])
-    assert made.tasks == made.commits == made.vanished == made.forget == []
-    assert made.kept == 2
+    result = plan([a, b], [entry(a, 0), entry(b, 1, "quarantined")])
+    assert result.tasks == result.commits == result.vanished == result.forget == []
+    assert result.kept == 2
 
 
 @pytest.mark.parametrize("change", [{"size": 11}, {"mtime_ns": 2}, {"root": "/moved"}])
-def test_a_sample_whose_files_look_changed_is_compared_by_bytes_first(change):
+def test_a_sample_whose_files_look_changed_gets_a_task_that_compares_their_digest(change):
     old = entry(record("a"), 7)
     assert plan([record("a", **change)], [old]).tasks == [Task(record("a", **change), 7, existing=old)]
 
 
-def test_a_changed_quarantined_input_is_tried_again_in_its_row():
+def test_a_changed_quarantined_input_is_processed_again_in_its_row():
     old = entry(record("a"), 7, "quarantined")
     assert plan([record("a", size=11)], [old]).tasks == [Task(record("a", size=11), 7)]
 
@@ -62,35 +62,35 @@ def test_a_changed_quarantined_input_is_tried_again_in_its_row():
     [({"retry": True}, {}), ({}, {"software": "2"}), ({"recipe": "old"}, {})],
     ids=["temporary failure", "quarantined by another version", "another recipe"],
 )
-def test_an_outdated_quarantine_is_tried_again(fields, options):
+def test_an_outdated_quarantined_input_is_processed_again(fields, options):
     old = entry(record("a"), 0, "quarantined", **fields)
     assert plan([record("a")], [old], **options).tasks == [Task(record("a"), 0)]
 
 
 @pytest.mark.parametrize(("fields", "rows"), [({"recipe": "old"}, {0}), ({}, set())], ids=["recipe", "no chunk"])
-def test_a_sample_that_cannot_be_used_is_made_again_without_comparing_bytes(fields, rows):
+def test_an_unusable_sample_is_processed_again_without_comparing_digests(fields, rows):
     old = entry(record("a"), 0, **fields)
     assert plan([record("a")], [old], rows=rows).tasks == [Task(record("a"), 0)]
 
 
-def test_new_labels_are_commits_and_not_tasks():
+def test_new_labels_need_a_commit_and_no_task():
     old = entry(record("a", label=1), 0)
-    made = plan([record("a", label=2, group="P1")], [old], relabel=True)
-    assert made.commits == [old.replace(label=2, group="P1")]
-    assert made.tasks == []
+    result = plan([record("a", label=2, group="P1")], [old], relabel=True)
+    assert result.commits == [old.replace(label=2, group="P1")]
+    assert result.tasks == []
 
 
-def test_labels_stay_where_a_run_has_none():
+def test_labels_are_kept_if_a_run_has_none():
     old = entry(record("a", label=1, group="P1"), 0)
     assert plan([record("a")], [old]).commits == []
     (task,) = plan([record("a", size=11)], [old]).tasks
     assert (task.record.label, task.record.group) == (1, "P1")
 
 
-def test_a_vanished_sample_is_kept_and_reported_and_a_vanished_quarantine_is_forgotten():
-    gone = entry(record("a"), 0), entry(record("b"), 1, "quarantined")
-    made = plan([], gone)
-    assert (made.vanished, made.forget, made.tasks) == (["a"], ["b"], [])
+def test_a_vanished_sample_is_kept_and_reported_and_a_vanished_quarantined_input_is_removed():
+    vanished = entry(record("a"), 0), entry(record("b"), 1, "quarantined")
+    result = plan([], vanished)
+    assert (result.vanished, result.forget, result.tasks) == (["a"], ["b"], [])
 
 
 def test_entries_of_another_source_are_ignored():
@@ -100,7 +100,7 @@ def test_entries_of_another_source_are_ignored():
     )
 
 
-def test_an_exclusion_is_committed_once_and_forgotten_with_its_file():
+def test_an_exclusion_is_committed_once_and_removed_with_its_file():
     (first,) = plan([], excluded={".h": "hidden"}).commits
     assert (first.state, first.reason, first.source) == ("excluded", "hidden", Source(ROOT, (".h",)))
     assert plan([], [first], {".h": "hidden"}).commits == []
@@ -108,10 +108,10 @@ def test_an_exclusion_is_committed_once_and_forgotten_with_its_file():
     assert plan([], [first]).forget == [first.id]
 
 
-def test_an_exclusion_never_replaces_a_sample_of_the_same_name():
-    made = plan([record("x")], excluded={"x": "link to a folder"})
-    assert [task.record.id for task in made.tasks] == ["x"]
-    assert [item.id for item in made.commits] == [path_id(ROOT, "x")] == ["/scans/x"]
+def test_an_exclusion_never_replaces_a_sample_with_the_same_name():
+    result = plan([record("x")], excluded={"x": "link to a folder"})
+    assert [task.record.id for task in result.tasks] == ["x"]
+    assert [item.id for item in result.commits] == [path_id(ROOT, "x")] == ["/scans/x"]
 
 
 def test_exclusions_of_two_sources_have_different_ids():
@@ -127,22 +127,22 @@ def test_files_are_compared_without_their_digest():
 names = st.sets(st.sampled_from("abcdefgh"))
 
 
-@given(found=names, complete=names, quarantined=names)
-def test_every_input_is_in_one_list_and_no_row_is_used_twice(found, complete, quarantined):
+@given(present=names, complete=names, quarantined=names)
+def test_every_input_is_in_one_list_and_no_row_is_used_twice(present, complete, quarantined):
     quarantined = quarantined - complete
-    known = [entry(record(name), row) for row, name in enumerate(sorted(complete))]
-    known += [entry(record(name), row, "quarantined") for row, name in enumerate(sorted(quarantined), len(known))]
-    made = plan([record(name) for name in sorted(found)], known)
-    assert made.kept + len(made.tasks) == len(found)
-    assert {task.record.id for task in made.tasks} == found - complete - quarantined
-    assert set(made.vanished) == complete - found
-    assert set(made.forget) == quarantined - found
-    rows = [item.row for item in known] + [task.row for task in made.tasks]
+    entries = [entry(record(name), row) for row, name in enumerate(sorted(complete))]
+    entries += [entry(record(name), row, "quarantined") for row, name in enumerate(sorted(quarantined), len(entries))]
+    result = plan([record(name) for name in sorted(present)], entries)
+    assert result.kept + len(result.tasks) == len(present)
+    assert {task.record.id for task in result.tasks} == present - complete - quarantined
+    assert set(result.vanished) == complete - present
+    assert set(result.forget) == quarantined - present
+    rows = [item.row for item in entries] + [task.row for task in result.tasks]
     assert len(set(rows)) == len(rows)
 
 
 @pytest.mark.parametrize(("size", "vanished"), [(-1, True), (0, False), (1, False)])
-def test_an_empty_source_file_is_not_vanished(size, vanished):
-    made = plan([record("a", size=size)], [entry(record("a", size=size), 0)])
-    assert bool(made.vanished) == vanished
-    assert bool(made.kept) == (not vanished)
+def test_an_empty_source_file_does_not_count_as_vanished(size, vanished):
+    result = plan([record("a", size=size)], [entry(record("a", size=size), 0)])
+    assert bool(result.vanished) == vanished
+    assert bool(result.kept) == (not vanished)

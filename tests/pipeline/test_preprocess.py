@@ -1,4 +1,4 @@
-"""Decisions before and after a run, tested without one."""
+"""Checks and estimates before and after a run."""
 
 import os
 from pathlib import Path
@@ -20,15 +20,15 @@ from tests.helpers.records import record
 
 
 @pytest.mark.parametrize(("make", "kind"), [(os.mkdir, "a folder"), (os.mkfifo, "not a regular file")])
-def test_a_path_that_is_not_a_file_is_named_for_what_it_is(tmp_path, make, kind):
+def test_a_path_that_is_not_a_file_is_rejected_with_its_kind(tmp_path, make, kind):
     make(tmp_path / "a.nii")
-    with pytest.raises(InvalidInput) as caught:
+    with pytest.raises(InvalidInput) as error:
         current_source(record("a", root=str(tmp_path)))
-    assert caught.value.problem == f"'a.nii' is {kind}"
+    assert error.value.problem == f"'a.nii' is {kind}"
 
 
 @pytest.mark.parametrize(
-    ("error", "begins", "may_pass"),
+    ("error", "start", "retry"),
     [
         (InvalidInput("a page", "a scan", "log in"), "a page", False),
         (OSError(5, "Input/output error"), "it cannot be read (Input/output error); ", True),
@@ -36,48 +36,48 @@ def test_a_path_that_is_not_a_file_is_named_for_what_it_is(tmp_path, make, kind)
         (ValueError("no such luck"), "reading it failed (ValueError: no such luck); ", False),
     ],
 )
-def test_why_an_input_is_quarantined(error, begins, may_pass):
-    reason, passes = quarantine_reason(error)
-    assert reason.startswith(begins)
-    assert passes == may_pass
+def test_an_error_determines_the_quarantine_reason_and_whether_to_retry(error, start, retry):
+    reason, is_temporary = quarantine_reason(error)
+    assert reason.startswith(start)
+    assert is_temporary == retry
 
 
 @pytest.mark.parametrize(
-    ("sources", "again"),
+    ("sources", "command"),
     [
         (("/old.zarr", "/ct.zarr"), "run `features /ct.zarr /f.zarr` again"),
         ((), "write it again with `write_features`"),
     ],
 )
-def test_repair_of_a_feature_cache_names_the_command_that_writes_it_again(sources, again):
+def test_repair_of_a_feature_cache_names_the_command_that_writes_it_again(sources, command):
     recipe = {"depth": 1, "channels": 2, "dtype": "float32"}
     attributes = schema.Attributes("features", recipe, ("a",), sources)
-    with pytest.raises(CacheError, match="cannot rebuild") as caught:
+    with pytest.raises(CacheError, match="cannot rebuild") as error:
         check_kind(Path("/f.zarr"), attributes)
-    assert str(caught.value).endswith(again)
+    assert str(error.value).endswith(command)
 
 
-def test_a_sheet_without_labels_is_refused_only_where_samples_have_labels():
-    nothing = LabelReport(wrong=[WrongRow("labels.csv line 2", "x", "no such scan")])
+def test_a_sheet_without_labels_is_rejected_only_if_samples_have_labels():
+    empty = LabelReport(wrong=[WrongRow("labels.csv line 2", "x", "no such scan")])
     unlabelled = [Entry("a", "complete", row=0), Entry("b", "quarantined", label=1), Entry("c", "excluded", label=0)]
-    check_keeps_labels(nothing, Path("labels.csv"), unlabelled)
+    check_keeps_labels(empty, Path("labels.csv"), unlabelled)
     labelled = [*unlabelled, Entry("d", "complete", row=1, label=0)]
     check_keeps_labels(LabelReport(labelled=1), Path("labels.csv"), labelled)
     with pytest.raises(PipelineError, match="the cache has 1 labelled samples"):
-        check_keeps_labels(nothing, Path("labels.csv"), labelled)
+        check_keeps_labels(empty, Path("labels.csv"), labelled)
 
 
-def test_every_folder_above_a_file_is_listed_except_the_root():
+def test_every_parent_folder_except_the_root_is_listed():
     assert _folders_of(["a/b/c.nii", "a/d.nii", "e.nii", "f/g/h/i.nii"]) == {"a", "a/b", "f", "f/g", "f/g/h"}
 
 
-def test_a_plan_estimates_time_and_disk(tmp_path):
+def test_a_plan_estimates_time_and_disk_space(tmp_path):
     for name in "abcdef":
         (tmp_path / f"{name}.nii").write_bytes(b"0123456789")
     job = preprocess.prepare(tmp_path, tmp_path.with_name("none.zarr"), CtRecipe())
-    planned = report.plan_json(job, 4, Estimate("a", 2.0, 100, 7))
-    assert (planned["to_make"], planned["already_there"], planned["source_bytes"]) == (6, 0, 60)
-    assert (planned["seconds"], planned["cache_bytes"], planned["workers"]) == (3.0, 600, 4)
+    plan = report.plan_json(job, 4, Estimate("a", 2.0, 100, 7))
+    assert (plan["to_make"], plan["already_there"], plan["source_bytes"]) == (6, 0, 60)
+    assert (plan["seconds"], plan["cache_bytes"], plan["workers"]) == (3.0, 600, 4)
 
 
 def test_a_cache_keeps_the_patient_column_until_a_sheet_names_another(tmp_path):

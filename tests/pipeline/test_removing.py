@@ -1,4 +1,4 @@
-"""`remove` leaves nothing of the removed samples in CACHE, and changes no other sample."""
+"""`remove` deletes every trace of samples from CACHE, and changes no other sample."""
 
 import json
 import os
@@ -26,7 +26,7 @@ ELSEWHERE = (
 
 @pytest.fixture
 def cache(tmp_path):
-    """A CT cache of three scans with labels and patients, and a quarantined one."""
+    """A CT cache of three scans with labels and patients, and a quarantined scan."""
     for number, name in enumerate(NAMES):
         write_scan(tmp_path / f"s/{name}.nii", number)
     (tmp_path / "s/broken_secret.nii").write_bytes(b"nothing")
@@ -37,8 +37,8 @@ def cache(tmp_path):
     return tmp_path / "c"
 
 
-def test_nothing_of_removed_samples_is_left_and_the_others_are_unchanged(cache, tmp_path):
-    kept = {path: kept for path, kept in arrays(cache).items() if "/c/3/" not in path}
+def test_removed_samples_leave_no_trace_and_the_others_are_unchanged(cache, tmp_path):
+    others = {path: state for path, state in arrays(cache).items() if "/c/3/" not in path}
     result = cli("remove", cache, "withdrawn_person", "broken_secret", "--yes")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == (
@@ -49,7 +49,7 @@ def test_nothing_of_removed_samples_is_left_and_the_others_are_unchanged(cache, 
     for text in ("withdrawn_person", "broken_secret"):
         assert traces(cache, text) == []
         assert not [path for path in cache.rglob("*") if text in path.name]
-    assert arrays(cache) == kept
+    assert arrays(cache) == others
     assert verify(cache).sound
     assert open_cache(cache).ids == ["alpha", "omega"]
     assert open_cache(cache).labels.tolist() == [0, 2]
@@ -68,7 +68,7 @@ def test_the_next_run_caches_a_removed_sample_again_if_its_source_exists(cache, 
     assert traces(cache, "withdrawn_person") == []
 
 
-def test_after_a_kill_the_same_command_finishes(cache, tmp_path):
+def test_a_killed_removal_is_finished_by_the_same_command(cache, tmp_path):
     for root in killed_at_each_call(cache, lambda root: remove(root, ["withdrawn_person"]), tmp_path):
         result = cli("remove", root, "withdrawn_person", "--yes")
         if result.exit_code:  # the killed command had finished
@@ -88,7 +88,7 @@ def test_an_unknown_id_removes_nothing_and_the_nearest_id_is_named(cache):
     assert tree(cache) == before
 
 
-def test_it_asks_for_confirmation(cache):
+def test_remove_asks_for_confirmation(cache):
     before = tree(cache)
     question = f"Permanently remove 1 input from {cache}: alpha? [y/N]: "
     for answer in ("n\n", ""):
@@ -102,7 +102,7 @@ def test_it_asks_for_confirmation(cache):
     assert traces(cache, "alpha") == []
 
 
-def test_a_dry_run_writes_nothing(cache):
+def test_a_dry_run_of_remove_writes_nothing(cache):
     before = tree(cache)
     assert cli("remove", cache, "alpha", "broken_secret", "--dry-run").stdout == (
         "2 inputs to remove permanently; nothing is written\n  alpha: complete\n  broken_secret: quarantined\n"
@@ -114,7 +114,7 @@ def test_a_dry_run_writes_nothing(cache):
     assert result == {"removed": ["alpha"], "to_remove": []}
 
 
-def test_ids_come_from_a_file_too(cache, tmp_path):
+def test_ids_are_read_from_a_file(cache, tmp_path):
     file = tmp_path / "ids.txt"
     file.write_text("\ufeffalpha\r\n\r\n omega \n", encoding="utf-8")
     cli("remove", cache, "broken_secret", "--from", file, "--yes")
@@ -134,7 +134,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_an_unreadable_file_of_ids_gives_one_line(cache, tmp_path, name):
+def test_an_unreadable_file_of_ids_gives_a_one_line_error(cache, tmp_path, name):
     make, problem = FILES[name]
     make(tmp_path / "ids")
     assert problem in error(cli("remove", cache, "--from", tmp_path / "ids", "--yes"))
@@ -153,7 +153,7 @@ def test_inputs_that_mention_the_same_name_are_listed(tmp_path):
     assert traces(tmp_path / "c", "twin") == []
 
 
-def test_files_that_were_moved_aside_are_mentioned(cache):
+def test_remove_reports_files_in_ledger_aside(cache):
     (cache / "ledger/aside").mkdir()
     (cache / "ledger/aside/0").write_text("withdrawn_person")
     output = cli("remove", cache, "withdrawn_person", "--yes").stdout
@@ -169,7 +169,7 @@ def test_features_are_removed_from_their_own_cache(tmp_path):
     assert verify(root).sound
 
 
-def test_an_interrupted_run_is_finished_before_ids_are_looked_up(tmp_path):
+def test_an_interrupted_run_is_finished_before_ids_are_searched(tmp_path):
     root = make_cache(tmp_path / "c")
     (root / "ledger/unpublished").touch()
     remove(root, ["gone already", "s1"])

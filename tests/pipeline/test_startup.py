@@ -1,4 +1,4 @@
-"""Local workers: how many fit into memory, and one line with the cause where they cannot start."""
+"""Local workers: how many fit into memory, and a one-line error with the cause if they cannot start."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     ("mebibytes", "workers"), [(128, 0), (245, 0), (246, 1), (256, 1), (1119, 1), (1120, 2), (1 << 20, 8)]
 )
-def test_there_is_one_worker_per_core_as_far_as_memory_allows(mebibytes, workers, monkeypatch):
+def test_the_default_is_one_worker_per_core_or_as_many_as_fit_into_memory(mebibytes, workers, monkeypatch):
     monkeypatch.setattr(machine, "cores", lambda: 8)
     monkeypatch.setattr(machine, "memory", lambda: mebibytes * machine.MIB)
     assert default_workers() == workers
@@ -44,7 +44,7 @@ def test_there_is_one_worker_per_core_as_far_as_memory_allows(mebibytes, workers
         (20, 1 << 20, 20, []),
     ],
 )
-def test_no_more_workers_are_used_than_fit_into_memory(requested, mebibytes, workers, notes, monkeypatch):
+def test_requested_workers_are_limited_by_memory_with_a_note(requested, mebibytes, workers, notes, monkeypatch):
     monkeypatch.setattr(machine, "cores", lambda: 8)
     monkeypatch.setattr(machine, "memory", lambda: mebibytes * machine.MIB)
     monkeypatch.setattr(machine, "address_space", lambda: None)
@@ -53,14 +53,14 @@ def test_no_more_workers_are_used_than_fit_into_memory(requested, mebibytes, wor
     assert lines == notes
 
 
-def test_no_worker_is_used_where_address_space_is_too_small(monkeypatch):
+def test_no_worker_is_used_if_the_address_space_is_too_small(monkeypatch):
     monkeypatch.setattr(machine, "address_space", lambda: 500 * machine.MIB)
     lines = []
     assert usable_workers(2, lines.append) == 0
     assert lines[0].endswith("and 500 MiB of address space (`ulimit -v`)")
 
 
-def test_local_workers_ignore_dask_settings_made_for_another_cluster():
+def test_local_workers_ignore_dask_settings_for_another_cluster():
     import dask
 
     with (
@@ -71,7 +71,7 @@ def test_local_workers_ignore_dask_settings_made_for_another_cluster():
 
 
 def start_failure(prepare="", **environment):
-    """What `local_cluster(2)` raises in a process of its own, and what that process prints besides."""
+    """The error message of `local_cluster(2)` in a new process; asserts that it prints nothing else."""
     script = (
         f"{prepare}\nfrom pipeline.workers.executor import Settings\n"
         "from pipeline.workers.executors.local import local_cluster\n"
@@ -81,7 +81,7 @@ def start_failure(prepare="", **environment):
         f"if __name__ == '__main__':\n    from pipeline.errors import PipelineError\n    try: exec({script!r})\n"
         "    except PipelineError as error: print(error)\n"
     )
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", wrapped],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
@@ -89,11 +89,11 @@ def start_failure(prepare="", **environment):
         text=True,
         timeout=PATIENCE,
     )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    return ended.stdout
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
 
 
-def test_too_few_open_files_give_one_line_with_the_limit():
+def test_too_few_open_files_give_a_one_line_error_with_the_limit():
     pytest.importorskip("resource")
     line = start_failure("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))")
     assert line.startswith("2 local workers cannot start: OSError: [Errno 24] Too many open files")
@@ -111,7 +111,7 @@ def test_a_low_soft_limit_of_open_files_is_raised():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_broken_dask_settings_give_one_line_with_the_file(tmp_path):
+def test_broken_dask_settings_give_a_one_line_error_with_the_file(tmp_path):
     (tmp_path / "dask.yaml").write_text("distributed: [1,\n")
     line = start_failure(DASK_CONFIG=str(tmp_path / "dask.yaml"))
     assert line.startswith(f"Dask cannot be loaded: ValueError: A dask config file at '{tmp_path / 'dask.yaml'}' is")
@@ -119,20 +119,20 @@ def test_broken_dask_settings_give_one_line_with_the_file(tmp_path):
     assert line.count("\n") == 1
 
 
-LESS = "free memory or use fewer --workers, or use --workers 0 to work in this process"
+HINT = "free memory or use fewer --workers, or use --workers 0 to work in this process"
 IN_THIS_PROCESS = "use --workers 0 to work in this process"
 BROKEN = """import os, sys
 class Finder:
-    def find_spec(self, name, *others):
+    def find_spec(self, name, *_):
         if name == {module!r}:
-            {act}
+            {action}
 if "spawn_main" in " ".join(sys.orig_argv):
     sys.meta_path.insert(0, Finder())
 """
 
 
 @pytest.mark.parametrize(
-    ("module", "act", "cause"),
+    ("module", "action", "cause"),
     [
         (
             "distributed",
@@ -147,12 +147,12 @@ if "spawn_main" in " ".join(sys.orig_argv):
         (
             "distributed",
             "os.kill(os.getpid(), 9)",
-            f"a worker process died while it started (killed by signal 9); {LESS}",
+            f"a worker process died while it started (killed by signal 9); {HINT}",
         ),
         (
             "pipeline.jobs.sample",
             "os.kill(os.getpid(), 9)",
-            f"a worker process died while it started (killed by signal 9); {LESS}",
+            f"a worker process died while it started (killed by signal 9); {HINT}",
         ),
         (
             "distributed.worker",
@@ -167,13 +167,13 @@ if "spawn_main" in " ".join(sys.orig_argv):
         ),
     ],
 )
-def test_a_worker_that_dies_while_it_starts_gives_one_line_with_the_cause(tmp_path, module, act, cause):
-    (tmp_path / "sitecustomize.py").write_text(BROKEN.format(module=module, act=act))
+def test_a_worker_that_dies_during_its_start_gives_a_one_line_error_with_the_cause(tmp_path, module, action, cause):
+    (tmp_path / "sitecustomize.py").write_text(BROKEN.format(module=module, action=action))
     line = start_failure(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert line == f"2 local workers cannot start: {cause}\n"
 
 
-def test_a_worker_killed_while_it_starts_gives_one_line(tmp_path):
+def test_a_worker_killed_during_its_start_gives_a_one_line_error(tmp_path):
     write_scan(tmp_path / "s/a.nii")
     arguments = ["preprocess", "ct", tmp_path / "s", tmp_path / "c", "--workers", "2"]
     with subprocess.Popen(
@@ -192,37 +192,37 @@ def test_a_worker_killed_while_it_starts_gives_one_line(tmp_path):
         out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (1, "")
     assert err == (
-        f"Error: a local worker cannot start: a worker process died while it started (killed by signal 9); {LESS}\n"
+        f"Error: a local worker cannot start: a worker process died while it started (killed by signal 9); {HINT}\n"
     )
 
 
 def test_a_missing_library_ends_the_run_and_quarantines_nothing(tmp_path, monkeypatch):
     write_scan(tmp_path / "s/a.nii")
     monkeypatch.setitem(sys.modules, "pipeline.transforms.ct", None)
-    ended = cli("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
-    assert (ended.exit_code, ended.stdout) == (1, "")
-    assert ended.stderr.startswith("Error: a library is missing or broken: import of pipeline.transforms.ct halted")
+    result = cli("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: a library is missing or broken: import of pipeline.transforms.ct halted")
     assert info_json(tmp_path / "c")["discovered"] == 0
 
 
 @pytest.mark.parametrize(
-    "broken", ["socket.create_connection", "tempfile.TemporaryDirectory", "distributed.LocalCluster"]
+    "function", ["socket.create_connection", "tempfile.TemporaryDirectory", "distributed.LocalCluster"]
 )
-def test_any_error_that_prevents_local_workers_gives_one_line_with_the_cause(broken, monkeypatch):
+def test_any_error_in_starting_local_workers_gives_a_one_line_error_with_the_cause(function, monkeypatch):
     def fail(*args, **options):
         try:
-            raise OSError(99, "not here")
+            raise OSError(99, "unavailable")
         except OSError as error:
             raise RuntimeError("Cluster failed") from error
 
-    monkeypatch.setattr(broken, fail)
+    monkeypatch.setattr(function, fail)
     with pytest.raises(PipelineError) as info, local_cluster(Settings(1)):
         pass
-    assert str(info.value).startswith("a local worker cannot start: OSError: [Errno 99] not here")
+    assert str(info.value).startswith("a local worker cannot start: OSError: [Errno 99] unavailable")
 
 
 @pytest.mark.parametrize(
-    ("error", "workers", "logged", "begins", "contains"),
+    ("error", "workers", "logged", "start", "contains"),
     [
         (OSError("full"), 2, "", "2 local workers cannot start: OSError: full", "; use --workers 0"),
         (OSError("full"), 1, "killed by signal 9", "a local worker cannot start: OSError: full", "; use --workers 0"),
@@ -233,14 +233,14 @@ def test_any_error_that_prevents_local_workers_gives_one_line_with_the_cause(bro
          "2 local workers cannot start: a worker process died while it started (exited with status 1)", "; use --"),
     ],
 )  # fmt: skip
-def test_a_start_failure_is_one_line_with_the_cause(error, workers, logged, begins, contains):
+def test_the_message_of_a_start_failure_has_the_cause_and_a_remedy(error, workers, logged, start, contains):
     try:
         raise TimeoutError("the cluster did not start") from error
     except TimeoutError as outer:
         with watch_workers() as watch:
             watch.logged += ["unrelated", logged]
             text = start_error(outer, workers, watch)
-    assert text.startswith(begins)
+    assert text.startswith(start)
     assert contains in text
     assert text.endswith("use --workers 0 to work in this process")
 
@@ -251,28 +251,28 @@ def test_the_last_line_of_a_dead_process_is_reported():
         assert watch.first_death() == "ImportError: no dask"
 
 
-@pytest.mark.parametrize(("writable", "named"), [(True, False), (False, True)])
-def test_a_read_only_shm_is_named(writable, named, monkeypatch):
+@pytest.mark.parametrize(("writable", "reported"), [(True, False), (False, True)])
+def test_a_read_only_shm_is_reported(writable, reported, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "access", lambda *_: writable)
-    assert ("no writable /dev/shm" in exceeded_limits(1)) == named
+    assert ("no writable /dev/shm" in exceeded_limits(1)) == reported
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_the_cluster_starts_is_handled_afterwards(number):
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_cluster_starts_is_handled_afterwards(signal_number):
     def handle(*_):
         raise KeyboardInterrupt
 
     def start():
         with block_interrupts():
-            signal.raise_signal(number)
-            started.append(number)
+            signal.raise_signal(signal_number)
+            started.append(signal_number)
 
-    before, started = signal.signal(number, handle), []
+    before, started = signal.signal(signal_number, handle), []
     try:
         with pytest.raises(KeyboardInterrupt):
             start()
-        assert started == [number]
-        assert signal.getsignal(number) is handle
+        assert started == [signal_number]
+        assert signal.getsignal(signal_number) is handle
     finally:
-        signal.signal(number, before)
+        signal.signal(signal_number, before)

@@ -1,4 +1,4 @@
-"""Clips into a cache: sources, labels and groups, and decoders that hang or crash."""
+"""Caching clips: sources, labels, groups, and decoders that hang or crash."""
 
 import ctypes
 import json
@@ -38,7 +38,7 @@ def write_clip(path, frames=10, value=0):
 
 @pytest.fixture
 def tree(tmp_path):
-    """Two classes, three groups; one clip too short, one named otherwise, one of another class's name."""
+    """Clips of two classes and three groups: one is too short, one has another name, one is in another class folder."""
     root = tmp_path / "UCF"
     write_clip(root / "Rowing" / "v_Rowing_g01_c01.avi")
     write_clip(root / "Rowing" / "v_Rowing_g01_c02.avi", value=20)
@@ -57,9 +57,9 @@ def info(cache):
     return json.loads(run("info", cache, "--json").stdout)
 
 
-def test_labels_are_folders_and_groups_are_scenes(tree, tmp_path):
-    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", *SMALL)
-    assert ended.exit_code == 0, ended.output
+def test_folders_become_labels_and_scenes_become_groups(tree, tmp_path):
+    result = run("preprocess", "video", tree, tmp_path / "v.zarr", *SMALL)
+    assert result.exit_code == 0, result.output
     clips = open_cache(tmp_path / "v.zarr")
     assert clips.class_names == ["Mixing", "Rowing"]
     assert dict(zip(clips.ids, zip(clips.labels, clips.groups, strict=True), strict=True)) == {
@@ -70,53 +70,53 @@ def test_labels_are_folders_and_groups_are_scenes(tree, tmp_path):
         "Rowing/v_Rowing_g01_c02": (1, "Rowing/g01"),
     }
     assert clips.entry("Mixing/holiday").details["notes"] == ["its name has no _gNN_cMM: it is its own group"]
-    found = info(tmp_path / "v.zarr")
-    assert found["kind"] == "video"
-    assert (found["discovered"], found["complete"], found["quarantined"], found["excluded"]) == (6, 5, 0, 1)
-    assert found["reasons"]["excluded"] == {"Rowing/v_Rowing_g02_c01.avi": "too short: 5 frames, 8 needed"}
+    report = info(tmp_path / "v.zarr")
+    assert report["kind"] == "video"
+    assert (report["discovered"], report["complete"], report["quarantined"], report["excluded"]) == (6, 5, 0, 1)
+    assert report["reasons"]["excluded"] == {"Rowing/v_Rowing_g02_c01.avi": "too short: 5 frames, 8 needed"}
 
 
-def test_classes_are_taken_in_the_order_given_and_others_are_excluded(tree, tmp_path):
-    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Rowing", *SMALL)
-    assert ended.exit_code == 0, ended.output
+def test_chosen_classes_are_cached_in_their_order_and_others_are_excluded(tree, tmp_path):
+    result = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Rowing", *SMALL)
+    assert result.exit_code == 0, result.output
     assert open_cache(tmp_path / "v.zarr").class_names == ["Rowing"]
-    found = info(tmp_path / "v.zarr")
-    assert (found["discovered"], found["complete"], found["excluded"]) == (6, 2, 4)
-    assert found["reasons"]["excluded"]["Mixing/v_Rowing_g07_c01.avi"] == "class Mixing was not chosen"
-    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Rowing,Mixing", *SMALL)
-    assert ended.exit_code == 0, ended.output
+    report = info(tmp_path / "v.zarr")
+    assert (report["discovered"], report["complete"], report["excluded"]) == (6, 2, 4)
+    assert report["reasons"]["excluded"]["Mixing/v_Rowing_g07_c01.avi"] == "class Mixing was not chosen"
+    result = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Rowing,Mixing", *SMALL)
+    assert result.exit_code == 0, result.output
     clips = open_cache(tmp_path / "v.zarr")
     assert clips.class_names == ["Rowing", "Mixing"]
     assert sorted(clips.labels) == [0, 0, 1, 1, 1]
-    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Mixing", *SMALL)
-    assert ended.exit_code == 1
-    assert ended.stderr == (
+    result = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Mixing", *SMALL)
+    assert result.exit_code == 1
+    assert result.stderr == (
         "Error: Rowing/v_Rowing_g01_c01.avi is in the cache, but now it would be excluded (class Rowing was not "
         "chosen); give the same options as before, or another CACHE\n"
     )
 
 
-def test_an_order_given_later_changes_labels_and_touches_no_array(tree, tmp_path):
+def test_another_order_of_classes_changes_labels_and_writes_no_array(tree, tmp_path):
     run("preprocess", "video", tree, tmp_path / "v.zarr", *SMALL)
     before = {
         path: path.stat().st_mtime_ns for path in (tmp_path / "v.zarr" / "volume" / "c").rglob("0") if path.is_file()
     }
-    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Rowing,Mixing", *SMALL)
-    assert "0 made, 6 already present" in ended.output
+    result = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "Rowing,Mixing", *SMALL)
+    assert "0 made, 6 already present" in result.output
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert "Class names changed from Mixing, Rowing to Rowing, Mixing: " in ended.output
+    assert "Class names changed from Mixing, Rowing to Rowing, Mixing: " in result.output
     assert open_cache(tmp_path / "v.zarr").labels.tolist() == [1, 1, 1, 0, 0]
 
 
-def test_an_unknown_class_is_refused_with_the_existing_ones(tree, tmp_path):
-    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "paper", *SMALL)
-    assert ended.exit_code == 1
+def test_an_unknown_class_is_rejected_with_the_existing_ones(tree, tmp_path):
+    result = run("preprocess", "video", tree, tmp_path / "v.zarr", "--classes", "paper", *SMALL)
+    assert result.exit_code == 1
     missing = ", ".join(name for name in PAPER_CLASSES if name not in ("Mixing", "Rowing"))
-    assert ended.stderr == f"Error: no clips of class {missing} below {tree}; expected classes among Mixing, Rowing\n"
+    assert result.stderr == f"Error: no clips of class {missing} below {tree}; expected classes among Mixing, Rowing\n"
     assert not (tmp_path / "v.zarr").exists()
 
 
-def test_the_papers_classes_are_its_ten_in_label_order(tmp_path):
+def test_the_ten_classes_of_the_paper_are_in_label_order(tmp_path):
     for number, name in enumerate(PAPER_CLASSES):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"v_{name}_g01_c01.avi").write_bytes(b"")
@@ -124,17 +124,17 @@ def test_the_papers_classes_are_its_ten_in_label_order(tmp_path):
     assert len(set(PAPER_CLASSES)) == 10
 
 
-def test_clips_outside_class_folders_or_with_one_id_are_quarantined(tree, tmp_path):
+def test_clips_outside_class_folders_or_with_the_same_id_are_quarantined(tree, tmp_path):
     write_clip(tree / "v_Lost_g01_c01.avi")
-    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", *SMALL)
-    assert ended.exit_code == 3
+    result = run("preprocess", "video", tree, tmp_path / "v.zarr", *SMALL)
+    assert result.exit_code == 3
     assert info(tmp_path / "v.zarr")["reasons"]["quarantined"] == {
         "v_Lost_g01_c01.avi": "it is not in a class folder; expected SOURCE/Class/v_Class_gNN_cMM.avi; "
         "put it into the folder of its class"
     }
     shutil.copy(tree / "Rowing" / "v_Rowing_g01_c02.avi", tree / "Rowing" / "v_Rowing_g01_c02.mp4")
-    ended = run("preprocess", "video", tree, tmp_path / "new.zarr", *SMALL)
-    assert ended.exit_code == 3
+    result = run("preprocess", "video", tree, tmp_path / "new.zarr", *SMALL)
+    assert result.exit_code == 3
     assert info(tmp_path / "new.zarr")["complete"] == 4
     reasons = info(tmp_path / "new.zarr")["reasons"]["quarantined"]
     for ending in (".avi", ".mp4"):
@@ -143,8 +143,8 @@ def test_clips_outside_class_folders_or_with_one_id_are_quarantined(tree, tmp_pa
 
 @pytest.mark.parametrize("short", ["loop", "stretch"])
 def test_short_clips_can_be_looped_or_stretched(short, tree, tmp_path):
-    ended = run("preprocess", "video", tree, tmp_path / "v.zarr", "--short", short, *SMALL)
-    assert ended.exit_code == 0, ended.output
+    result = run("preprocess", "video", tree, tmp_path / "v.zarr", "--short", short, *SMALL)
+    assert result.exit_code == 0, result.output
     filled = open_cache(tmp_path / "v.zarr")["Rowing/v_Rowing_g02_c01"]
     assert filled.shape == (8, 16, 16)
     if short == "loop":
@@ -152,54 +152,56 @@ def test_short_clips_can_be_looped_or_stretched(short, tree, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
-def test_gray_levels_survive_every_dtype(dtype, tree, tmp_path):
+def test_every_dtype_preserves_gray_levels(dtype, tree, tmp_path):
     run("preprocess", "video", tree, tmp_path / "v.zarr", "--dtype", dtype, *SMALL)
     run("preprocess", "video", tree, tmp_path / "8.zarr", *SMALL)
     levels = np.rint(open_cache(tmp_path / "v.zarr")[0] * 255)
     assert np.array_equal(levels, open_cache(tmp_path / "8.zarr").stored(0))
 
 
-def test_the_real_clips_end_with_every_damaged_one_named(tmp_path):
+def test_every_damaged_real_clip_is_quarantined_with_a_reason(tmp_path):
     if not SHARED.is_dir():
-        pytest.skip(f"{SHARED} is not there")
+        pytest.skip(f"{SHARED} is missing")
     source = tmp_path / "source"
     shutil.copytree(SHARED / "clips", source)
     shutil.copytree(SHARED / "video_odd", source / "Odd")
     (source / "Damaged").mkdir()
     shutil.copy(SHARED / "damaged" / "nasa_13013_truncated.mp4", source / "Damaged")
-    ended = run("preprocess", "video", source, tmp_path / "v.zarr", "--height", "64", "--width", "64", "--workers", "2")
-    assert ended.exit_code == 3, ended.output
-    found = info(tmp_path / "v.zarr")
-    quarantined = {Path(name).name for name in found["reasons"]["quarantined"]}
+    result = run(
+        "preprocess", "video", source, tmp_path / "v.zarr", "--height", "64", "--width", "64", "--workers", "2"
+    )
+    assert result.exit_code == 3, result.output
+    report = info(tmp_path / "v.zarr")
+    quarantined = {Path(name).name for name in report["reasons"]["quarantined"]}
     assert {"corrupted.mp4", "result.webm", "nasa_13013_truncated.mp4"} <= quarantined
-    assert found["discovered"] == found["complete"] + found["quarantined"] + found["excluded"] == 25
-    for reason in found["reasons"]["quarantined"].values():
-        assert reason.count(";") >= 2, reason  # given; expected; remedy
+    assert report["discovered"] == report["complete"] + report["quarantined"] + report["excluded"] == 25
+    for reason in report["reasons"]["quarantined"].values():
+        assert reason.count(";") >= 2, reason  # problem; expectation; remedy
     assert verify(tmp_path / "v.zarr").sound
 
 
-class Troubled(VideoRecipe, frozen=True):
-    """A recipe whose decoder hangs, holding the interpreter, or crashes on clips named so."""
+class FaultyRecipe(VideoRecipe, frozen=True):
+    """A recipe whose decoder hangs, holding the interpreter, or crashes on clips with such a name."""
 
     def make(self, paths):
         if "hang" in paths[0].name:
-            paths[0].with_suffix(".begun").touch()
+            paths[0].with_suffix(".started").touch()
             ctypes.PyDLL(None).sleep(600)
         if "crash" in paths[0].name:
             ctypes.string_at(0)
         return super().make(paths)
 
 
-def test_a_decoder_that_hangs_or_crashes_costs_one_clip(tree, tmp_path, monkeypatch):
+def test_a_decoder_that_hangs_or_crashes_fails_only_its_clip(tree, tmp_path, monkeypatch):
     for name in ("hang", "crash"):
         shutil.copy(tree / "Mixing" / "v_Rowing_g07_c01.avi", tree / "Mixing" / f"{name}.avi")
 
-    def overdue(trial, now, timeout):  # as soon as it hangs, however slow this machine is with the others
-        hangs = any(task.record.id == "Mixing/hang" for task in trial.tasks)
-        return hangs and (tree / "Mixing" / "hang.begun").exists()
+    def overdue(attempt, now, timeout):  # as soon as the task hangs, on machines of any speed
+        includes_hang = any(task.record.id == "Mixing/hang" for task in attempt.tasks)
+        return includes_hang and (tree / "Mixing" / "hang.started").exists()
 
     monkeypatch.setattr(dispatch, "overdue", overdue)
-    recipe = Troubled(depth=8, height=16, width=16)
+    recipe = FaultyRecipe(depth=8, height=16, width=16)
     summary = preprocess.run(
         preprocess.prepare(tree, tmp_path / "v.zarr", recipe),
         local_cluster(Settings(2, timeout=300)),

@@ -46,7 +46,13 @@ def test_the_users_keras_json_is_ignored_and_tensorflow_prints_no_warnings(tmp_p
         timeout=250,
     )
     assert (result.stderr, result.returncode) == ("", 0)
-    assert result.stdout.splitlines() == ["TensorFlow", "tensorflow channels_last float32", "False", "15775568", "False"]
+    assert result.stdout.splitlines() == [
+        "TensorFlow",
+        "tensorflow channels_last float32",
+        "False",
+        "15775568",
+        "False",
+    ]
 
 
 def test_gpus_are_configured_before_any_other_tensorflow_call(monkeypatch):

@@ -1,4 +1,4 @@
-"""A checkpoint restores a run to the bit, or is refused completely; no code in it is ever run."""
+"""A checkpoint restores a run exactly or is rejected without side effects; code in it is never run."""
 
 import dataclasses
 import io
@@ -33,13 +33,13 @@ def scramble(model):
     assign(model, [np.full_like(values, 7) for values in variables(model)])
 
 
-def same(actual, expected):
+def all_equal(actual, expected):
     return all(np.array_equal(a, b) for a, b in zip(actual, expected, strict=True))
 
 
 @pytest.fixture
 def model():
-    """A network after two steps: no state of Adam is 0."""
+    """A network after two steps, so that the state of Adam is not 0."""
     model, _ = plain()
     step(model, 1)
     step(model, 2)
@@ -68,10 +68,10 @@ def test_a_checkpoint_of_an_earlier_version_gives_the_same_state(model, path):
     assert dataclasses.replace(restored, timings=STATE.timings) == STATE
 
 
-# -- restored ----------------------------------------------------------------------------------------------------------
+# -- restoring ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_variable_of_model_and_optimizer_is_restored_to_the_bit(model, path):
+def test_every_variable_of_model_and_optimizer_is_restored_exactly(model, path):
     expected = variables(model)
     names = [variable.path for variable in model.optimizer.variables]
     assert {"iteration", "learning_rate"} <= {name.rpartition("/")[2] for name in names}
@@ -79,7 +79,7 @@ def test_every_variable_of_model_and_optimizer_is_restored_to_the_bit(model, pat
     assert len(expected) == len(model.weights) + len(names)
     scramble(model)
     assert restore(path, model) == STATE
-    assert same(variables(model), expected)
+    assert all_equal(variables(model), expected)
 
 
 def test_a_lowered_learning_rate_is_restored(model, tmp_path):
@@ -96,7 +96,7 @@ def test_training_continues_as_if_it_had_not_stopped(model, path):
     scramble(model)
     restore(path, model)
     assert [step(model, 3), step(model, 4)] == losses
-    assert same(variables(model), expected)
+    assert all_equal(variables(model), expected)
 
 
 def test_the_full_network_is_restored(tmp_path):
@@ -106,7 +106,7 @@ def test_the_full_network_is_restored(tmp_path):
     save(tmp_path / "c.npz", STATE, model)
     scramble(model)
     assert restore(tmp_path / "c.npz", model) == STATE
-    assert same(variables(model), expected)
+    assert all_equal(variables(model), expected)
 
 
 rows = st.lists(st.dictionaries(st.sampled_from(["epoch", "loss"]), st.floats(allow_nan=False)), max_size=3)
@@ -124,67 +124,67 @@ def test_any_state_is_restored(tmp_path, state):
 
 def test_saving_again_replaces_the_file(model, path):
     step(model, 3)
-    later = variables(model)
+    expected = variables(model)
     save(path, State(epoch=9), model)
     scramble(model)
     assert restore(path, model).epoch == 9
-    assert same(variables(model), later)
+    assert all_equal(variables(model), expected)
     assert list(path.parent.iterdir()) == [path]
 
 
-# -- refused -----------------------------------------------------------------------------------------------------------
+# -- rejecting ---------------------------------------------------------------------------------------------------------
 
 
-def refused(path, model):
-    """The error of a refusal: one line, and no variable has changed."""
+def rejection(path, model):
+    """The error message for a rejected checkpoint; asserts that it is one line and no variable has changed."""
     before = variables(model)
     with pytest.raises(TrainerError) as error:
         restore(path, model)
     assert str(error.value).startswith(f"{path} is not a checkpoint of this run (")
     assert str(error.value).endswith("); restore it, or start another run")
     assert "\n" not in str(error.value)
-    assert same(variables(model), before)
+    assert all_equal(variables(model), before)
     return str(error.value)
 
 
-@pytest.mark.parametrize("left", [0, 1, 100, 0.3, 0.9, -1])
-def test_a_truncated_file_is_refused(left, model, path):
+@pytest.mark.parametrize("kept_bytes", [0, 1, 100, 0.3, 0.9, -1])
+def test_a_truncated_checkpoint_is_rejected(kept_bytes, model, path):
     raw = path.read_bytes()
-    path.write_bytes(raw[: int(left * len(raw)) if isinstance(left, float) else left])
-    refused(path, model)
+    path.write_bytes(raw[: int(kept_bytes * len(raw)) if isinstance(kept_bytes, float) else kept_bytes])
+    rejection(path, model)
 
 
-def test_no_flipped_bit_changes_a_value(model, path):
+def test_a_flipped_bit_in_a_checkpoint_never_changes_a_value(model, path):
     raw, expected = path.read_bytes(), variables(model)
     generator = np.random.default_rng(0)
-    for place in generator.integers(len(raw), size=150):
-        broken = bytearray(raw)
-        broken[place] ^= 1 << generator.integers(8)
-        path.write_bytes(broken)
+    for position in generator.integers(len(raw), size=150):
+        damaged = bytearray(raw)
+        damaged[position] ^= 1 << generator.integers(8)
+        path.write_bytes(damaged)
         try:
             restored = restore(path, model)
         except TrainerError:
             continue
         assert restored == STATE
-        assert same(variables(model), expected)
+        assert all_equal(variables(model), expected)
 
 
 @pytest.mark.parametrize("raw", [b"not a checkpoint", b"PK\x03\x04", b"\x93NUMPY\x01\x00", pickle.dumps([1])])
-def test_a_file_of_another_format_is_refused(raw, model, path):
+def test_a_checkpoint_of_another_format_is_rejected(raw, model, path):
     path.write_bytes(raw)
-    refused(path, model)
+    rejection(path, model)
 
 
-def test_a_model_file_and_a_folder_are_refused(model, tmp_path):
+def test_a_model_file_or_folder_is_rejected_as_a_checkpoint(model, tmp_path):
     _, full_model = plain()
     full_model.save(tmp_path / "model.keras")
-    refused(tmp_path / "model.keras", model)
-    refused(tmp_path, model)
+    rejection(tmp_path / "model.keras", model)
+    rejection(tmp_path, model)
 
 
-def test_the_checkpoint_of_another_network_is_refused(path, tmp_path):
+def test_the_checkpoint_of_another_network_is_rejected(path, tmp_path):
     model, _ = small()
-    assert "it holds other arrays" in refused(path, model)
+    assert "it holds other arrays" in rejection(path, model)
 
 
 @pytest.mark.parametrize(
@@ -204,34 +204,34 @@ def test_the_checkpoint_of_another_network_is_refused(path, tmp_path):
         {"state": np.frombuffer(b'{"stopped": 1}', np.uint8)},
     ],
 )
-def test_a_checkpoint_with_other_members_is_refused(change, model, path):
+def test_a_checkpoint_with_other_members_is_rejected(change, model, path):
     changed = {name: array for name, array in (members(path) | change).items() if array is not None}
     np.savez(path, **changed)
-    refused(path, model)
+    rejection(path, model)
 
 
 class Trap:
     """Runs code when it is unpickled."""
 
-    sprung = False
+    triggered = False
 
     def __reduce__(self):
-        return setattr, (Trap, "sprung", True)
+        return setattr, (Trap, "triggered", True)
 
 
 @pytest.mark.parametrize("name", ["state", "v0", "more"])
 def test_a_pickle_in_a_checkpoint_is_never_loaded(name, model, path):
-    Trap.sprung = False
+    Trap.triggered = False
     pickle.loads(pickle.dumps(Trap()))
-    assert Trap.sprung  # the trap works
-    Trap.sprung = False
+    assert Trap.triggered  # the trap works
+    Trap.triggered = False
     np.savez(path, allow_pickle=True, **members(path) | {name: np.array([Trap()], object)})
-    assert ("it holds other arrays" if name == "more" else "allow_pickle=False") in refused(path, model)
+    assert ("it holds other arrays" if name == "more" else "allow_pickle=False") in rejection(path, model)
     raw = io.BytesIO()
     pickle.dump(Trap(), raw)
     path.write_bytes(raw.getvalue())
-    refused(path, model)
+    rejection(path, model)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"{name}.npy", raw.getvalue())
-    refused(path, model)
-    assert not Trap.sprung
+    rejection(path, model)
+    assert not Trap.triggered

@@ -1,4 +1,4 @@
-"""An epoch of steps: the next one starts before the loss of the last is read, except where a checkpoint is saved."""
+"""Steps of an epoch: each starts before the loss of the previous step is read, except before a checkpoint."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from trainer.training.epoch import train_epoch
 
 
 class Runner:
-    """Steps whose losses are 1, 2, 3 …; `events` says what happened, in order."""
+    """Steps with the losses 1, 2, 3 …; records its calls in `events`."""
 
     def __init__(self, losses=range(1, 100)):
         self.losses, self.events, self.started = iter(losses), [], 0
@@ -40,14 +40,14 @@ def run(runner, data, save_seconds=1e9, state=None):
     return recorder
 
 
-def test_a_loss_is_read_once_the_next_step_has_started(data):
+def test_a_loss_is_read_after_the_next_step_has_started(data):
     runner = Runner()
     recorder = run(runner, data)
     assert runner.events == ["start 1", "start 2", "read 1", "start 3", "read 2", "read 3", "synchronize"]
     assert [(done, total, loss) for _, done, total, loss in recorder.steps] == [(1, 3, 1.0), (2, 3, 1.5), (3, 3, 2.0)]
 
 
-def test_before_a_checkpoint_every_started_step_is_counted(data):
+def test_every_started_step_is_finished_before_a_checkpoint(data):
     runner = Runner()
     run(runner, data, save_seconds=0)
     assert runner.events[:4] == ["start 1", "read 1", "synchronize", "save"]
@@ -56,7 +56,7 @@ def test_before_a_checkpoint_every_started_step_is_counted(data):
     ] + ["synchronize"]
 
 
-def test_a_loss_that_is_not_finite_is_reported_with_its_own_step(data):
+def test_a_loss_that_is_not_finite_is_reported_with_its_step(data):
     runner = Runner([1.0, float("nan"), 3.0])
     with pytest.raises(TrainerError, match=r"the loss became nan in epoch 1, step 2;"):
         run(runner, data)
@@ -70,7 +70,7 @@ def test_a_resumed_epoch_has_the_remaining_steps(data):
     assert recorder.steps == [(0, 3, 3, pytest.approx(1.0))]
 
 
-def test_one_late_yields_everything_in_order():
+def test_one_late_yields_all_items_in_order():
     events = []
 
     def items():

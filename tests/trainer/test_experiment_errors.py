@@ -1,4 +1,4 @@
-"""Requests that no experiment can fulfil are refused before anything is written."""
+"""`experiment` rejects impossible requests before writing anything."""
 
 import pytest
 
@@ -10,19 +10,19 @@ from trainer.experiments.experiment import PRETRAINED, STARTUP_FILES, STRATEGIES
 __all__ = ["into", "made"]  # fixtures
 
 
-def test_caches_of_the_wrong_kind_are_refused(made, into):
-    for clips, scans, wrong, kind, expected in (
+def test_experiment_rejects_caches_of_the_wrong_kind(made, into):
+    for clips, scans, rejected, kind, expected in (
         (made.scans, made.clips, made.scans, "ct", "video"),
         (made.clips, made.clips, made.clips, "video", "ct"),
         (made.frozen / "features/clips.zarr", made.scans, made.frozen / "features/clips.zarr", "features", "video"),
     ):
         assert refusal(experiment(made, into, clips=clips, scans=scans), into) == (
-            f"Error: {wrong} holds {kind} samples, where {expected} was expected; build a cache with "
+            f"Error: {rejected} holds {kind} samples, where {expected} was expected; build a cache with "
             f"`preprocess {expected}`, and give VIDEO_CACHE before CT_CACHE\n"
         )
 
 
-def test_caches_of_two_shapes_are_refused(made, tmp_path, into):
+def test_experiment_rejects_caches_of_different_shapes(made, tmp_path, into):
     deeper = make_scans(tmp_path / "ct.zarr", 3, shape=(5, 16, 16))
     assert refusal(experiment(made, into, scans=deeper), into) == (
         f"Error: {made.clips} has shape (4, 16, 16), {deeper} has (5, 16, 16); "
@@ -30,7 +30,7 @@ def test_caches_of_two_shapes_are_refused(made, tmp_path, into):
     )
 
 
-def test_caches_that_cannot_be_split_are_refused(made, tmp_path, into):
+def test_experiment_rejects_caches_that_cannot_be_split(made, tmp_path, into):
     unlabelled = make_scans(tmp_path / "ct.zarr", 3, labels=[-1] * 3)
     assert refusal(experiment(made, into, scans=unlabelled), into) == (
         f"Error: {unlabelled}: none of the 3 samples has a label; expected two classes or more; "
@@ -38,37 +38,37 @@ def test_caches_that_cannot_be_split_are_refused(made, tmp_path, into):
     )
     single = make_clips(tmp_path / "clips.zarr", 3, labels=[0, 0, 1])
     assert f"Error: {single}: class 'two' has 1 sample" in refusal(experiment(made, into, clips=single), into)
-    lost = tmp_path / "lost.zarr"
-    assert f"{lost} is not a cache" in refusal(experiment(made, into, scans=lost), into)
+    missing = tmp_path / "lost.zarr"
+    assert f"{missing} is not a cache" in refusal(experiment(made, into, scans=missing), into)
 
 
-def test_invalid_splits_are_refused(made, tmp_path, into):
+def test_experiment_rejects_invalid_splits(made, tmp_path, into):
     split = by_hand(tmp_path, "s99")
     assert refusal(experiment(made, into, "--split", split), into) == (
         f"Error: {made.scans}: split names 1 id not in the cache ('s99'); "
         "remove them, or give the cache that the split was made for\n"
     )
-    lost = tmp_path / "lost.json"
-    assert refusal(experiment(made, into, "--split", lost), into).startswith(f"Error: {lost}: No such file")
+    missing = tmp_path / "lost.json"
+    assert refusal(experiment(made, into, "--split", missing), into).startswith(f"Error: {missing}: No such file")
 
 
-def test_a_batch_larger_than_the_training_set_is_refused(made, into):
+def test_experiment_rejects_a_batch_larger_than_the_training_set(made, into):
     message = "batch_size 11, but there are 10 clips to train on; lower it"
     assert refusal(experiment(made, into, "--batch-size", 11), into) == f"Error: {message}\n"
 
 
 @pytest.mark.parametrize("option", [("--epochs", 0), ("--pretrain-epochs", 0), ("--learning-rate", -1), ("--seed", -1)])
-def test_values_out_of_range_are_usage_errors(made, into, option):
+def test_options_of_experiment_out_of_range_are_usage_errors(made, into, option):
     assert f"Invalid value for '{option[0]}'" in usage(experiment(made, into, *option))
     assert not into.exists()
 
 
-def test_slices_too_small_for_the_backbone_are_refused(made, into):
+def test_experiment_rejects_slices_too_small_for_the_backbone(made, into):
     message = refusal(experiment(made, into, "--backbone", "vgg16"), into)
     assert "has slices of 16×16 px, backbone vgg16 takes 32×32 or more" in message
 
 
-def test_missing_weights_leave_the_folder_usable(tmp_path, into):
+def test_after_missing_weights_the_experiment_can_be_started_again(tmp_path, into):
     clips, scans = make_clips(tmp_path / "c.zarr", 6, (4, 32, 32)), make_scans(tmp_path / "s.zarr", 6, (4, 32, 32))
     for options in ((), ("--features",)):
         for name in ("lost.h5", "gone.h5"):
@@ -78,7 +78,7 @@ def test_missing_weights_leave_the_folder_usable(tmp_path, into):
             assert {path.name for path in into.iterdir()} == {*STARTUP_FILES}
 
 
-def test_other_folders_and_files_are_refused(made, tmp_path, into):
+def test_experiment_rejects_files_foreign_folders_and_paths_inside_a_cache(made, tmp_path, into):
     file, foreign = tmp_path / "file", tmp_path / "foreign"
     file.write_text("mine")
     foreign.mkdir()
@@ -96,7 +96,7 @@ def test_other_folders_and_files_are_refused(made, tmp_path, into):
     assert (contents(tmp_path), contents(made.folder)) == before
 
 
-def test_contradicting_options_are_usage_errors(made, into):
+def test_contradictory_options_of_experiment_are_usage_errors(made, into):
     for option in ("--class-weights", "--no-class-weights"):
         assert usage(experiment(made, into, option)) == (
             "Error: --class-weights is one of the strategies that are compared; leave it out"
@@ -108,12 +108,12 @@ def test_contradicting_options_are_usage_errors(made, into):
     assert not into.exists()
 
 
-def test_with_features_no_stage_sets_weights(tmp_path):
-    """Else a second seed would begin with another random input map than the features were made with, and be refused."""
-    given = {"weights": "vgg16.h5", "input_conv": "random", "precision": "mixed_bfloat16", "epochs": 3}
-    asked = Experiment(tmp_path, tmp_path, tmp_path, given, {}, seeds=2, frozen=True)
+def test_with_features_no_stage_has_weights_or_precision(tmp_path):
+    """Otherwise a second seed would have another random input convolution than the features, and be rejected."""
+    settings = {"weights": "vgg16.h5", "input_conv": "random", "precision": "mixed_bfloat16", "epochs": 3}
+    request = Experiment(tmp_path, tmp_path, tmp_path, settings, {}, seeds=2, frozen=True)
     for strategy in (PRETRAINED, *STRATEGIES):
-        stage, chosen = _stage(asked, 1, strategy)
+        stage, chosen = _stage(request, 1, strategy)
         assert stage == ("pretrain" if strategy is PRETRAINED else "finetune")
         assert not {"weights", "precision"} & chosen.keys()
         assert (chosen["seed"], chosen["epochs"]) == (1, 3)

@@ -1,4 +1,4 @@
-"""The report of an experiment: Table 1 next to the paper's, escaped class names, pictures."""
+"""The report of an experiment: Table 1 with the results of the paper, escaped class names, pictures."""
 
 import csv
 from dataclasses import replace
@@ -34,12 +34,12 @@ HOSTILE = (
 )
 
 
-def test_the_papers_figures_are_those_of_its_table_1():
+def test_the_results_of_the_paper_equal_its_table_1():
     lines = [line.split("\t") for line in TABLE_1.split("\n") if line]
     assert {name: tuple(map(float, figures)) for name, *figures in lines} == PAPER
 
 
-def test_the_papers_figures_are_shown_for_its_classes_only():
+def test_the_results_of_the_paper_are_shown_only_for_its_classes():
     text = "\n".join(report_lines(rows_of(results())))
     assert "| *paper* | *0.33* | *0.59* | *0.47* | *0.27* | *0.54* | *0.61* |" in text
     assert "The paper's results, on its own data, are in italics" in text
@@ -52,15 +52,15 @@ def test_the_papers_figures_are_shown_for_its_classes_only():
 
 
 def test_every_pair_of_strategies_is_compared_and_every_row_is_complete():
-    found = results()
-    tables = cells(report_lines(rows_of(found), found[:2]))
-    assert [len(table) - 2 for table in tables] == [2 * 4, 6, 4, 2]  # the paper's between; pairs; seeds; pretraining
+    all_results = results()
+    tables = cells(report_lines(rows_of(all_results), all_results[:2]))
+    assert [len(table) - 2 for table in tables] == [2 * 4, 6, 4, 2]  # with rows of the paper; pairs; seeds; pretraining
     assert [{len(row) for row in table} for table in tables] == [{13}, {5}, {4}, {4}]
     assert tables[1][2][:2] == ["No PT", "PT"]
     assert tables[1][-1][:2] == ["PT+CW", "PT+CW+AUG"]
 
 
-def test_one_seed_makes_no_ensemble():
+def test_with_one_seed_the_report_has_no_ensemble():
     lines = list(report_lines(rows_of(results(seeds=1))))
     assert not any("ensemble" in line.lower() for line in lines)
 
@@ -75,13 +75,13 @@ def test_hostile_class_names_are_escaped():
     assert all(cell.isprintable() for cell in (cell.replace("\0", "").replace("\1", "") for cell in head))
 
 
-def test_the_table_is_readable_for_any_class_names(tmp_path):
-    found = results(HOSTILE, n=160)
-    write_report(tmp_path, found)
+def test_the_csv_table_is_readable_for_any_class_names(tmp_path):
+    all_results = results(HOSTILE, n=160)
+    write_report(tmp_path, all_results)
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["strategy"] for row in rows] == list(STRATEGIES)
-    for row, expected in zip(rows, rows_of(found), strict=True):
+    for row, expected in zip(rows, rows_of(all_results), strict=True):
         assert float(row["kappa"]) == expected.kappa
         assert (float(row["kappa_low"]), float(row["kappa_high"])) == expected.intervals["kappa"]
         assert float(row["ensemble_kappa"]) == expected.ensemble["kappa"]
@@ -92,7 +92,7 @@ def test_the_table_is_readable_for_any_class_names(tmp_path):
     assert not any(name.startswith("paper") for name in rows[0])
 
 
-def test_the_table_has_the_papers_figures(tmp_path):
+def test_the_csv_table_has_the_results_of_the_paper(tmp_path):
     write_report(tmp_path, results())
     with (tmp_path / "table.csv").open(newline="") as file:
         rows = {row["strategy"]: row for row in csv.DictReader(file)}
@@ -114,7 +114,7 @@ def test_a_report_is_complete_with_pictures_of_bounded_size(tmp_path, names, see
         assert f"]({name})" in text
 
 
-def test_the_picture_shows_seeds_mean_and_the_papers_results():
+def test_the_picture_shows_seeds_their_mean_and_the_results_of_the_paper():
     def labels(*args, **options):
         return kappa_picture(rows_of(results(*args, **options))).axes[0].get_legend_handles_labels()[1]
 
@@ -124,18 +124,18 @@ def test_the_picture_shows_seeds_mean_and_the_papers_results():
 
 def test_equal_and_constant_runs_have_a_report(tmp_path):
     names, truth = ("a", "b"), np.array([0, 1, 0])
-    always = ValidationPredictions(("x", "y", "z"), truth, np.tile([0.9, 0.1], (3, 1)), names)
-    right = ValidationPredictions(("x", "y", "z"), truth, np.eye(2)[truth], names)
-    found = [Result(name, 0, right if name == "PT" else always, 0.0, 1) for name in STRATEGIES]
-    text = "\n".join(write_report(tmp_path, found))
+    always_first = ValidationPredictions(("x", "y", "z"), truth, np.tile([0.9, 0.1], (3, 1)), names)
+    correct = ValidationPredictions(("x", "y", "z"), truth, np.eye(2)[truth], names)
+    all_results = [Result(name, 0, correct if name == "PT" else always_first, 0.0, 1) for name in STRATEGIES]
+    text = "\n".join(write_report(tmp_path, all_results))
     assert "nan" not in text
     assert "| PT+CW | PT+CW+AUG | +0.000 | all resamples equal | 1.000 |" in text
     assert "| PT+CW | 0.00 (predicts a for every case) | 0.80 | 0.00 |" in text
-    assert {row.kappa for row in rows_of(found)} == {0.0, float(kappa(np.diag([2, 1])))}
+    assert {row.kappa for row in rows_of(all_results)} == {0.0, float(kappa(np.diag([2, 1])))}
 
 
 def constant(guesses, truth=(0, 1, 0), names=HOSTILE[:2]):
-    """One seed each of a strategy that always predicts the same class."""
+    """Results of one strategy, a seed for each of `guesses`, the class that it always predicts."""
     ids, truth = tuple(f"s{number}" for number in range(len(truth))), np.array(truth)
     for seed, guess in enumerate(guesses):
         yield Result(
@@ -143,9 +143,9 @@ def constant(guesses, truth=(0, 1, 0), names=HOSTILE[:2]):
         )
 
 
-def test_a_constant_prediction_is_named_for_each_seed():
-    found = [*constant([0, 1])]
-    table, _, seeds, pretraining = cells(report_lines(rows_of(found), found))
+def test_a_constant_prediction_is_reported_for_each_seed():
+    all_results = [*constant([0, 1])]
+    table, _, seeds, pretraining = cells(report_lines(rows_of(all_results), all_results))
     assert table[2][:2] == ["PT", "0.00"]
     assert seeds[2][1:3] == [
         "0.000 (predicts a\1b for every case)",
@@ -154,14 +154,17 @@ def test_a_constant_prediction_is_named_for_each_seed():
     assert pretraining[2][1] == "0.00 (predicts a\1b for every case)"
 
 
-def test_an_undefined_kappa_is_undefined_throughout_the_report(tmp_path):
-    found = [*constant([0, 1], truth=(0, 0)), *(replace(one, strategy="No PT") for one in constant([0, 0], (0, 0)))]
-    text = "\n".join(write_report(tmp_path, found, found))
+def test_an_undefined_kappa_is_reported_as_undefined_everywhere(tmp_path):
+    all_results = [
+        *constant([0, 1], truth=(0, 0)),
+        *(replace(result, strategy="No PT") for result in constant([0, 0], (0, 0))),
+    ]
+    text = "\n".join(write_report(tmp_path, all_results, all_results))
     assert "nan" not in text.lower()
-    first, second = rows_of(found)
+    first, second = rows_of(all_results)
     assert first.kappas[1] == 0
     assert np.isnan([first.kappa, *first.intervals["kappa"], second.kappa, *second.kappas]).all()
-    table, differences, seeds, _ = cells(report_lines(rows_of(found), found))
+    table, differences, seeds, _ = cells(report_lines(rows_of(all_results), all_results))
     assert [row[1] for row in table[2:]] == ["undefined", "undefined (every case is labelled and predicted as a\1b)"]
     assert differences[2][2:] == ["undefined", "", "undefined"]
     assert seeds[2][2].startswith("0.000 (predicts ")
@@ -171,7 +174,7 @@ def test_an_undefined_kappa_is_undefined_throughout_the_report(tmp_path):
     assert float(rows[1]["accuracy"]) == 1
 
 
-def test_a_better_strategy_has_a_positive_difference():
+def test_the_difference_to_a_better_strategy_is_positive():
     rows = [
         SimpleNamespace(strategy=name, kappa=kappa, resamples=kappa + np.linspace(-0.1, 0.1, 50) * spread)
         for name, kappa, spread in (("No PT", 0.25, 1), ("PT", 0.5, 2))

@@ -1,4 +1,4 @@
-"""A file of a run is the one before or the new one, whatever stops the writing; and reads back as it was written."""
+"""If writing a file of a run fails, the earlier file is kept; files are read back as written."""
 
 import csv
 import errno
@@ -20,8 +20,8 @@ KEPT = "the earlier file is kept"
 
 
 @contextmanager
-def room_for(size):
-    """No file may grow beyond `size` bytes, as on a disk that is nearly full."""
+def file_size_limit(size):
+    """Limit files to `size` bytes, as on a disk that is nearly full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -31,8 +31,8 @@ def room_for(size):
 
 
 @pytest.fixture
-def kept(tmp_path):
-    """A file written before; what fails later must leave it, and nothing beside it."""
+def earlier_file(tmp_path):
+    """An earlier file, which a later failure must keep without leaving other files next to it."""
     path = tmp_path / "model.keras"
     replace(path, b"before")
     return path
@@ -42,7 +42,7 @@ def is_kept(path):
     return path.read_bytes() == b"before" and list(path.parent.iterdir()) == [path]
 
 
-# -- as a whole or not at all ------------------------------------------------------------------------------------------
+# -- atomic replacement ------------------------------------------------------------------------------------------------
 
 
 @given(first=st.binary(max_size=99), second=st.binary(max_size=99))
@@ -54,24 +54,28 @@ def test_a_file_has_the_contents_of_its_last_replacement(tmp_path, first, second
         assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_keeps_the_earlier_file(kept):
-    with room_for(1000), pytest.raises(TrainerError) as refused:
-        replace(kept, bytes(5000))
-    assert str(refused.value) == f"cannot write {kept}: {os.strerror(errno.EFBIG)}; {KEPT}; {REMEDIES[errno.EFBIG]}"
-    assert is_kept(kept)
+def test_on_a_full_disk_the_earlier_file_is_kept(earlier_file):
+    with file_size_limit(1000), pytest.raises(TrainerError) as error:
+        replace(earlier_file, bytes(5000))
+    assert (
+        str(error.value) == f"cannot write {earlier_file}: {os.strerror(errno.EFBIG)}; {KEPT}; {REMEDIES[errno.EFBIG]}"
+    )
+    assert is_kept(earlier_file)
 
 
-def test_a_full_disk_keeps_the_earlier_model(kept):
-    _, whole = small()
-    with room_for(100_000), pytest.raises(TrainerError) as refused:
-        replace_by(kept, whole.save)
-    assert str(refused.value) == f"cannot write {kept}: {os.strerror(errno.EFBIG)}; {KEPT}; {REMEDIES[errno.EFBIG]}"
-    assert is_kept(kept)
+def test_on_a_full_disk_the_earlier_model_is_kept(earlier_file):
+    _, full_model = small()
+    with file_size_limit(100_000), pytest.raises(TrainerError) as error:
+        replace_by(earlier_file, full_model.save)
+    assert (
+        str(error.value) == f"cannot write {earlier_file}: {os.strerror(errno.EFBIG)}; {KEPT}; {REMEDIES[errno.EFBIG]}"
+    )
+    assert is_kept(earlier_file)
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "rename"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EDQUOT])
-def test_a_failed_system_call_is_reported_and_keeps_the_earlier_file(call, number, kept, monkeypatch):
+def test_a_failed_system_call_is_reported_and_keeps_the_earlier_file(call, number, earlier_file, monkeypatch):
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
@@ -84,48 +88,48 @@ def test_a_failed_system_call_is_reported_and_keeps_the_earlier_file(call, numbe
         monkeypatch.setattr(os, "fsync", fail)
     if call == "rename":
         monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(TrainerError) as refused:
-        replace_by(kept, write)
-    assert str(refused.value) == f"cannot write {kept}: {os.strerror(number)}; {KEPT}; {REMEDIES[number]}"
-    assert is_kept(kept)
+    with pytest.raises(TrainerError) as error:
+        replace_by(earlier_file, write)
+    assert str(error.value) == f"cannot write {earlier_file}: {os.strerror(number)}; {KEPT}; {REMEDIES[number]}"
+    assert is_kept(earlier_file)
 
 
-def test_an_error_without_errno_is_reported(kept):
+def test_an_error_without_errno_is_reported(earlier_file):
     def write(partial):
         raise OSError("Can't write data (no space)")
 
     with pytest.raises(TrainerError, match=r"Can't write data \(no space\); the earlier file is kept"):
-        replace_by(kept, write)
-    assert is_kept(kept)
+        replace_by(earlier_file, write)
+    assert is_kept(earlier_file)
 
 
-def test_a_missing_folder_is_reported(tmp_path):
-    with pytest.raises(TrainerError) as refused:
+def test_writing_into_a_missing_folder_is_an_error(tmp_path):
+    with pytest.raises(TrainerError) as error:
         replace(tmp_path / "gone" / "file", b"")
     assert (
-        str(refused.value)
+        str(error.value)
         == f"cannot write {tmp_path}/gone/file: No such file or directory; {KEPT}; check the path and its permissions"
     )
 
 
-def test_interrupted_writing_leaves_only_the_earlier_file(kept):
+def test_interrupted_writing_leaves_only_the_earlier_file(earlier_file):
     def write(partial):
         partial.write_bytes(b"half")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        replace_by(kept, write)
-    assert kept.read_bytes() == b"before"
-    assert {path.name for path in kept.parent.iterdir()} == {kept.name}
+        replace_by(earlier_file, write)
+    assert earlier_file.read_bytes() == b"before"
+    assert {path.name for path in earlier_file.parent.iterdir()} == {earlier_file.name}
 
 
-def test_bytes_are_flushed_before_the_rename_and_the_folder_after_it(kept, monkeypatch):
+def test_bytes_are_flushed_before_the_rename_and_the_folder_after_it(earlier_file, monkeypatch):
     calls = []
     rename = Path.replace
     monkeypatch.setattr(os, "fsync", lambda number: calls.append(Path(f"/proc/self/fd/{number}").resolve().name))
-    monkeypatch.setattr(Path, "replace", lambda path, to: calls.append("rename") or rename(path, to))
-    replace(kept, b"after")
-    assert calls == [PARTIAL + kept.name, "rename", kept.parent.name]
+    monkeypatch.setattr(Path, "replace", lambda path, target: calls.append("rename") or rename(path, target))
+    replace(earlier_file, b"after")
+    assert calls == [PARTIAL + earlier_file.name, "rename", earlier_file.parent.name]
 
 
 # -- JSON and tables ---------------------------------------------------------------------------------------------------
@@ -139,7 +143,7 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.text(), json_values, max_size=4))
-def test_json_reads_back_as_written(tmp_path, data):
+def test_json_is_read_back_as_written(tmp_path, data):
     write_json(tmp_path / "a.json", data)
     assert read_json(tmp_path / "a.json", "anything") == data
 
@@ -152,7 +156,7 @@ def test_invalid_json_is_not_written(number, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "message"),
     [
         (b"", "is not readable as JSON (Expecting value"),
         (b'{"a": 1', "is not readable as JSON (Expecting"),
@@ -163,29 +167,29 @@ def test_invalid_json_is_not_written(number, tmp_path):
         (b"null", "holds a NoneType"),
     ],
 )
-def test_other_contents_than_a_json_object_are_a_one_line_error(raw, said, tmp_path):
+def test_a_file_that_is_not_a_json_object_gives_a_one_line_error(raw, message, tmp_path):
     (tmp_path / "a.json").write_bytes(raw)
-    with pytest.raises(TrainerError) as refused:
+    with pytest.raises(TrainerError) as error:
         read_json(tmp_path / "a.json", "a split")
-    assert f"{tmp_path}/a.json {said}" in str(refused.value)
-    assert str(refused.value).endswith("; expected a split")
-    assert "\n" not in str(refused.value)
+    assert f"{tmp_path}/a.json {message}" in str(error.value)
+    assert str(error.value).endswith("; expected a split")
+    assert "\n" not in str(error.value)
 
 
-def test_a_missing_json_file_is_reported(tmp_path):
-    with pytest.raises(TrainerError) as refused:
+def test_a_missing_json_file_is_an_error(tmp_path):
+    with pytest.raises(TrainerError) as error:
         read_json(tmp_path / "a.json", "a split")
-    assert str(refused.value) == f"{tmp_path}/a.json: No such file or directory; expected a split"
+    assert str(error.value) == f"{tmp_path}/a.json: No such file or directory; expected a split"
     with pytest.raises(TrainerError, match=r"it is a folder, not a file; expected a split$"):
         read_json(tmp_path, "a split")
 
 
 @given(st.lists(st.fixed_dictionaries({"epoch": st.integers(), "loss": st.floats(allow_nan=False)}), min_size=1))
-def test_a_table_reads_back_to_the_last_digit(tmp_path, rows):
+def test_a_table_is_read_back_exactly(tmp_path, rows):
     write_csv(tmp_path / "a.csv", rows)
     with (tmp_path / "a.csv").open(newline="") as file:
-        found = [{"epoch": int(row["epoch"]), "loss": float(row["loss"])} for row in csv.DictReader(file)]
-    assert found == rows
+        read_rows = [{"epoch": int(row["epoch"]), "loss": float(row["loss"])} for row in csv.DictReader(file)]
+    assert read_rows == rows
 
 
 def test_a_table_is_csv_with_a_header(tmp_path):

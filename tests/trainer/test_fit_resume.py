@@ -1,4 +1,4 @@
-"""Training that is continued, and training that fails: what is kept."""
+"""Training that is resumed or fails."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from trainer.errors import TrainerError
 from trainer.model.predict import DIVERGED_HINT, predict
 from trainer.training.fit import fit
 
-ONE = SMALL.replace(epochs=1)
+ONE_EPOCH = SMALL.replace(epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def clips(tmp_path_factory):
     return make_clips(tmp_path_factory.mktemp("fit") / "clips.zarr")
 
 
-def test_more_epochs_continue_after_fewer(clips, tmp_path):
+def test_training_with_more_epochs_continues_after_fewer(clips, tmp_path):
     model, full_model = plain()
     (tmp_path / "uninterrupted").mkdir()
     expected = fit(
@@ -41,7 +41,7 @@ def test_more_epochs_continue_after_fewer(clips, tmp_path):
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
-def test_no_epoch_is_added_where_enough_are_done(epochs, clips, tmp_path):
+def test_no_epoch_is_added_if_enough_are_finished(epochs, clips, tmp_path):
     def stop(row):
         if row["epoch"] == 2:
             raise Killed
@@ -54,7 +54,7 @@ def test_no_epoch_is_added_where_enough_are_done(epochs, clips, tmp_path):
     assert (recorder.steps, state.epoch, state.stopped) == ([], 2, "epochs")
 
 
-def test_a_run_ended_by_early_stopping_stays_ended(clips, tmp_path, monkeypatch):
+def test_a_run_that_stopped_early_is_not_continued(clips, tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.training.fit.cross_entropy", lambda *_: 0.5)
     config = SMALL.replace(epochs=50, stop_patience=1)
     model, full_model = plain()
@@ -64,8 +64,8 @@ def test_a_run_ended_by_early_stopping_stays_ended(clips, tmp_path, monkeypatch)
     assert recorder.steps == []
 
 
-def broken():
-    """A network one of whose weights is not a number."""
+def diverged():
+    """A network with one weight that is NaN."""
     model, full_model = plain()
     values = variables(model)
     values[0][5, 0] = np.nan
@@ -73,16 +73,16 @@ def broken():
     return model, full_model
 
 
-def test_a_loss_that_is_not_finite_ends_training_and_saves_nothing(clips, tmp_path):
-    model, full_model = broken()
-    with pytest.raises(TrainerError) as refused:
-        fit(model, full_model, ONE, training_data(clips), tmp_path, Recorder(), 0)
-    assert str(refused.value) == f"the loss became nan in epoch 1, step 1; {DIVERGED_HINT}"
+def test_a_loss_that_is_not_finite_stops_training_and_saves_nothing(clips, tmp_path):
+    model, full_model = diverged()
+    with pytest.raises(TrainerError) as error:
+        fit(model, full_model, ONE_EPOCH, training_data(clips), tmp_path, Recorder(), 0)
+    assert str(error.value) == f"the loss became nan in epoch 1, step 1; {DIVERGED_HINT}"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_prediction_that_is_not_finite_names_its_sample(clips):
-    model, _ = broken()
-    with pytest.raises(TrainerError) as refused:
+def test_a_prediction_that_is_not_finite_is_an_error_with_its_sample(clips):
+    model, _ = diverged()
+    with pytest.raises(TrainerError) as error:
         predict(model, training_data(clips).validation, 2)
-    assert str(refused.value) == f"the prediction for 's{TRAINED}' is not a finite number; {DIVERGED_HINT}"
+    assert str(error.value) == f"the prediction for 's{TRAINED}' is not a finite number; {DIVERGED_HINT}"

@@ -1,4 +1,4 @@
-"""Whatever stands in RUN, or in weights from elsewhere, every command ends soon, in little memory, with one line."""
+"""With any contents of RUN, every command ends quickly in little memory, with one line if it fails."""
 
 import json
 import shutil
@@ -21,15 +21,15 @@ FILES = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """Runs commands that need TensorFlow, with as little time and memory as those on caches."""
+    """A server for commands that need TensorFlow, with the limits of time and memory for commands on caches."""
     with limited(tmp_path_factory.mktemp("server"), world.HEAVY) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, server):
-    """A folder of clips, the cache made of them, and a run."""
-    root = tmp_path_factory.mktemp("made")
+def original(tmp_path_factory, server):
+    """A folder of clips with their cache and a run."""
+    root = tmp_path_factory.mktemp("original")
     world.sources_video(root)
     for words in (world._preprocess_video(root), world._pretrain(root)):
         assert check(server, *words) == 0
@@ -37,51 +37,51 @@ def made(tmp_path_factory, server):
 
 
 @pytest.fixture
-def here(made, tmp_path):
-    """The same, to spoil; the cache has the place that the run knows."""
-    shutil.copytree(made / "run", tmp_path / "run")
-    (tmp_path / world.VIDEO).symlink_to(made / world.VIDEO)
+def copied(original, tmp_path):
+    """A copy of the run that a test may damage, with a link to its cache."""
+    shutil.copytree(original / "run", tmp_path / "run")
+    (tmp_path / world.VIDEO).symlink_to(original / world.VIDEO)
     return tmp_path
 
 
-def command_words(name, here):
+def command_words(name, copied):
     return {
-        "resume": (*world._pretrain(here)[:-3], "--epochs", 2, "--resume"),
-        "evaluate": ("evaluate", here / "run", here / world.VIDEO, "--quiet"),
-        "predict": world._predict(here),
+        "resume": (*world._pretrain(copied)[:-3], "--epochs", 2, "--resume"),
+        "evaluate": ("evaluate", copied / "run", copied / world.VIDEO, "--quiet"),
+        "predict": world._predict(copied),
     }[name]
 
 
 COMMANDS = ("resume", "predict")
 
 
-# -- how to make things hostile ----------------------------------------------------------------------------------------
+# -- attacks -----------------------------------------------------------------------------------------------------------
 
 
-def unlisted(attack):
-    """The attack on a run without its list of digests, as earlier versions wrote them."""
+def without_manifest(attack):
+    """`attack` on a run without a list of digests, as earlier versions wrote it."""
 
-    def spoil(run):
+    def damage(run):
         (run / "manifest.json").unlink(missing_ok=True)
         attack(run)
 
-    return spoil
+    return damage
 
 
 @cache
 def packed_zeros():
-    """6 GB of zeros, deflated: one block again and again."""
-    packer = zlib.compressobj(9, wbits=-15)
-    block = packer.compress(bytes(BLOCK)) + packer.flush(zlib.Z_FULL_FLUSH)
-    return block * (ZEROS // BLOCK) + packer.flush()
+    """6 GB of zeros as repeated deflated blocks."""
+    compressor = zlib.compressobj(9, wbits=-15)
+    block = compressor.compress(bytes(BLOCK)) + compressor.flush(zlib.Z_FULL_FLUSH)
+    return block * (ZEROS // BLOCK) + compressor.flush()
 
 
-def large_member(name, member, said=ZEROS):
-    """A zip with 6 GB of zeros as `member`, which has `said` bytes, as it says."""
+def large_member(name, member, recorded=ZEROS):
+    """An attack that adds 6 GB of zeros to a ZIP file as `member`, whose size is recorded as `recorded` bytes."""
 
-    def spoil(run):
+    def damage(run):
         info = zipfile.ZipInfo(member)
-        info.compress_type, info.file_size = zipfile.ZIP_DEFLATED, said
+        info.compress_type, info.file_size = zipfile.ZIP_DEFLATED, recorded
         info.compress_size, info.CRC = len(packed_zeros()), 0
         with zipfile.ZipFile(run / name, "a") as archive:
             info.header_offset = archive.start_dir
@@ -91,22 +91,22 @@ def large_member(name, member, said=ZEROS):
             archive.filelist.append(info)
             archive._didModify = True
 
-    return spoil
+    return damage
 
 
 def many_members(name):
-    def spoil(run):
+    def damage(run):
         with zipfile.ZipFile(run / name, "w") as archive:
             for number in range(60_000):
                 archive.writestr(f"v{number}.npy", b"")
 
-    return spoil
+    return damage
 
 
-def array_that_says(shape):
-    """A checkpoint whose first array is of `shape`, and has no values."""
+def array_with_shape(shape):
+    """An attack that gives the first array of the checkpoint the shape `shape` and no values."""
 
-    def spoil(run):
+    def damage(run):
         path = run / "checkpoint.npz"
         with zipfile.ZipFile(path) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
@@ -117,31 +117,31 @@ def array_that_says(shape):
             for name, data in members.items():
                 archive.writestr(name, data)
 
-    return spoil
+    return damage
 
 
-def in_json(name, **changes):
-    def spoil(run):
+def json_with(name, **changes):
+    def damage(run):
         document = json.loads((run / name).read_bytes())
         (run / name).write_text(json.dumps(document | changes))
 
-    return spoil
+    return damage
 
 
 CONFIGS = {
-    "a million class names": in_json("config.json", class_names=[f"c{n}" for n in range(1_000_000)]),
-    "a class name of 5 MB": in_json("config.json", class_names=["a" * 5_000_000, "b"]),
-    "a shape of 10^9": in_json("config.json", shape=[10**9, 10**9, 10**9]),
-    "a shape of 65,536": in_json("config.json", shape=[65536, 65536, 65536]),
-    "an id of 5 MB": in_json("split.json", train=["x" * 5_000_000]),
-    "a million ids": in_json("split.json", train=[f"x{n}" for n in range(1_000_000)]),
-    "a parent of 5 MB": in_json("config.json", **{"from": "p" * 5_000_000}),
-    "a recipe of 5 MB": in_json("config.json", recipe={"r": "p" * 5_000_000}),
-    "a version of 5 MB": in_json("config.json", format_version="p" * 5_000_000),
+    "a million class names": json_with("config.json", class_names=[f"c{n}" for n in range(1_000_000)]),
+    "a class name of 5 MB": json_with("config.json", class_names=["a" * 5_000_000, "b"]),
+    "a shape of 10^9": json_with("config.json", shape=[10**9, 10**9, 10**9]),
+    "a shape of 65,536": json_with("config.json", shape=[65536, 65536, 65536]),
+    "an id of 5 MB": json_with("split.json", train=["x" * 5_000_000]),
+    "a million ids": json_with("split.json", train=[f"x{n}" for n in range(1_000_000)]),
+    "a parent of 5 MB": json_with("config.json", **{"from": "p" * 5_000_000}),
+    "a recipe of 5 MB": json_with("config.json", recipe={"r": "p" * 5_000_000}),
+    "a version of 5 MB": json_with("config.json", format_version="p" * 5_000_000),
     "a seed of 100,000 digits": lambda run: (run / "config.json").write_bytes(
         (run / "config.json").read_bytes().replace(b'"seed": 0', b'"seed": 1' + b"0" * 100_000)
     ),
-    "10^9 units": in_json("config.json", rnn_units=10**9),
+    "10^9 units": json_with("config.json", rnn_units=10**9),
 }
 ARCHIVES = {
     "6 GB in checkpoint.npz": large_member("checkpoint.npz", "v999.npy"),
@@ -150,23 +150,25 @@ ARCHIVES = {
     "6 GB in model.keras that say 100 bytes": large_member("model.keras", "more.h5", 100),
     "60,000 members of checkpoint.npz": many_members("checkpoint.npz"),
     "60,000 members of model.keras": many_members("model.keras"),
-    "an array of 10^12 values": array_that_says((10**6, 10**6)),
-    "an array of 10^30 values": array_that_says((10**30,)),
+    "an array of 10^12 values": array_with_shape((10**6, 10**6)),
+    "an array of 10^30 values": array_with_shape((10**30,)),
 }
 PLACES = {
-    f"{how} {name}": (lambda run, attack=attack, name=name: attack(run / name))
-    for how, attack in REPLACEMENTS.items()
+    f"{attack_name} {name}": (lambda run, attack=attack, name=name: attack(run / name))
+    for attack_name, attack in REPLACEMENTS.items()
     for name in FILES
     if name != "logs" or attack is not with_zeros_appended
 }
-UNLISTED = {f"{name}, without a list": unlisted(attack) for name, attack in (CONFIGS | ARCHIVES | PLACES).items()}
-ATTACKS = CONFIGS | ARCHIVES | PLACES | UNLISTED
-QUICK = ("8 GB of zeros as", "a link to /dev/zero as", "a pipe as")
-READ = ("config.json", "split.json", "samples.json", "model.keras", "checkpoint.npz", "manifest.json")
-SOME = [
-    *(f"{name}, without a list" for name in CONFIGS | ARCHIVES),
-    *(f"{how} {name}, without a list" for how in QUICK for name in READ),
-    *(f"8 GB of zeros as {name}" for name in READ),
+WITHOUT_MANIFEST = {
+    f"{name}, without a manifest": without_manifest(attack) for name, attack in (CONFIGS | ARCHIVES | PLACES).items()
+}
+ATTACKS = CONFIGS | ARCHIVES | PLACES | WITHOUT_MANIFEST
+QUICK_ATTACKS = ("8 GB of zeros as", "a link to /dev/zero as", "a pipe as")
+READ_FILES = ("config.json", "split.json", "samples.json", "model.keras", "checkpoint.npz", "manifest.json")
+SELECTED = [
+    *(f"{name}, without a manifest" for name in CONFIGS | ARCHIVES),
+    *(f"{attack_name} {name}, without a manifest" for attack_name in QUICK_ATTACKS for name in READ_FILES),
+    *(f"8 GB of zeros as {name}" for name in READ_FILES),
 ]
 
 
@@ -174,19 +176,19 @@ SOME = [
 
 
 @pytest.mark.parametrize("name", ["resume", "evaluate", "predict"])
-def test_valid_runs_pass(server, here, name):
-    assert check(server, *command_words(name, here)) == 0
+def test_commands_accept_a_valid_run(server, copied, name):
+    assert check(server, *command_words(name, copied)) == 0
 
 
-@pytest.mark.parametrize("attack", SOME)
-def test_a_hostile_run_is_refused_quickly_in_little_memory(server, here, attack):
-    ATTACKS[attack](here / "run")
-    check(server, *command_words("predict" if "model" in attack or "config" in attack else "resume", here))
+@pytest.mark.parametrize("attack", SELECTED)
+def test_a_hostile_run_is_rejected_quickly_in_little_memory(server, copied, attack):
+    ATTACKS[attack](copied / "run")
+    check(server, *command_words("predict" if "model" in attack or "config" in attack else "resume", copied))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resume", "evaluate", "predict"])
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_every_command_refuses_a_hostile_run_quickly_in_little_memory(server, here, name, attack):
-    ATTACKS[attack](here / "run")
-    check(server, *command_words(name, here))
+def test_every_command_rejects_a_hostile_run_quickly_in_little_memory(server, copied, name, attack):
+    ATTACKS[attack](copied / "run")
+    check(server, *command_words(name, copied))

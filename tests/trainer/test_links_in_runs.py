@@ -1,4 +1,4 @@
-"""Nothing is written or removed through a link inside RUN or the folder of an experiment."""
+"""Training never writes or removes anything through a link inside RUN."""
 
 import shutil
 from pathlib import Path
@@ -26,18 +26,18 @@ def clips(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(clips, tmp_path_factory):
-    return trained(clips, tmp_path_factory.mktemp("made") / "run", epochs=1)
+def original(clips, tmp_path_factory):
+    return trained(clips, tmp_path_factory.mktemp("original") / "run", epochs=1)
 
 
 @pytest.fixture
 def victim(tmp_path):
-    """A folder of somebody else, with files that are called like those of a run."""
+    """A folder outside the run with files that are named like those of a run."""
     folder = tmp_path / "victim"
     (folder / "folder").mkdir(parents=True)
-    for place in (folder, folder / "folder"):
+    for parent in (folder, folder / "folder"):
         for name in ("file", *RUN_FILES):
-            (place / f"mine-{name}").write_text("mine")
+            (parent / f"mine-{name}").write_text("mine")
     (folder / "file").write_text("mine")
     for name in RUN_FILES:
         (folder / "folder" / name).write_text("mine")
@@ -59,7 +59,7 @@ def link(path, victim, target):
 
 
 def write_everything(root):
-    """Every way in which training writes into RUN."""
+    """Write into RUN in every way that training does."""
     with lock_run(root, resume=True):
         write_run_files(root, RUN, SPLIT, {"s0": ("d0", "", 0), "s1": ("d1", "", 1)})
         for name in RUN_FILES:
@@ -72,7 +72,7 @@ def write_everything(root):
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", [*RUN_FILES, *(f"{PARTIAL}{name}" for name in RUN_FILES if name != "logs")])
-def test_writing_into_a_run_follows_no_link(victim, tmp_path, name, target):
+def test_writing_into_a_run_does_not_follow_links(victim, tmp_path, name, target):
     run = tmp_path / "run"
     run.mkdir()
     write_everything(run)
@@ -81,21 +81,21 @@ def test_writing_into_a_run_follows_no_link(victim, tmp_path, name, target):
     try:
         write_everything(run)
     except (TrainerError, CacheError) as error:
-        assert "\n" not in str(error)  # noqa: PT017 - or it succeeds
+        assert "\n" not in str(error)  # noqa: PT017 - it may also succeed
     assert contents(victim) == before
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", [*RUN_FILES, *(f"{PARTIAL}{name}" for name in RUN_FILES if name != "logs")])
-def test_a_run_with_a_link_in_it_writes_nothing_outside(clips, made, victim, tmp_path, name, target):
-    run = Path(shutil.copytree(made, tmp_path / "run"))
+def test_resuming_a_run_that_contains_a_link_writes_nothing_outside(clips, original, victim, tmp_path, name, target):
+    run = Path(shutil.copytree(original, tmp_path / "run"))
     link(run / name, victim, target)
     before = contents(victim)
     try:
         trained(clips, run, epochs=2, resume=True)
     except (TrainerError, CacheError) as error:
-        assert "\n" not in str(error)  # noqa: PT017 - or it succeeds
+        assert "\n" not in str(error)  # noqa: PT017 - it may also succeed
     assert contents(victim) == before
 
 
@@ -109,11 +109,11 @@ def test_a_new_run_in_a_folder_with_a_link_writes_nothing_outside(clips, victim,
         try:
             train(Request("pretrain", clips, run, {**OPTIONS, "epochs": 1}, readers=1, resume=resume), Recorder())
         except (TrainerError, CacheError) as error:
-            assert "\n" not in str(error)  # noqa: PT017 - or it succeeds
+            assert "\n" not in str(error)  # noqa: PT017 - it may also succeed
     assert contents(victim) == before
 
 
-def test_run_itself_may_be_a_link(clips, tmp_path):
+def test_the_run_folder_may_be_a_link(clips, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
     trained(clips, tmp_path / "run", epochs=1)

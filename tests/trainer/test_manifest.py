@@ -1,4 +1,4 @@
-"""A file of a run that is not what was written is never believed, whenever the run was killed."""
+"""The manifest detects changed files of a run, and files match it after a kill at any time."""
 
 import json
 import os
@@ -28,37 +28,37 @@ LISTED = {name: b'{"now": "%s"}\n' % name.encode() for name in ("samples.json", 
 
 
 def read_everything(clips, run):
-    """Whatever is read of a run again, after the check that `experiment` makes."""
+    """Check a run as `experiment` does, and read all files that are read again."""
     check_files(run)
-    about = read_run(run), split_of_run(run), read_samples(run), is_finished(run)
+    documents = read_run(run), split_of_run(run), read_samples(run), is_finished(run)
     table = read_result("PT", 0, run)
-    return about, table.predicted.probabilities.tobytes(), table.predicted.ids, table.seconds
+    return documents, table.predicted.probabilities.tobytes(), table.predicted.ids, table.seconds
 
 
-def test_files_that_are_read_again_are_listed_at_the_end(made):
+def test_the_manifest_of_a_finished_run_lists_all_checked_files(made):
     listed = json.loads((made / "manifest.json").read_text())["files"]
     assert listed.keys() == {*CHECKED_FILES}
     assert all(len(digests) == 1 for digests in listed.values())
 
 
 @pytest.mark.parametrize("name", [*CHECKED_FILES, "manifest.json"])
-def test_a_bit_flipped_in_any_file_is_found(clips, run, name):
-    path, chance = run / name, random.Random(name)
+def test_a_flipped_bit_in_any_file_is_detected(clips, run, name):
+    path, rng = run / name, random.Random(name)
     before = path.read_bytes()
-    whole = read_everything(clips, run)
+    expected = read_everything(clips, run)
     for _ in range(60):
         flipped = bytearray(before)
-        flipped[chance.randrange(len(before))] ^= 1 << chance.randrange(8)
+        flipped[rng.randrange(len(before))] ^= 1 << rng.randrange(8)
         path.write_bytes(flipped)
-        with pytest.raises(TrainerError) as found:
+        with pytest.raises(TrainerError) as error:
             read_everything(clips, run)
-        assert "\n" not in str(found.value)
+        assert "\n" not in str(error.value)
     path.write_bytes(before)
-    assert read_everything(clips, run) == whole
+    assert read_everything(clips, run) == expected
 
 
 @pytest.mark.parametrize("name", ["config.json", "split.json", "samples.json", "model.keras", "checkpoint.npz"])
-def test_a_file_of_another_run_is_refused_when_resuming(clips, run, tmp_path, name):
+def test_resuming_rejects_a_file_of_another_run(clips, run, tmp_path, name):
     other = trained(clips, tmp_path / "other", epochs=1)
     shutil.copy(other / name, run / name)
     if (other / name).read_bytes() == (run / name).read_bytes() and name in ("split.json", "samples.json"):
@@ -73,23 +73,23 @@ def test_a_run_without_a_manifest_resumes_and_gets_one(clips, run):
     assert json.loads((run / "manifest.json").read_text())["files"].keys() == {*CHECKED_FILES}
 
 
-def test_a_resumed_run_is_not_finished_until_it_has_ended(clips, run):
+def test_a_resumed_run_is_not_finished_until_training_ends(clips, run):
     assert is_finished(run)
     write_run_files(run, read_run(run), split_of_run(run), read_samples(run))
     assert not is_finished(run)
-    whole = outcome(run)
+    expected = outcome(run)
     trained(clips, run, resume=True)
     assert is_finished(run)
-    assert outcome(run) == whole
+    assert outcome(run) == expected
 
 
 def test_after_a_kill_at_any_call_files_match_the_manifest(tmp_path):
     before = {name: b'{"before": "%s"}\n' % name.encode() for name in LISTED}
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    manifest.write_files(whole, before)
-    with watched(Calls(whole)) as calls:
-        manifest.write_files(whole, LISTED)
+    complete = tmp_path / "complete"
+    complete.mkdir()
+    manifest.write_files(complete, before)
+    with watched(Calls(complete)) as calls:
+        manifest.write_files(complete, LISTED)
     assert calls.count > 12
     for number in range(calls.count):
         root = tmp_path / str(number)
@@ -104,7 +104,7 @@ def test_after_a_kill_at_any_call_files_match_the_manifest(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"files": {}, "digest": "0"}', '{"files": [], "digest": 1}'])
-def test_an_invalid_manifest_is_refused(tmp_path, text):
+def test_an_invalid_manifest_is_rejected(tmp_path, text):
     write_run_files(tmp_path, RUN, SPLIT, SAMPLES)
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(TrainerError, match=r"manifest\.json "):
@@ -113,22 +113,22 @@ def test_an_invalid_manifest_is_refused(tmp_path, text):
 
 @pytest.mark.parametrize("reader", [read_run, split_of_run, read_samples, read_predictions])
 @pytest.mark.parametrize("number", [5, 13, 24])
-def test_a_system_error_is_reported_as_such(run, monkeypatch, reader, number):
-    def failing(path, *arguments):
+def test_a_system_error_while_reading_a_run_is_reported_with_its_text(run, monkeypatch, reader, number):
+    def fail(path, *arguments):
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr("trainer.runs.files.read_regular", failing)
+    monkeypatch.setattr("trainer.runs.files.read_regular", fail)
     with pytest.raises(TrainerError, match=rf"^cannot read {run}/.*: {os.strerror(number)}; "):
         reader(run)
 
 
 @pytest.mark.parametrize("number", [5, 13, 24])
-def test_unreadable_weights_are_not_reported_as_those_of_another_run(clips, run, monkeypatch, number):
-    def failing(path, *arguments):
+def test_unreadable_weights_are_not_reported_as_weights_of_another_run(clips, run, monkeypatch, number):
+    def fail(path, *arguments):
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr("trainer.model.weights.open_regular", failing)
-    monkeypatch.setattr("trainer.data.arrays.open_regular", failing)
+    monkeypatch.setattr("trainer.model.weights.open_regular", fail)
+    monkeypatch.setattr("trainer.data.arrays.open_regular", fail)
     with pytest.raises(TrainerError, match=rf"^cannot read {run}/model.keras: {os.strerror(number)}; "):
         evaluate(run, clips)
     with pytest.raises(TrainerError, match=rf"^cannot read {run}/checkpoint.npz: {os.strerror(number)}; "):
@@ -137,7 +137,7 @@ def test_unreadable_weights_are_not_reported_as_those_of_another_run(clips, run,
 
 @pytest.mark.parametrize("listed", [False, True])
 def test_with_a_manifest_a_file_is_listed_before_it_is_written(tmp_path, monkeypatch, listed):
-    """Or a kill in between would leave a file that the list says is another."""
+    """Otherwise a kill in between would leave a file whose digest differs from the manifest."""
     if listed:
         write_run_files(tmp_path, RUN, SPLIT, SAMPLES)
         for name in ("samples.json", "split.json", "config.json"):

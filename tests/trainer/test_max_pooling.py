@@ -1,4 +1,4 @@
-"""The faster max pooling has the values of Keras' layer, and its gradient where one input is the maximum."""
+"""The faster max pooling gives the values of the layer of Keras, and its gradients unless maxima are equal."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ def images(height=6, width=8):
 
 
 @pytest.mark.parametrize("side", [(6, 8), (7, 9), (2, 3)])
-def test_values_and_gradients_are_those_of_keras(side):
+def test_max_pooling_gives_the_values_and_gradients_of_keras(side):
     results = []
     for layer in (HalvingMaxPooling2D(), keras.layers.MaxPooling2D()):
         values = tf.Variable(images(*side))
@@ -22,8 +22,8 @@ def test_values_and_gradients_are_those_of_keras(side):
             outputs = layer(values)
             loss = tf.reduce_sum(outputs**2)
         results.append((outputs.numpy(), tape.gradient(loss, values).numpy()))
-    for ours, theirs in zip(*results, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    for actual, expected in zip(*results, strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_equal_maxima_share_the_gradient():
@@ -33,7 +33,7 @@ def test_equal_maxima_share_the_gradient():
     np.testing.assert_array_equal(tape.gradient(loss, values).numpy().ravel(), [0.25] * 4)
 
 
-def test_a_network_keeps_its_weights_names_and_outputs():
+def test_a_network_with_fast_pooling_has_the_same_layer_names_and_outputs():
     network = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg")
     copy = with_fast_pooling(network)
     assert sum(isinstance(layer, HalvingMaxPooling2D) for layer in copy.layers) == 5

@@ -1,4 +1,4 @@
-"""metrics.json has every metric by name; invalid input is refused."""
+"""A score has every metric by name; invalid input is rejected."""
 
 import json
 import tracemalloc
@@ -18,41 +18,41 @@ from trainer.evaluation.scores.kappa import kappa
 NAMES = ("Infiltrative", "Focal", "Tuberculoma", "Miliary", "Fibro-cavernous")
 
 
-def test_an_undefined_kappa_is_null_in_json_and_so_is_its_interval():
-    found = json.loads(json.dumps(score([1, 1], [[0.2, 0.8], [0.4, 0.6]], "ab"), allow_nan=False))
-    assert (found["kappa"], found["ci95"]["kappa"]) == (None, [None, None])
-    assert (found["accuracy"], found["ci95"]["accuracy"]) == (1, [1, 1])
+def test_an_undefined_kappa_and_its_interval_are_null_in_json():
+    scores = json.loads(json.dumps(score([1, 1], [[0.2, 0.8], [0.4, 0.6]], "ab"), allow_nan=False))
+    assert (scores["kappa"], scores["ci95"]["kappa"]) == (None, [None, None])
+    assert (scores["accuracy"], scores["ci95"]["accuracy"]) == (1, [1, 1])
 
 
-def test_a_constant_prediction_has_kappa_0_not_an_undefined_one():
-    found = score([0, 1, 1], [[0.2, 0.8]] * 3, "ab")
-    assert (found["kappa"], found["ci95"]["kappa"]) == (0, [0, 0])
+def test_a_constant_prediction_has_kappa_0():
+    scores = score([0, 1, 1], [[0.2, 0.8]] * 3, "ab")
+    assert (scores["kappa"], scores["ci95"]["kappa"]) == (0, [0, 0])
 
 
 def test_thousands_of_classes_take_little_memory():
-    """A matrix for each resample would take 2,000 × 2,010² numbers: 60 GB."""
+    """A confusion matrix for each resample would need 2,000 × 2,010² numbers, 60 GB."""
     classes = 2010
     truth, predicted = random_predictions(3000, classes, 0.6)
     probabilities = np.full((3000, classes), 1e-4, np.float32)
     probabilities[np.arange(3000), predicted] = 1
     tracemalloc.start()
     try:
-        found = score(truth, probabilities, [f"class {number}" for number in range(classes)])
+        scores = score(truth, probabilities, [f"class {number}" for number in range(classes)])
         paired_bootstrap(truth, predicted, np.roll(predicted, 1), classes, resamples=200)
-        most = tracemalloc.get_traced_memory()[1]
+        peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert most < 500e6
-    low, high = found["ci95"]["kappa"]
-    assert low < found["kappa"] < high
+    assert peak < 500e6
+    low, high = scores["ci95"]["kappa"]
+    assert low < scores["kappa"] < high
 
 
 def test_the_score_has_every_metric_by_name():
     truth = np.array([0, 0, 1, 1])
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
-    found = score(truth, probabilities, ("left", "right"))
-    ci95 = found.pop("ci95")
-    assert found == {
+    scores = score(truth, probabilities, ("left", "right"))
+    ci95 = scores.pop("ci95")
+    assert scores == {
         "kappa": 0.5,
         "accuracy": 0.75,
         "balanced_accuracy": 0.75,
@@ -64,8 +64,8 @@ def test_the_score_has_every_metric_by_name():
         "class_names": ["left", "right"],
         "n": 4,
     }
-    assert ci95["kappa"] == list(bootstrap(found["confusion"], kappa))
-    assert ci95["accuracy"] == list(bootstrap(found["confusion"], accuracy))
+    assert ci95["kappa"] == list(bootstrap(scores["confusion"], kappa))
+    assert ci95["accuracy"] == list(bootstrap(scores["confusion"], accuracy))
     assert list(ci95["f1"]) == ["left", "right"]
 
 
@@ -74,16 +74,16 @@ def test_the_score_has_every_metric_by_name():
 def test_a_score_is_finite_json_with_intervals_in_range(case, seed):
     truth, probabilities = case
     names = NAMES[: probabilities.shape[1]] + ("sixth",) * (probabilities.shape[1] > 5)
-    found = score(truth, np.float32(probabilities), names, seed)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["n"] == len(truth) == np.sum(found["confusion"])
-    assert list(found["f1"]) == list(found["ci95"]["f1"]) == found["class_names"] == list(names)
-    assert (found["kappa"] is None) == (found["ci95"]["kappa"] == [None, None])
-    for low, high in (found["ci95"]["kappa"], found["ci95"]["accuracy"], *found["ci95"]["f1"].values()):
+    scores = score(truth, np.float32(probabilities), names, seed)
+    assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+    assert scores["n"] == len(truth) == np.sum(scores["confusion"])
+    assert list(scores["f1"]) == list(scores["ci95"]["f1"]) == scores["class_names"] == list(names)
+    assert (scores["kappa"] is None) == (scores["ci95"]["kappa"] == [None, None])
+    for low, high in (scores["ci95"]["kappa"], scores["ci95"]["accuracy"], *scores["ci95"]["f1"].values()):
         assert low is None or -1 <= low <= high <= 1
 
 
-def test_of_equal_probabilities_the_first_class_is_predicted():
+def test_the_first_class_of_equal_probabilities_is_predicted():
     assert score([1], [[0.2, 0.4, 0.4]], "abc")["confusion"] == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
@@ -124,7 +124,7 @@ HALF = [0.5, 0.5]
         ([0], [HALF], "aa", "class names a, a for 2 probabilities; expected one name each"),
     ],
 )
-def test_invalid_input_to_a_score_is_refused(truth, probabilities, names, message):
-    with pytest.raises(TrainerError) as refused:
+def test_invalid_input_to_a_score_is_rejected(truth, probabilities, names, message):
+    with pytest.raises(TrainerError) as error:
         score(truth, probabilities, names)
-    assert str(refused.value) == message
+    assert str(error.value) == message

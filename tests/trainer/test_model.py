@@ -1,4 +1,4 @@
-"""The network has the paper's parameters, and computes the same however its slices are grouped."""
+"""The network has the parameters of the paper, and the same outputs for any number of slices at once."""
 
 import json
 import zipfile
@@ -37,7 +37,7 @@ def volumes(n, shape=TINY):
 
 
 @pytest.mark.parametrize("classes", TOTAL)
-def test_the_parameters_at_full_size_are_the_papers(classes):
+def test_the_full_size_network_has_the_parameters_of_the_paper(classes):
     model = build_model(PRETRAIN, PAPER_SHAPE, classes)
     frames = model.get_layer("frames")
     assert model.count_params() == TOTAL[classes]
@@ -60,16 +60,16 @@ def test_a_gru_can_replace_the_lstm():
     assert model.count_params() == TOTAL[10] - LSTM + GRU
 
 
-def test_the_head_alone_has_the_layers_after_the_frame_encoder():
+def test_the_head_has_the_layers_after_the_frame_encoder():
     head = build_head(PRETRAIN, (70, 512), 10)
     assert head.count_params() == LSTM + DENSE + CLASSES[10]
     assert (head.input_shape, head.output_shape) == ((None, 70, 512), (None, 10))
 
 
-def test_initial_weights_follow_from_the_seed():
-    first, again, other = (build_model(SMALL.replace(seed=seed), CLIP, 2).get_weights() for seed in (3, 3, 4))
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+def test_initial_weights_depend_only_on_the_seed():
+    first, same, different = (build_model(SMALL.replace(seed=seed), CLIP, 2).get_weights() for seed in (3, 3, 4))
+    assert all(np.array_equal(a, b) for a, b in zip(first, same, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, different, strict=True))
 
 
 # -- slices ------------------------------------------------------------------------------------------------------------
@@ -83,18 +83,18 @@ def at_once():
 
 @pytest.fixture(scope="module")
 def in_blocks(at_once):
-    """The same network, with three slices and then the fourth in the backbone."""
+    """The same network, with three slices in the backbone and then the fourth."""
     model = build_model(FINETUNE.replace(slices_per_step=3, seed=6), TINY, 3)
     model.set_weights(at_once.get_weights())
     return model
 
 
-def test_blocks_of_slices_give_the_predictions_of_all_at_once(at_once, in_blocks):
+def test_blocks_of_slices_give_the_same_predictions_as_all_at_once(at_once, in_blocks):
     actual, expected = (model.predict_on_batch(volumes(2)) for model in (in_blocks, at_once))
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
 
 
-def test_the_network_equals_one_of_time_distributed_layers(at_once):
+def test_the_network_equals_one_with_time_distributed_layers(at_once):
     frames = at_once.get_layer("frames")
     volume = keras.Input(TINY)
     actual = keras.layers.Reshape((*TINY, 1))(volume)
@@ -109,7 +109,7 @@ def test_the_network_equals_one_of_time_distributed_layers(at_once):
     )
 
 
-def test_a_training_step_in_blocks_changes_every_weight_like_one_at_once(at_once, in_blocks):
+def test_a_training_step_in_blocks_changes_weights_like_one_with_all_slices(at_once, in_blocks):
     first = at_once.get_weights()
     changes = []
     for model in (at_once, in_blocks):
@@ -125,10 +125,10 @@ def test_a_training_step_in_blocks_changes_every_weight_like_one_at_once(at_once
 def test_a_step_of_frozen_pretraining_does_not_change_the_backbone():
     model = build_model(PRETRAIN, TINY, 3)
     frames = model.get_layer("frames")
-    kept, first = values_of(frames.backbone.weights), values_of(model.trainable_weights)
+    backbone_before, first = values_of(frames.backbone.weights), values_of(model.trainable_weights)
     compile_for(model, PRETRAIN.replace(learning_rate=1.0))
     model.train_on_batch(volumes(2), np.array([0, 2]))
-    assert all(np.array_equal(a, b) for a, b in zip(kept, values_of(frames.backbone.weights), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(backbone_before, values_of(frames.backbone.weights), strict=True))
     assert all(np.abs(a - b).max() > 0 for a, b in zip(first, values_of(model.trainable_weights), strict=True))
 
 
@@ -146,9 +146,9 @@ def test_stored_values_are_scaled_like_those_of_a_cache(dtype):
     np.testing.assert_allclose(actual, full_model.predict_on_batch(decoded), rtol=0, atol=1e-6)
 
 
-def test_bfloat16_computes_nearly_the_same_and_does_not_affect_other_networks():
-    exact, rough = (build_model(SMALL.replace(precision=name), CLIP, 2) for name in ("float32", "mixed_bfloat16"))
-    actual, expected = rough.predict_on_batch(volumes(2, CLIP)), exact.predict_on_batch(volumes(2, CLIP))
+def test_bfloat16_gives_nearly_the_same_predictions_and_does_not_affect_other_networks():
+    exact, approximate = (build_model(SMALL.replace(precision=name), CLIP, 2) for name in ("float32", "mixed_bfloat16"))
+    actual, expected = approximate.predict_on_batch(volumes(2, CLIP)), exact.predict_on_batch(volumes(2, CLIP))
     assert actual.dtype == np.float32
     assert 0 < np.abs(actual - expected).max() < 0.02
     assert keras.config.dtype_policy().name == "float32"
@@ -156,27 +156,27 @@ def test_bfloat16_computes_nearly_the_same_and_does_not_affect_other_networks():
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """The file that training writes, and the predictions of the network in it."""
+    """The model file that training writes, and the predictions of its network."""
     folder = tmp_path_factory.mktemp("saved")
     model, full_model = small()
     fit(model, full_model, SMALL.replace(epochs=1), training_data(make_clips(folder / "c.zarr")), folder, Recorder())
     return folder / "model.keras", full_model.predict_on_batch(volumes(3, CLIP))
 
 
-def test_keras_alone_loads_model_keras_in_safe_mode_with_the_same_predictions(saved):
+def test_model_keras_loads_in_safe_mode_with_the_same_predictions(saved):
     path, expected = saved
     loaded = keras.saving.load_model(path, safe_mode=True)
     np.testing.assert_array_equal(loaded.predict_on_batch(volumes(3, CLIP)), expected)
 
 
-def test_model_keras_holds_no_code_and_no_optimizer(saved):
+def test_model_keras_contains_no_code_and_no_optimizer(saved):
     with zipfile.ZipFile(saved[0]) as archive:
         config = archive.read("config.json").decode()
     assert "Lambda" not in config
     assert not json.loads(config)["compile_config"]
 
 
-def test_a_network_in_blocks_loads_in_safe_mode_and_computes_the_same(in_blocks, tmp_path):
+def test_a_network_with_blocks_loads_in_safe_mode_with_the_same_predictions(in_blocks, tmp_path):
     in_blocks.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     assert loaded.get_layer("frames").block == 3

@@ -1,4 +1,4 @@
-"""Slices at once: as many as the memory of the device allows, in estimates that agree with measured peaks."""
+"""The number of slices at once follows from the memory of the device and an estimate near the measured peak."""
 
 import keras
 import pytest
@@ -18,13 +18,13 @@ def vgg16():
 
 
 @pytest.mark.parametrize(("config", "peak"), PEAKS)
-def test_the_estimate_is_not_below_the_measured_peak_and_at_most_15_percent_above(config, peak, vgg16):
+def test_the_memory_estimate_is_0_to_15_percent_above_the_measured_peak(config, peak, vgg16):
     estimate = config.batch_size * DEPTH * slice_bytes(config, vgg16)
     assert peak <= estimate <= 1.15 * peak
 
 
 @pytest.mark.parametrize(("config", "peak"), PEAKS)
-def test_all_slices_go_at_once_where_they_fit_and_blocks_fit_where_they_do_not(config, peak, vgg16):
+def test_all_slices_are_processed_at_once_if_they_fit_and_otherwise_blocks_that_fit(config, peak, vgg16):
     assert slices_at_once(config, vgg16, DEPTH, int(1.5 * peak)) == 0
     for free in (4 << 30, int(0.6 * peak)):
         block = slices_at_once(config, vgg16, DEPTH, free)
@@ -41,11 +41,11 @@ def test_on_a_cpu_blocks_have_a_fixed_size(vgg16):
 
 
 @pytest.mark.parametrize("free", [None, 1 << 40])
-def test_the_users_number_of_slices_is_used_as_it_is(vgg16, free):
+def test_a_number_of_slices_chosen_by_the_user_is_not_changed(vgg16, free):
     assert slices_at_once(FINETUNE.replace(slices_per_step=9), vgg16, DEPTH, free) == 9
 
 
-def test_smaller_slices_make_larger_blocks(vgg16):
+def test_blocks_of_smaller_slices_are_larger(vgg16):
     from trainer.model.backbone import get_backbone
 
     small = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg")

@@ -1,4 +1,4 @@
-"""Splits that lack a class: refusals, notes, and runs with an undefined kappa."""
+"""Splits that lack a class: errors, notes, and runs with an undefined kappa."""
 
 import csv
 import json
@@ -16,36 +16,40 @@ from trainer.training.train import train
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """Twelve clips: class "one" for even numbers, "two" for odd ones, none of "three"."""
+    """Twelve clips: class "one" for even numbers, "two" for odd numbers, none of class "three"."""
     return make_clips(tmp_path_factory.mktemp("one_class") / "clips.zarr", class_names=("one", "two", "three"))
 
 
 @pytest.fixture
 def request_for(tmp_path, clips):
-    """Make a request to train with these clips, by number, in each part of the split."""
+    """A function that returns a request to train with the clips with these numbers in each subset."""
 
     def request(train_on, validate_on, **options):
         split = tmp_path / "split.json"
-        parts = {"train": train_on, "validation": validate_on}
-        split.write_text(json.dumps({part: [f"s{number}" for number in some] for part, some in parts.items()}))
-        given = {"backbone": "small", "epochs": options.pop("epochs", 1)}
-        return Request("pretrain", clips, tmp_path / "run", given, split=split, **options)
+        subsets = {"train": train_on, "validation": validate_on}
+        split.write_text(
+            json.dumps({subset: [f"s{number}" for number in numbers] for subset, numbers in subsets.items()})
+        )
+        options_of_run = {"backbone": "small", "epochs": options.pop("epochs", 1)}
+        return Request("pretrain", clips, tmp_path / "run", options_of_run, split=split, **options)
 
     return request
 
 
 @pytest.fixture
 def always_one(monkeypatch):
-    """Every prediction is class "one"."""
-    for place in ("trainer.training.fit.predict", "trainer.training.train.predict"):
-        monkeypatch.setattr(place, lambda model, part, *rest: np.tile(np.float32([0.8, 0.1, 0.1]), (len(part), 1)))
+    """Makes every prediction class "one"."""
+    for name in ("trainer.training.fit.predict", "trainer.training.train.predict"):
+        monkeypatch.setattr(name, lambda model, subset, *rest: np.tile(np.float32([0.8, 0.1, 0.1]), (len(subset), 1)))
 
 
-def test_training_on_one_class_is_refused_before_anything_is_written(request_for):
-    with pytest.raises(TrainerError) as refused:
-        train(request_for([0, 2, 4], [1, 3]), Recorder())
-    assert str(refused.value) == (
-        "split has only class 'one' in 'train' (3 samples); expected two classes or more; add samples of another"
+def test_training_on_one_class_is_rejected_before_anything_is_written(request_for):
+    request = request_for([0, 2, 4], [1, 3])
+    with pytest.raises(TrainerError) as error:
+        train(request, Recorder())
+    assert str(error.value) == (
+        f"{request.split}: split has only class 'one' in 'train' (3 samples); expected two classes or more; "
+        "add samples of another"
     )
     assert not request_for([0], [1]).run.exists()
 
@@ -72,7 +76,7 @@ def test_validating_on_one_class_is_noted_and_an_undefined_kappa_is_null(request
     assert (run / "curves.png").stat().st_size > 1000
 
 
-def test_a_run_with_an_undefined_kappa_is_resumed(request_for, always_one):
+def test_a_run_with_an_undefined_kappa_can_be_resumed(request_for, always_one):
     train(request_for([0, 1, 2, 3], [4, 6, 8]), Recorder())
     recorder = Recorder()
     request = request_for([0, 1, 2, 3], [4, 6, 8], epochs=3, resume=True)
@@ -82,7 +86,7 @@ def test_a_run_with_an_undefined_kappa_is_resumed(request_for, always_one):
         assert [math.isnan(float(row["val_kappa"])) for row in csv.DictReader(file)] == [True] * 3
 
 
-def test_tensorboard_gets_no_undefined_values(tmp_path):
+def test_undefined_values_are_not_logged_to_tensorboard(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with TensorBoard(tmp_path, print) as board:

@@ -1,4 +1,4 @@
-"""Where the device has too little memory, training continues from the checkpoint with smaller blocks of slices."""
+"""If the device runs out of memory, training continues from the checkpoint with smaller blocks of slices."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def networks(data):
 
 @pytest.fixture
 def device(monkeypatch):
-    """A GPU whose memory is enough for steps with at most `device["slices"]` slices; `device["blocks"]` were tried."""
+    """A GPU with memory for `device["slices"]` slices at once; `device["blocks"]` records the attempted blocks."""
     state = {"slices": 0, "blocks": []}
     library = backend.library()
     original = library.TrainingSteps
@@ -66,11 +66,11 @@ def test_blocks_are_halved_until_a_step_fits_and_the_result_is_the_same(clips, t
     assert recorder.notes == [
         f"the GPU has too little memory: training continues with {block} slices at a time" for block in (2, 1)
     ]
-    for one, other in zip(*results, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
+    for expected, actual in zip(*results, strict=True):
+        np.testing.assert_allclose(expected, actual, rtol=1e-3, atol=1e-6)
 
 
-def test_the_error_stays_where_blocks_cannot_be_smaller(clips, tmp_path, device):
+def test_out_of_memory_is_raised_if_blocks_cannot_be_smaller(clips, tmp_path, device):
     data = training_data(clips, 6)
     model, full_model = networks(data)
     with pytest.raises(OutOfMemoryError):

@@ -1,4 +1,4 @@
-"""Every command works under each number format, with each RNN, on each backend."""
+"""Every command works with each number format, RNN and backend."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_every_command_works(precision, rnn, caches, tmp_path):
 def test_every_command_works_on_jax(case):
     pytest.importorskip("jax")
     if os.environ.get("KERAS_BACKEND") == "jax":
-        pytest.skip("runs on JAX already")
+        pytest.skip("the tests already run on JAX")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
     command += [
         "-k",

@@ -1,4 +1,4 @@
-"""`predict` writes one line for each sample, and replaces no other file."""
+"""`predict` writes one line per sample, and replaces no other file."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ from tests.helpers.runs import SHAPE, make_scans
 __all__ = ["clips", "copy", "made", "out", "pretrained", "scans", "shared_files_are_unchanged", "tuned"]  # fixtures
 
 
-def test_a_submission_has_a_line_for_each_file_its_class_counted_from_1_and_no_header(tmp_path, scans, tuned, out):
+def test_a_submission_has_a_line_per_file_with_its_class_from_1_and_no_header(tmp_path, scans, tuned, out):
     result = predict(tuned, scans, out, "--probabilities")
     assert (result.exit_code, result.stdout) == (0, f"{out}: 12 samples\n")
     assert result.stderr == (
@@ -47,18 +47,18 @@ def test_a_submission_has_a_line_for_each_file_its_class_counted_from_1_and_no_h
     assert rows(out) == [[row[0], str(best + 1)] for row, best in zip(probabilities, values.argmax(1), strict=True)]
 
 
-def test_predictions_and_metrics_agree(tmp_path, scans, tuned, out):
+def test_predictions_agree_with_the_metrics_of_the_run(tmp_path, scans, tuned, out):
     predict(tuned, scans, out)
     validation = read_json(tuned / "split.json")["validation"]
-    said = {name.removesuffix(".nii"): int(number) - 1 for name, number in rows(out)}
+    predicted = {name.removesuffix(".nii"): int(number) - 1 for name, number in rows(out)}
     cache = open_cache(scans)
     confusion = np.zeros((3, 3), int)
     for name in validation:
-        confusion[cache.entry(f"s{name[1:]}").label, said[name[1:]]] += 1
+        confusion[cache.entry(f"s{name[1:]}").label, predicted[name[1:]]] += 1
     assert confusion.tolist() == read_json(tuned / "metrics.json")["confusion"]
 
 
-def test_ids_decide_which_samples_in_which_order(tmp_path, scans, tuned, out):
+def test_ids_select_samples_and_their_order(tmp_path, scans, tuned, out):
     ids = tmp_path / "ids.txt"
     ids.write_bytes(b"\xef\xbb\xbfFileName,Whatever\r\ns11.nii.gz,1\r\n\r\ns0,\r\ns3.nii\r\n")
     result = predict(tuned, scans, out, "--ids", ids)
@@ -81,7 +81,7 @@ def test_ids_decide_which_samples_in_which_order(tmp_path, scans, tuned, out):
         ),
     ],
 )
-def test_missing_and_repeated_ids_are_refused(tmp_path, scans, tuned, out, text, reason):
+def test_missing_and_repeated_ids_are_rejected(tmp_path, scans, tuned, out, text, reason):
     ids = tmp_path / "ids.txt"
     ids.write_text(text)
     assert error(predict(tuned, scans, out, "--ids", ids)) == f"Error: {reason.format(ids=ids, cache=scans)}\n"
@@ -95,7 +95,7 @@ def test_an_empty_cache_gives_no_submission(tmp_path, tuned, out):
     assert not out.exists()
 
 
-def test_unlabelled_samples_are_predicted_too(tmp_path, tuned, out):
+def test_unlabelled_samples_are_also_predicted(tmp_path, tuned, out):
     other = other_scans(tmp_path / "other.zarr", labels=[-1] * 12, class_names=("x",))
     assert predict(tuned, other, out).exit_code == 0
     assert len(rows(out)) == 12
@@ -118,13 +118,13 @@ def test_names_with_commas_and_line_breaks_stay_one_field(tmp_path, tuned, out):
     header, *probabilities = rows(tmp_path / "out.probabilities.csv")
     assert header == ["FileName", "x,y", "two\nlines", 'say "z"']
     assert [row[0] for row in probabilities] == names
-    again = tmp_path / "again.csv"
-    assert predict(run, other, again, "--ids", out, "--quiet").exit_code == 0
-    assert again.read_bytes() == out.read_bytes()
+    second = tmp_path / "second.csv"
+    assert predict(run, other, second, "--ids", out, "--quiet").exit_code == 0
+    assert second.read_bytes() == out.read_bytes()
 
 
-def places(folder, scans, tuned):
-    """Options of predict that name a place where nothing may be written → what is said."""
+def invalid_outputs(folder, scans, tuned):
+    """Pairs of options for `predict` whose output path must not be written, and the error message."""
     (folder / "folder").mkdir()
     (folder / "ids.txt").write_text("s1\n")
     (folder / "link").symlink_to(tuned / "config.json")
@@ -134,8 +134,8 @@ def places(folder, scans, tuned):
     (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     os.mkfifo(folder / "pipe")
     inside = f"is inside the cache {scans.resolve()}, which holds samples only; choose another place"
-    needed = "would replace a file that this command reads or writes; choose another place"
-    theirs = (
+    in_use = "would replace a file that this command reads or writes; choose another place"
+    foreign = (
         "exists and was not written by this command, or was changed since; delete it yourself, or choose another name"
     )
     return [
@@ -146,39 +146,39 @@ def places(folder, scans, tuned):
         ((scans / "out.csv",), f"{scans}/out.csv {inside}"),
         ((scans / "zarr.json",), f"{scans}/zarr.json {inside}"),
         ((scans / "volume/out.csv",), f"{scans}/volume/out.csv {inside}"),
-        ((tuned / "history.csv",), f"{tuned}/history.csv {needed}"),
-        ((folder / "link",), f"{folder}/link {needed}"),
-        ((folder / "ids.txt", "--ids", folder / "ids.txt"), f"{folder}/ids.txt {needed}"),
-        ((folder / "a.csv", "--probabilities", folder / "a.csv"), f"{folder}/a.csv {needed}"),
+        ((tuned / "history.csv",), f"{tuned}/history.csv {in_use}"),
+        ((folder / "link",), f"{folder}/link {in_use}"),
+        ((folder / "ids.txt", "--ids", folder / "ids.txt"), f"{folder}/ids.txt {in_use}"),
+        ((folder / "a.csv", "--probabilities", folder / "a.csv"), f"{folder}/a.csv {in_use}"),
         ((folder / "a.csv", "--probabilities", scans / "p.csv"), f"{scans}/p.csv {inside}"),
-        ((folder / "labels.csv",), f"{folder}/labels.csv {theirs}"),
-        ((folder / "labels_link",), f"{folder}/labels_link {theirs}"),
-        ((folder / "scan.nii.gz",), f"{folder}/scan.nii.gz {theirs}"),
-        ((folder / "picture.png",), f"{folder}/picture.png {theirs}"),
-        ((folder / "a.csv", "--probabilities", folder / "labels.csv"), f"{folder}/labels.csv {theirs}"),
+        ((folder / "labels.csv",), f"{folder}/labels.csv {foreign}"),
+        ((folder / "labels_link",), f"{folder}/labels_link {foreign}"),
+        ((folder / "scan.nii.gz",), f"{folder}/scan.nii.gz {foreign}"),
+        ((folder / "picture.png",), f"{folder}/picture.png {foreign}"),
+        ((folder / "a.csv", "--probabilities", folder / "labels.csv"), f"{folder}/labels.csv {foreign}"),
     ]
 
 
-def test_an_invalid_output_path_is_refused_before_prediction(tmp_path, scans, tuned, monkeypatch):
-    wrong = places(tmp_path, scans, tuned)
-    kept = [path for path in tmp_path.iterdir() if path.is_file()]
-    before = contents(tmp_path / "folder"), [path.read_bytes() for path in kept]
+def test_an_invalid_output_path_is_rejected_before_prediction(tmp_path, scans, tuned, monkeypatch):
+    cases = invalid_outputs(tmp_path, scans, tuned)
+    files = [path for path in tmp_path.iterdir() if path.is_file()]
+    before = contents(tmp_path / "folder"), [path.read_bytes() for path in files]
     monkeypatch.setattr("trainer.evaluation.evaluate.predictions", None)
-    for options, message in wrong:
+    for options, message in cases:
         assert error(predict(tuned, scans, *options)) == f"Error: {message}\n"
-    assert (contents(tmp_path / "folder"), [path.read_bytes() for path in kept]) == before
+    assert (contents(tmp_path / "folder"), [path.read_bytes() for path in files]) == before
     assert not (tmp_path / "a.csv").exists()
     assert Path("/dev/null").is_char_device()
 
 
-def test_an_invalid_picture_path_is_refused(tmp_path, scans, tuned, monkeypatch):
+def test_an_invalid_picture_path_is_rejected(tmp_path, scans, tuned, monkeypatch):
     monkeypatch.setattr("trainer.evaluation.evaluate.evaluate", None)
     for path in (tuned / "confusion.png", scans / "picture.png", tmp_path, tmp_path / "no" / "picture.png"):
         assert error(evaluate(tuned, scans, "--picture", path)).startswith("Error: ")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_picture_replaces_only_an_earlier_one(tmp_path, scans, tuned, out):
+def test_a_picture_replaces_only_an_earlier_picture_of_evaluate(tmp_path, scans, tuned, out):
     picture, link = tmp_path / "confusion.png", tmp_path / "link.png"
     link.symlink_to(picture.name)
     for path in (picture, picture, link):
@@ -194,11 +194,11 @@ def test_a_picture_replaces_only_an_earlier_one(tmp_path, scans, tuned, out):
     assert "was not written by this command" in error(predict(tuned, scans, picture))
 
 
-def test_predicting_twice_replaces_the_first_and_leaves_no_other_file(tmp_path, scans, made, tuned, out):
+def test_a_second_prediction_replaces_the_first_and_leaves_no_other_file(tmp_path, scans, made, tuned, out):
     for _ in range(2):
         assert predict(tuned, scans, out, "--quiet", "--probabilities").exit_code == 0
-    shown_files = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
-    assert shown_files == {"out.csv", "out.probabilities.csv"}
+    visible = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
+    assert visible == {"out.csv", "out.probabilities.csv"}
 
 
 def test_an_output_may_be_in_the_run_folder_or_a_link(copy, tmp_path, scans, tuned):

@@ -1,4 +1,4 @@
-"""config.json reads back as written; other contents are refused, as is a cache with another meaning."""
+"""config.json is read back as written; invalid contents and unsuitable caches are rejected."""
 
 import json
 from contextlib import suppress
@@ -26,14 +26,14 @@ __all__ = ["root"]  # a fixture
 
 
 def change(path, **fields):
-    """Change what the file says, in a run of an earlier version, which had no list of digests."""
+    """Change fields of a file in a run of an earlier version, which had no manifest."""
     path.with_name("manifest.json").unlink(missing_ok=True)
     data = json.loads(path.read_text()) | fields
-    path.write_text(json.dumps({key: value for key, value in data.items() if value != "gone"}))
+    path.write_text(json.dumps({key: value for key, value in data.items() if value != "removed"}))
 
 
 @pytest.mark.parametrize("run", [RUN, Run(PRETRAIN, "video", (7, 8, 9), ("a, b", "c\nd", "日本"), {}, "/runs/first")])
-def test_a_run_reads_back_as_written(tmp_path, run):
+def test_a_run_is_read_back_as_written(tmp_path, run):
     samples = {"s0": SampleFingerprint("d0", "", 0), "s1": SampleFingerprint("d1", "source", 1)}
     write_run_files(tmp_path, run, SPLIT, samples)
     assert read_run(tmp_path) == run
@@ -48,7 +48,7 @@ def test_class_names_are_read_in_unicode_nfc(root):
     assert "expected different names" in error_message(read_run, root)
 
 
-def test_a_missing_run_is_refused(tmp_path):
+def test_a_missing_run_is_rejected(tmp_path):
     file = tmp_path / "file"
     file.write_text("mine")
     expected = "expected the config.json of a run, as `train` writes it"
@@ -86,7 +86,7 @@ def test_a_missing_run_is_refused(tmp_path):
         ({"augmentation": ["os.system"]}, "augmentation ['os.system']; expected some of rotation, shift, blur"),
     ],
 )
-def test_an_invalid_config_is_refused_with_its_path(root, fields, reason):
+def test_an_invalid_config_is_rejected_with_its_path(root, fields, reason):
     change(root / "config.json", **fields)
     assert error_message(read_run, root) == (
         f"{root}/config.json is not that of a run: {reason}; restore it, or train again"
@@ -94,24 +94,24 @@ def test_an_invalid_config_is_refused_with_its_path(root, fields, reason):
 
 
 @pytest.mark.parametrize("key", ["shape", "class_names", "recipe", "kind", "from"])
-def test_a_config_without_a_key_is_refused(root, key):
-    change(root / "config.json", **{key: "gone"})
+def test_a_config_without_a_key_is_rejected(root, key):
+    change(root / "config.json", **{key: "removed"})
     assert error_message(read_run, root) == (
         f"{root}/config.json is not that of a run: no key '{key}'; restore it, or train again"
     )
 
 
-@pytest.mark.parametrize("given", [None, 0, 2, "1"])
-def test_a_config_of_another_format_is_refused(root, given):
-    change(root / "config.json", format_version=given)
-    assert error_message(read_run, root) == f"{root}/config.json has format_version {given!r}, expected 1"
+@pytest.mark.parametrize("version", [None, 0, 2, "1"])
+def test_a_config_of_another_format_is_rejected(root, version):
+    change(root / "config.json", format_version=version)
+    assert error_message(read_run, root) == f"{root}/config.json has format_version {version!r}, expected 1"
 
 
 @pytest.mark.parametrize("name", ["config.json", "split.json", "samples.json"])
 @pytest.mark.parametrize(
     "data", [b"", b"\xff\xfe", b"[" * 1_000_000, b'{"a":' * 1_000_000, b"[1, 2]", b"null", b"1" * 5000, b'{"shape": 1']
 )
-def test_other_contents_than_a_json_object_are_refused(root, name, data):
+def test_documents_of_a_run_that_are_not_json_objects_are_rejected(root, name, data):
     (root / name).write_bytes(data)
     read = {"config.json": read_run, "samples.json": read_samples}.get(name, lambda root: read_split(root / name))
     text = error_message(read, root)
@@ -127,7 +127,7 @@ json_values = st.recursive(
 
 
 @given(key=st.sampled_from(sorted(RUN.to_json())), value=json_values)
-def test_any_value_in_a_config_is_read_or_refused(tmp_path_factory, key, value):
+def test_any_value_in_a_config_is_read_or_rejected(tmp_path_factory, key, value):
     root = tmp_path_factory.getbasetemp()
     (root / "config.json").write_text(json.dumps(RUN.to_json() | {key: value}))
     with suppress(TrainerError):
@@ -137,7 +137,7 @@ def test_any_value_in_a_config_is_read_or_refused(tmp_path_factory, key, value):
         assert json.dumps(read_run(root).to_json()) == written
 
 
-def test_an_invalid_split_is_refused_with_its_path(root):
+def test_an_invalid_split_is_rejected_with_its_path(root):
     path = root / "split.json"
     for data, reason in (
         ({"train": ["a"], "validation": []}, "split has no ids in 'validation'; expected "),
@@ -156,7 +156,7 @@ def test_an_invalid_split_is_refused_with_its_path(root):
     ("fields", "recipe", "reason"),
     [
         ({}, {}, ""),
-        ({"dtype": "uint8"}, {}, ""),  # how values are stored does not change what they mean
+        ({"dtype": "uint8"}, {}, ""),  # the dtype does not change the meaning of values
         ({"class_names": ("x",)}, {}, ""),
         ({"shape": (3, 4, 6)}, {}, "shape (3, 4, 6), the run was trained on shape (3, 4, 5)"),
         ({"kind": "video"}, {}, "kind video, the run was trained on kind ct"),
@@ -165,7 +165,7 @@ def test_an_invalid_split_is_refused_with_its_path(root):
         ({}, {"orientation": "file"}, "orientation file, the run was trained on orientation SPL"),
     ],
 )
-def test_a_cache_whose_samples_have_another_meaning_is_refused(tmp_path, fields, recipe, reason):
+def test_a_cache_with_another_shape_kind_window_or_orientation_is_rejected(tmp_path, fields, recipe, reason):
     attributes = tiny_attributes(**fields, **({"window": [-1000, 400], "orientation": "SPL"} | recipe))
     cache = open_cache(make_cache(tmp_path / "tiny.zarr", 1, attributes))
     if reason:

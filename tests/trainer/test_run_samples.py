@@ -1,4 +1,4 @@
-"""The samples of a run are recognised in any cache by their bytes."""
+"""The samples of a run are recognised in any cache by their digests."""
 
 import pytest
 
@@ -22,30 +22,31 @@ __all__ = ["root"]  # a fixture
 ANOTHER = "is not the one that {root} started with; give that cache, or train into another RUN"
 
 
-def test_the_cache_of_a_run_is_recognised_by_the_bytes_of_its_training_samples(tmp_path):
+def test_the_cache_of_a_run_is_recognised_by_the_digests_of_its_training_samples(tmp_path):
     cache = open_cache(make_cache(tmp_path / "tiny.zarr", 3))
-    seen = sample_fingerprints(cache, ("s0", "s1"))
-    other, source = SampleFingerprint("other", "other", 0), seen["s0"].source
-    for number, (samples, own) in enumerate(
+    fingerprints = sample_fingerprints(cache, ("s0", "s1"))
+    other, source = SampleFingerprint("other", "other", 0), fingerprints["s0"].source
+    for number, (samples, is_same) in enumerate(
         [
-            (seen, True),
-            (seen | {"s1": other}, True),  # one that was trained on is enough: it must not be scored
-            (seen | {"s0": other}, False),  # and one that only validated is not
-            (seen | {"s0": SampleFingerprint("of another dtype", source, 0)}, True),
-            ({"s0": SampleFingerprint(seen["s0"].chunk, "another source", 0), "s1": other}, True),  # of the same chunk
+            (fingerprints, True),
+            (fingerprints | {"s1": other}, True),  # one training sample is enough: it must not be scored
+            (fingerprints | {"s0": other}, False),  # a validation sample is not enough
+            (fingerprints | {"s0": SampleFingerprint("of another dtype", source, 0)}, True),
             (
-                {"s0": SampleFingerprint("other", "", 0), "s1": SampleFingerprint("other", "", 0)},
-                False,
-            ),  # unknown sources are not the same
+                {"s0": SampleFingerprint(fingerprints["s0"].chunk, "another source", 0), "s1": other},
+                True,
+            ),  # the same chunk
+            # unknown sources are not equal
+            ({"s0": SampleFingerprint("other", "", 0), "s1": SampleFingerprint("other", "", 0)}, False),
         ]
     ):
         root = tmp_path / str(number)
         root.mkdir()
         write_run_files(root, RUN, SPLIT, samples)
-        assert is_trained_on(root, cache) is own
+        assert is_trained_on(root, cache) is is_same
 
 
-def test_samples_json_without_ids_of_the_split_is_refused(root, shared_tiny):
+def test_samples_json_without_ids_of_the_split_is_rejected(root, shared_tiny):
     (root / "samples.json").write_text('{"s0": ["d0", "", 0]}')
     (root / "manifest.json").unlink()
     assert error_message(is_trained_on, root, open_cache(shared_tiny)) == (
@@ -61,19 +62,19 @@ def test_samples_json_without_ids_of_the_split_is_refused(root, shared_tiny):
         ({"s1": ("", "", 1)}, ANOTHER),
         ({"s2": ("d", "", 0)}, ANOTHER),
         ({"s1": ("same", "same", 0)}, "has label 1, {root} started with label 0; train into another RUN"),
-        ({"s0": ("same", "another source", 0)}, ""),  # the bytes trained on are the same
+        ({"s0": ("same", "another source", 0)}, ""),  # the array is the same
     ],
 )
 def test_a_run_resumes_only_with_the_same_samples_and_labels(tmp_path, changed, reason):
     cache = open_cache(make_cache(tmp_path / "tiny.zarr", 2))
-    seen = sample_fingerprints(cache, cache.ids)
+    fingerprints = sample_fingerprints(cache, cache.ids)
     for name, (digest, source, label) in changed.items():
-        before = seen.get(name, SampleFingerprint("", "", 0))
+        before = fingerprints.get(name, SampleFingerprint("", "", 0))
         digest = before.chunk if digest == "same" else digest
-        seen[name] = SampleFingerprint(digest, before.source if source == "same" else source, label)
+        fingerprints[name] = SampleFingerprint(digest, before.source if source == "same" else source, label)
     root = tmp_path / "run"
     root.mkdir()
-    write_run_files(root, RUN, SPLIT, seen)
+    write_run_files(root, RUN, SPLIT, fingerprints)
     if reason:
         (name,) = changed
         assert (
@@ -95,24 +96,24 @@ def test_a_run_resumes_only_with_the_same_samples_and_labels(tmp_path, changed, 
 )
 def test_changed_labels_are_counted_by_class_name(tmp_path, names, labels, changed):
     cache = open_cache(make_cache(tmp_path / "tiny.zarr", 2))
-    seen = {
+    fingerprints = {
         name: SampleFingerprint(sample.chunk, sample.source, labels.get(name, sample.label))
         for name, sample in sample_fingerprints(cache, cache.ids).items()
     }
     root = tmp_path / "run"
     root.mkdir()
-    write_run_files(root, RUN, SPLIT, seen | {"elsewhere": SampleFingerprint("d", "s", 0)})
+    write_run_files(root, RUN, SPLIT, fingerprints | {"elsewhere": SampleFingerprint("d", "s", 0)})
     assert changed_labels(root, RUN.replace(class_names=names), cache) == (changed, 2)
 
 
-def test_training_samples_are_recognised_under_another_name(tmp_path):
+def test_training_samples_are_recognised_under_other_names(tmp_path):
     cache = open_cache(make_cache(tmp_path / "tiny.zarr", 3))
-    seen = sample_fingerprints(cache, cache.ids)
+    fingerprints = sample_fingerprints(cache, cache.ids)
     recorded = {
-        "s0": SampleFingerprint("of another dtype", seen["s1"].source, 0),  # the source of s1
-        "s1": seen["s2"],  # which only validated
+        "s0": SampleFingerprint("of another dtype", fingerprints["s1"].source, 0),  # the source of s1
+        "s1": fingerprints["s2"],  # s2 is a validation sample
     }
     write_run_files(tmp_path, RUN, SPLIT, recorded)
     assert training_samples_among(tmp_path, cache, cache.ids) == ["s1"]
-    write_run_files(tmp_path, RUN, SPLIT, recorded | {"s0": SampleFingerprint(seen["s2"].chunk, "", 0)})
+    write_run_files(tmp_path, RUN, SPLIT, recorded | {"s0": SampleFingerprint(fingerprints["s2"].chunk, "", 0)})
     assert training_samples_among(tmp_path, cache, cache.ids) == ["s2"]

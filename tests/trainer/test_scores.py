@@ -1,4 +1,4 @@
-"""Each metric is scikit-learn's."""
+"""Every metric equals that of scikit-learn."""
 
 import math
 import warnings
@@ -23,7 +23,7 @@ from trainer.evaluation.tally import confusion_matrix
 
 @st.composite
 def labels_and_predictions(draw):
-    """(truth, predicted, classes): labels of a few cases, some classes absent."""
+    """(truth, predicted, classes): labels of a few cases; some classes may be missing."""
     classes = draw(st.integers(2, 6))
     cases = draw(st.lists(st.tuples(*[st.integers(0, classes - 1)] * 2), min_size=1, max_size=40))
     truth, predicted = np.transpose(cases)
@@ -31,15 +31,15 @@ def labels_and_predictions(draw):
 
 
 @given(labels_and_predictions())
-def test_the_confusion_matrix_is_scikit_learns(case):
+def test_the_confusion_matrix_equals_that_of_scikit_learn(case):
     truth, predicted, classes = case
-    found = confusion_matrix(truth, predicted, classes)
-    assert found.dtype == np.int64
-    np.testing.assert_array_equal(found, oracle.confusion_matrix(truth, predicted, labels=range(classes)))
+    actual = confusion_matrix(truth, predicted, classes)
+    assert actual.dtype == np.int64
+    np.testing.assert_array_equal(actual, oracle.confusion_matrix(truth, predicted, labels=range(classes)))
 
 
 @given(labels_and_predictions())
-def test_kappa_accuracy_and_f1_are_scikit_learns(case):
+def test_kappa_accuracy_and_f1_equal_those_of_scikit_learn(case):
     truth, predicted, classes = case
     labels = list(range(classes))
     confusion = confusion_matrix(truth, predicted, classes)
@@ -48,17 +48,17 @@ def test_kappa_accuracy_and_f1_are_scikit_learns(case):
     else:
         assert math.isnan(kappa(confusion))
     assert accuracy(confusion) == pytest.approx(oracle.accuracy_score(truth, predicted), abs=1e-12)
-    wanted = oracle.f1_score(truth, predicted, labels=labels, average=None, zero_division=0)
-    np.testing.assert_allclose(f1(confusion), wanted, atol=1e-12)
+    expected = oracle.f1_score(truth, predicted, labels=labels, average=None, zero_division=0)
+    np.testing.assert_allclose(f1(confusion), expected, atol=1e-12)
 
 
 @given(labels_and_predictions())
-def test_balanced_accuracy_is_scikit_learns(case):
+def test_balanced_accuracy_equals_that_of_scikit_learn(case):
     truth, predicted, classes = case
-    found = balanced_accuracy(confusion_matrix(truth, predicted, classes))
+    actual = balanced_accuracy(confusion_matrix(truth, predicted, classes))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of classes that are predicted only
-        assert found == pytest.approx(oracle.balanced_accuracy_score(truth, predicted), abs=1e-12)
+        warnings.simplefilter("ignore", UserWarning)  # about classes that are only predicted
+        assert actual == pytest.approx(oracle.balanced_accuracy_score(truth, predicted), abs=1e-12)
 
 
 @given(labels_and_probabilities())
@@ -72,12 +72,12 @@ def test_the_calibration_error_is_the_weighted_gap_of_fifteen_bins(case):
     assert expected_calibration_error(truth, probabilities) == pytest.approx(sum(gaps) / len(truth), abs=1e-9)
 
 
-def test_the_calibration_error_of_a_network_that_is_sure_and_wrong_is_1():
+def test_the_calibration_error_of_certain_predictions_is_1_if_wrong_and_0_if_right():
     assert expected_calibration_error(np.array([0, 1]), np.eye(2)[[1, 0]]) == 1
     assert expected_calibration_error(np.array([0, 1]), np.eye(2)) == 0
 
 
-def test_kappa_is_undefined_where_chance_always_agrees_and_without_cases():
+def test_kappa_is_undefined_for_a_single_class_and_without_cases():
     one_class = confusion_matrix([1, 1], [1, 1], 3)
     assert math.isnan(kappa(one_class))
     assert (accuracy(one_class), f1(one_class).tolist()) == (1, [0, 1, 0])
@@ -87,14 +87,14 @@ def test_kappa_is_undefined_where_chance_always_agrees_and_without_cases():
 
 
 @given(st.integers(0, 99))
-def test_a_stack_of_matrices_gives_a_stack_of_scores(seed):
-    stack = np.random.default_rng(seed).integers(0, 4, (2, 3, 4, 4))
+def test_an_array_of_matrices_gives_an_array_of_scores(seed):
+    matrices = np.random.default_rng(seed).integers(0, 4, (2, 3, 4, 4))
     for statistic in (kappa, accuracy, f1):
-        wanted = [[statistic(matrix) for matrix in row] for row in stack]
-        np.testing.assert_array_equal(statistic(stack), wanted)
+        expected = [[statistic(matrix) for matrix in row] for row in matrices]
+        np.testing.assert_array_equal(statistic(matrices), expected)
 
 
-def test_one_matrix_gives_plain_numbers():
+def test_a_single_matrix_gives_scalars():
     confusion = confusion_matrix([0, 1, 1], [0, 1, 0], 2)
     assert isinstance(kappa(confusion), float)
     assert isinstance(accuracy(confusion), float)
@@ -102,7 +102,7 @@ def test_one_matrix_gives_plain_numbers():
 
 
 @given(labels_and_probabilities())
-def test_auc_is_scikit_learns_mean_over_the_classes_with_both_outcomes(case):
+def test_auc_equals_the_mean_of_scikit_learn_over_classes_with_both_outcomes(case):
     truth, probabilities = case
     classes = probabilities.shape[1]
     tested = [1] if classes == 2 else range(classes)
@@ -114,29 +114,29 @@ def test_auc_is_scikit_learns_mean_over_the_classes_with_both_outcomes(case):
     assert auc(truth, probabilities) == (pytest.approx(np.mean(areas), abs=1e-12) if areas else None)
 
 
-def test_auc_of_all_classes_is_scikit_learns_macro_one_against_rest():
+def test_auc_of_all_classes_equals_macro_one_vs_rest_of_scikit_learn():
     truth = np.arange(60) % 5
     probabilities = np.random.default_rng(0).dirichlet(np.ones(5), 60)
-    wanted = oracle.roc_auc_score(truth, probabilities, multi_class="ovr", average="macro")
-    assert auc(truth, probabilities) == pytest.approx(wanted, abs=1e-12)
+    expected = oracle.roc_auc_score(truth, probabilities, multi_class="ovr", average="macro")
+    assert auc(truth, probabilities) == pytest.approx(expected, abs=1e-12)
 
 
-def test_auc_of_two_classes_is_that_of_class_1():
+def test_auc_of_two_classes_is_the_auc_of_class_1():
     assert auc([0, 1], [[0.3, 0.1], [0.3, 0.2]]) == 1
 
 
 @given(labels_and_probabilities())
-def test_cross_entropy_is_scikit_learns(case):
+def test_cross_entropy_equals_that_of_scikit_learn(case):
     truth, probabilities = case
-    wanted = oracle.log_loss(truth, probabilities, labels=range(probabilities.shape[1]))
-    assert cross_entropy(truth, probabilities) == pytest.approx(wanted, abs=1e-12)
+    expected = oracle.log_loss(truth, probabilities, labels=range(probabilities.shape[1]))
+    assert cross_entropy(truth, probabilities) == pytest.approx(expected, abs=1e-12)
 
 
-def test_a_probability_of_0_for_the_true_class_costs_16_nats():
+def test_a_probability_of_0_for_the_true_class_adds_a_loss_of_16_nats():
     assert cross_entropy([0, 1], [[0, 1], [0, 1]]) == pytest.approx(-np.log(1e-7) / 2)
 
 
 def test_predictions_and_labels_must_have_equal_length():
-    with pytest.raises(TrainerError) as refused:
+    with pytest.raises(TrainerError) as error:
         confusion_matrix([0, 1], [0], 2)
-    assert str(refused.value) == "2 true labels and 1 predictions; expected one for each case"
+    assert str(error.value) == "2 true labels and 1 predictions; expected one for each case"

@@ -1,4 +1,4 @@
-"""A split that leaks or does not fit its cache is refused; shared samples can be left out."""
+"""A split that leaks or does not fit its cache is rejected; shared samples can be excluded."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ CACHE = {
 }
 
 
-def test_a_split_that_leaks_nothing_passes():
+def test_a_split_without_leaks_is_accepted():
     check(Split(("a", "b"), ("c", "f"), ("d",)), Samples(**CACHE))
 
 
@@ -50,35 +50,35 @@ def test_a_split_that_leaks_nothing_passes():
         ),
     ],
 )
-def test_a_split_that_leaks_or_does_not_fit_the_cache_is_refused(split, message):
+def test_a_split_that_leaks_or_does_not_fit_the_cache_is_rejected(split, message):
     assert error_message(check, split, Samples(**CACHE)) == message
 
 
-def classes(train, validation):
-    """Arguments for a split of samples that are called by their classes."""
+def split_with_classes(train, validation):
+    """Arguments for `check_classes`: a split and samples with these classes, which their ids contain."""
     ids = [
-        f"{part}{number} {label}"
-        for part, some in (("t", train), ("v", validation))
-        for number, label in enumerate(some)
+        f"{prefix}{number} {label}"
+        for prefix, labels in (("t", train), ("v", validation))
+        for number, label in enumerate(labels)
     ]
     split = Split(tuple(ids[: len(train)]), tuple(ids[len(train) :]))
     none = [""] * len(ids)
     return split, Samples(ids, np.array(["abc".index(name[-1]) for name in ids]), none, none, ("a", "b", "c"))
 
 
-def test_a_split_that_trains_on_one_class_is_refused():
-    assert error_message(check_classes, *classes("b", "ab")) == (
+def test_a_split_with_only_one_training_class_is_rejected():
+    assert error_message(check_classes, *split_with_classes("b", "ab")) == (
         "split has only class 'b' in 'train' (1 sample); expected two classes or more; add samples of another"
     )
-    check_classes(*classes("ab", "a"))
+    check_classes(*split_with_classes("ab", "a"))
 
 
-def test_missing_classes_are_noted():
-    assert list(class_notes(*classes("abc", "ab"))) == []
-    assert list(class_notes(*classes("ab", "abc"))) == [
+def test_classes_missing_in_a_subset_are_noted():
+    assert list(class_notes(*split_with_classes("abc", "ab"))) == []
+    assert list(class_notes(*split_with_classes("ab", "abc"))) == [
         "no samples to train on of 'c': the network cannot learn to predict this class"
     ]
-    assert list(class_notes(*classes("a", "bb"))) == [
+    assert list(class_notes(*split_with_classes("a", "bb"))) == [
         "no samples to train on of 'b', 'c': the network cannot learn to predict these classes",
         "all 2 samples to validate on are of class 'b': their kappa is 0 or undefined; compare accuracy and loss",
     ]
@@ -91,7 +91,7 @@ def samples_with(digests, groups=None, labels=None):
     return Samples([str(n) for n in range(count)], labels, groups or [""] * count, digests, ("one", "two"))
 
 
-def test_the_first_pairs_of_equal_arrays_are_named_and_the_rest_counted():
+def test_the_first_pairs_of_equal_arrays_are_listed_with_the_number_of_all():
     split = Split(tuple("0123"), tuple("456"), tuple("789"))
     digests = ["x", "x", "y", "", "x", "y", "", "y", "", ""]
     assert error_message(check, split, samples_with(digests)) == (
@@ -106,7 +106,7 @@ def test_the_first_pairs_of_equal_arrays_are_named_and_the_rest_counted():
     assert ", …; put both" in message
 
 
-def test_the_first_pairs_of_one_group_are_named_with_it():
+def test_the_first_pairs_of_one_group_are_listed_with_the_group():
     split = Split(tuple("01"), tuple("23"))
     assert error_message(check, split, samples_with([""] * 4, ["a", "b", "b", "a"])) == (
         "split has 2 pairs of samples in different parts that are of one group: '0' in 'train' and '3' in "
@@ -114,26 +114,26 @@ def test_the_first_pairs_of_one_group_are_named_with_it():
     )
 
 
-def test_only_training_samples_with_shared_arrays_are_left_out():
+def test_only_training_samples_with_shared_arrays_are_excluded():
     split = Split(tuple("01234"), tuple("56"), tuple("78"))
     samples = samples_with(["x", "y", "z", "", "z", "x", "", "y", ""])
-    kept, dropped = without_shared(split, samples)
-    assert (kept, dropped) == (Split(tuple("234"), split.validation, split.test), ("0", "1"))
-    check(kept, samples)
-    assert without_shared(kept, samples) == (kept, ())
+    remaining, dropped = without_shared(split, samples)
+    assert (remaining, dropped) == (Split(tuple("234"), split.validation, split.test), ("0", "1"))
+    check(remaining, samples)
+    assert without_shared(remaining, samples) == (remaining, ())
 
 
-def test_leaving_out_shared_samples_ignores_other_errors():
+def test_excluding_shared_samples_ignores_other_errors():
     split = Split(("0", "1", "2", "lost"), ("3", "gone"))
-    kept, dropped = without_shared(split, samples_with(["x", "", "", "x"], labels=[-1, 0, 1, 0]))
-    assert (kept.train, dropped) == (("1", "2", "lost"), ("0",))
+    remaining, dropped = without_shared(split, samples_with(["x", "", "", "x"], labels=[-1, 0, 1, 0]))
+    assert (remaining.train, dropped) == (("1", "2", "lost"), ("0",))
 
 
-@pytest.mark.parametrize(("train", "what"), [("0234", "of class 'one' "), ("013", "of class 'one' "), ("01", "")])
-def test_shared_samples_are_not_left_out_if_a_class_would_lose_all_training_samples(train, what):
+@pytest.mark.parametrize(("train", "class_text"), [("0234", "of class 'one' "), ("013", "of class 'one' "), ("01", "")])
+def test_shared_samples_are_not_excluded_if_a_class_would_lose_all_training_samples(train, class_text):
     samples = samples_with(["x", "y", "x", "", "x", "", "x", "y"])
     split = Split(tuple(train), ("5", "6", "7"))
     assert error_message(without_shared, split, samples) == (
-        f"--drop-shared leaves no sample {what}to train on, because 'validation' or 'test' hold the same arrays; "
+        f"--drop-shared leaves no sample {class_text}to train on, because 'validation' or 'test' hold the same arrays; "
         "move some samples of the split to 'train', or remove the others"
     )

@@ -1,4 +1,4 @@
-"""split.json reads back as written; other contents are refused in one line."""
+"""split.json is read back as written; invalid contents are rejected in one line."""
 
 import json
 
@@ -14,12 +14,12 @@ IDS = st.lists(st.text(max_size=5), min_size=2, unique=True)
 
 
 @given(IDS, st.data())
-def test_a_split_survives_json(ids, data):
-    ends = sorted(data.draw(st.lists(st.integers(1, len(ids)), min_size=2, max_size=2, unique=True)))
-    split = Split(tuple(ids[: ends[0]]), tuple(ids[ends[0] : ends[1]]), tuple(ids[ends[1] :]))
-    written = json.loads(json.dumps(split.to_json()))
-    assert Split.from_json(written) == split
-    assert ("test" in written) == bool(split.test)
+def test_a_split_is_unchanged_after_json(ids, data):
+    bounds = sorted(data.draw(st.lists(st.integers(1, len(ids)), min_size=2, max_size=2, unique=True)))
+    split = Split(tuple(ids[: bounds[0]]), tuple(ids[bounds[0] : bounds[1]]), tuple(ids[bounds[1] :]))
+    document = json.loads(json.dumps(split.to_json()))
+    assert Split.from_json(document) == split
+    assert ("test" in document) == bool(split.test)
 
 
 IDS_EXPECTED = 'expected a list of ids, as in {"train": [ids], "validation": [ids]}, optionally with "test"'
@@ -50,7 +50,7 @@ EXPECTED = 'expected {"train": [ids], "validation": [ids]}, optionally with "tes
         ({"train": ["b"], "validation": [0]}, f"not a split: validation [0]; {IDS_EXPECTED}"),
     ],
 )
-def test_an_invalid_split_file_is_refused(data, message):
+def test_an_invalid_split_document_is_rejected(data, message):
     assert error_message(Split.from_json, data) == message
 
 
@@ -63,7 +63,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["train", "validation", "test"]) | st.text(), JSON))
-def test_any_json_object_is_a_split_or_a_one_line_error(data):
+def test_any_json_object_is_a_split_or_gives_a_one_line_error(data):
     message = ""
     try:
         Split.from_json(data)

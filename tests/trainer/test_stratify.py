@@ -26,7 +26,7 @@ def ids_of(labels):
 
 
 def split_of(labels, groups=None, digests=None, seed=0, **options):
-    """A split of samples of these labels, each a group of its own where none are given."""
+    """A split of samples with these labels; without `groups` each sample is its own group."""
     return stratified(samples_of(labels, groups, digests), seed, **options)
 
 
@@ -36,17 +36,17 @@ def samples_of(labels, groups=None, digests=None):
 
 
 def per_class(subset, labels):
-    """How many samples of each class `subset` has."""
+    """The number of samples of each class in `subset`."""
     label_of = dict(zip(ids_of(labels), labels, strict=True))
     return np.bincount([label_of[sample] for sample in subset], minlength=len(NAMES))
 
 
 @st.composite
 def grouped(draw, unlabelled=True):
-    """(labels, groups, digests) of which at least two classes have two groups."""
+    """(labels, groups, digests) in which four classes have two groups or more."""
     names = st.sampled_from(["", *"abcdefghij"])
-    least = -1 if unlabelled else 0
-    samples = draw(st.lists(st.tuples(st.integers(least, 3), names, names), max_size=60))
+    minimum = -1 if unlabelled else 0
+    samples = draw(st.lists(st.tuples(st.integers(minimum, 3), names, names), max_size=60))
     samples += [(label, "", "") for label in range(4) for _ in range(2)]
     return tuple(map(list, zip(*draw(st.permutations(samples)), strict=True)))
 
@@ -59,16 +59,16 @@ SINGLES = (
 
 
 @given(SINGLES, st.integers(0, 9), st.floats(0.01, 0.99))
-def test_single_samples_are_divided_in_exact_proportion(labels, seed, fraction):
+def test_samples_without_groups_are_divided_in_exact_proportion(labels, seed, fraction):
     split = split_of(labels, seed=seed, fraction=fraction)
     total = np.bincount([label for label in labels if label >= 0], minlength=len(NAMES))
-    found = per_class(split.validation, labels)
-    np.testing.assert_array_equal(found + per_class(split.train, labels), total)
-    for n, got in zip(total, found, strict=True):
-        assert got == (min(n - 1, max(1, round(fraction * n))) if n else 0)
+    counts = per_class(split.validation, labels)
+    np.testing.assert_array_equal(counts + per_class(split.train, labels), total)
+    for n, count in zip(total, counts, strict=True):
+        assert count == (min(n - 1, max(1, round(fraction * n))) if n else 0)
 
 
-def test_the_papers_scans_give_183_to_validation():
+def test_the_scans_of_the_paper_give_183_validation_samples():
     labels = np.random.default_rng(0).permutation(np.repeat(range(5), [419, 225, 101, 100, 71]))
     split = split_of(list(labels))
     assert (len(split.train), len(split.validation)) == (733, 183)
@@ -76,7 +76,7 @@ def test_the_papers_scans_give_183_to_validation():
 
 
 @given(grouped(), st.integers(0, 9))
-def test_a_split_is_a_partition_of_the_labelled_in_their_order(samples, seed):
+def test_a_split_divides_the_labelled_samples_and_keeps_their_order(samples, seed):
     labels, groups, digests = samples
     split = split_of(labels, groups, digests, seed)
     labelled = [name for name, label in zip(ids_of(labels), labels, strict=True) if label >= 0]
@@ -87,7 +87,7 @@ def test_a_split_is_a_partition_of_the_labelled_in_their_order(samples, seed):
 
 
 @given(grouped(), st.integers(0, 9))
-def test_no_group_and_no_array_is_on_both_sides_and_every_class_is(samples, seed):
+def test_both_subsets_have_every_class_and_share_no_group_or_array(samples, seed):
     labels, groups, digests = samples
     split = split_of(labels, groups, digests, seed)
     check(split, samples_of(labels, groups, digests))
@@ -96,41 +96,41 @@ def test_no_group_and_no_array_is_on_both_sides_and_every_class_is(samples, seed
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(2, 6)), min_size=20, max_size=60), st.integers(0, 9))
-def test_small_groups_of_one_class_come_within_half_a_group_of_the_proportion(scenes, seed):
+def test_small_groups_of_one_class_are_divided_within_half_a_group_of_the_proportion(scenes, seed):
     scenes = [*scenes, *((label, 2) for label in range(5) for _ in range(4))]
     labels = [label for label, size in scenes for _ in range(size)]
     groups = [f"g{number}" for number, (_, size) in enumerate(scenes) for _ in range(size)]
-    off = np.abs(per_class(split_of(labels, groups, seed=seed).validation, labels) - 0.2 * np.bincount(labels))
-    assert (off <= 6 / 2 + 0.5).all()
+    deviation = np.abs(per_class(split_of(labels, groups, seed=seed).validation, labels) - 0.2 * np.bincount(labels))
+    assert (deviation <= 6 / 2 + 0.5).all()
 
 
-def test_clips_of_ucf50_divide_by_scenes_and_near_a_fifth():
+def test_clips_of_ucf50_are_divided_by_scene_with_about_a_fifth_for_validation():
     labels = [label for label in range(5) for scene in range(25) for _ in range(4 + scene % 4)]
     groups = [f"{label}/g{scene}" for label in range(5) for scene in range(25) for _ in range(4 + scene % 4)]
-    shares = per_class(split_of(labels, groups).validation, labels) / np.bincount(labels)
-    assert ((shares > 0.17) & (shares < 0.23)).all()
+    fractions = per_class(split_of(labels, groups).validation, labels) / np.bincount(labels)
+    assert ((fractions > 0.17) & (fractions < 0.23)).all()
 
 
-def test_samples_linked_through_an_unlabelled_one_stay_together():
+def test_samples_linked_by_an_unlabelled_sample_stay_together():
     groups = ["a", "b", "a", "", "c", ""]
     digests = ["", "x", "x", "y", "y", ""]
     assert linked_groups(samples_of([0] * 6, groups, digests)).tolist() == [0, 0, 0, 3, 3, 5]
     labels = [0, 0, -1, 1, 1, 0, 1, 0]
     for seed in range(20):
         split = split_of(labels, [*groups, "", ""], [*digests, "", ""], seed)
-        sides = [name in split.train for name in ids_of(labels)]
-        assert (sides[0], sides[3]) == (sides[1], sides[4])
+        in_train = [name in split.train for name in ids_of(labels)]
+        assert (in_train[0], in_train[3]) == (in_train[1], in_train[4])
 
 
-def test_a_group_with_the_name_of_a_digest_links_nothing():
+def test_a_group_named_like_a_digest_links_no_samples():
     assert linked_groups(samples_of([0, 1], ["x", "b"], ["y", "x"])).tolist() == [0, 1]
 
 
 @given(grouped(), st.permutations("abcdefghij"))
-def test_names_of_groups_and_digests_do_not_matter(samples, names):
+def test_the_names_of_groups_and_digests_do_not_affect_the_split(samples, names):
     labels, groups, digests = samples
-    other = dict(zip(["", *"abcdefghij"], ["", *names], strict=True))
-    renamed = split_of(labels, [other[name] for name in groups], [other[name] for name in digests])
+    new_names = dict(zip(["", *"abcdefghij"], ["", *names], strict=True))
+    renamed = split_of(labels, [new_names[name] for name in groups], [new_names[name] for name in digests])
     assert renamed == split_of(labels, groups, digests)
 
 
@@ -150,15 +150,15 @@ print(*split.validation)
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
-def test_the_split_is_that_of_earlier_versions_for_any_hash_seed(hash_seed):
+def test_the_split_equals_that_of_earlier_versions_for_any_hash_seed(hash_seed):
     environment = {"PYTHONHASHSEED": hash_seed}
-    made = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", GOLDEN], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
-    assert made.stdout == "s0 s1 s14 s15 s22 s23\n"
+    assert result.stdout == "s0 s1 s14 s15 s22 s23\n"
 
 
-def test_one_large_group_does_not_take_a_class_from_training():
+def test_one_large_group_does_not_leave_training_without_a_class():
     labels = [0] * 8 + [0] + [1] * 4
     groups = ["big"] * 8 + [""] * 5
     for seed in range(20):
@@ -167,52 +167,54 @@ def test_one_large_group_does_not_take_a_class_from_training():
         assert (per_class(split.train, labels)[:2] >= 1).all()
 
 
-def test_groups_of_several_classes_do_not_take_a_class_from_training():
+def test_groups_of_several_classes_do_not_leave_training_without_a_class():
     labels = [0] + [1] * 5 + [0] + [1] * 4 + [1] * 40
-    groups = ["p"] * 6 + ["q"] * 5 + ["r"] * 40  # p and q together are nearest to the wanted 10 of class 1
+    groups = ["p"] * 6 + ["q"] * 5 + ["r"] * 40  # p and q together are closest to the target of 10 samples of class 1
     for seed in range(10):
         assert per_class(split_of(labels, groups, seed=seed).train, labels)[0] == 1
 
 
-def test_another_order_is_tried_where_one_fails():
-    labels, groups = [0, 1, 1, 2, 0, 2], ["p", "p", "q", "q", "r", "s"]  # r and s alone would leave no class 1
+def test_another_order_of_groups_is_tried_if_one_fails():
+    labels, groups = [0, 1, 1, 2, 0, 2], ["p", "p", "q", "q", "r", "s"]  # with only r and s there is no class 1
     for seed in range(20):
         split = split_of(labels, groups, seed=seed)
         assert {split.validation[0], split.train[0]} == {"TRN_0001", "TRN_0003"}
 
 
 @pytest.mark.parametrize(
-    ("counts", "wanted", "spare", "taken", "chosen"),
+    ("groups", "target", "available", "expected", "chosen"),
     [
         ([[1, 0], [0, 1]], [1, 1], [5, 5], [1, 1], [True, True]),
-        ([[1, 0], [1, 0]], [1, 0], [5, 5], [1, 0], [True, False]),  # the second leads away from what is wanted
-        ([[1, 1]], [1, 0], [5, 5], [0, 0], [False]),  # neither nearer nor further
-        ([[3, 0]], [2, 0], [5, 5], [3, 0], [True]),  # over it, but nearer
+        ([[1, 0], [1, 0]], [1, 0], [5, 5], [1, 0], [True, False]),  # the second moves away from the target
+        ([[1, 1]], [1, 0], [5, 5], [0, 0], [False]),  # neither closer nor further
+        ([[3, 0]], [2, 0], [5, 5], [3, 0], [True]),  # above the target, but closer
         ([[4, 0]], [2, 0], [5, 5], [0, 0], [False]),
-        ([[2, 0]], [2, 0], [2, 5], [2, 0], [True]),  # just what training can spare
+        ([[2, 0]], [2, 0], [2, 5], [2, 0], [True]),  # exactly the number that training can spare
         ([[3, 0]], [3, 0], [2, 5], [0, 0], [False]),
-        ([[1, 3]], [1, 3], [9, 2], [0, 0], [False]),  # of one class more than that
+        ([[1, 3]], [1, 3], [9, 2], [0, 0], [False]),  # more of one class than training can spare
     ],
 )
-def test_a_group_is_chosen_if_it_brings_counts_closer_and_training_keeps_each_class(
-    counts, wanted, spare, taken, chosen
+def test_a_group_is_chosen_if_counts_get_closer_to_the_targets_and_training_keeps_each_class(
+    groups, target, available, expected, chosen
 ):
-    marks = np.zeros(len(counts), bool)
-    found = _add_towards_targets(np.array(counts), np.array(wanted), np.array(spare), range(len(counts)), marks)
-    assert (found.tolist(), marks.tolist()) == (taken, chosen)
+    is_chosen = np.zeros(len(groups), bool)
+    counts = _add_towards_targets(
+        np.array(groups), np.array(target), np.array(available), range(len(groups)), is_chosen
+    )
+    assert (counts.tolist(), is_chosen.tolist()) == (expected, chosen)
 
 
 @pytest.mark.parametrize(
-    ("total", "fraction", "wanted"),
+    ("total", "fraction", "target"),
     [(0, 0.2, 0), (1, 0.2, 0), (2, 0.2, 1), (2, 0.9, 1), (10, 0.2, 2), (10, 0.26, 3), (10, 0.99, 9), (3, 0.01, 1)],
 )
-def test_validation_gets_its_share_of_a_class_and_leaves_one(total, fraction, wanted):
-    assert _targets(np.array([total]), fraction).tolist() == [wanted]
+def test_validation_gets_its_fraction_of_a_class_and_leaves_one_sample(total, fraction, target):
+    assert _targets(np.array([total]), fraction).tolist() == [target]
 
 
 def test_a_class_without_a_validation_sample_gets_its_smallest_group():
     labels = [0] * 40 + [1] * 20
-    groups = ["p1"] * 20 + ["p2"] * 12 + ["p3"] * 8 + [""] * 20  # each further from the wanted 8 than none, but p3
+    groups = ["p1"] * 20 + ["p2"] * 12 + ["p3"] * 8 + [""] * 20  # only p3 is closer to the target of 8 than no group
     for seed in range(10):
         validation = split_of(labels, groups, seed=seed, fraction=0.1).validation
         assert set(ids_of(labels)[32:40]) <= set(validation)
@@ -253,17 +255,17 @@ def test_a_class_without_a_validation_sample_gets_its_smallest_group():
         ),
     ],
 )
-def test_samples_that_cannot_be_divided_are_refused(labels, groups, message):
+def test_samples_that_cannot_be_divided_are_rejected(labels, groups, message):
     assert error_message(split_of, labels, groups) == message
 
 
 @pytest.mark.parametrize("fraction", [0, 1, float("nan")])
-def test_the_validation_share_is_between_0_and_1(fraction):
+def test_a_validation_share_outside_0_and_1_is_rejected(fraction):
     message = f"validation share {fraction}; expected more than 0 and less than 1"
     assert error_message(split_of, [0, 0, 1, 1], fraction=fraction) == message
 
 
-def test_the_highest_label_is_that_of_the_last_class():
+def test_a_label_above_the_last_class_is_rejected():
     _check_labels(["a", "b"], np.array([0, 1]), ("one", "two"))
     with pytest.raises(TrainerError, match="sample 'b' has label 2, but there are 2 class names; expected 0 to 1"):
         _check_labels(["a", "b"], np.array([0, 2]), ("one", "two"))

@@ -1,4 +1,4 @@
-"""A run stopped at any moment resumes to the bits of an uninterrupted one; on another backend to the same numbers."""
+"""A run stopped at any time resumes to the same bits as an uninterrupted run, or on another backend to equal losses."""
 
 import csv
 import json
@@ -30,12 +30,12 @@ def clips(tmp_path_factory):
     return make_clips(tmp_path_factory.mktemp("resume") / "clips.zarr")
 
 
-def make(path):
+def new_folder(path):
     path.mkdir()
     return path
 
 
-# -- the loop, with a network that trains in a tenth of a second -------------------------------------------------------
+# -- the loop with a very small network --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +44,14 @@ def data(clips):
 
 
 def loop(data, folder, recorder=None):
-    """Train like a new process, which has only the files in `folder` of earlier ones."""
+    """Train like a new process, which has only the files that earlier ones left in `folder`."""
     model, full_model = plain()
     fit(model, full_model, SMALL.replace(epochs=EPOCHS), data, folder, recorder or Recorder(), 0)
 
 
 @pytest.fixture(scope="module")
 def expected_outcome(data, tmp_path_factory):
-    """The outcome of a run that is not stopped."""
+    """The outcome of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("expected_outcome")
     loop(data, folder)
     return outcome(folder)
@@ -60,8 +60,8 @@ def expected_outcome(data, tmp_path_factory):
 @pytest.mark.parametrize("epoch", range(EPOCHS))
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 def test_a_run_stopped_at_any_step_ends_with_the_same_bits(epoch, step, data, expected_outcome, tmp_path):
-    def stop(at, done):
-        if (at, done) == (epoch, step):
+    def stop(current_epoch, finished):
+        if (current_epoch, finished) == (epoch, step):
             raise Killed
 
     with pytest.raises(Killed):
@@ -69,13 +69,13 @@ def test_a_run_stopped_at_any_step_ends_with_the_same_bits(epoch, step, data, ex
     resumed = Recorder()
     loop(data, tmp_path, resumed)
     assert outcome(tmp_path) == expected_outcome
-    assert resumed.steps[0][:2] == (epoch, step)  # the only step after the last checkpoint
+    assert resumed.steps[0][:2] == (epoch, step)  # resumed after the last checkpoint
 
 
 def test_a_run_stopped_after_every_step_ends_with_the_same_bits(data, expected_outcome, tmp_path):
-    def stop(at, done):
-        if (at, done) not in reached:
-            reached.append((at, done))
+    def stop(current_epoch, finished):
+        if (current_epoch, finished) not in reached:
+            reached.append((current_epoch, finished))
             raise Killed
 
     reached = []
@@ -87,42 +87,40 @@ def test_a_run_stopped_after_every_step_ends_with_the_same_bits(data, expected_o
     assert reached == [(epoch, step) for epoch in range(EPOCHS) for step in range(1, STEPS + 1)]
 
 
-def flushes(monkeypatch, dies_at=None):
-    """Count the flushes of files and folders, two for each file written; die before flush number `dies_at`."""
-    seen = []
+def record_flushes(monkeypatch, killed_at=None):
+    """Record flushes of files and folders, two per written file; raise `Killed` at flush number `killed_at`."""
+    recorded = []
 
     def flush(_):
-        if len(seen) == dies_at:
+        if len(recorded) == killed_at:
             raise Killed
-        seen.append(None)
+        recorded.append(None)
 
     monkeypatch.setattr(os, "fsync", flush)
-    return seen
+    return recorded
 
 
-def test_a_run_killed_before_or_after_any_file_gets_its_name_ends_with_the_same_bits(
-    data, expected_outcome, tmp_path, monkeypatch
-):
-    seen = flushes(monkeypatch)
-    loop(data, make(tmp_path / "uninterrupted"))
-    writes = len(seen)
-    assert writes >= 2 * (EPOCHS * (STEPS + 3) + 1)  # a checkpoint a step and an epoch, two tables, a best model
+def test_a_run_killed_before_or_after_any_rename_ends_with_the_same_bits(data, expected_outcome, tmp_path, monkeypatch):
+    recorded = record_flushes(monkeypatch)
+    loop(data, new_folder(tmp_path / "uninterrupted"))
+    writes = len(recorded)
+    assert writes >= 2 * (EPOCHS * (STEPS + 3) + 1)  # a checkpoint per step and epoch, two tables, a best model
     for number in range(writes):
-        flushes(monkeypatch, number)
-        folder = make(tmp_path / str(number))
+        record_flushes(monkeypatch, number)
+        folder = new_folder(tmp_path / str(number))
         with pytest.raises(Killed):
             loop(data, folder)
-        flushes(monkeypatch)
+        record_flushes(monkeypatch)
         loop(data, folder)
         assert outcome(folder) == expected_outcome, f"killed at flush {number} of {writes}"
 
 
-# -- `train` as a whole run --------------------------------------------------------------------------------------------
+# -- complete runs of `train` ------------------------------------------------------------------------------------------
 
 
-def trained(clips, run, resume=False, recorder=None, **given):
+def trained(clips, run, resume=False, recorder=None, **options):
     return train(
-        Request("pretrain", clips, run, OPTIONS | given, resume=resume, save_seconds=0), recorder or Recorder()
+        Request("pretrain", clips, run, OPTIONS | options, resume=resume, save_seconds=0), recorder or Recorder()
     )
 
 
@@ -130,12 +128,12 @@ def trained(clips, run, resume=False, recorder=None, **given):
 def uninterrupted(clips, tmp_path_factory):
     """An uninterrupted run; the folder "first" next to it is a copy after its first epoch."""
 
-    def keep(row):
+    def copy_first_epoch(row):
         if row["epoch"] == 1:
             shutil.copytree(run, run.with_name("first"))
 
     run = tmp_path_factory.mktemp("uninterrupted") / "run"
-    metrics = trained(clips, run, recorder=Recorder(epoch=keep))
+    metrics = trained(clips, run, recorder=Recorder(epoch=copy_first_epoch))
     assert json.loads((run / "metrics.json").read_text()) == metrics
     return run
 
@@ -143,11 +141,11 @@ def uninterrupted(clips, tmp_path_factory):
 def test_a_run_stopped_in_a_step_and_then_before_its_checkpoint_ends_with_the_same_files(
     clips, uninterrupted, tmp_path, monkeypatch
 ):
-    def stop(epoch, done):
-        if (epoch, done) == (1, len(json.loads((run / "split.json").read_text())["train"]) // 2):
+    def stop(epoch, finished):
+        if (epoch, finished) == (1, len(json.loads((run / "split.json").read_text())["train"]) // 2):
             raise KeyboardInterrupt
 
-    def dies(path, state, model):
+    def die_in_last_epoch(path, state, model):
         if state.epoch == 2:
             raise Killed
         save(path, state, model)
@@ -155,12 +153,12 @@ def test_a_run_stopped_in_a_step_and_then_before_its_checkpoint_ends_with_the_sa
     run, save = tmp_path / "run", checkpoint.save
     with pytest.raises(KeyboardInterrupt):
         trained(clips, run, recorder=Recorder(stop))
-    monkeypatch.setattr(checkpoint, "save", dies)
+    monkeypatch.setattr(checkpoint, "save", die_in_last_epoch)
     with pytest.raises(Killed):
         trained(clips, run, resume=True)
     assert not (run / "metrics.json").exists()
     monkeypatch.undo()
-    (run / f"{PARTIAL}model.keras").write_bytes(b"half")  # as a process killed while it wrote leaves it
+    (run / f"{PARTIAL}model.keras").write_bytes(b"half")  # as left by a process killed while writing
     trained(clips, run, resume=True)
     assert outcome(run) == outcome(uninterrupted)
     assert {path.name for path in run.iterdir()} == {path.name for path in uninterrupted.iterdir()}
@@ -175,7 +173,7 @@ def test_resuming_a_finished_run_restores_its_metrics(clips, uninterrupted, tmp_
     assert outcome(run) == outcome(uninterrupted)
 
 
-def test_a_broken_checkpoint_is_one_line(clips, uninterrupted, tmp_path):
+def test_a_damaged_checkpoint_gives_a_one_line_error(clips, uninterrupted, tmp_path):
     run = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
     (run / "checkpoint.npz").write_bytes(b"broken")
     with pytest.raises(
@@ -207,8 +205,8 @@ def finish(process):
     return process.returncode, output
 
 
-def saves(run):
-    """The time at which the checkpoint was written; 0 where there is none."""
+def checkpoint_time(run):
+    """The time of the last checkpoint in ns, or 0."""
     try:
         return (run / "checkpoint.npz").stat().st_mtime_ns
     except FileNotFoundError:
@@ -219,12 +217,12 @@ KILLED = (-signal.SIGKILL, "")
 
 
 def kill_after(clips, run, checkpoints, pause):
-    """Kill a training process `pause` seconds after so many checkpoints; return (exit code, output)."""
+    """Kill a training process `pause` seconds after it wrote `checkpoints`; return (exit code, output)."""
     process = start(clips, run, "--resume")
-    last, left = saves(run), checkpoints
-    while left and process.poll() is None:
-        if saves(run) != last:
-            last, left = saves(run), left - 1
+    last, remaining = checkpoint_time(run), checkpoints
+    while remaining and process.poll() is None:
+        if checkpoint_time(run) != last:
+            last, remaining = checkpoint_time(run), remaining - 1
         time.sleep(0.001)
     time.sleep(pause)
     process.send_signal(signal.SIGKILL)
@@ -240,16 +238,16 @@ def test_a_killed_process_leaves_a_run_that_ends_with_the_same_files(clips, unin
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_twenty_kills_at_random_moments_lose_nothing(clips, uninterrupted, tmp_path):
-    moments, killed, done = random.Random(), 0, 0
+def test_runs_killed_twenty_times_at_random_end_with_the_same_files(clips, uninterrupted, tmp_path):
+    generator, killed, finished = random.Random(), 0, 0
     while killed < 20:
-        run = tmp_path / str(done)
-        while killed < 20 and kill_after(clips, run, moments.randrange(5), moments.uniform(0, 0.1)) == KILLED:
+        run = tmp_path / str(finished)
+        while killed < 20 and kill_after(clips, run, generator.randrange(5), generator.uniform(0, 0.1)) == KILLED:
             killed += 1
         assert finish(start(clips, run, "--resume")) == (0, "")
         assert outcome(run) == outcome(uninterrupted)
-        done += 1
-    print(f"{killed} kills in {done} runs")
+        finished += 1
+    print(f"{killed} kills in {finished} runs")
 
 
 # -- another backend ---------------------------------------------------------------------------------------------------
@@ -277,12 +275,12 @@ def history(run):
 
 
 @pytest.mark.slow
-def test_jax_trains_evaluates_and_resumes_a_run_of_tensorflow_to_the_same_losses(clips, uninterrupted, tmp_path):
+def test_jax_trains_evaluates_and_resumes_a_tensorflow_run_to_the_same_losses(clips, uninterrupted, tmp_path):
     pytest.importorskip("jax")
     pytest.importorskip("tensorflow")
     shutil.copytree(uninterrupted.with_name("first"), tmp_path / "other")
     command = [sys.executable, "-c", ON_JAX, clips, tmp_path / "run", tmp_path / "other"]
-    ended = subprocess.run(
+    result = subprocess.run(
         [*map(str, command)],
         cwd=ROOT,
         env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONWARNINGS": "ignore"},
@@ -290,8 +288,8 @@ def test_jax_trains_evaluates_and_resumes_a_run_of_tensorflow_to_the_same_losses
         text=True,
         timeout=240,
     )
-    assert (ended.stderr, ended.stdout, ended.returncode) == ("", "jax\n", 0)
-    (own,), resumed_rows, expected = history(tmp_path / "run"), history(tmp_path / "other"), history(uninterrupted)
-    assert 0 < own["loss"] < 2
+    assert (result.stderr, result.stdout, result.returncode) == ("", "jax\n", 0)
+    (jax_row,), resumed_rows, expected = history(tmp_path / "run"), history(tmp_path / "other"), history(uninterrupted)
+    assert 0 < jax_row["loss"] < 2
     assert resumed_rows[0] == expected[0]
     assert resumed_rows[1] == pytest.approx(expected[1], abs=1e-4)

@@ -1,4 +1,4 @@
-"""Training on cached features: the full network is saved, runs resume, and features that do not fit are refused."""
+"""Training on cached features saves the full network and can be resumed; unsuitable features are rejected."""
 
 import json
 import shutil
@@ -52,9 +52,9 @@ def test_a_run_on_features_saves_the_full_network(folder):
 
 def test_a_run_on_features_resumes_to_the_same_weights(folder):
     def request(name, epochs, resume=False):
-        given = {"epochs": epochs}
+        options = {"epochs": epochs}
         return Request(
-            "pretrain", folder / "clips.zarr", folder / name, given, resume=resume, features=folder / "features.zarr"
+            "pretrain", folder / "clips.zarr", folder / name, options, resume=resume, features=folder / "features.zarr"
         )
 
     train(request("uninterrupted", 3), Callback())
@@ -64,46 +64,48 @@ def test_a_run_on_features_resumes_to_the_same_weights(folder):
     weights = [
         trained_model(folder / name, read_run(folder / name)).get_weights() for name in ("uninterrupted", "resumed")
     ]
-    for one, other in zip(*weights, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for expected, actual in zip(*weights, strict=True):
+        np.testing.assert_array_equal(expected, actual)
 
 
 @pytest.mark.parametrize(
-    "kept",
+    "with_checkpoint",
     [
         pytest.param(True, id="with a checkpoint"),
-        pytest.param(False, id="killed before the first", marks=pytest.mark.slow),
+        pytest.param(False, id="killed before the first checkpoint", marks=pytest.mark.slow),
     ],
 )
-def test_a_run_resumes_only_on_its_own_inputs_features_or_volumes(kept, folder):
-    given, ours = {"backbone": "small", "epochs": 1}, folder / "features.zarr"
-    for name, cache, features, wrong, reason in (
-        ("cached", "clips.zarr", ours, None, "was started with --features; add it to --resume"),
+def test_a_run_resumes_only_on_the_features_or_volumes_it_started_with(with_checkpoint, folder):
+    options, feature_cache = {"backbone": "small", "epochs": 1}, folder / "features.zarr"
+    for name, cache, features, other_features, reason in (
+        ("cached", "clips.zarr", feature_cache, None, "was started with --features; add it to --resume"),
         (
             "streamed",
             "clips.zarr",
             None,
-            ours,
-            f"--features {ours} with --resume, but {folder}/streamed was started without",
+            feature_cache,
+            f"--features {feature_cache} with --resume, but {folder}/streamed was started without",
         ),
         (
             "alone",
             "features.zarr",
             None,
-            ours,
-            f"--features {ours} with --resume, but {folder}/alone was started without",
+            feature_cache,
+            f"--features {feature_cache} with --resume, but {folder}/alone was started without",
         ),
     ):
-        train(Request("pretrain", folder / cache, folder / name, given, features=features), Callback())
-        if not kept:
+        train(Request("pretrain", folder / cache, folder / name, options, features=features), Callback())
+        if not with_checkpoint:
             (folder / name / "checkpoint.npz").unlink()
         before = (folder / name / "model.keras").read_bytes()
         with pytest.raises(TrainerError, match=reason):
-            train(Request("pretrain", folder / cache, folder / name, {}, resume=True, features=wrong), Callback())
+            train(
+                Request("pretrain", folder / cache, folder / name, {}, resume=True, features=other_features), Callback()
+            )
         assert (folder / name / "model.keras").read_bytes() == before
 
 
-def test_a_feature_cache_trains_alone(folder):
+def test_a_run_can_be_trained_on_a_feature_cache_alone(folder):
     train(Request("pretrain", folder / "features.zarr", folder / "run", {"epochs": 1}), Callback())
     run = read_run(folder / "run")
     assert (run.kind, run.shape) == ("features", (5, CHANNELS))
@@ -113,67 +115,67 @@ def test_a_feature_cache_trains_alone(folder):
 def test_a_run_starts_only_from_a_run_of_the_same_kind(folder):
     train(Request("pretrain", folder / "features.zarr", folder / "alone", {"epochs": 1}), Callback())
     scans = clips(folder / "ct.zarr", kind="ct")
-    given = {"epochs": 1, "freeze_backbone": True}
+    options = {"epochs": 1, "freeze_backbone": True}
     with pytest.raises(TrainerError, match="has kind ct, the run of --from was trained on kind features; after a run"):
-        train(Request("finetune", scans, folder / "run", given, parent=folder / "alone"), Callback())
+        train(Request("finetune", scans, folder / "run", options, parent=folder / "alone"), Callback())
     assert not (folder / "run").exists()
 
 
-def test_features_of_any_extractor_train_the_same_way(tmp_path):
+def test_a_run_can_be_trained_on_features_of_any_extractor(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 2
     array = rng.normal(size=(40, 6, 9)).astype(np.float32) + labels[:, None, None]
     path = tmp_path / "features.zarr"
     names = [f"clip {number}" for number in range(40)]
     write_features(path, names, labels, [f"g{n // 4}" for n in range(40)], array, ["a", "b"], "by hand")
-    given = {"epochs": 8, "learning_rate": 0.1}
-    metrics = train(Request("pretrain", path, tmp_path / "run", given), Callback())
+    options = {"epochs": 8, "learning_rate": 0.1}
+    metrics = train(Request("pretrain", path, tmp_path / "run", options), Callback())
     assert metrics["kappa"] > 0.8
     split = json.loads((tmp_path / "run/split.json").read_text())
     group = {name: n // 4 for n, name in enumerate(names)}
     assert not {group[name] for name in split["train"]} & {group[name] for name in split["validation"]}
 
 
-def test_training_on_features_picks_the_angles_that_volumes_would_be_rotated_by(tmp_path):
+def test_training_on_features_uses_the_same_random_angles_as_on_volumes(tmp_path):
     root = clips(tmp_path / "ct.zarr", 12, "uint16", "ct")
     extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS, augment=True), Callback())
-    given = {"epochs": 2, "augmentation": ("rotation",), "freeze_backbone": True, "input_conv": "imagenet", **WEIGHTS}
-    cached = Request("finetune", root, tmp_path / "cached", given, features=tmp_path / "features.zarr")
+    options = {"epochs": 2, "augmentation": ("rotation",), "freeze_backbone": True, "input_conv": "imagenet", **WEIGHTS}
+    cached = Request("finetune", root, tmp_path / "cached", options, features=tmp_path / "features.zarr")
     train(cached, Callback())
-    # The two differ by float16, and by the input convolution, which only training on volumes changes.
-    train(Request("finetune", root, tmp_path / "streamed", given), Callback())
-    one, other = (
+    # The runs differ by float16, and by the input convolution, which only training on volumes changes.
+    train(Request("finetune", root, tmp_path / "streamed", options), Callback())
+    on_features, on_volumes = (
         np.genfromtxt(tmp_path / name / "history.csv", delimiter=",", names=True) for name in ("cached", "streamed")
     )
-    np.testing.assert_allclose(one["loss"], other["loss"], rtol=0.05)
+    np.testing.assert_allclose(on_features["loss"], on_volumes["loss"], rtol=0.05)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
-        (lambda folder: clips_changed(folder), "volumes that were replaced since: 12 of 12, the first is 's0'"),
+        (lambda folder: replace_clips(folder), "volumes that were replaced since: 12 of 12, the first is 's0'"),
         (lambda folder: extractor_path(folder / "features.zarr").unlink(), "does not hold the weights that"),
         (lambda folder: extractor_path(folder / "features.zarr").write_bytes(b"PK"), "does not hold the weights that"),
     ],
     ids=["other volumes", "no extractor", "broken extractor"],
 )
-def test_features_that_do_not_fit_are_refused(spoil, message, folder):
-    spoil(folder)
+def test_features_of_other_volumes_or_without_extractor_are_rejected(damage, message, folder):
+    damage(folder)
     request = Request("pretrain", folder / "clips.zarr", folder / "run", {}, features=folder / "features.zarr")
     with pytest.raises(TrainerError, match=message):
         train(request, Callback())
     assert not (folder / "run").exists()
 
 
-def clips_changed(folder):
-    """Replace the clips by other ones with the same ids."""
+def replace_clips(folder):
+    """Replace the clips by other clips with the same ids."""
     shutil.rmtree(folder / "clips.zarr")
     attributes = tiny_attributes("uint8", SHAPE, "video", order=3)
     make_cache(folder / "clips.zarr", [volume(100 + number, SHAPE) for number in range(12)], attributes)
 
 
 @pytest.mark.parametrize(
-    ("stage", "given", "message"),
+    ("stage", "options", "message"),
     [
         ("pretrain", {"freeze_backbone": False}, "a backbone that cannot be trained on them"),
         ("pretrain", {"backbone": "vgg16"}, "has features of small"),
@@ -181,16 +183,16 @@ def clips_changed(folder):
         ("finetune", {}, "cannot be trained on them; add --freeze-backbone"),
     ],
 )
-def test_options_that_features_cannot_have_are_refused(stage, given, message, folder):
-    request = Request(stage, folder / "clips.zarr", folder / "run", given, features=folder / "features.zarr")
+def test_options_that_features_do_not_support_are_rejected(stage, options, message, folder):
+    request = Request(stage, folder / "clips.zarr", folder / "run", options, features=folder / "features.zarr")
     with pytest.raises(TrainerError, match=message):
         train(request, Callback())
     assert not (folder / "run").exists()
 
 
-def test_augmentation_needs_a_set_for_each_angle(tmp_path):
+def test_augmentation_needs_features_for_each_angle(tmp_path):
     root = clips(tmp_path / "ct.zarr", 12, "uint16", "ct")
     extract(Extraction(root, tmp_path / "features.zarr", WEIGHTS), Callback())
-    given = {"augmentation": ("rotation",), "freeze_backbone": True}
+    options = {"augmentation": ("rotation",), "freeze_backbone": True}
     with pytest.raises(TrainerError, match="run `features --augment`"):
-        train(Request("finetune", root, tmp_path / "run", given, features=tmp_path / "features.zarr"), Callback())
+        train(Request("finetune", root, tmp_path / "run", options, features=tmp_path / "features.zarr"), Callback())

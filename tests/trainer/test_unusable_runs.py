@@ -1,4 +1,4 @@
-"""Damaged or foreign caches and runs end `evaluate` and `predict` in one line."""
+"""With damaged or foreign caches and runs, `evaluate` and `predict` end with a one-line error."""
 
 import shutil
 import zipfile
@@ -28,7 +28,7 @@ from trainer.runs.run import read_run
 __all__ = ["clips", "copy", "made", "out", "pretrained", "scans", "shared_files_are_unchanged", "tuned"]  # fixtures
 
 
-NOT_ITS_WEIGHTS = "restore it from a copy, or train again\n"
+RESTORE_HINT = "restore it from a copy, or train again\n"
 
 
 @pytest.mark.parametrize(
@@ -50,32 +50,32 @@ NOT_ITS_WEIGHTS = "restore it from a copy, or train again\n"
     ],
     ids=["shape", "kind", "window", "orientation"],
 )
-def test_a_cache_with_another_recipe_is_refused(tmp_path, tuned, out, make, reason):
+def test_evaluate_and_predict_reject_a_cache_with_another_recipe(tmp_path, tuned, out, make, reason):
     cache = make(tmp_path / "other.zarr")
     for result in (evaluate(tuned, cache), predict(tuned, cache, out)):
         assert error(result) == f"Error: {cache} has {reason}; give a cache built by the same recipe\n"
     assert not out.exists()
 
 
-def test_a_missing_cache_or_run_is_refused(tmp_path, scans, tuned, out):
-    lost = tmp_path / "lost"
-    for result in (evaluate(tuned, lost), predict(tuned, lost, out)):
+def test_evaluate_and_predict_reject_a_missing_cache_or_run(tmp_path, scans, tuned, out):
+    missing = tmp_path / "lost"
+    for result in (evaluate(tuned, missing), predict(tuned, missing, out)):
         assert error(result) == (
-            f"Error: {lost} is not a cache: it has no readable zarr.json; build one with `preprocess`\n"
+            f"Error: {missing} is not a cache: it has no readable zarr.json; build one with `preprocess`\n"
         )
-    for result in (evaluate(lost, scans), predict(lost, scans, out)):
+    for result in (evaluate(missing, scans), predict(missing, scans, out)):
         assert error(result) == (
-            f"Error: {lost}/config.json: No such file or directory; "
+            f"Error: {missing}/config.json: No such file or directory; "
             "expected the config.json of a run, as `train` writes it\n"
         )
     assert not out.exists()
 
 
-def test_a_damaged_sample_is_named_and_nothing_is_written(copy, scans, tuned, out):
-    harmed = copy(scans)
-    path = chunk_path(harmed, open_cache(harmed).entry("s7").row)
+def test_a_damaged_sample_is_an_error_with_its_id_and_nothing_is_written(copy, scans, tuned, out):
+    damaged = copy(scans)
+    path = chunk_path(damaged, open_cache(damaged).entry("s7").row)
     path.write_bytes(path.read_bytes()[:-1])
-    for result in (evaluate(tuned, harmed), predict(tuned, harmed, out)):
+    for result in (evaluate(tuned, damaged), predict(tuned, damaged, out)):
         assert error(result).startswith(f"Error: s7: chunk {path} has ")
     assert not out.exists()
 
@@ -91,7 +91,7 @@ def test_a_damaged_sample_is_named_and_nothing_is_written(copy, scans, tuned, ou
         ({"recipe": [["window"]]}, "is not that of a run: "),
     ],
 )
-def test_a_manipulated_config_is_refused(copy, scans, tuned, out, fields, reason):
+def test_evaluate_and_predict_reject_a_manipulated_config(copy, scans, tuned, out, fields, reason):
     run = copy(tuned)
     edit_json(run / "config.json", **fields)
     for result in (evaluate(run, scans), predict(run, scans, out)):
@@ -101,7 +101,7 @@ def test_a_manipulated_config_is_refused(copy, scans, tuned, out, fields, reason
 
 @pytest.mark.parametrize("name", ["split.json", "samples.json"])
 @pytest.mark.parametrize("text", [None, "", "[]", "{", "[" * 1_000_000, '{"train": [NaN], "validation": {}}', "{}"])
-def test_without_samples_json_nothing_is_scored(copy, scans, tuned, name, text):
+def test_without_a_valid_split_and_samples_json_nothing_is_scored(copy, scans, tuned, name, text):
     run = copy(tuned)
     if text is None:
         (run / name).unlink()
@@ -110,9 +110,9 @@ def test_without_samples_json_nothing_is_scored(copy, scans, tuned, name, text):
     assert f"{run}/{name}" in error(evaluate(run, scans))
 
 
-def corrupt(path, kind):
-    """Make model.keras what it should not be."""
-    sound = path.read_bytes()
+def replace_model(path, kind):
+    """Replace model.keras by something of this kind."""
+    intact = path.read_bytes()
     if kind == "folder":
         path.unlink()
         path.mkdir()
@@ -120,21 +120,21 @@ def corrupt(path, kind):
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("config.json", '{"class_name": "Lambda", "module": "os", "config": {"function": "system"}}')
     else:
-        path.write_bytes({"empty": b"", "text": b"weights", "truncated": sound[:-100], "zeros": bytes(10_000)}[kind])
+        path.write_bytes({"empty": b"", "text": b"weights", "truncated": intact[:-100], "zeros": bytes(10_000)}[kind])
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "empty", "text", "truncated", "zeros"])
-def test_invalid_weights_are_a_one_line_error(copy, scans, tuned, out, kind):
+def test_invalid_weights_give_a_one_line_error(copy, scans, tuned, out, kind):
     run = copy(tuned)
-    corrupt(run / "model.keras", kind)
+    replace_model(run / "model.keras", kind)
     for result in (evaluate(run, scans), predict(run, scans, out)):
         assert error(result).startswith(f"Error: {run}")
     assert not out.exists()
 
 
-def test_weights_of_another_network_are_refused(copy, made, scans, tuned, out):
+def test_predict_rejects_weights_of_another_network(copy, made, scans, tuned, out):
     run = copy(tuned)
-    shutil.copy(made / "pretrained" / "model.keras", run)  # of two classes, not of three
+    shutil.copy(made / "pretrained" / "model.keras", run)  # two classes instead of three
     message = error(predict(run, scans, out))
     assert message == (
         f"Error: {run}/model.keras is damaged or was changed: its digest differs from that in manifest.json; "
@@ -143,10 +143,10 @@ def test_weights_of_another_network_are_refused(copy, made, scans, tuned, out):
     (run / "manifest.json").unlink()
     message = error(predict(run, scans, out))
     assert message.startswith(f"Error: {run}/model.keras does not hold this run's weights (")
-    assert message.endswith(NOT_ITS_WEIGHTS)
+    assert message.endswith(RESTORE_HINT)
 
 
-def test_a_prediction_that_is_not_finite_is_an_error(copy, scans, tuned, out):
+def test_evaluate_and_predict_reject_predictions_that_are_not_finite(copy, scans, tuned, out):
     run = copy(tuned)
     model = trained_model(run, read_run(run))
     model.get_layer("classes").bias.assign([np.nan, 0, 0])

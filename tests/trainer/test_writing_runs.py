@@ -1,4 +1,4 @@
-"""A run is written only into a folder of its own, by one process."""
+"""A run is written only into its own folder and by one process at a time."""
 
 import os
 
@@ -15,14 +15,14 @@ __all__ = ["root"]  # a fixture
 FOREIGN = "{root} holds {name!r} and no run; expected a folder that is new or empty"
 
 
-def test_a_new_run_folder_is_made_with_its_parents(tmp_path):
+def test_a_new_run_folder_is_created_with_its_parents(tmp_path):
     root = tmp_path / "runs" / "of" / "today"
     assert check_folder(root, resume=False) is False
-    with lock_run(root, resume=False) as going_on:
-        assert not going_on
+    with lock_run(root, resume=False) as is_resumed:
+        assert not is_resumed
     assert {path.name for path in root.iterdir()} <= {"lock"}
-    with lock_run(root, resume=False) as going_on:  # what a run that never began leaves is no run
-        assert not going_on
+    with lock_run(root, resume=False) as is_resumed:  # a run that never started leaves no run
+        assert not is_resumed
 
 
 def test_a_run_folder_may_be_a_link_to_an_empty_folder(tmp_path):
@@ -32,12 +32,12 @@ def test_a_run_folder_may_be_a_link_to_an_empty_folder(tmp_path):
         assert (tmp_path / "real" / "lock").exists()
 
 
-def test_a_path_that_is_not_unicode_is_refused(tmp_path):
+def test_a_run_with_a_path_that_is_not_unicode_is_rejected(tmp_path):
     root = tmp_path / os.fsdecode(b"\xff")
     assert error_message(check_folder, root, False) == f"{root} has a path that is not valid UTF-8; choose another RUN"
 
 
-def test_a_run_is_resumed_only_with_resume(root):
+def test_a_run_is_resumed_only_with_the_resume_option(root):
     assert error_message(check_folder, root, False) == (
         f"{root} holds a run already; resume it with --resume, or choose another RUN"
     )
@@ -50,20 +50,20 @@ def test_files_of_a_run_killed_before_its_config_are_replaced_with_resume(root):
         f"{root} holds 'manifest.json', left by a run that was stopped as it started; start it again with --resume, "
         "or choose another RUN"
     )
-    with lock_run(root, resume=True) as going_on:
-        assert not going_on
+    with lock_run(root, resume=True) as is_resumed:
+        assert not is_resumed
         assert not (root / "partial-config.json").exists()
 
 
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize("name", ["notes.txt", "partial-results.csv", "model.keras", ".hidden", "partial-"])
-def test_a_folder_with_other_files_is_refused(tmp_path, name, resume):
+def test_a_run_folder_with_other_files_is_rejected(tmp_path, name, resume):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(TrainerError) as caught, lock_run(tmp_path, resume):
+    with pytest.raises(TrainerError) as error, lock_run(tmp_path, resume):
         pass
-    assert str(caught.value) == FOREIGN.format(root=tmp_path, name=name)
+    assert str(error.value) == FOREIGN.format(root=tmp_path, name=name)
     assert (tmp_path / name).read_text() == "mine"
-    assert os.listdir(tmp_path) == [name]  # noqa: PTH208 - the names alone
+    assert os.listdir(tmp_path) == [name]  # noqa: PTH208 - only the names
 
 
 def test_only_partially_written_files_of_the_run_are_removed(root):
@@ -74,7 +74,7 @@ def test_only_partially_written_files_of_the_run_are_removed(root):
         assert [path.name for path in root.glob("partial-*")] == ["partial-results.csv"]
 
 
-def test_the_lock_is_released_after_an_error(root):
+def test_the_lock_of_a_run_is_released_after_an_error(root):
     with pytest.raises(RuntimeError), lock_run(root, resume=True):
         raise RuntimeError
     with lock_run(root, resume=True):

@@ -12,8 +12,8 @@ TRAIN = ("--epochs", 1, "--batch-size", 4, "--quiet")
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory):
-    """The shared caches and runs, features of the clips, and a run on these alone, for tests that only read them."""
+def runs(tmp_path_factory):
+    """The shared caches and runs, features of the clips, and a run on the features; tests only read them."""
     folder, *_ = trained(tmp_path_factory.getbasetemp())
     assert cli("features", folder / "clips.zarr", folder / "features.zarr", *SMALL, "--quiet").exit_code == 0
     split = ("--split", folder / "by_hand.json")
@@ -22,21 +22,21 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def clips(made):
-    return made / "clips.zarr"
+def clips(runs):
+    return runs / "clips.zarr"
 
 
 @pytest.fixture
-def features(made):
-    return made / "features.zarr"
+def features(runs):
+    return runs / "features.zarr"
 
 
 @pytest.fixture
-def into(tmp_path):
+def target(tmp_path):
     return tmp_path / "into.zarr"
 
 
 @pytest.fixture
-def own(features, tmp_path):
+def own_features(features, tmp_path):
     """A copy of the features that a test may write."""
     return shutil.copytree(features, tmp_path / "own.zarr")

@@ -11,18 +11,18 @@ SMALL = ("--backbone", "small", "--weights", "none")
 TRAIN = ("--epochs", 1, "--batch-size", 4, "--quiet")
 
 
-def test_features_alone_give_a_complete_run_on_the_given_split(made):
+def test_training_on_features_alone_gives_a_complete_run_on_the_given_split(runs):
     assert (
         {"metrics.json", "model.keras", "split.json"}
-        <= {path.name for path in (made / "alone").iterdir()}
+        <= {path.name for path in (runs / "alone").iterdir()}
         <= set(RUN_FILES)
     )
-    assert json.loads((made / "alone/split.json").read_text()) == json.loads((made / "by_hand.json").read_text())
+    assert json.loads((runs / "alone/split.json").read_text()) == json.loads((runs / "by_hand.json").read_text())
 
 
-def test_features_of_another_cache_are_refused(tmp_path, made, clips, features):
+def test_train_rejects_the_features_of_another_cache(tmp_path, runs, clips, features):
     run = tmp_path / "run"
-    scans = made / "ct.zarr"
+    scans = runs / "ct.zarr"
     frozen = ("--freeze-backbone", *TRAIN)
     mentions(refusal(cli("train", "finetune", scans, run, "--features", features, *frozen), run), features, scans)
     mentions(

@@ -1,4 +1,4 @@
-"""Class names on the command line: their order, commas and accents."""
+"""Class names on the command line: order, commas and accents."""
 
 import json
 import unicodedata
@@ -20,14 +20,14 @@ def test_class_names_in_another_order_are_reported_with_sample_counts(source, ca
     result = ct(source, cache, "--class-names", "A,B", "--labels", path)
     assert "Class names changed from B, A to A, B" in result.stdout
     assert "before → after: B 2 → 0, A 2 → 3\n" in result.stdout
-    found = json.loads(cli("label", cache, path, "--class-names", "C,B", "--json").stdout)
-    assert found["class_names_changed"] == {
+    report = json.loads(cli("label", cache, path, "--class-names", "C,B", "--json").stdout)
+    assert report["class_names_changed"] == {
         "before": ["A", "B"], "after": ["C", "B"], "samples": {"A": [3, 0], "B": [0, 0], "C": [0, 3]}
     }  # fmt: skip
     assert arrays(cache) == before
 
 
-def test_more_or_equal_class_names_are_not_reported_as_a_change(source, cache, patients):
+def test_unchanged_or_additional_class_names_are_not_reported_as_a_change(source, cache, patients):
     for names in ("A,B", "A,B,C"):
         result = ct(source, cache, "--class-names", names, "--labels", patients)
         assert "Class names" not in result.stdout
@@ -45,25 +45,25 @@ def test_a_class_name_may_contain_a_comma(source, tmp_path, csv):
         )
 
 
-def test_accents_in_class_names_are_the_same_however_they_are_composed(source, tmp_path, csv):
-    plain, apart = (unicodedata.normalize(form, "Käse") for form in ("NFC", "NFD"))
+def test_composed_and_decomposed_accents_in_class_names_are_equal(source, tmp_path, csv):
+    composed, decomposed = (unicodedata.normalize(form, "Käse") for form in ("NFC", "NFD"))
     path = csv("FileName,Label\nTRN_0001,1\n")
-    ct(source, tmp_path / "c", "--class-names", f"{apart},B", "--labels", path)
+    ct(source, tmp_path / "c", "--class-names", f"{decomposed},B", "--labels", path)
     for name in ("zarr.json", "ledger/zarr.json"):  # as earlier versions wrote it
         document = (tmp_path / "c" / name).read_text()
-        (tmp_path / "c" / name).write_text(document.replace(json.dumps(plain)[1:-1], json.dumps(apart)[1:-1]))
-    assert open_cache(tmp_path / "c").class_names == [plain, "B"]
-    result = ct(source, tmp_path / "c", "--class-names", f"{plain},B")
+        (tmp_path / "c" / name).write_text(document.replace(json.dumps(composed)[1:-1], json.dumps(decomposed)[1:-1]))
+    assert open_cache(tmp_path / "c").class_names == [composed, "B"]
+    result = ct(source, tmp_path / "c", "--class-names", f"{composed},B")
     assert "Class names" not in result.stdout
-    assert classes(tmp_path / "c")["TRN_0001"] == plain
+    assert classes(tmp_path / "c")["TRN_0001"] == composed
 
 
-def test_class_folders_of_clips_are_found_however_their_accents_are_composed(tmp_path):
-    plain, apart = (unicodedata.normalize(form, "Käse") for form in ("NFC", "NFD"))
-    for folder in (apart, "Brot"):
+def test_class_folders_of_clips_are_found_with_composed_or_decomposed_accents(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "Käse") for form in ("NFC", "NFD"))
+    for folder in (decomposed, "Brot"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / f"v_{folder}_g01_c01.avi").touch()
-    for names in (None, ("Brot", plain), ("Brot", apart)):
-        found = find_clips(tmp_path, None, names)
-        assert found.class_names == ("Brot", plain)
-        assert [record.label for record in found.records] == [0, 1]
+    for names in (None, ("Brot", composed), ("Brot", decomposed)):
+        inputs = find_clips(tmp_path, None, names)
+        assert inputs.class_names == ("Brot", composed)
+        assert [record.label for record in inputs.records] == [0, 1]

@@ -33,8 +33,8 @@ def test_label_corrects_labels_and_patients_without_sources_or_array_writes(sour
     assert arrays(cache) == before
     assert verify(cache).sound
     assert not catalog.unpublished(cache)
-    found = json.loads(cli("label", cache, path, "--json", code=3).stdout)
-    assert (found["relabelled"], found["complete"], len(found["wrong_labels"])) == (0, 4, 1)
+    report = json.loads(cli("label", cache, path, "--json", code=3).stdout)
+    assert (report["relabelled"], report["complete"], len(report["wrong_labels"])) == (0, 4, 1)
     assert cli("label", cache, path, "--quiet", code=3).output == ""
 
 
@@ -42,13 +42,13 @@ def test_label_killed_at_any_point_is_finished_by_the_same_command(source, cache
     path = csv("FileName,Label,Case\n" + "".join(f"{name},2,Q\n" for name in SCANS))
     before = classes(cache)
 
-    def relabel_it(root):
+    def relabel_root(root):
         relabel.run(relabel.prepare(root, path))
 
-    for root in killed_at_each_call(cache, relabel_it, tmp_path):
-        assert all(now in ("B", before[name]) for name, now in classes(root).items())
+    for root in killed_at_each_call(cache, relabel_root, tmp_path):
+        assert all(label in ("B", before[name]) for name, label in classes(root).items())
         chunks = arrays(root)
-        relabel_it(root)
+        relabel_root(root)
         assert set(classes(root).values()) == {"B"}
         assert set(groups(root).values()) == {"Q"}
         assert arrays(root) == chunks
@@ -62,7 +62,7 @@ def test_the_next_run_keeps_labels_set_by_label(source, cache, csv):
     assert info_json(cache)["patients"] == {"column": "Case", "count": 1}
 
 
-def test_label_is_refused_for_clips_features_and_other_folders(tmp_path, csv):
+def test_label_rejects_clips_features_and_other_folders(tmp_path, csv):
     path = csv("FileName,Label\ns0,1\n")
     video = make_cache(tmp_path / "video", 1, tiny_attributes("uint8", kind="video"))
     assert "is a cache of clips, whose labels are their class folders" in error(cli("label", video, path, code=1))

@@ -24,28 +24,28 @@ def test_real_sheets_label_scans_and_group_their_patients(source, tmp_path, real
         nib.save(nib.load(path), f"{path}.gz")
         path.unlink()
     assert {path.stem for path in (real_data / "field/labels").glob("*.csv")} == set(expected)
-    for name, (labels, groups_) in expected.items():
+    for name, (labels, patients) in expected.items():
         ct(source, tmp_path / name, "--labels", real_data / f"field/labels/{name}.csv")
-        found = open_cache(tmp_path / name)
-        assert found.labels.tolist() == labels, name
-        if groups_:
-            assert found.groups == groups_, name
+        opened = open_cache(tmp_path / name)
+        assert opened.labels.tolist() == labels, name
+        if patients:
+            assert opened.groups == patients, name
 
 
-def test_a_run_prints_the_columns_it_used(source, tmp_path, csv):
+def test_preprocess_prints_the_columns_it_uses(source, tmp_path, csv):
     path = csv("Sex,Scan,Label,Subject ID\nm,TRN_0001,1,x\nf,TRN_0002,2,x\n")
     expected = "Labels: column Label; file names: Scan; patients: Subject ID (1 patient); not used: Sex\n"
     for options in (["--dry-run"], []):
         assert expected in ct(source, tmp_path / "c", "--labels", path, *options).stdout
         columns = {"file": "Scan", "label": "Label", "patient": "Subject ID", "unused": ["Sex"], "by_position": False}
-        found = json.loads(ct(source, tmp_path / "c", "--labels", path, "--json", *options).stdout)
-        assert found["columns"] == columns
+        output = json.loads(ct(source, tmp_path / "c", "--labels", path, "--json", *options).stdout)
+        assert output["columns"] == columns
     path = csv("image,finding\nTRN_0001,1\n")
-    found = ct(source, tmp_path / "d", "--labels", path, "--class-names", "A,B").stdout
-    assert "Labels: column finding; file names: image, found by position, not by name; patients: no column" in found
+    output = ct(source, tmp_path / "d", "--labels", path, "--class-names", "A,B").stdout
+    assert "Labels: column finding; file names: image, found by position, not by name; patients: no column" in output
 
 
-def test_options_choose_columns_and_are_refused_without_a_sheet(source, tmp_path, csv):
+def test_options_choose_columns_and_are_rejected_without_a_sheet(source, tmp_path, csv):
     path = csv("ID,FileName,TypeOfTB,Type,who\n7,TRN_0001,1,2,x\n8,TRN_0002,1,2,x\n")
     message = error(ct(source, tmp_path / "c", "--labels", path, code=1))
     assert message.endswith("'ID' and 'FileName'; choose one with --file-column\n")
@@ -141,24 +141,24 @@ def test_a_dry_run_reports_labels_and_duplicate_ids_as_the_run_does(source, cach
     for name in ("TWIN.nii", "TWIN.nii.gz"):
         shutil.copy(source / "TRN_0002.nii", source / name)
     sheet = csv("FileName,TypeOfTB\nTRN_0002,1\nTRN_0003,1\n")
-    kept = "although their source is gone: TRN_0001\n"
-    missing = "3 without a row in the labels, {}cached without a label: TWIN.nii, TWIN.nii.gz, TRN_0004.nii\n"
-    known = "patients: no column, 2 patients kept from earlier runs"  # files without an id are not patients
-    twin = "two files would get the id 'TWIN' ('TWIN.nii', 'TWIN.nii.gz'); expected one file for each id; keep one"
+    kept_text = "although their source is gone: TRN_0001\n"
+    missing_text = "3 without a row in the labels, {}cached without a label: TWIN.nii, TWIN.nii.gz, TRN_0004.nii\n"
+    known_text = "patients: no column, 2 patients kept from earlier runs"  # files without an id are not patients
+    twin_text = "two files would get the id 'TWIN' ('TWIN.nii', 'TWIN.nii.gz'); expected one file for each id; keep one"
     for again in (False, True):
         dry = ct(source, cache, "--labels", sheet, "--dry-run").stdout
         assert ("2 labels to update\n" in dry) is not again
-        assert f"1 to keep {kept}" in dry
-        assert missing.format("to be ") in dry
-        assert known in dry
-        assert f"To be quarantined, as their paths show:\n  TWIN.nii: {twin}" in dry
+        assert f"1 to keep {kept_text}" in dry
+        assert missing_text.format("to be ") in dry
+        assert known_text in dry
+        assert f"To be quarantined, as their paths show:\n  TWIN.nii: {twin_text}" in dry
         plan = json.loads(ct(source, cache, "--labels", sheet, "--dry-run", "--json").stdout)
         assert list(plan["refused"]) == ["TWIN.nii", "TWIN.nii.gz"]
         assert plan["vanished"] == ["TRN_0001"]
         run = ct(source, cache, "--labels", sheet, code=3).stdout
         assert ("2 labels updated\n" in run) is not again
-        assert f"1 kept {kept}" in run
-        assert missing.format("") in run
-        assert f"Quarantined:\n  TWIN.nii: {twin}" in run
-        assert known in run
-        assert known in cli("label", cache, sheet).stdout
+        assert f"1 kept {kept_text}" in run
+        assert missing_text.format("") in run
+        assert f"Quarantined:\n  TWIN.nii: {twin_text}" in run
+        assert known_text in run
+        assert known_text in cli("label", cache, sheet).stdout

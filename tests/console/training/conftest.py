@@ -1,4 +1,4 @@
-"""Two caches and a run on each, trained once, for tests that only read them."""
+"""Two caches and a run on each, trained once per session; tests only read them."""
 
 import shutil
 import signal
@@ -9,28 +9,28 @@ from tests.helpers.runs import trained
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory):
+def runs(tmp_path_factory):
     return trained(tmp_path_factory.getbasetemp())[0]
 
 
 @pytest.fixture
-def clips(made):
-    return made / "clips.zarr"
+def clips(runs):
+    return runs / "clips.zarr"
 
 
 @pytest.fixture
-def scans(made):
-    return made / "ct.zarr"
+def scans(runs):
+    return runs / "ct.zarr"
 
 
 @pytest.fixture
-def pretrained(made):
-    return made / "pretrained"
+def pretrained(runs):
+    return runs / "pretrained"
 
 
 @pytest.fixture
 def copy(tmp_path):
-    """Function that copies a run or a cache, so that a test can damage it."""
+    """A function that copies a run or a cache, so that a test can damage it."""
     return lambda folder: shutil.copytree(folder, tmp_path / folder.name)
 
 
@@ -41,8 +41,8 @@ def run(tmp_path):
 
 @pytest.fixture
 def signals():
-    """Restore signal handlers: after Ctrl-C the command line ignores further signals."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Restores signal handlers: after Ctrl-C the command line ignores further signals."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    for number, handler in kept.items():
+    for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -6,11 +6,11 @@ from tests.helpers.commands import contents, mentions, refusal
 from tests.helpers.runs import finetune, make_scans
 
 
-def test_a_missing_parent(tmp_path, scans, run):
+def test_a_missing_parent_is_rejected(tmp_path, scans, run):
     mentions(refusal(finetune(scans, run, "--from", tmp_path / "no"), run), tmp_path, "`train`")
 
 
-def test_a_parent_of_another_shape(tmp_path, pretrained, run):
+def test_a_parent_with_another_shape_is_rejected(tmp_path, pretrained, run):
     scans = make_scans(tmp_path / "ct.zarr", shape=(5, 16, 16))
     mentions(
         refusal(finetune(scans, run, "--from", pretrained), run), scans, "--from", "--depth", "--height", "--width"
@@ -18,20 +18,20 @@ def test_a_parent_of_another_shape(tmp_path, pretrained, run):
 
 
 @pytest.mark.parametrize(
-    ("option", "given", "parent"),
+    ("option", "value", "parent"),
     [("backbone", "vgg16", "small"), ("rnn", "gru", "lstm"), ("input-conv", "random", "imagenet")],
 )
-def test_a_parent_of_another_network(scans, pretrained, run, option, given, parent):
+def test_a_parent_with_another_network_is_rejected(scans, pretrained, run, option, value, parent):
     mentions(
-        refusal(finetune(scans, run, "--from", pretrained, f"--{option}", given), run),
+        refusal(finetune(scans, run, "--from", pretrained, f"--{option}", value), run),
         option.replace("-", "_"),
-        given,
+        value,
         "--from",
         parent,
     )
 
 
-def test_weights_together_with_a_parent(scans, pretrained, run):
+def test_weights_together_with_a_parent_are_rejected(scans, pretrained, run):
     mentions(
         refusal(finetune(scans, run, "--from", pretrained, "--weights", "imagenet"), run),
         "--from",
@@ -41,23 +41,23 @@ def test_weights_together_with_a_parent(scans, pretrained, run):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "key", "given"),
+    ("recipe", "key", "value"),
     [({"window": [-500.0, 400.0]}, "window", [-500.0, 400.0]), ({"orientation": "file"}, "orientation", "file")],
 )
-def test_a_parent_trained_on_another_window_or_orientation(tmp_path, made, run, recipe, key, given):
+def test_a_parent_trained_on_another_window_or_orientation_is_rejected(tmp_path, runs, run, recipe, key, value):
     scans = make_scans(tmp_path / "ct.zarr", recipe=recipe)
     expected = {"window": [-1000.0, 400.0], "orientation": "SPL"}[key]
     mentions(
-        refusal(finetune(scans, run, "--from", made / "tuned"), run),
+        refusal(finetune(scans, run, "--from", runs / "tuned"), run),
         scans,
         key,
-        given,
+        value,
         "--from",
         expected,
     )
 
 
-def test_a_parent_without_a_finished_epoch(scans, copy, pretrained, run):
+def test_a_parent_without_a_finished_epoch_is_rejected_and_unchanged(scans, copy, pretrained, run):
     parent = copy(pretrained)
     (parent / "model.keras").unlink()
     before = contents(parent)

@@ -43,8 +43,8 @@ def test_only_epochs_may_change_when_a_run_is_resumed(clips, copy, pretrained, o
     assert contents(run) == before
 
 
-def test_a_run_is_resumed_only_with_its_own_command_parent_and_split(tmp_path, clips, scans, copy, made):
-    run = copy(made / "tuned")
+def test_a_run_is_resumed_only_with_its_own_command_parent_and_split(tmp_path, clips, scans, copy, runs):
+    run = copy(runs / "tuned")
     before = contents(run)
     mentions(error(pretrain(clips, run, "--resume")), run, "`train finetune`")
     mentions(
@@ -52,28 +52,28 @@ def test_a_run_is_resumed_only_with_its_own_command_parent_and_split(tmp_path, c
         "--from",
         run,
         "--resume",
-        (made / "pretrained").resolve(),
+        (runs / "pretrained").resolve(),
     )
     split = write_split(tmp_path, train=["s0", "s1"], validation=["s2"])
     mentions(error(finetune(scans, run, "--resume", "--split", split)), "--split", split, "--resume", run)
     assert contents(run) == before
-    assert finetune(scans, run, "--resume", "--split", made / "by_hand.json").exit_code == 0
+    assert finetune(scans, run, "--resume", "--split", runs / "by_hand.json").exit_code == 0
     assert contents(run) == before
 
 
-def test_a_run_resumes_to_more_epochs_never_to_fewer_and_without_its_parent(copy, made):
-    run, parent = copy(made / "tuned"), copy(made / "pretrained")
+def test_a_run_resumes_to_more_but_not_fewer_epochs_without_its_parent(copy, runs):
+    run, parent = copy(runs / "tuned"), copy(runs / "pretrained")
     edit_json(run / "config.json", **{"from": str(parent)})
     shutil.rmtree(parent)
     first = (run / "history.csv").read_text()
-    result = cli("train", "finetune", made / "ct.zarr", run, "--resume", "--epochs", 3)
+    result = cli("train", "finetune", runs / "ct.zarr", run, "--resume", "--epochs", 3)
     assert result.exit_code == 0
     assert [line.partition("  ")[0] for line in result.stdout.splitlines()[:2]] == ["epoch 2/3", "epoch 3/3"]
     assert (run / "history.csv").read_text().startswith(first)
     assert (run / "history.csv").read_text().count("\n") == 4
     assert read_json(run / "config.json")["epochs"] == 3
     before = contents(run)
-    mentions(error(finetune(made / "ct.zarr", run, "--resume", "--epochs", 2)), "epochs", "resum", run)
+    mentions(error(finetune(runs / "ct.zarr", run, "--resume", "--epochs", 2)), "epochs", "resum", run)
     assert contents(run) == before
 
 
@@ -94,9 +94,13 @@ def test_a_run_is_resumed_only_on_the_samples_it_started_with(tmp_path, copy, pr
     assert contents(run) == before
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminated"])
-def test_a_stopped_run_names_resume_and_resumes(clips, pretrained, run, monkeypatch, signals, sent, code):
-    stop = lambda self, done, total, unit, *_: (unit, done) == ("steps", 2) and os.kill(os.getpid(), sent)  # noqa: E731
+@pytest.mark.parametrize(
+    ("sent_signal", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminated"]
+)
+def test_a_stopped_run_names_the_resume_option_and_can_be_resumed(
+    clips, pretrained, run, monkeypatch, signals, sent_signal, code
+):
+    stop = lambda self, done, total, unit, *_: (unit, done) == ("steps", 2) and os.kill(os.getpid(), sent_signal)  # noqa: E731
     monkeypatch.setattr("console.progress.Progress.on_progress", stop)
     monkeypatch.setattr(sys, "argv", ["cli.py", "train"])
     result = pretrain(clips, run)
@@ -108,21 +112,21 @@ def test_a_stopped_run_names_resume_and_resumes(clips, pretrained, run, monkeypa
     assert {path.name for path in run.iterdir()} <= set(RUN_FILES) - {"model.keras", "metrics.json"}
     monkeypatch.undo()
     assert "has no model.keras" in error(cli("evaluate", run, clips, "--quiet"))
-    if sent == signal.SIGINT:
+    if sent_signal == signal.SIGINT:
         assert pretrain(clips, run, "--resume").exit_code == 0
         for name in ("history.csv", "metrics.json", "split.json", "config.json"):
             assert (run / name).read_bytes() == (pretrained / name).read_bytes()
 
 
-def test_resume_starts_a_run_if_there_is_none_and_a_damaged_sample_stops_it_by_name(tmp_path, run):
+def test_resume_starts_a_missing_run_and_a_damaged_sample_stops_it_with_its_path(tmp_path, run):
     clips = make_clips(tmp_path / "clips.zarr")
     path = chunk_path(clips, open_cache(clips).entry("s3").row)
-    sound = path.read_bytes()
-    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    intact = path.read_bytes()
+    path.write_bytes(intact[:-1] + bytes([intact[-1] ^ 1]))
     before = contents(clips)
     mentions(error(pretrain(clips, run, "--resume")), path, "`repair`")
     assert not (run / "model.keras").exists()
     assert contents(clips) == before
-    path.write_bytes(sound)
+    path.write_bytes(intact)
     assert pretrain(clips, run, "--resume").exit_code == 0
     assert (run / "metrics.json").is_file()

@@ -1,4 +1,4 @@
-"""RUN: an existing folder is left alone, and one process at a time trains into it."""
+"""RUN: an existing folder stays unchanged, and only one process at a time trains into it."""
 
 import shutil
 import subprocess
@@ -20,11 +20,11 @@ def test_an_existing_run_is_left_unchanged(clips, copy, pretrained):
 @pytest.mark.parametrize("options", [(), ("--resume",)])
 def test_an_existing_path_that_is_not_a_run_is_left_unchanged(tmp_path, clips, run, options):
     run.write_text("mine")
-    nowhere = tmp_path / "nowhere"
-    nowhere.symlink_to(tmp_path / "gone")
-    for path in (run, nowhere):
+    dangling = tmp_path / "nowhere"
+    dangling.symlink_to(tmp_path / "gone")
+    for path in (run, dangling):
         mentions(error(pretrain(clips, path, *options)), path, "--resume")
-    assert (run.read_text(), nowhere.is_symlink()) == ("mine", True)
+    assert (run.read_text(), dangling.is_symlink()) == ("mine", True)
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "chapter.tex").write_text("mine")
@@ -55,7 +55,7 @@ def test_only_one_process_at_a_time_trains_into_a_run(clips, copy, pretrained):
     assert contents(run) == before
 
 
-def test_a_run_started_by_another_process_meanwhile_is_left_unchanged(clips, pretrained, run, monkeypatch):
+def test_a_run_started_by_another_process_in_the_meantime_is_left_unchanged(clips, pretrained, run, monkeypatch):
     from trainer.training import train
 
     def first_model(*_):

@@ -1,4 +1,4 @@
-"""Training onto a disk that is full or read-only."""
+"""Training on a full or read-only disk."""
 
 import shutil
 import subprocess
@@ -11,21 +11,21 @@ from tests.helpers.runs import pretrain
 
 @pytest.fixture
 def disk(tmp_path):
-    """Function that mounts a small disk with these options and returns its folder."""
+    """A function that mounts a small disk with these options and returns its folder."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
     def mount(*options):
-        made = subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", folder], capture_output=True, text=True)
-        if made.returncode:
-            pytest.skip(f"no disk of our own can be mounted here: {made.stderr.strip()}")
+        mounted = subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", folder], capture_output=True, text=True)
+        if mounted.returncode:
+            pytest.skip(f"cannot mount a test disk: {mounted.stderr.strip()}")
         return folder
 
     yield mount
     subprocess.run(["umount", "-l", folder], capture_output=True)
 
 
-def test_a_full_disk_gives_one_line_and_keeps_the_best_weights(clips, copy, pretrained, disk):
+def test_on_a_full_disk_training_gives_a_one_line_error_and_keeps_the_best_weights(clips, copy, pretrained, disk):
     size = sum(path.stat().st_size for path in pretrained.rglob("*") if path.is_file())
     run = shutil.copytree(pretrained, disk("-o", f"size={size + 1_000_000}") / "run")
     before = contents(run)
@@ -40,7 +40,7 @@ def test_a_full_disk_gives_one_line_and_keeps_the_best_weights(clips, copy, pret
     assert (run / "history.csv").read_text().count("\n") == 3
 
 
-def test_a_read_only_run_gives_one_line(clips, disk):
+def test_a_read_only_run_gives_a_one_line_error(clips, disk):
     folder = disk("-o", "ro")
     message = error(pretrain(clips, folder / "run"))
     mentions(message, folder, "Read-only", "another")

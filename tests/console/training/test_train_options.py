@@ -9,17 +9,17 @@ from tests.helpers.runs import finetune, make_clips, pretrain
 
 
 @pytest.mark.parametrize("option", [("--epochs", 0), ("--batch-size", 0), ("--seed", -1), ("--learning-rate", 0)])
-def test_values_out_of_range(clips, run, option):
+def test_train_rejects_values_out_of_range(clips, run, option):
     assert f"Invalid value for '{option[0]}'" in usage(pretrain(clips, run, *option))
     assert not run.exists()
 
 
-def test_a_learning_rate_that_is_not_a_number(clips, run):
+def test_train_rejects_a_learning_rate_of_nan(clips, run):
     assert "nan is not a finite number" in usage(pretrain(clips, run, "--learning-rate", "nan"))
     assert not run.exists()
 
 
-def test_old_option_names_work_with_a_note(clips, run):
+def test_old_option_names_of_train_work_with_a_note(clips, run):
     result = pretrain(clips, run, "--epochs", 1, "--frame-block", 2, "--input-map=glorot")
     assert result.exit_code == 0
     assert "--frame-block is now --slices-per-step" in result.stderr
@@ -28,23 +28,23 @@ def test_old_option_names_work_with_a_note(clips, run):
     assert (config["slices_per_step"], config["input_conv"]) == (2, "random")
 
 
-def test_weights_that_are_missing_or_not_for_this_backbone(tmp_path, clips, run):
+def test_train_rejects_weights_that_are_missing_or_for_another_backbone(tmp_path, clips, run):
     message = refusal(pretrain(clips, run, "--weights", "imagenet"), run)
     assert all(word in message for word in ("'imagenet'", "backbone small", "--weights none"))
     large = make_clips(tmp_path / "clips.zarr", shape=(4, 32, 32))
-    lost = tmp_path / "lost.weights.h5"
-    message = refusal(pretrain(large, run, "--backbone", "vgg16", "--weights", lost), run)
-    assert all(word in message for word in (f"weights {lost}: no such file", "--weights PATH", "--weights none"))
+    missing = tmp_path / "lost.weights.h5"
+    message = refusal(pretrain(large, run, "--backbone", "vgg16", "--weights", missing), run)
+    assert all(word in message for word in (f"weights {missing}: no such file", "--weights PATH", "--weights none"))
 
 
-def test_weights_that_cannot_be_fetched_name_the_alternatives(tmp_path, run, monkeypatch):
+def test_train_names_the_alternatives_to_weights_that_cannot_be_downloaded(tmp_path, run, monkeypatch):
     import keras
 
-    sound = keras.applications.VGG16
+    original = keras.applications.VGG16
 
     def offline(*args, weights, **options):
         if weights is None:
-            return sound(*args, weights=None, **options)
+            return original(*args, weights=None, **options)
         raise Exception("URL fetch failure on https://example.org/vgg16.h5:\nName or service not known")
 
     monkeypatch.setattr(keras.applications, "VGG16", offline)
@@ -56,8 +56,8 @@ def test_weights_that_cannot_be_fetched_name_the_alternatives(tmp_path, run, mon
 
 def test_augmentation_is_for_scans_only_and_augment_by_needs_augment(clips, scans, run):
     mentions(refusal(pretrain(clips, run, "--augment"), run), "augmentation", "fine-tuning")
-    for more in ((), ("--no-augment",)):
-        message = usage(finetune(scans, run, "--augment-by", "blur", *more))
+    for options in ((), ("--no-augment",)):
+        message = usage(finetune(scans, run, "--augment-by", "blur", *options))
         assert "--augment-by" in message
         assert "add --augment" in message
     assert "'mirror' is not one of rotation, shift, blur" in usage(

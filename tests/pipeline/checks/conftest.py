@@ -10,16 +10,16 @@ from tests.helpers.implausible_scans import RAS
 
 
 @pytest.fixture
-def flagged(tmp_path):
-    def flagged(data, affine=RAS, **options):
-        """The flags of a scan of these values, and its record."""
+def flags_of(tmp_path):
+    def flags_of(data, affine=RAS, **options):
+        """The flags of a scan with these values, and its record."""
         data = data if data.dtype.kind == "f" or data.dtype.itemsize < 4 else data.astype(np.int32)
         path = tmp_path / "scan.nii"
         nib.save(nib.Nifti1Image(data, affine), path)
         record = ct_volume((path,), **{"depth": 4, "height": 8, "width": 8, "order": 1} | options)[2]
         return record["flags"], record
 
-    return flagged
+    return flags_of
 
 
 @pytest.fixture(scope="module")

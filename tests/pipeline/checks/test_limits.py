@@ -1,4 +1,4 @@
-"""Each figure is flagged beyond its limit, and only there."""
+"""Each measurement is flagged beyond its limit and not within it."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from pipeline.checks.measure import measure
 from tests.helpers.implausible_scans import HU, names
 
 
-def test_every_check_is_in_the_table():
+def test_a_plausible_scan_is_not_flagged_and_check_names_are_unique():
     plausible = measure(
         np.sort(np.random.default_rng(0).uniform(-1000, 400, 5000)), 5000,
         nonfinite=0, window=HU, shape=(512, 512, 100), spacing=(0.7, 0.7, 2), origin=200,
@@ -19,15 +19,15 @@ def test_every_check_is_in_the_table():
     assert len({check.name for check in CHECKS}) == len(CHECKS)
 
 
-# Limits: figures just inside them, and just outside
+# Measurements just inside their limits, and just outside
 
 
 @pytest.fixture(scope="module")
 def plausible():
-    """The figures of a chest."""
+    """The measurements of a chest."""
     values = np.sort(np.random.default_rng(0).uniform(-1000, 400, 5000))
-    of_scan = {"nonfinite": 0, "window": HU, "shape": (512, 512, 100), "spacing": (0.7, 0.7, 2), "origin": 200}
-    return measure(values, 5000, **of_scan)
+    geometry = {"nonfinite": 0, "window": HU, "shape": (512, 512, 100), "spacing": (0.7, 0.7, 2), "origin": 200}
+    return measure(values, 5000, **geometry)
 
 
 @pytest.mark.parametrize(
@@ -53,19 +53,19 @@ def plausible():
         ({"extent_z": 50}, {"extent_z": 49}, "extent"),
     ],
 )
-def test_a_figure_beyond_its_limit_is_flagged(plausible, inside, outside, name):
+def test_a_measurement_beyond_its_limit_is_flagged(plausible, inside, outside, name):
     assert names(flags(replace(plausible, **inside))) <= ({"too dense"} if "distinct" in inside else set())
     assert name in names(flags(replace(plausible, **outside)))
 
 
-def test_shares_are_not_checked_for_a_scan_with_few_values(plausible):
-    shares = {"air": 0, "soft_tissue": 0, "dense": 0.9, "bright": 0.9, "below_air": 0.9, "clipped_low": 1}
-    assert names(flags(replace(plausible, distinct=2, **shares))) == {"few values"}
-    assert names(flags(replace(plausible, distinct=1, **shares))) == {"constant"}
+def test_fractions_are_not_checked_for_a_scan_with_few_values(plausible):
+    fractions = {"air": 0, "soft_tissue": 0, "dense": 0.9, "bright": 0.9, "below_air": 0.9, "clipped_low": 1}
+    assert names(flags(replace(plausible, distinct=2, **fractions))) == {"few values"}
+    assert names(flags(replace(plausible, distinct=1, **fractions))) == {"constant"}
 
 
 @pytest.mark.parametrize(
-    ("figures", "cause"),
+    ("measured", "cause"),
     [
         ({"low": 25_001}, "32768 too high"),
         ({"low": 25_000}, "check that this is a CT"),
@@ -90,8 +90,8 @@ def test_shares_are_not_checked_for_a_scan_with_few_values(plausible):
         ({"low": -150, "dense": 0.081}, "check that this is a CT"),
     ],
 )
-def test_the_likely_cause_of_wrong_values(plausible, figures, cause):
+def test_a_flag_for_missing_air_names_the_likely_cause(plausible, measured, cause):
     usual = {"least": -1000, "low": -900, "high": 700, "most": 3000, "dense": 0}
-    (flag,) = flags(replace(plausible, air=0, distinct=1000, **usual | figures, bright=0))[:1]
+    (flag,) = flags(replace(plausible, air=0, distinct=1000, **usual | measured, bright=0))[:1]
     assert flag.startswith("no air")
     assert cause in flag

@@ -19,27 +19,27 @@ def root(tmp_path):
 
 @pytest.fixture
 def labels(root, tmp_path):
-    """Write the bytes or text of a CSV and apply it to the scans: (label by id, group by id, report)."""
+    """A function that writes a CSV and applies it to the scans; returns (label by id, group by id, report)."""
 
     def labels(text, names=TUBERCULOSIS_TYPES, choice=None, groups=(), **options):
         path = tmp_path / "labels.csv"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         records = [replace(item, group=dict(groups).get(item.id, item.id)) for item in find_scans(root).records]
         records, report = apply_labels(records, path, names, choice, **options)
-        given = {record.id: record.label for record in records if record.label >= 0}
-        return given, {record.id: record.group for record in records}, report
+        labelled = {record.id: record.label for record in records if record.label >= 0}
+        return labelled, {record.id: record.group for record in records}, report
 
     return labels
 
 
 @pytest.fixture
-def refused(labels, tmp_path):
-    """As `labels`, for a CSV that is refused: the message, which is one line, with `CSV` for the path."""
+def rejection(labels, tmp_path):
+    """Like `labels`, for a CSV that is rejected: returns the one-line message, with `CSV` for the path."""
 
-    def refused(*arguments, **options):
-        with pytest.raises(PipelineError) as caught:
+    def rejection(*arguments, **options):
+        with pytest.raises(PipelineError) as error:
             labels(*arguments, **options)
-        assert "\n" not in str(caught.value)
-        return str(caught.value).replace(str(tmp_path / "labels.csv"), "CSV")
+        assert "\n" not in str(error.value)
+        return str(error.value).replace(str(tmp_path / "labels.csv"), "CSV")
 
-    return refused
+    return rejection

@@ -1,4 +1,4 @@
-"""Columns of a labels CSV are found by name, by choice or by position."""
+"""Columns of a labels CSV are chosen by option, or found by name or position."""
 
 import pytest
 
@@ -31,22 +31,22 @@ LABELS = "labels (TypeOfTB, Label, Class or Type)"
         ("image_id", "label", "pid"),
     ],
 )
-def test_columns_are_found_by_name_and_the_others_are_named(labels, file, label, patient):
-    given, groups, report = labels(f"Sex,{patient},{label},{file},Age\n2,P 7,1,a.nii,3\n1, P 7 ,2,b.nii.gz,4\n")
-    assert given == {"a": 0, "b": 1}
+def test_columns_are_found_by_name_and_the_others_are_reported(labels, file, label, patient):
+    labelled, groups, report = labels(f"Sex,{patient},{label},{file},Age\n2,P 7,1,a.nii,3\n1, P 7 ,2,b.nii.gz,4\n")
+    assert labelled == {"a": 0, "b": 1}
     assert groups == {"a": "P 7", "b": "P 7", "sub/a": "sub/a", "p": "p"}
     assert report.columns.unused == ["Sex", "Age"]
     assert (report.patient_column, report.patients) == (patient, 1)
 
 
-def test_a_rare_name_next_to_a_usual_one_is_another_column(labels):
-    given, groups, report = labels("FileName,TypeOfTB,PatientName,PatientID,path\na.nii,1,Doe,P1,/x/b.nii.gz\n")
-    assert (given["a"], groups["a"]) == (0, "P1")
+def test_a_column_with_a_common_name_takes_precedence_over_one_with_a_rare_name(labels):
+    labelled, groups, report = labels("FileName,TypeOfTB,PatientName,PatientID,path\na.nii,1,Doe,P1,/x/b.nii.gz\n")
+    assert (labelled["a"], groups["a"]) == (0, "P1")
     assert report.columns.unused == ["PatientName", "path"]
 
 
 @pytest.mark.parametrize("names", [TUBERCULOSIS_TYPES, ("one", "two")])
-def test_a_named_column_wins_over_the_first_two(labels, names):
+def test_columns_found_by_name_take_precedence_over_position(labels, names):
     text = "FileName,Sex,TypeOfTB\na.nii,2,1\nb.nii.gz,2,1\n"
     assert labels(text, names, by_position=True)[0] == {"a": 0, "b": 0}
 
@@ -74,8 +74,8 @@ def test_a_named_column_wins_over_the_first_two(labels, names):
         (",".join("x" * 50 for _ in range(50)), "no column of file names"),
     ],
 )  # fmt: skip
-def test_an_ambiguous_header_is_refused(refused, header, problem):
-    message = refused(f"{header}\na.nii,1,2,3\n" if header.strip() else header)
+def test_an_ambiguous_header_is_rejected(rejection, header, problem):
+    message = rejection(f"{header}\na.nii,1,2,3\n" if header.strip() else header)
     assert message.startswith(f"labels CSV have {problem}")
     assert len(message) < 500
 
@@ -91,26 +91,26 @@ def test_an_ambiguous_header_is_refused(refused, header, problem):
         ("Patient,Subject,Class,w", ColumnChoice("Subject", patient="w")),
     ],
 )
-def test_a_chosen_column_wins(labels, header, choice):
+def test_a_chosen_column_takes_precedence(labels, header, choice):
     rows = "\n4,a.nii,1,P1\n4,b.nii.gz,2,P1\n".replace(",", ";" if ";" in header else ",")
-    given, groups, _ = labels(header + rows, choice=choice)
-    assert given == {"a": 0, "b": 1}
+    labelled, groups, _ = labels(header + rows, choice=choice)
+    assert labelled == {"a": 0, "b": 1}
     if choice.patient:
         assert groups["a"] == groups["b"] == "P1"
 
 
-def test_a_chosen_column_that_is_missing_or_chosen_twice_is_refused(refused):
-    assert refused(GOOD, choice=ColumnChoice(patient="Pat")) == (
+def test_a_chosen_column_that_is_missing_or_chosen_twice_is_rejected(rejection):
+    assert rejection(GOOD, choice=ColumnChoice(patient="Pat")) == (
         "labels CSV have no column named 'Pat', given by --patient-column; the header is 'FileName', 'TypeOfTB'"
     )
-    assert refused("x,label,Class,label\n", choice=ColumnChoice("label")).startswith(
+    assert rejection("x,label,Class,label\n", choice=ColumnChoice("label")).startswith(
         "labels CSV have 2 columns named 'label', given by --file-column; the header is 'x', 'label', 'Class', 'label'"
     )
-    assert refused("x,label,Class,label\n", choice=ColumnChoice("label")).endswith("; rename all but one")
-    assert refused("FileName,,TypeOfTB\na.nii,1,2\n", choice=ColumnChoice(patient="#")).startswith(
+    assert rejection("x,label,Class,label\n", choice=ColumnChoice("label")).endswith("; rename all but one")
+    assert rejection("FileName,,TypeOfTB\na.nii,1,2\n", choice=ColumnChoice(patient="#")).startswith(
         "labels CSV have no column named '#', given by --patient-column"
     )
-    message = refused(GOOD, choice=ColumnChoice("TypeOfTB", "TypeOfTB"))
+    message = rejection(GOOD, choice=ColumnChoice("TypeOfTB", "TypeOfTB"))
     assert (
         message == "labels CSV have one column, 'TypeOfTB', chosen for labels and for another role; choose two columns"
     )
@@ -126,14 +126,14 @@ def test_with_class_names_columns_with_any_name_are_found_by_position(labels, he
         text = text.replace(",P", "")
     if ";" in header:
         text = text.replace(",", ";")
-    given, groups, report = labels(f"{header}\n{text}\n", ("one", "two"), by_position=True)
-    assert given == {"a": 1, "b": 0}
+    labelled, groups, report = labels(f"{header}\n{text}\n", ("one", "two"), by_position=True)
+    assert labelled == {"a": 1, "b": 0}
     assert groups["a"] == ("P" if "atient" in header else "a")
     assert report.columns.by_position
 
 
-def test_by_position_a_label_column_is_not_picked_from_several(refused):
-    message = refused("FileName,Sex,finding\na.nii,1,2\n", ("one", "two"), by_position=True)
+def test_by_position_a_label_column_is_not_picked_from_several(rejection):
+    message = rejection("FileName,Sex,finding\na.nii,1,2\n", ("one", "two"), by_position=True)
     assert message.startswith("labels CSV have no column of labels")
 
 
@@ -142,8 +142,8 @@ def test_by_position_a_label_column_may_have_the_name_of_a_class(labels):
 
 
 @pytest.mark.parametrize("first", ["a.nii,1", "a.nii,two", "a.nii,0", "elsewhere.nii,1"])
-def test_by_position_a_table_without_a_header_is_refused(refused, first):
-    message = refused(f"{first}\nb.nii.gz,2\n", ("one", "two"), by_position=True)
+def test_by_position_a_table_without_a_header_is_rejected(rejection, first):
+    message = rejection(f"{first}\nb.nii.gz,2\n", ("one", "two"), by_position=True)
     assert message == (
         f"labels CSV begin with {', '.join(map(repr, first.split(',')))}, which is a row, not a header; expected a "
         "first line such as FileName,TypeOfTB"

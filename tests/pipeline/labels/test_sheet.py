@@ -1,4 +1,4 @@
-"""A labels CSV is read as any spreadsheet wrote it."""
+"""Labels CSV files of any common spreadsheet program are read."""
 
 import os
 
@@ -12,7 +12,7 @@ ALL = {"a": 0, "b": 4, "sub/a": 2, "p": 1}
 EXPORT = "save the spreadsheet as `CSV UTF-8` and give that file"
 
 
-# How a table is written
+# Encodings, separators and quotes
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ EXPORT = "save the spreadsheet as `CSV UTF-8` and give that file"
     ],
 )
 def test_a_table_from_any_spreadsheet_is_read(labels, text):
-    given, groups, report = labels(text)
-    assert given == ALL
-    assert groups == {name: name for name in given}
+    labelled, groups, report = labels(text)
+    assert labelled == ALL
+    assert groups == {name: name for name in labelled}
     assert report.wrong == report.unlabelled == []
 
 
@@ -79,11 +79,11 @@ def test_a_comma_inside_a_quoted_name_is_not_a_separator(labels, root):
         (f"{HEADER}\n", "CSV have a header and no rows; expected one row for each scan"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_not_a_labels_table_is_refused_with_a_remedy(refused, content, problem):
-    assert refused(content).startswith(f"labels {problem}")
+def test_a_file_that_is_not_a_labels_table_is_rejected_with_a_remedy(rejection, content, problem):
+    assert rejection(content).startswith(f"labels {problem}")
 
 
-def test_a_path_that_is_not_a_file_or_too_large_is_refused_unopened(tmp_path):
+def test_a_path_that_is_not_a_file_or_too_large_is_rejected_without_opening_it(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with (tmp_path / "large").open("wb") as file:
         file.truncate(MAX_BYTES + 1)

@@ -1,4 +1,4 @@
-"""A recipe checks itself, survives JSON unchanged, and says how it differs from another."""
+"""A recipe validates its fields, survives JSON unchanged, and describes its difference from another."""
 
 import numpy as np
 import pytest
@@ -25,11 +25,11 @@ from tests.helpers.clips import write_xvid
         dtype=st.sampled_from(list(DTYPES)),
     )
 )
-def test_a_recipe_survives_json(recipe):
+def test_a_recipe_is_unchanged_after_json(recipe):
     assert recipe_from_json(recipe.to_json()) == recipe
 
 
-def test_the_default_recipe_is_that_of_the_paper():
+def test_the_default_recipe_is_the_one_of_the_paper():
     assert CtRecipe().to_json() == {
         "kind": "ct",
         "version": 1,
@@ -75,26 +75,26 @@ NUMBERS = "expected two numbers in HU, the lower first"
         ),
     ],
 )
-def test_an_invalid_recipe_is_refused(fields, message):
-    with pytest.raises(PipelineError) as caught:
+def test_an_invalid_recipe_is_rejected(fields, message):
+    with pytest.raises(PipelineError) as error:
         CtRecipe(**fields)
-    assert str(caught.value) == message
+    assert str(error.value) == message
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_clip_is_stored_as_gray_values_or_divided_by_255(tmp_path, dtype):
     write_xvid(tmp_path / "clip.avi", 8)
-    gray, made = (
-        VideoRecipe(depth=4, height=8, width=8, dtype=each).make((tmp_path / "clip.avi",)).values
-        for each in ("uint8", dtype)
+    gray, stored = (
+        VideoRecipe(depth=4, height=8, width=8, dtype=stored_dtype).make((tmp_path / "clip.avi",)).values
+        for stored_dtype in ("uint8", dtype)
     )
     assert gray.dtype == np.uint8
     assert gray.max() > 1
     if dtype == "uint8":
-        np.testing.assert_array_equal(made, gray)
+        np.testing.assert_array_equal(stored, gray)
     else:
-        assert made.dtype == np.float32
-        np.testing.assert_allclose(made, gray / 255.0, rtol=1e-6)
+        assert stored.dtype == np.float32
+        np.testing.assert_allclose(stored, gray / 255.0, rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [2, 4096])
@@ -102,21 +102,21 @@ def test_the_smallest_and_the_largest_size_are_valid(size):
     assert CtRecipe(depth=size, height=2, width=2).depth == size
 
 
-def test_a_recipe_of_another_version_is_refused():
-    with pytest.raises(PipelineError) as caught:
+def test_a_recipe_of_another_version_is_rejected():
+    with pytest.raises(PipelineError) as error:
         recipe_from_json(CtRecipe().to_json() | {"version": 99})
-    assert str(caught.value) == "the cache's recipe is of version 99, this program's of 1"
+    assert str(error.value) == "the cache's recipe is of version 99, this program's of 1"
 
 
 @pytest.mark.parametrize("data", [{}, {"kind": "mri"}, {"kind": "ct"}, {**CtRecipe().to_json(), "window": 1}])
-def test_json_that_is_not_a_recipe_is_refused(data):
+def test_json_that_is_not_a_recipe_is_rejected(data):
     with pytest.raises(
         PipelineError, match=r"^the cache's recipe cannot be read \(.*\); it was made by another version"
     ):
         recipe_from_json(data)
 
 
-def test_a_difference_names_each_parameter_old_and_new():
+def test_a_difference_has_the_old_and_new_value_of_each_parameter():
     old, new = CtRecipe().to_json(), CtRecipe(order=1, window=(-500.0, 400.0)).to_json()
     assert describe_difference(old, new) == "order 3 → 1, window [-1000.0, 400.0] → [-500.0, 400.0]"
     assert describe_difference(old, old) == ""
@@ -128,12 +128,12 @@ def test_a_difference_names_each_parameter_old_and_new():
     ("name", "other", "zipped"),
     [("x.hdr", ".img", ""), ("X.IMG", ".hdr", ""), ("x.hdr.gz", ".img", ".gz"), ("X.IMG.GZ", ".hdr", ".gz")],
 )
-def test_half_a_pair_is_refused_naming_the_other_half(tmp_path, name, other, zipped):
+def test_half_a_pair_is_rejected_with_the_name_of_the_other_half(tmp_path, name, other, zipped):
     path = tmp_path / name
     path.touch()
-    with pytest.raises(InvalidInput) as caught:
+    with pytest.raises(InvalidInput) as error:
         CtRecipe().make((path,))
-    assert str(caught.value) == (
+    assert str(error.value) == (
         f"half of a .hdr/.img pair, without its {other}; "
         f"expected '{name[0]}{other}{zipped}' next to it, with its name in the same case; "
         f"put the {other} there, or move this file out of SOURCE"

@@ -1,4 +1,4 @@
-"""The first bytes of a file tell what it is, and what its owner can do."""
+"""A file is identified by its first bytes, with a remedy."""
 
 import bz2
 import gzip
@@ -69,14 +69,14 @@ KNOWN = {
 @pytest.mark.parametrize(("name", "case"), KNOWN.items(), ids=KNOWN)
 def test_a_file_is_recognised_by_its_first_bytes_and_has_a_remedy(name, case):
     head, remedy = case
-    found = describe(head[:HEAD])
-    assert name.removeprefix("a ").split(" with")[0].replace("XHTML", "HTML") in found.name
-    assert remedy in found.remedy
-    assert found.name.isprintable()
+    kind = describe(head[:HEAD])
+    assert name.removeprefix("a ").split(" with")[0].replace("XHTML", "HTML") in kind.name
+    assert remedy in kind.remedy
+    assert kind.name.isprintable()
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti1Pair, nib.Nifti2Image])
-def test_nifti_is_recognised_also_inside_gzip(kind):
+def test_nifti_is_recognised_with_and_without_gzip(kind):
     header = kind(np.zeros((4, 5, 6), np.int16), np.eye(4)).header
     raw = header.binaryblock + bytes(4)
     assert describe(raw[:HEAD]) is NIFTI
@@ -84,16 +84,16 @@ def test_nifti_is_recognised_also_inside_gzip(kind):
 
 
 @pytest.mark.parametrize("head", [b"", b"\0", bytes(HEAD), bytes(range(256)), b"\xde\xad\xbe\xef" * 80, b"\x1f\x8c"])
-def test_other_bytes_are_unknown(head):
+def test_bytes_without_a_known_signature_are_unknown(head):
     assert describe(head) is None
 
 
-def test_a_text_with_a_signature_inside_is_not_a_container():
+def test_text_that_contains_a_signature_is_recognised_as_text():
     assert describe(b"the wide road").name.startswith("text")
 
 
 @pytest.mark.parametrize("head", [b"\x1f\x8b", b"\x1f\x8bnothing", gzip.compress(b"", mtime=0)])
-def test_gzip_of_other_bytes_is_unknown(head):
+def test_gzip_without_a_known_signature_inside_is_unknown(head):
     assert inside_gzip(head) is None
 
 
@@ -128,6 +128,6 @@ def test_gzip_of_other_bytes_is_unknown(head):
         (b"\0\0\1\xb3\x16", "an MPEG video"),
     ],
 )
-def test_a_signature_counts_only_at_the_offset_of_its_specification(head, name):
+def test_a_signature_is_recognised_only_at_the_offset_of_its_specification(head, name):
     assert describe(head).name.startswith(name)
     assert describe(b"\x01" + head) is None or not describe(b"\x01" + head).name.startswith(name)

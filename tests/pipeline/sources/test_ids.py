@@ -1,4 +1,4 @@
-"""Ids are unique, and samples keep theirs."""
+"""Ids are unique, and samples keep their ids."""
 
 import os
 import unicodedata
@@ -16,7 +16,7 @@ from tests.helpers.source_folders import ids, put
     ("first", "second"),
     [("x.nii", "x.nii.gz"), ("x.NII", "x.nii"), ("x.HDR", "x.hdr"), ("d/x.IMG", "d/x.img"), ("x.hdr", "x.hdr.gz")],
 )
-def test_two_files_with_one_id_are_both_refused_naming_both(root, first, second):
+def test_two_files_with_the_same_id_are_both_rejected_and_named(root, first, second):
     records = put(root, "good.nii", first, second).records
     assert [record.id for record in records] == [f"{root}/{first}", f"{root}/{second}", "good"]
     for record in records[:2]:
@@ -43,13 +43,13 @@ def test_half_a_pair_does_not_take_the_id_of_a_complete_scan(root):
     assert half.refusal[0] == "two files would get the id 'x' ('x.hdr', 'x.nii')"
 
 
-def test_a_pair_and_a_single_file_with_one_id_are_both_refused(root):
+def test_a_pair_and_a_single_file_with_the_same_id_are_both_rejected(root):
     records = put(root, "x.img", "x.nii", "x.hdr").records
     assert [record.source.files for record in records] == [("x.hdr", "x.img"), ("x.nii",)]
     assert all(record.refusal for record in records)
 
 
-def test_a_reason_names_at_most_five_files_with_one_id(root):
+def test_a_reason_names_at_most_five_files_with_the_same_id(root):
     for number in range(9):
         put(root, f"{number}/A/x.avi")
     records = find_clips(root).records
@@ -59,22 +59,22 @@ def test_a_reason_names_at_most_five_files_with_one_id(root):
 
 
 @pytest.mark.parametrize(("first", "second"), [("A/x.avi", "A/x.mp4"), ("a/A/x.avi", "b/A/x.avi")])
-def test_two_clips_with_one_id_are_refused_but_other_clips_are_not(root, first, second):
+def test_two_clips_with_the_same_id_are_rejected_and_other_clips_are_not(root, first, second):
     put(root, first, second, "A/y.avi")
-    (*both, other) = find_clips(root).records
-    assert {record.source.files[0] for record in both} == {first, second}
-    assert all(record.refusal[0].startswith("two files would get the id 'A/x'") for record in both)
-    assert (other.id, other.refusal) == ("A/y", None)
+    (*duplicates, unique) = find_clips(root).records
+    assert {record.source.files[0] for record in duplicates} == {first, second}
+    assert all(record.refusal[0].startswith("two files would get the id 'A/x'") for record in duplicates)
+    assert (unique.id, unique.refusal) == ("A/y", None)
 
 
-def test_the_source_of_a_sample_keeps_its_id_when_a_second_file_appears(root):
+def test_the_source_of_a_sample_keeps_its_id_if_a_second_file_appears(root):
     (before,) = put(root, "x.nii.gz").records
     entries = {"x": Entry("x", "complete", row=0, source=before.source)}
-    newcomer, kept = keep_ids(put(root, "x.nii").records, entries)
-    assert (kept.group, newcomer.group) == (kept.id, newcomer.id)  # each a group of its own
-    assert kept == before
-    assert newcomer.source.files == ("x.nii",)
-    assert newcomer.refusal[2] == "keep one of them, or rename one"
+    added, existing = keep_ids(put(root, "x.nii").records, entries)
+    assert (existing.group, added.group) == (existing.id, added.id)  # each is its own group
+    assert existing == before
+    assert added.source.files == ("x.nii",)
+    assert added.refusal[2] == "keep one of them, or rename one"
 
 
 @pytest.mark.parametrize("state", ["quarantined", "excluded"])
@@ -96,7 +96,7 @@ def test_any_valid_file_name_becomes_an_id(root, name):
     assert ids(put(root, f"{name}.nii")) == [name]
 
 
-def test_a_name_that_is_not_utf8_is_also_listed(root):
+def test_a_scan_with_a_name_that_is_not_utf8_is_listed(root):
     path = os.fsencode(root) + b"/bad\xff.nii"
     with open(path, "wb"):  # noqa: PTH123 - a path of bytes
         pass

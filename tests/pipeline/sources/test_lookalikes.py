@@ -1,9 +1,10 @@
-"""What looks like an input but is not read is excluded with a reason and a remedy; other files stay silent."""
+"""Files that look like inputs but cannot be read are excluded with a reason and a remedy; others are ignored."""
 
 import bz2
 import gzip
 import os
 import socket
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -31,8 +32,8 @@ def put(root, **files):
         (root / name).write_bytes(data)
 
 
-def excluded(root, name, data=b"", find=find_scans):
-    """Why `name` is excluded from `root`, "" where it is not; nothing else is found there."""
+def reason_for(root, name, data=b"", find=find_scans):
+    """The reason why `name` is excluded from `root`, or ""; asserts that nothing is found there."""
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -84,7 +85,7 @@ def excluded(root, name, data=b"", find=find_scans):
     ],
 )
 def test_a_file_named_like_a_scan_is_excluded_with_a_remedy(root, name, remedy):
-    reason = excluded(root, name)
+    reason = reason_for(root, name)
     assert remedy in reason
     assert "; " in reason
 
@@ -102,7 +103,7 @@ def test_a_file_named_like_a_scan_is_excluded_with_a_remedy(root, name, remedy):
     ],
 )
 def test_a_file_named_like_a_clip_is_excluded_with_a_remedy(root, name, remedy):
-    assert remedy in excluded(root, name, find=find_clips)
+    assert remedy in reason_for(root, name, find=find_clips)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +122,10 @@ def test_a_file_named_like_a_clip_is_excluded_with_a_remedy(root, name, remedy):
     ],
 )
 def test_other_files_next_to_scans_are_not_reported(root, name):
-    assert excluded(root, name, b"text") == ""
+    assert reason_for(root, name, b"text") == ""
 
 
-def test_images_are_ignored_for_scans_and_scans_for_clips(root):
+def test_a_search_for_scans_ignores_clips_and_images_and_one_for_clips_ignores_scans(root):
     put(root, **{"x.jpg": b"", "x.avi": b"", "y.vob": b"", "z.gif": b""})
     assert (find_scans(root).records, find_scans(root).excluded) == ([], {})
     for path in root.iterdir():
@@ -134,20 +135,20 @@ def test_images_are_ignored_for_scans_and_scans_for_clips(root):
 
 
 @pytest.mark.parametrize("name", [f"x{ending}" for ending in CLIP_ENDINGS] + ["x.M4V", "x.MpG"])
-def test_every_ending_of_a_video_container_is_a_clip(root, name):
+def test_a_file_with_any_video_ending_is_a_clip(root, name):
     path = root / "A" / name
     path.parent.mkdir()
     path.touch()
     assert [record.id for record in find_clips(root).records] == ["A/x"]
 
 
-def test_a_name_with_a_number_before_its_ending_is_an_ordinary_input(root):
+def test_a_file_with_a_number_before_its_ending_is_an_ordinary_input(root):
     put(root, **{"x (1).nii.gz": b""})
     assert [record.id for record in find_scans(root).records] == ["x (1)"]
 
 
 @pytest.mark.parametrize("name", ["IM{:04}", "1.2.840.113619.2.{}", "slice{}.dcm", "slice{}.IMA", "x.{}.dicom"])
-def test_dicom_files_are_one_exclusion_for_each_folder(root, name):
+def test_dicom_files_are_excluded_with_one_entry_per_folder(root, name):
     folder = root / "patient" / "series"
     folder.mkdir(parents=True)
     for number in range(500):
@@ -161,7 +162,7 @@ def test_dicom_files_are_one_exclusion_for_each_folder(root, name):
     }
 
 
-def test_images_are_one_exclusion_for_each_folder(root):
+def test_images_are_excluded_with_one_entry_per_folder(root):
     (root / "A" / "frames").mkdir(parents=True)
     for number in range(30):
         (root / "A" / "frames" / f"{number}.jpg").touch()
@@ -179,14 +180,14 @@ def test_images_are_one_exclusion_for_each_folder(root):
     ],
 )
 def test_a_scan_with_another_name_is_recognised_by_its_first_bytes(root, name, data, remedy):
-    reason = excluded(root, name, data)
+    reason = reason_for(root, name, data)
     assert "by its first bytes, but not by its name" in reason
     assert remedy in reason
 
 
 def test_a_clip_with_another_name_is_recognised_by_its_first_bytes(root):
-    assert "give it the ending of its format" in excluded(root, "A/x", AVI, find_clips)
-    assert excluded(root, "A/x", bz2.compress(AVI), find_clips) == ""
+    assert "give it the ending of its format" in reason_for(root, "A/x", AVI, find_clips)
+    assert reason_for(root, "A/x", bz2.compress(AVI), find_clips) == ""
 
 
 def test_only_regular_files_with_unknown_endings_are_opened(root, monkeypatch):
@@ -194,14 +195,19 @@ def test_only_regular_files_with_unknown_endings_are_opened(root, monkeypatch):
     os.mkfifo(root / "pipe.nii.gz.1")
     (root / "broken").symlink_to("nowhere")
     (root / "loop").symlink_to("loop")
-    with socket.socket(socket.AF_UNIX) as there:
+    with socket.socket(socket.AF_UNIX) as unix_socket:
         monkeypatch.chdir(root)  # the path of a socket must be short
-        there.bind("socket")
+        unix_socket.bind("socket")
     (root / "device").symlink_to("/dev/zero")
     put(root, **{"a.csv": DICOM, "b.json": NIFTI, "c.nii": NIFTI, "d.dcm": DICOM, "e.mp4": AVI, "plain": b"text"})
     opened = []
-    really = os.open
-    monkeypatch.setattr(os, "open", lambda path, *flags: opened.append(os.path.basename(path)) or really(path, *flags))  # noqa: PTH119
+    original_open = os.open
+
+    def record_open(path, *flags):
+        opened.append(Path(path).name)
+        return original_open(path, *flags)
+
+    monkeypatch.setattr(os, "open", record_open)
     inputs = find_scans(root)
     assert opened == ["plain"]
     assert [record.id for record in inputs.records] == ["c"]
@@ -209,11 +215,11 @@ def test_only_regular_files_with_unknown_endings_are_opened(root, monkeypatch):
 
 
 def test_an_unreadable_file_does_not_stop_the_search(root, monkeypatch):
-    def closed(*_):
+    def fail(*_):
         raise PermissionError(13, "Permission denied")
 
     put(root, **{"closed": DICOM, "x.nii": b""})
-    monkeypatch.setattr(lookalikes.os, "open", closed)
+    monkeypatch.setattr(lookalikes.os, "open", fail)
     assert [record.id for record in find_scans(root).records] == ["x"]
 
 

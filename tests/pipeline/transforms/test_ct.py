@@ -1,4 +1,4 @@
-"""A scan becomes the sample that the contract describes, whatever its file's axes, scaling and dtype."""
+"""A scan becomes the sample that the recipe describes, for any axes, scaling and dtype of its file."""
 
 import gzip
 import json
@@ -18,19 +18,21 @@ from pipeline.transforms.ct import ct_volume
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT.parent / "shared/data"
-REAL = pytest.mark.skipif(not DATA.exists(), reason="real scans are not here (../shared/data)")
-LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+needs_real_scans = pytest.mark.skipif(not DATA.exists(), reason="real scans are missing (../shared/data)")
+needs_linux = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc"
+)
 SHAPE = (20, 30, 40)
 
 
 def sample(path, shape=SHAPE, order=3, **options):
-    """`ct_volume` of one file, what every sample promises checked."""
+    """`ct_volume` of one file; asserts the properties of every sample."""
     depth, height, width = shape
     volume, digest, record = ct_volume((path,), depth=depth, height=height, width=width, order=order, **options)
     assert volume.shape == shape
     assert volume.dtype == np.float32
     assert volume.flags.c_contiguous
-    assert volume.min() >= 0  # false for NaN too
+    assert volume.min() >= 0  # false for NaN
     assert volume.max() <= 1
     assert digest == xxh3_128_hexdigest(path.read_bytes())
     assert json.loads(json.dumps(record)) == record
@@ -43,15 +45,15 @@ def hounsfield(image, air=-1000):
 
 
 def oracle(image, shape=SHAPE, order=3, window=(-1000, 400)):
-    """The contract in nibabel's and SciPy's words, on float64: turn to LPS, window, zoom, clip."""
-    turn = ornt_transform(io_orientation(image.affine), axcodes2ornt("LPS"))
-    lps = hounsfield(image.as_reoriented(turn)).T
+    """The expected sample by nibabel and SciPy in float64: rotate to LPS, window, zoom, clip."""
+    transform = ornt_transform(io_orientation(image.affine), axcodes2ornt("LPS"))
+    lps = hounsfield(image.as_reoriented(transform)).T
     windowed = np.clip((lps - window[0]) / (window[1] - window[0]), 0, 1)
     return np.clip(ndimage.zoom(windowed, np.divide(shape, lps.shape), order=order, mode="nearest"), 0, 1)
 
 
 def original(image, shape=SHAPE, window=(-1000, 400)):
-    """The original code's steps, NaN as air."""
+    """The steps of the original code, with NaN as air."""
     volume = hounsfield(image)
     low, high = window
     volume[volume < low] = low
@@ -64,8 +66,8 @@ def original(image, shape=SHAPE, window=(-1000, 400)):
     return np.clip(np.moveaxis(volume, -1, 0), 0, 1)
 
 
-def equal(got, expected):
-    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+def equal(actual, expected):
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def ramp(shape=(9, 10, 11), low=-1500, high=1500, dtype="int16"):
 
 @pytest.mark.parametrize("order", range(6))
 @pytest.mark.parametrize("codes", ["LPS", "RAS", "AIL", "SPR", "PIR", "IRA", "LSP"])
-def test_the_affine_decides_the_orientation_in_any_axis_order(save, codes, order):
+def test_the_affine_determines_the_orientation_for_any_axis_order(save, codes, order):
     lps = nib.Nifti1Image(ramp(), np.diag([-1, -2, 3, 1.0]))
     rotated = lps.as_reoriented(ornt_transform(axcodes2ornt("LPS"), axcodes2ornt(codes)))
     path = save(np.asarray(rotated.dataobj), rotated.affine)
@@ -131,14 +133,14 @@ def test_depth_row_and_column_point_to_superior_posterior_and_left(save):
         (ramp(low=1e9, high=1e9 + 1500, dtype="float64"), 1, -1e9 - 1000),
     ],
 )
-def test_any_dtype_and_scaling_equals_float64(save, data, slope, inter):
+def test_any_dtype_and_scaling_gives_the_same_sample_as_float64(save, data, slope, inter):
     path = save(data, slope=slope, inter=inter)
     image = nib.load(path)
     equal(sample(path)[0], oracle(image))
 
 
 @pytest.mark.parametrize("window", [(-1000, 400), (-160.5, 240), (0, 1), (-1e5, 1e5), (-3, -2.5)])
-def test_any_window_equals_float64(save, window):
+def test_any_window_gives_the_same_sample_as_float64(save, window):
     for data in (ramp(), ramp(low=-4, high=2), ramp(low=-4, high=2, dtype="float32")):
         path = save(data)
         equal(sample(path, window=window)[0], oracle(nib.load(path), window=window))
@@ -155,20 +157,20 @@ def test_nonfinite_voxels_become_air_and_are_counted(save, dtype, preset):
     equal(volume, original(nib.load(path)) if preset == "original" else oracle(nib.load(path)))
 
 
-def test_a_scan_of_nan_alone_is_all_air(save):
+def test_a_scan_of_only_nan_is_all_air(save):
     volume, record = sample(save(np.full((4, 5, 6), np.nan, "float32")))
     assert (volume == 0).all()
     assert record["nonfinite"] == 120
 
 
-def test_air_below_the_window_is_black_and_above_it_white(save):
+def test_nan_is_black_if_air_is_below_the_window_and_white_if_above(save):
     path = save(np.full((4, 5, 6), np.nan, "float32"))
     assert (sample(path, window=(-500, 400))[0] == 0).all()
     equal(sample(path, window=(-1200, -1100))[0], 1)
 
 
 @pytest.mark.parametrize("shape", [(10, 10, 13), (9, 9, 82), (11, 11, 8), (12, 9, 8), (9, 12, 7), (9, 11, 7)])
-def test_preset_original_equals_the_original_code_with_its_blank_edges(save, shape):
+def test_preset_original_equals_the_original_code_including_blank_edges(save, shape):
     path = save(ramp(shape), np.diag([1, -1, -1, 1]))
     expected = original(nib.load(path), (70, 20, 24))
     equal(sample(path, (70, 20, 24), order=1, preset="original")[0], expected)
@@ -192,7 +194,7 @@ def test_the_record_describes_the_file(save):
     }
 
 
-def test_damage_at_the_very_end_is_refused(save, tmp_path):
+def test_damage_at_the_end_of_a_file_is_rejected(save, tmp_path):
     raw = bytearray(gzip.compress(save(ramp()).read_bytes()))
     raw[-8] ^= 1
     path = tmp_path / "scan.nii.gz"
@@ -201,7 +203,7 @@ def test_damage_at_the_very_end_is_refused(save, tmp_path):
         sample(path)
 
 
-@LINUX
+@needs_linux
 def test_a_scan_of_600_slices_needs_little_memory(tmp_path):
     header = nib.Nifti1Header()
     header.set_data_shape((512, 512, 600))
@@ -218,8 +220,8 @@ def test_a_scan_of_600_slices_needs_little_memory(tmp_path):
         "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"  # kB
     )
     command = [sys.executable, "-c", program, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=250, cwd=ROOT)
-    assert int(done.stdout) < 200_000  # imports included; float64 voxels alone would be 1,230,000
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=250, cwd=ROOT)
+    assert int(result.stdout) < 200_000  # imports included; float64 voxels alone would be 1,230,000
 
 
 # Real scans
@@ -229,38 +231,38 @@ def real_scans():
     return [*sorted((DATA / "ct").glob("*.nii*")), *sorted((DATA / "nifti_odd").glob("*S.nii.gz"))]
 
 
-@REAL
+@needs_real_scans
 def test_real_scans_equal_the_oracle_in_both_presets():
     for path in real_scans():
         if path.stat().st_size > 10_000_000:
-            continue  # below, once
+            continue  # tested below
         image = nib.load(path)
         equal(sample(path)[0], oracle(image))
         equal(sample(path, order=1, preset="original")[0], original(image))
 
 
-@REAL
+@needs_real_scans
 @pytest.mark.slow
 def test_a_real_scan_at_full_size_equals_the_oracle():
     path = DATA / "ct/LIDC-IDRI-0314_2mm.nii.gz"
     equal(sample(path, (70, 224, 224))[0], oracle(nib.load(path), (70, 224, 224)))
 
 
-@REAL
+@needs_real_scans
 @pytest.mark.slow
 def test_a_real_scan_at_full_size_equals_the_original_code():
     path = DATA / "ct/LIDC-IDRI-0314_2mm.nii.gz"
     equal(sample(path, (70, 224, 224), preset="original")[0], original(nib.load(path), (70, 224, 224)))
 
 
-@REAL
+@needs_real_scans
 def test_one_scan_in_four_orientations_gives_the_same_sample():
     first, *others = (sample(DATA / f"nifti_odd/{codes}.nii.gz")[0] for codes in ("LPS", "RAS", "AIL", "SPR"))
     for other in others:
         equal(other, first)
 
 
-@REAL
+@needs_real_scans
 def test_a_real_pair_equals_the_oracle():
     paths = DATA / "nifti_odd/ras.hdr", DATA / "nifti_odd/ras.img"
     volume, digest, _ = ct_volume(paths, depth=20, height=30, width=40, order=3)

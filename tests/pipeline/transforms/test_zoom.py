@@ -1,4 +1,4 @@
-"""The zoom is SciPy's: same numbers, whatever the order, sizes, edge mode and direction."""
+"""The zoom equals that of SciPy for any order, size, edge mode and direction."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def test_the_matrix_equals_scipy_on_each_column_of_the_identity(n_in, n_out, ord
 
 @settings(max_examples=300)
 @given(SIZES, SIZES, ORDERS, st.integers(0, 2), st.integers(0, 99))
-def test_any_order_and_size_equals_scipy(n_in, n_out, order, axis, seed):
+def test_the_zoom_equals_scipy_for_any_order_and_size(n_in, n_out, order, axis, seed):
     shape_in, shape_out = [5, 4, 6], [3, 7, 6]
     shape_in[axis], shape_out[axis] = n_in, n_out
     volume = noise(shape_in, seed)
@@ -46,17 +46,17 @@ def test_any_order_and_size_equals_scipy(n_in, n_out, order, axis, seed):
 @given(SIZES, SIZES, ORDERS, st.floats(0, 1, width=32))
 def test_a_constant_volume_stays_constant(n_in, n_out, order, value):
     zoomed = zoom(np.full((3, 4, n_in), value), (5, 3, n_out), order)
-    np.testing.assert_allclose(zoomed, value, rtol=2e-6, atol=1e-30)  # below, float32 loses digits
+    np.testing.assert_allclose(zoomed, value, rtol=2e-6, atol=1e-30)  # float32 has fewer digits below this
 
 
 @pytest.mark.parametrize("order", range(6))
-def test_three_axes_at_once_equal_scipy(order):
+def test_the_zoom_of_three_axes_equals_scipy(order):
     volume, shape = noise((70, 90, 80)), (35, 40, 101)
     np.testing.assert_allclose(zoom(volume, shape, order), scipy_zoom(volume, shape, order), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("order", range(6))
-def test_a_flipped_axis_is_the_zoom_of_the_flipped_volume_even_where_samples_tie(order):
+def test_a_flipped_axis_equals_the_zoom_of_the_flipped_volume_even_for_ties(order):
     # 9 -> 5 and 6 -> 16 put samples half-way between voxels, where rounding up or down depends on direction.
     volume, shape = noise((33, 9, 6)), (65, 5, 16)
     for flips in [(True, False, False), (False, True, False), (False, False, True), (True, True, True)]:
@@ -75,7 +75,7 @@ def test_mode_constant_blanks_the_edges_that_scipy_blanks(depth):
     assert (expected[-1] == 0).all() == (depth != 138)
 
 
-def test_feeding_planes_in_one_reused_buffer_gives_the_same_bits():
+def test_planes_may_be_fed_in_one_reused_buffer():
     volume, shape = np.float32(noise((75, 40, 50))), (30, 20, 25)
     zoomer, buffer = Zoom(volume.shape, shape, 3), np.empty((40, 50), np.float32)
     for plane in volume:
@@ -91,20 +91,20 @@ def test_missing_planes_raise_an_error():
         zoomer.result()
 
 
-def test_blocks_have_no_subnormal_weights_which_are_slow():
+def test_tiles_have_no_slow_subnormal_weights():
     for order in range(6):
         weights = np.concatenate([tile.weights.ravel() for tile in tiles(Axis(512, 224, order), 512)])
         assert (np.abs(weights[weights != 0]) > 1e-9).all()
 
 
 @pytest.mark.parametrize("side", [7, 8, 64, 512])
-def test_the_authors_spline_rotation_of_a_square_is_exact(side):
+def test_spline_rotation_of_a_square_by_90_degrees_is_exact(side):
     plane = np.float32(noise((side, side)))
     np.testing.assert_allclose(rotate_by_spline(plane), np.rot90(plane), rtol=0, atol=1e-6)
 
 
-def test_the_benchmark_runs():
+def test_the_zoom_benchmark_runs():
     command = [sys.executable, str(ROOT / "benchmarks/zoom.py"), "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True)
-    assert "ratio" in done.stdout
-    assert "largest difference" in done.stdout
+    result = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True)
+    assert "ratio" in result.stdout
+    assert "largest difference" in result.stdout

@@ -7,7 +7,7 @@ from tests.helpers.encoded_clips import encode
 
 @pytest.fixture(autouse=True)
 def _silent(silence):
-    """Readers of clips print nothing."""
+    """Checks that reading clips prints nothing."""
 
 
 @pytest.fixture(scope="session")

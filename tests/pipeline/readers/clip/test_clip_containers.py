@@ -1,4 +1,4 @@
-"""Containers are recognised by their bytes, and the clip is the first video stream."""
+"""Containers are recognised by their contents, and the clip is the first video stream."""
 
 import struct
 
@@ -35,7 +35,7 @@ CONTAINERS = {
 
 @pytest.mark.parametrize("name", CONTAINERS)
 @pytest.mark.parametrize("sampling", ["head", "uniform"])
-def test_every_container_is_recognised_by_its_bytes_not_its_name(tmp_path, name, sampling):
+def test_every_container_is_recognised_by_its_contents_not_its_name(tmp_path, name, sampling):
     codec, container, options = CONTAINERS[name]
     path = encode(tmp_path / name, codec, container, pictures(70), **options)
     frames, _, record = video_clip(path, **SHAPE, sampling=sampling)
@@ -52,17 +52,17 @@ def test_every_container_is_recognised_by_its_bytes_not_its_name(tmp_path, name,
         (b"ffconcat version 1.0\n", None),
         (b"GIF89a", None),
         (b"\x89PNG\r\n", None),
-        (b"G" + bytes(1023), None),  # one sync byte makes no transport stream
+        (b"G" + bytes(1023), None),  # one sync byte does not make a transport stream
         ((b"G" + bytes(187)) * 5, "mpegts"),
         ((bytes(4) + b"G" + bytes(187)) * 5, "mpegts"),
         (b"", None),
     ],
 )
-def test_only_containers_that_open_no_other_file_are_known(head, expected):
+def test_only_containers_that_cannot_open_other_files_are_accepted(head, expected):
     assert demuxer(head) == expected
 
 
-def test_an_mp4_that_refers_to_another_file_never_shows_that_one(mp4, tmp_path):
+def test_a_file_that_an_mp4_refers_to_is_never_read(mp4, tmp_path):
     other = encode(tmp_path / "other.mp4", "mpeg4", "mp4", pictures(80, seed=5))
     data = mp4.read_bytes()
     name = b"other.mp4"
@@ -73,18 +73,20 @@ def test_an_mp4_that_refers_to_another_file_never_shows_that_one(mp4, tmp_path):
     start = data.index(b"url ") - 4
     data = bytearray(data[:start] + entry + data[start + 12 :])
     for box in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
-        place = data.index(box) - 4
-        data[place : place + 4] = (int.from_bytes(data[place : place + 4], "big") + len(entry) - 12).to_bytes(4, "big")
+        offset = data.index(box) - 4
+        data[offset : offset + 4] = (int.from_bytes(data[offset : offset + 4], "big") + len(entry) - 12).to_bytes(
+            4, "big"
+        )
     (tmp_path / "refers.mp4").write_bytes(data)
     assert other.exists()
     state, record = outcome(tmp_path / "refers.mp4")
-    if state == "complete":  # FFmpeg reads on in the file itself
+    if state == "complete":  # FFmpeg reads from the file itself
         np.testing.assert_array_equal(video_clip(tmp_path / "refers.mp4", **SHAPE)[0], video_clip(mp4, **SHAPE)[0])
     assert state in ("complete", "refused")
 
 
 def write_with_cover(path, video=True):
-    """An MP4 with a cover picture, larger than its video, if it has one, and sound where it has none."""
+    """Write an MP4 with a cover picture, and a smaller video or an audio stream."""
     disposition = av.stream.Disposition.attached_pic
     with av.open(str(path), "w", format="mp4") as output:
         stream = output.add_stream("libx264", rate=25) if video else output.add_stream("aac", rate=8000)
@@ -95,8 +97,10 @@ def write_with_cover(path, video=True):
         picture = as_frame(pictures(1, (640, 480))[0], "yuvj420p")
         picture.pts = 0
         output.mux([*cover.encode(picture), *cover.encode()])
-        for index, drawn in enumerate(pictures(70)):
-            frame = as_frame(drawn) if video else av.AudioFrame.from_ndarray(np.zeros((1, 1024), "f4"), "fltp", "mono")
+        for index, picture in enumerate(pictures(70)):
+            frame = (
+                as_frame(picture) if video else av.AudioFrame.from_ndarray(np.zeros((1, 1024), "f4"), "fltp", "mono")
+            )
             frame.pts = index * (1 if video else 1024)
             if not video:
                 frame.sample_rate = 8000
@@ -105,7 +109,7 @@ def write_with_cover(path, video=True):
     return path
 
 
-def test_a_cover_picture_is_not_the_clip(tmp_path):
+def test_a_cover_picture_is_not_read_as_the_clip(tmp_path):
     _, _, record = video_clip(write_with_cover(tmp_path / "clip.mp4"), **SHAPE)
     assert (record["size"], record["frames"]) == ([96, 64], 70)
     state, reason = outcome(write_with_cover(tmp_path / "song.mp4", video=False))
@@ -121,21 +125,21 @@ def test_a_clip_with_a_title_that_is_not_utf_8_is_read(tmp_path):
         output.metadata["title"] = "a title"
         stream = output.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        for drawn in pictures(20):
-            output.mux(stream.encode(as_frame(drawn)))
+        for picture in pictures(20):
+            output.mux(stream.encode(as_frame(picture)))
         output.mux(stream.encode())
     assert path.read_bytes().count(b"a title") == 1
     path.write_bytes(path.read_bytes().replace(b"a title", b"\xe9 t\xeft\xff\xfe"))
     assert outcome(path, depth=20)[0] == "complete"
 
 
-def test_of_several_video_streams_the_first_is_the_clip(real_data):
+def test_the_first_of_several_video_streams_is_read(real_data):
     record = video_clip(real_data / "video_odd/nasa_13013.mp4", **SHAPE)[2]
     assert (record["size"], record["frames"]) == ([320, 180], 70)
 
 
 @pytest.mark.parametrize(
-    ("data", "given", "remedy"),
+    ("data", "kind", "remedy"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer", "git lfs pull"),
         (b"<!DOCTYPE html><html><title>Sign in</title>", "an HTML page", "download the file again"),
@@ -146,10 +150,10 @@ def test_of_several_video_streams_the_first_is_the_clip(real_data):
         (b"import { a } from 'b';\n", "not a video container", "move it out of SOURCE"),
     ],
 )
-def test_a_file_that_is_not_a_video_is_named_with_a_remedy(tmp_path, data, given, remedy):
+def test_a_file_that_is_not_a_video_is_rejected_with_its_kind_and_a_remedy(tmp_path, data, kind, remedy):
     path = tmp_path / "v_A_g01_c01.ts"
     path.write_bytes(data)
-    with pytest.raises(InvalidInput) as refused:
+    with pytest.raises(InvalidInput) as rejected:
         video_clip(path, depth=4, height=8, width=8)
-    assert given in refused.value.problem
-    assert remedy in refused.value.remedy
+    assert kind in rejected.value.problem
+    assert remedy in rejected.value.remedy

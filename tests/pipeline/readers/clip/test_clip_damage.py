@@ -1,4 +1,4 @@
-"""Damage that a decoder, the container or FFmpeg reports is refused."""
+"""Clips with damage that a decoder, the container or FFmpeg reports are rejected."""
 
 import threading
 
@@ -24,14 +24,14 @@ def test_zeros_in_mjpeg_are_not_damage(tmp_path, padding):
 
 
 def test_a_hole_is_a_run_of_zeros_inside_an_encoded_frame():
-    coded = b"\x65\x88" + bytes(range(2, 250)) * 4
+    frame = b"\x65\x88" + bytes(range(2, 250)) * 4
     for codec in ("h264", "hevc"):
-        assert has_hole(coded + bytes(40) + coded, codec, 1)
-        assert not has_hole(coded + bytes(4000), codec, 1)  # padding at the end
-        assert not has_hole(coded + bytes(4000) + b"\1" + coded, codec, 1)  # and before a start code
-        assert has_hole(coded + bytes(40) + b"\1" + coded + bytes(40) + coded, codec, 1)
-    assert has_hole(coded + bytes(512), "vp8", 320 * 240)
-    assert not has_hole(coded + bytes(512), "vp8", 4096 * 4096)
+        assert has_hole(frame + bytes(40) + frame, codec, 1)
+        assert not has_hole(frame + bytes(4000), codec, 1)  # padding at the end
+        assert not has_hole(frame + bytes(4000) + b"\1" + frame, codec, 1)  # padding before a start code
+        assert has_hole(frame + bytes(40) + b"\1" + frame + bytes(40) + frame, codec, 1)
+    assert has_hole(frame + bytes(512), "vp8", 320 * 240)
+    assert not has_hole(frame + bytes(512), "vp8", 4096 * 4096)
     assert not has_hole(bytes(5000), "mjpeg", 320 * 240)
 
 
@@ -40,7 +40,7 @@ def test_a_hole_is_a_run_of_zeros_inside_an_encoded_frame():
     [("mpeg4", "avi"), ("mjpeg", "avi"), ("libx264", "mp4"), ("libx265", "mp4"), ("libvpx", "webm")],
 )
 @pytest.mark.parametrize("kind", ["hole", "noise", "cut"])
-def test_damage_is_refused_every_time(tmp_path, codec, container, kind):
+def test_a_damaged_clip_is_rejected_on_every_reading(tmp_path, codec, container, kind):
     noise = np.random.default_rng(0).integers(0, 256, (80, 64, 96, 3), np.uint8)
     options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
     pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -48,16 +48,16 @@ def test_damage_is_refused_every_time(tmp_path, codec, container, kind):
     data = bytearray(path.read_bytes())
     assert outcome(path, sampling="uniform")[0] == "complete"
     middle = len(data) // 2
-    spoilt = {"hole": bytes(2048), "noise": np.random.default_rng(1).bytes(2048), "cut": data[middle : middle + 2048]}
-    data[middle : middle + 2048] = spoilt[kind]
+    damage = {"hole": bytes(2048), "noise": np.random.default_rng(1).bytes(2048), "cut": data[middle : middle + 2048]}
+    data[middle : middle + 2048] = damage[kind]
     path.write_bytes(data[:middle] if kind == "cut" else data)
     first, second = outcome(path, sampling="uniform"), outcome(path, sampling="uniform")
-    assert first == second  # though PyAV keeps back what FFmpeg's log says twice in a row
+    assert first == second  # although PyAV suppresses repeated messages of FFmpeg
     assert first[0] == "refused"
 
 
 @pytest.mark.parametrize("container", ["mp4", "3gp", "mov"])
-def test_an_mp4_that_ends_within_its_header_is_damaged_wherever_that_is(tmp_path, container):
+def test_an_mp4_that_ends_anywhere_within_its_header_is_damaged(tmp_path, container):
     data = encode(tmp_path / "clip", "mpeg4", container).read_bytes()
     start = data.rindex(b"moov") - 4
     for end in range(start + 8, len(data) - 1, (len(data) - start) // 40):
@@ -68,14 +68,14 @@ def test_an_mp4_that_ends_within_its_header_is_damaged_wherever_that_is(tmp_path
 
 def test_an_mp4_header_without_a_stream_is_damaged(mp4, tmp_path):
     data = mp4.read_bytes()
-    place = data.index(b"mdhd")
-    (tmp_path / "hole.mp4").write_bytes(data[:place] + bytes(400) + data[place + 400 :])
+    offset = data.index(b"mdhd")
+    (tmp_path / "hole.mp4").write_bytes(data[:offset] + bytes(400) + data[offset + 400 :])
     state, reason = outcome(tmp_path / "hole.mp4")
     assert (state, reason.endswith("fetch or export it again")) == ("refused", True), reason
 
 
 @pytest.mark.parametrize("m2ts", ["0", "1"])
-def test_a_transport_stream_that_ends_within_a_packet_is_damaged_only_where_its_end_is_needed(tmp_path, m2ts):
+def test_a_transport_stream_that_ends_within_a_packet_is_rejected_only_if_its_end_is_needed(tmp_path, m2ts):
     path = encode(tmp_path / "clip.ts", "libx264", "mpegts", muxer={"mpegts_m2ts_mode": m2ts})
     data = path.read_bytes()
     path.write_bytes(data + bytes(500))  # padding is not a packet
@@ -102,14 +102,14 @@ def test_two_packets_of_a_transport_stream_are_not_a_clip(tmp_path):
 @pytest.mark.parametrize(
     "fill", [bytes(24), b"\xff" * 24, np.random.default_rng(2).bytes(24)], ids=["00", "ff", "noise"]
 )
-def test_a_few_wrong_bytes_in_vp9_are_damage_or_change_no_frame(tmp_path, fill):
+def test_a_few_wrong_bytes_in_vp9_are_detected_or_harmless(tmp_path, fill):
     rng = np.random.default_rng(0)
-    drawn = [np.clip(frame + rng.integers(-25, 26, frame.shape), 0, 255).astype(np.uint8) for frame in pictures(30)]
-    data = encode(tmp_path / "clip.webm", "libvpx-vp9", "webm", drawn).read_bytes()
+    noisy = [np.clip(frame + rng.integers(-25, 26, frame.shape), 0, 255).astype(np.uint8) for frame in pictures(30)]
+    data = encode(tmp_path / "clip.webm", "libvpx-vp9", "webm", noisy).read_bytes()
     options = {**SHAPE, "depth": 30}
     intact = video_clip(tmp_path / "clip.webm", **options)[0]
-    for place in range(len(data) // 10, len(data) - 100, len(data) // 10):
-        (tmp_path / "damaged.webm").write_bytes(data[:place] + fill + data[place + len(fill) :])
+    for offset in range(len(data) // 10, len(data) - 100, len(data) // 10):
+        (tmp_path / "damaged.webm").write_bytes(data[:offset] + fill + data[offset + len(fill) :])
         state, reason = outcome(tmp_path / "damaged.webm", **options)
         if state == "complete":
             np.testing.assert_array_equal(video_clip(tmp_path / "damaged.webm", **options)[0], intact)
@@ -117,7 +117,7 @@ def test_a_few_wrong_bytes_in_vp9_are_damage_or_change_no_frame(tmp_path, fill):
             assert reason.endswith("fetch or export it again")
 
 
-def test_vp9_is_decoded_without_libvpx_where_that_is_missing(tmp_path, monkeypatch):
+def test_vp9_is_decoded_without_libvpx_if_it_is_missing(tmp_path, monkeypatch):
     path = encode(tmp_path / "clip.webm", "libvpx-vp9", "webm")
     frames = video_clip(path, **SHAPE)[0]
 
@@ -132,13 +132,13 @@ def test_vp9_is_decoded_without_libvpx_where_that_is_missing(tmp_path, monkeypat
     assert created == ["libvpx-vp9"]
 
 
-def test_a_reason_is_never_empty():
+def test_the_message_of_a_decoding_error_is_never_empty():
     assert message(None, []) == "an error without text"
     assert message(None, [(16, "h264", " \n")]) == "an error without text"
     assert message(ValueError("odd"), []) == "odd"
 
 
-def test_an_oserror_of_ffmpeg_is_damage_unless_the_file_is_unreadable(mp4, tmp_path, monkeypatch):
+def test_an_oserror_of_ffmpeg_means_damage_unless_the_file_is_unreadable(mp4, tmp_path, monkeypatch):
     """FFmpeg reports EIO for a Matroska file that ends too early, and EPERM for wrong values in an ASF file."""
 
     def fail(*_arguments, **_options):
@@ -155,21 +155,21 @@ def test_an_oserror_of_ffmpeg_is_damage_unless_the_file_is_unreadable(mp4, tmp_p
     check_readable(tmp_path / "gone.mp4", av.error.InvalidDataError(1, "odd"))
 
 
-def test_a_thread_gets_reports_about_its_own_clip_only(mp4, tmp_path):
+def test_each_thread_gets_only_the_messages_about_its_own_clip(mp4, tmp_path):
     data = bytearray(mp4.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 300] = np.random.default_rng(0).bytes(300)
     (tmp_path / "damaged.mp4").write_bytes(data)
-    ends = {"damaged": set(), "intact": set()}
+    outcomes = {"damaged": set(), "intact": set()}
 
     def read(name, path):
-        ends[name] |= {outcome(path, sampling="uniform")[0] for _ in range(10)}
+        outcomes[name] |= {outcome(path, sampling="uniform")[0] for _ in range(10)}
 
     threads = [
         threading.Thread(target=read, args=(name, tmp_path / "damaged.mp4" if name == "damaged" else mp4))
-        for name in ends
+        for name in outcomes
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert ends == {"damaged": {"refused"}, "intact": {"complete"}}
+    assert outcomes == {"damaged": {"refused"}, "intact": {"complete"}}

@@ -1,4 +1,4 @@
-"""Frames hidden by edit lists, empty chunks, skipped or leading frames are not missing."""
+"""Hidden, empty, skipped and leading frames do not count as missing."""
 
 import struct
 
@@ -14,91 +14,91 @@ from tests.helpers.encoded_clips import ONE, encode, every_frame, patched
 # -- promises ----------------------------------------------------------------------------------------------------------
 
 
-def hiding(path, count, to, end=0):
-    """A copy of the MP4 whose edit list hides its first `count` frames and the last `end`."""
+def with_hidden_frames(path, count, target, end=0):
+    """A copy of the MP4 whose edit list hides its first `count` frames and its last `end` frames."""
     data = path.read_bytes()
     scale = struct.unpack_from(">I", data, data.index(b"mvhd") + 4 + 12)[0]
     ticks = struct.unpack_from(">I", data, data.index(b"mdhd") + 4 + 12)[0]
-    shown = 80 - count - end
-    return patched(path, b"elst", 8, (shown * scale // 25, count * ticks // 25), to)
+    visible = 80 - count - end
+    return patched(path, b"elst", 8, (visible * scale // 25, count * ticks // 25), target)
 
 
 @pytest.mark.parametrize(("count", "end"), [(10, 0), (25, 0), (0, 10), (15, 15)])
 def test_frames_hidden_by_an_edit_list_are_not_missing(mp4, tmp_path, count, end):
-    path = hiding(mp4, count, tmp_path / "cut.mp4", end)
-    shown = 80 - count - end
+    path = with_hidden_frames(mp4, count, tmp_path / "cut.mp4", end)
+    visible = 80 - count - end
     frames, _, record = video_clip(path, **{**SHAPE, "depth": 20}, sampling="head")
-    every = resized(every_frame(mp4))
-    np.testing.assert_array_equal(frames, every[count : count + 20])
-    frames, _, record = video_clip(path, **{**SHAPE, "depth": shown}, sampling="uniform")
-    np.testing.assert_array_equal(frames, every[count : 80 - end])
-    note = f"its header promises 80 frames, {shown} decode ({80 - shown} hidden by an edit list)"
-    assert (record["frames"], record["promised"], record["notes"]) == (shown, 80, [note])
-    with pytest.raises(Excluded, match=f"^too short: {shown} frames, 100 needed$"):
+    all_frames = resized(every_frame(mp4))
+    np.testing.assert_array_equal(frames, all_frames[count : count + 20])
+    frames, _, record = video_clip(path, **{**SHAPE, "depth": visible}, sampling="uniform")
+    np.testing.assert_array_equal(frames, all_frames[count : 80 - end])
+    note = f"its header promises 80 frames, {visible} decode ({80 - visible} hidden by an edit list)"
+    assert (record["frames"], record["promised"], record["notes"]) == (visible, 80, [note])
+    with pytest.raises(Excluded, match=f"^too short: {visible} frames, 100 needed$"):
         video_clip(path, depth=100, height=32, width=40)
 
 
 @pytest.mark.parametrize("sampling", ["head", "uniform"])
-def test_a_damaged_index_that_hides_frames_is_damage(tmp_path, sampling):
-    path = encode(tmp_path / "clip.mp4", "libx264", "mp4", bf="2")  # with B frames, so that there is a `ctts`
+def test_a_clip_whose_damaged_index_hides_frames_is_rejected(tmp_path, sampling):
+    path = encode(tmp_path / "clip.mp4", "libx264", "mp4", bf="2")  # B frames need a `ctts` box
     damaged = patched(path, b"ctts", 8 + 8 * 5, (60, -1_500_000_000), tmp_path / "damaged.mp4")
     assert outcome(path, sampling=sampling, depth=75)[0] == "complete"
     assert outcome(damaged, sampling=sampling, depth=75)[0] == "refused"
 
 
-def with_edits(path, edits, to):
-    """A copy of the MP4, whose boxes that say where frames lie come last, with `edits`: (frames, first frame or -1)."""
+def with_edits(path, edits, target):
+    """A copy of the MP4 with `edits`, each (number of frames, first frame or -1); its index follows the frames."""
     data = bytearray(path.read_bytes())
     scale = struct.unpack_from(">I", data, data.index(b"mvhd") + 4 + 12)[0]
     ticks = struct.unpack_from(">I", data, data.index(b"mdhd") + 4 + 12)[0]
     entries = [(count * scale // 25, first if first < 0 else first * ticks // 25, ONE) for count, first in edits]
     start = data.index(b"elst") - 4
-    old = int.from_bytes(data[start : start + 4], "big")
+    old_length = int.from_bytes(data[start : start + 4], "big")
     body = b"elst" + struct.pack(">II", 0, len(edits)) + b"".join(struct.pack(">Iii", *entry) for entry in entries)
-    data[start : start + old] = struct.pack(">I", 4 + len(body)) + body
+    data[start : start + old_length] = struct.pack(">I", 4 + len(body)) + body
     for box in (b"moov", b"trak", b"edts"):
-        place = data.index(box) - 4
-        length = int.from_bytes(data[place : place + 4], "big") + 4 + len(body) - old
-        data[place : place + 4] = length.to_bytes(4, "big")
-    to.write_bytes(data)
-    return to
+        offset = data.index(box) - 4
+        length = int.from_bytes(data[offset : offset + 4], "big") + 4 + len(body) - old_length
+        data[offset : offset + 4] = length.to_bytes(4, "big")
+    target.write_bytes(data)
+    return target
 
 
-def test_an_edit_list_puts_parts_in_order_and_a_gap_within_the_video_is_refused(mp4, tmp_path):
-    every = resized(every_frame(mp4))
+def test_an_edit_list_reorders_parts_and_one_with_a_gap_is_rejected(mp4, tmp_path):
+    all_frames = resized(every_frame(mp4))
     for edits, order in [
         ([(10, -1), (80, 0)], [*range(80)]),
         ([(40, 40), (40, 0)], [*range(40, 80), *range(40)]),
         ([(30, 0), (40, 40), (10, -1)], [*range(30), *range(40, 80)]),
     ]:
         frames = video_clip(with_edits(mp4, edits, tmp_path / "edited.mp4"), **SHAPE)[0]
-        np.testing.assert_array_equal(frames, every[order][:70])
+        np.testing.assert_array_equal(frames, all_frames[order][:70])
     state, reason = outcome(with_edits(mp4, [(40, 0), (10, -1), (40, 40)], tmp_path / "gap.mp4"))
     assert (state, reason.partition(";")[0]) == ("refused", "an edit list that leaves a gap within the video")
     assert "fetch" not in reason
 
 
-@pytest.mark.parametrize("places", [[10] * 6, [0] * 4, [30] * 8, [3, 9, 9, 30, 30, 30]])
-def test_empty_chunks_repeat_a_frame_and_are_not_missing(tmp_path, places):
+@pytest.mark.parametrize("positions", [[10] * 6, [0] * 4, [30] * 8, [3, 9, 9, 30, 30, 30]])
+def test_empty_chunks_repeat_a_frame_and_are_not_missing(tmp_path, positions):
     frames = [jpeg(picture) for picture in pictures(30)]
     chunks = list(frames)
-    for place in sorted(places, reverse=True):
-        chunks.insert(place, b"")
+    for position in sorted(positions, reverse=True):
+        chunks.insert(position, b"")
     path = write_avi(tmp_path / "clip.avi", chunks)
-    shown, _, record = video_clip(path, **{**SHAPE, "depth": 30}, sampling="uniform")
-    np.testing.assert_array_equal(shown, resized(every_frame(path)))
-    count = 30 + len(places)
-    note = f"its header promises {count} frames, 30 decode ({len(places)} in empty chunks)"
+    decoded, _, record = video_clip(path, **{**SHAPE, "depth": 30}, sampling="uniform")
+    np.testing.assert_array_equal(decoded, resized(every_frame(path)))
+    count = 30 + len(positions)
+    note = f"its header promises {count} frames, 30 decode ({len(positions)} in empty chunks)"
     assert (record["frames"], record["notes"]) == (30, [note])
     with pytest.raises(Excluded, match=r"^too short: 30 frames, 70 needed$"):
         video_clip(path, **SHAPE)
     data = path.read_bytes()
-    path.write_bytes(data[: data.rindex(b"00dc", 0, -25_000)])  # some frames gone, too: that is damage
+    path.write_bytes(data[: data.rindex(b"00dc", 0, -25_000)])  # frames are missing as well, so the clip is damaged
     assert outcome(path)[0] == "refused"
 
 
 def test_frames_skipped_by_the_encoder_are_not_missing(tmp_path):
-    """MPEG-4 has pictures that say "not coded", which real XviD clips hold by the dozen."""
+    """MPEG-4 has pictures marked "not coded"; real XviD clips contain dozens of them."""
     path = encode(tmp_path / "coded.avi", "mpeg4", "avi", bf="0")
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -125,7 +125,7 @@ def test_frames_skipped_by_the_encoder_are_not_missing(tmp_path):
         ("mpeg2video", "mpegts", {"bf": "2", "g": "15"}),
     ],
 )
-def test_leading_frames_after_a_cut_are_dropped_and_are_not_damage(tmp_path, codec, container, options):
+def test_leading_frames_after_a_cut_are_dropped_and_do_not_count_as_damage(tmp_path, codec, container, options):
     complete = encode(tmp_path / "complete", codec, container, pictures(100), **options)
     with av.open(str(complete)) as source, av.open(str(tmp_path / "cut"), "w", format=container) as output:
         stream = source.streams.video[0]
@@ -142,7 +142,7 @@ def test_leading_frames_after_a_cut_are_dropped_and_are_not_damage(tmp_path, cod
     assert record["frames"] == count
 
 
-def test_a_recording_may_start_anywhere(tmp_path):
+def test_a_transport_stream_may_start_at_any_packet(tmp_path):
     path = encode(tmp_path / "clip.ts", "mpeg2video", "mpegts", pictures(120), bf="2", g="15")
     data = path.read_bytes()
     path.write_bytes(data[len(data) // 188 // 3 * 188 :])

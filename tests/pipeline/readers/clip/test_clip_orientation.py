@@ -1,4 +1,4 @@
-"""A clip is rotated and mirrored as its display matrix says."""
+"""A clip is rotated and mirrored according to its display matrix."""
 
 import struct
 
@@ -10,7 +10,7 @@ from pipeline.transforms.video import video_clip
 from tests.helpers.clips import SHAPE, outcome, resized
 from tests.helpers.encoded_clips import ONE, encode, every_frame, patched
 
-# -- what is shown -----------------------------------------------------------------------------------------------------
+# -- display matrices --------------------------------------------------------------------------------------------------
 
 MATRICES = {  # a, b, c, d: a stored point (x, y) is shown at (a x + c y, b x + d y)
     (1, 0, 0, 1): (0, False, lambda frame: frame),
@@ -26,11 +26,11 @@ MATRICES = {  # a, b, c, d: a stored point (x, y) is shown at (a x + c y, b x + 
 
 @pytest.mark.parametrize("unit", MATRICES)
 def test_every_right_angle_and_mirror_is_applied(mp4, tmp_path, unit):
-    rotation, mirrored, shown = MATRICES[unit]
+    rotation, mirrored, transform = MATRICES[unit]
     a, b, c, d = (ONE * value for value in unit)
     path = patched(mp4, b"tkhd", 40, (a, b, 0, c, d, 0), tmp_path / "rotated.mp4")
     frames, _, record = video_clip(path, **SHAPE)
-    expected = [np.ascontiguousarray(shown(frame)) for frame in every_frame(mp4)]
+    expected = [np.ascontiguousarray(transform(frame)) for frame in every_frame(mp4)]
     np.testing.assert_array_equal(frames, resized(expected[:70]))
     assert (record["rotation"], record["mirrored"], record["notes"]) == (rotation, mirrored, [])
     assert record["size"] == [expected[0].shape[1], expected[0].shape[0]]
@@ -46,11 +46,13 @@ def test_vp9_in_mp4_is_also_rotated_and_mirrored(tmp_path):
 def test_a_display_matrix_moves_a_corner_as_specified():
     plane = np.arange(12).reshape(3, 4)
     for a, b, c, d in MATRICES:
-        shown = orientation(struct.pack("=9i", a * ONE, b * ONE, 0, c * ONE, d * ONE, 0, 0, 0, 1 << 30)).apply(plane)
+        transformed = orientation(struct.pack("=9i", a * ONE, b * ONE, 0, c * ONE, d * ONE, 0, 0, 0, 1 << 30)).apply(
+            plane
+        )
         points = [(a * x + c * y, b * x + d * y) for y in range(3) for x in range(4)]
         left, top = min(x for x, _ in points), min(y for _, y in points)
         for (x, y), value in zip(points, plane.flat, strict=True):
-            assert shown[y - top, x - left] == value
+            assert transformed[y - top, x - left] == value
 
 
 def test_other_angles_are_noted_and_an_empty_matrix_is_ignored(mp4, tmp_path):

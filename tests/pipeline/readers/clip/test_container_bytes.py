@@ -1,4 +1,4 @@
-"""Boxes of an MP4, chunks of an AVI and display matrices are read from the bytes, without a library."""
+"""Boxes of an MP4, chunks of an AVI and display matrices are parsed without a library."""
 
 import math
 import struct
@@ -18,11 +18,11 @@ def box(name, body=b"", large=False):
     return (8 + len(body)).to_bytes(4, "big") + name + body
 
 
-def edit_list(version, *starts, count=None, more=b""):
-    """Entries of 10 units each, that start there in the media."""
+def edit_list(version, *starts, count=None, tail=b""):
+    """An edit list with one entry of 10 units for each of `starts`, the start in the media."""
     entries = b"".join(struct.pack(">Qqi" if version else ">Iii", 10, start, ONE) for start in starts)
     count = len(starts) if count is None else count
-    return bytes([version, 0, 0, 0]) + count.to_bytes(4, "big") + entries + more
+    return bytes([version, 0, 0, 0]) + count.to_bytes(4, "big") + entries + tail
 
 
 def movie(elst, handler=b"vide", large=False):
@@ -38,31 +38,31 @@ def movie(elst, handler=b"vide", large=False):
     ("starts", "count", "gap"),
     [
         ([0, -1, 20], None, True),
-        ([-1, 0], None, False),  # nothing is shown before the video begins
+        ([-1, 0], None, False),  # the gap is before the video
         ([0, -1], None, False),
         ([0], None, False),
         ([-1], None, False),
         ([], None, False),
         ([0, 20, -1, -1, 40], None, True),
-        ([0, -1, 20], 2, False),  # what the list does not count is none of it
+        ([0, -1, 20], 2, False),  # entries beyond the count do not belong to the list
         ([0, -1, 20], 4, True),
     ],
 )
-def test_an_edit_list_with_an_empty_part_between_two_others_has_a_gap(tmp_path, starts, count, gap, version, large):
+def test_an_edit_list_with_an_empty_entry_between_two_others_has_a_gap(tmp_path, starts, count, gap, version, large):
     path = tmp_path / "clip.mp4"
-    path.write_bytes(movie(edit_list(version, *starts, count=count, more=b"\xff" * 3), large=large))
+    path.write_bytes(movie(edit_list(version, *starts, count=count, tail=b"\xff" * 3), large=large))
     assert has_gap(path) == gap
     path.write_bytes(movie(edit_list(version, *starts, count=count), b"soun", large))
     assert not has_gap(path)
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_a_file_that_ends_inside_its_last_box_is_cut_off(tmp_path, large):
+def test_a_file_that_ends_inside_its_last_box_is_recognised_as_truncated(tmp_path, large):
     path = tmp_path / "clip.mp4"
     data = movie(edit_list(0, 0), large=large)
-    for size, cut in ((len(data), False), (len(data) - 1, True), (len(data) - 20, True)):
+    for size, is_truncated in ((len(data), False), (len(data) - 1, True), (len(data) - 20, True)):
         path.write_bytes(data[:size])
-        assert ends_inside_box(path) == cut
+        assert ends_inside_box(path) == is_truncated
     for junk in (bytes(50), b"\0\0\0\x08!!!!", b"\0\0\0\x07free" + bytes(8), b"\0\0\0\x01free" + bytes(8), b"1234567"):
         path.write_bytes(data + junk)
         assert not ends_inside_box(path)
@@ -96,14 +96,14 @@ def test_a_matrix_that_maps_everything_to_one_line_is_ignored():
 
 @pytest.mark.parametrize(("degrees", "exact"), [(0, True), (0.4, True), (-0.4, True), (0.7, False), (45, False)])
 @pytest.mark.parametrize("quarters", range(4))
-def test_less_than_half_a_degree_from_a_right_angle_counts_as_one(degrees, exact, quarters):
+def test_a_rotation_within_half_a_degree_of_a_right_angle_is_exact(degrees, exact, quarters):
     sine, cosine = (round(ONE * value) for value in (math.sin(math.radians(degrees)),
                                                       math.cos(math.radians(degrees))))  # fmt: skip
     a, b, c, d = cosine, sine, -sine, cosine
     for _ in range(quarters):
         a, b, c, d = -b, a, -d, c
-    found = orientation(matrix(a, b, c, d))
-    assert found.exact == exact
-    assert not found.mirrored
-    assert not exact or found.rotation in (90 * quarters, (90 * quarters + round(degrees)) % 360)
+    result = orientation(matrix(a, b, c, d))
+    assert result.exact == exact
+    assert not result.mirrored
+    assert not exact or result.rotation in (90 * quarters, (90 * quarters + round(degrees)) % 360)
     assert orientation(matrix(-a, -b, c, d)).mirrored

@@ -1,4 +1,4 @@
-"""How many frames a clip has, by its container, its index and its packets."""
+"""The number of frames of a clip according to its container, its index and its packets."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ def frame(timestamp, size=1, is_discard=False):
 
 
 @pytest.mark.parametrize(
-    ("entries", "shown", "ticks"),
+    ("entries", "displayed", "ticks"),
     [
         ([], 0, 0),
         ([frame(5)], 1, 0),
@@ -22,17 +22,17 @@ def frame(timestamp, size=1, is_discard=False):
         ([frame(0), frame(10, size=0), frame(30), frame(40)], 3, 20),
     ],
 )
-def test_the_index_of_an_mp4_gives_the_number_of_frames_and_their_duration(entries, shown, ticks):
-    assert _displayed_entries(SimpleNamespace(index_entries=entries)) == (shown, ticks)
+def test_the_index_of_an_mp4_gives_the_number_of_frames_and_their_duration(entries, displayed, ticks):
+    assert _displayed_entries(SimpleNamespace(index_entries=entries)) == (displayed, ticks)
 
 
 def video(**fields):
-    """An MP4 that says it has 100 frames, with an index of just the `shown` first of them, 10 units each."""
+    """An MP4 whose header lists 100 frames and whose index has only the first `shown`, 10 units each."""
     entries = [frame(10 * number) for number in range(fields.pop("shown", 100))]
     stream = SimpleNamespace(frames=100, duration=fields.pop("duration", 1000), index_entries=entries)
     container = SimpleNamespace(duration=fields.pop("of_file", None))
-    given = {"demuxer": "mov", "reports": [], "ignored": frozenset()} | fields
-    return OpenVideo(container=container, stream=stream, **given)
+    attributes = {"demuxer": "mov", "reports": [], "ignored": frozenset()} | fields
+    return OpenVideo(container=container, stream=stream, **attributes)
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def video(**fields):
         ({}, 100),
         ({"shown": 98}, 98),
         ({"shown": 97, "duration": 1019}, 97),
-        ({"shown": 97, "duration": 1020}, 100),  # the duration says that the index is too short: damage
+        ({"shown": 97, "duration": 1020}, 100),  # by its duration the index is too short: damage
         ({"shown": 97, "duration": None}, 97),
         ({"shown": 0}, 100),
         ({"shown": 50, "demuxer": "avi"}, 100),
     ],
 )
-def test_the_number_of_frames_that_a_container_lists(fields, listed):
+def test_the_index_gives_the_number_of_listed_frames_unless_it_is_damaged(fields, listed):
     assert video(**fields).listed() == listed
 
 
@@ -70,10 +70,10 @@ def test_missing_packets_are_counted(packets, missing):
 
 
 @pytest.mark.parametrize(
-    ("fields", "lost"), [({}, 1), ({"_displayed": 9}, 0), ({"codec": "mpeg4"}, 0), ({"interlaced": True}, 0)]
+    ("fields", "undecoded"), [({}, 1), ({"_displayed": 9}, 0), ({"codec": "mpeg4"}, 0), ({"interlaced": True}, 0)]
 )
-def test_packets_without_a_frame_count_as_lost_where_the_codec_always_has_one(fields, lost):
+def test_packets_without_a_frame_count_as_lost_if_the_codec_gives_one_per_packet(fields, undecoded):
     clip = SimpleNamespace(
         **{"codec": "h264", "interlaced": False, "_packets": 10, "_leading": 1, "_displayed": 8} | fields
     )
-    assert Clip.undecoded.fget(clip) == lost
+    assert Clip.undecoded.fget(clip) == undecoded

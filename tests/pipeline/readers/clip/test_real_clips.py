@@ -1,4 +1,4 @@
-"""Real clips end as the table says."""
+"""Real clips are read or rejected as expected."""
 
 import cv2
 import numpy as np
@@ -45,14 +45,14 @@ HEAD_OF_70 = {
 
 
 @needs_data
-def test_the_table_has_every_real_clip():
-    found = [*(DATA / "clips").rglob("*.avi"), *(DATA / "video_odd").iterdir(), *(DATA / "damaged").glob("*.mp4")]
-    assert sorted(HEAD_OF_70) == sorted(path.relative_to(DATA).as_posix() for path in found)
+def test_every_real_clip_has_an_expected_outcome():
+    paths = [*(DATA / "clips").rglob("*.avi"), *(DATA / "video_odd").iterdir(), *(DATA / "damaged").glob("*.mp4")]
+    assert sorted(HEAD_OF_70) == sorted(path.relative_to(DATA).as_posix() for path in paths)
 
 
 @needs_data
 @pytest.mark.parametrize("name", HEAD_OF_70)
-def test_every_real_clip_ends_as_the_table_says(name):
+def test_every_real_clip_has_the_expected_outcome(name):
     path, expected = DATA / name, HEAD_OF_70[name]
     if expected != COMPLETE:
         state, reason = outcome(path)
@@ -60,7 +60,7 @@ def test_every_real_clip_ends_as_the_table_says(name):
         assert reason.startswith(expected)
         return
     frames, digest, record = video_clip(path, **SHAPE)
-    if record["codec"] != "av1":  # which OpenCV cannot decode
+    if record["codec"] != "av1":  # OpenCV cannot decode AV1
         np.testing.assert_array_equal(frames, resized(decoded(path)[:70]))
     assert (digest, record["notes"]) == (digest_files([path]), [])
 
@@ -69,16 +69,16 @@ def test_every_real_clip_ends_as_the_table_says(name):
 @pytest.mark.parametrize(
     "name", [name for name, expected in HEAD_OF_70.items() if expected == COMPLETE and "av1" not in name]
 )
-def test_uniform_takes_decoded_frames_of_every_intact_real_clip(name):
+def test_uniform_sampling_selects_decoded_frames_of_every_intact_real_clip(name):
     frames, _, record = video_clip(DATA / name, **SHAPE, sampling="uniform")
-    every = resized(decoded(DATA / name))
-    assert record["frames"] == len(every)
-    np.testing.assert_array_equal(frames, every[spaced(len(every), 70)])
+    all_frames = resized(decoded(DATA / name))
+    assert record["frames"] == len(all_frames)
+    np.testing.assert_array_equal(frames, all_frames[spaced(len(all_frames), 70)])
 
 
 @needs_data
 @pytest.mark.parametrize(("name", "turns"), [("video_0", 0), ("video_90", 3), ("video_180", 2), ("video_270", 1)])
-def test_rotation_is_applied(name, turns):
+def test_the_rotation_of_real_clips_is_applied(name, turns):
     path = DATA / f"video_odd/{name}.mov"
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
@@ -90,6 +90,6 @@ def test_rotation_is_applied(name, turns):
 
 
 @needs_data
-def test_a_duration_is_not_a_promise():
+def test_a_duration_does_not_promise_a_number_of_frames():
     assert outcome(DATA / "video_odd/no_duration.webm")[1]["promised"] is None
     assert outcome(DATA / "video_odd/transparent.webm")[1]["promised"] is None

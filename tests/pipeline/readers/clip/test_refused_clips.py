@@ -1,4 +1,4 @@
-"""A file that is not a clip is refused, whatever its name; names and settings change nothing."""
+"""A file that is not a clip is rejected; file names and environment settings do not affect the result."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ NO_CLIPS = {
 
 @pytest.mark.parametrize("name", NO_CLIPS)
 @pytest.mark.parametrize("suffix", ["avi", "mp4", "webm"])
-def test_a_file_that_is_not_a_clip_is_refused_under_any_name(tmp_path, name, suffix):
+def test_a_file_that_is_not_a_clip_is_rejected_under_any_name(tmp_path, name, suffix):
     path = tmp_path / f"clip.{suffix}"
     path.write_bytes(NO_CLIPS[name])
     (tmp_path / "other.avi").write_bytes(b"")
@@ -42,7 +42,7 @@ def test_a_file_that_is_not_a_clip_is_refused_under_any_name(tmp_path, name, suf
         assert outcome(path, short=short)[0] == "refused"
 
 
-def test_a_header_alone_is_refused(xvid, tmp_path):
+def test_a_header_without_frames_is_rejected(xvid, tmp_path):
     data = xvid(71).read_bytes()
     (tmp_path / "header.avi").write_bytes(data[: data.index(b"movi") + 4])
     state, reason = outcome(tmp_path / "header.avi", short="loop")
@@ -50,13 +50,13 @@ def test_a_header_alone_is_refused(xvid, tmp_path):
     assert "71" in reason or "no video stream" in reason
 
 
-def test_audio_without_video_is_refused(tmp_path):
+def test_audio_without_video_is_rejected(tmp_path):
     path = write_avi(tmp_path / "sound.avi", [bytes(1600)] * 50, b"\0\0\0\0", stream=b"auds")
     state, reason = outcome(path, short="loop")
     assert (state, reason) == ("refused", "no video stream; expected a clip; move it out of SOURCE")
 
 
-def test_an_unknown_codec_is_refused_by_name(tmp_path):
+def test_an_unknown_codec_is_rejected_with_a_remedy(tmp_path):
     path = write_avi(tmp_path / "unknown.avi", [bytes(range(200))] * 80, b"ZZ\x01Z")
     state, reason = outcome(path)
     assert state == "refused"
@@ -64,11 +64,11 @@ def test_an_unknown_codec_is_refused_by_name(tmp_path):
     assert "convert it to H.264" in reason
 
 
-def test_frames_that_change_size_are_each_resized_from_their_own(tmp_path):
-    pictured = [*pictures(40), *pictures(40, (64, 96))]
-    path = write_avi(tmp_path / "sizes.avi", [jpeg(picture) for picture in pictured])
+def test_each_frame_is_resized_from_its_own_size(tmp_path):
+    drawings = [*pictures(40), *pictures(40, (64, 96))]
+    path = write_avi(tmp_path / "sizes.avi", [jpeg(picture) for picture in drawings])
     frames, _, record = video_clip(path, **SHAPE)
-    upright = write_avi(tmp_path / "upright.avi", [jpeg(picture) for picture in pictured[40:]], size=(64, 96))
+    upright = write_avi(tmp_path / "upright.avi", [jpeg(picture) for picture in drawings[40:]], size=(64, 96))
     np.testing.assert_array_equal(frames[:40], resized(decoded(path)[:40]))
     np.testing.assert_array_equal(frames[40:], resized(decoded(upright)[:30]))
     assert (record["size"], record["notes"]) == ([96, 64], ["its frames change size; each was resized from its own"])
@@ -80,7 +80,7 @@ def test_frames_of_any_size_down_to_one_pixel_are_accepted(tmp_path, size):
     np.testing.assert_array_equal(video_clip(path, **SHAPE)[0], resized(decoded(path)))
 
 
-def test_frames_that_could_not_fit_in_memory_are_refused_before_they_are_decoded(tmp_path):
+def test_frames_too_large_for_memory_are_rejected_before_decoding(tmp_path):
     frames = [jpeg(np.zeros((5000, 5000), np.uint8))] * 2
     state, reason = outcome(write_avi(tmp_path / "huge.avi", frames, size=(5000, 5000)))
     assert (state, reason.split(";")[0]) == ("refused", "frames of 5000 x 5000")
@@ -100,7 +100,7 @@ def test_frames_that_could_not_fit_in_memory_are_refused_before_they_are_decoded
         "a#b?c",
     ],
 )
-def test_no_file_name_is_read_as_a_pattern_an_option_or_an_address(xvid, tmp_path, monkeypatch, name):
+def test_a_file_name_is_never_interpreted_as_a_pattern_option_or_address(xvid, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError):
         video_clip(Path(name), **SHAPE)
@@ -108,22 +108,22 @@ def test_no_file_name_is_read_as_a_pattern_an_option_or_an_address(xvid, tmp_pat
     np.testing.assert_array_equal(video_clip(Path(name), **SHAPE)[0], video_clip(xvid(71), **SHAPE)[0])
 
 
-def test_a_name_that_is_not_utf_8_ends_in_a_sample_or_is_refused(xvid, tmp_path):
+def test_a_clip_with_a_name_that_is_not_utf_8_is_read_or_rejected(xvid, tmp_path):
     path = tmp_path / os.fsdecode(b"\xff.avi")
     path.write_bytes(xvid(71).read_bytes())
     assert outcome(path)[0] in ("complete", "refused")
 
 
-def test_an_error_that_passes_at_a_second_reading_is_not_damage(xvid, monkeypatch):
+def test_an_error_that_does_not_recur_on_a_second_reading_is_not_damage(xvid, monkeypatch):
     opened, open_clip = [], video.open_clip
 
-    def failing_once(path, container):
+    def fail_once(path, container):
         opened.append(path)
         if len(opened) == 1:
             raise InvalidInput("damage after 0 frames", "a clip without damage", "fetch it again")
         return open_clip(path, container)
 
-    monkeypatch.setattr(video, "open_clip", failing_once)
+    monkeypatch.setattr(video, "open_clip", fail_once)
     frames = video_clip(xvid(8), depth=8, height=16, width=16)[0]
     monkeypatch.undo()
     assert len(opened) == 2
@@ -140,7 +140,7 @@ def test_an_opencv_error_becomes_invalid_input(xvid, monkeypatch):
     assert "a failed assertion" in reason
 
 
-def test_settings_in_the_environment_change_neither_frames_nor_silence(xvid):
+def test_opencv_settings_in_the_environment_change_no_frame_and_print_nothing(xvid):
     code = "from pathlib import Path; from tests.helpers.clips import *; "
     code += f"print(video_clip(Path({str(xvid(71))!r}), **SHAPE)"
     code += "[0].sum())"

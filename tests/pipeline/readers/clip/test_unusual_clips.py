@@ -41,17 +41,17 @@ def test_every_unusual_but_intact_clip_gives_all_its_frames(real_data, name):
         video_clip(path, depth=300, height=32, width=40)
 
 
-def test_the_table_has_every_unusual_clip(real_data):
+def test_every_unusual_clip_has_an_expected_result(real_data):
     assert sorted(FIELD) == sorted(path.name for path in (real_data / "field").iterdir() if path.is_file())
 
 
 def test_the_edit_list_hides_the_first_frames(real_data):
     path = real_data / "field/trimmed_editlist.mp4"
-    every = resized(every_frame(path, ignore_editlist="1"))
-    np.testing.assert_array_equal(video_clip(path, **{**SHAPE, "depth": 89})[0], every[-89:])
+    all_frames = resized(every_frame(path, ignore_editlist="1"))
+    np.testing.assert_array_equal(video_clip(path, **{**SHAPE, "depth": 89})[0], all_frames[-89:])
 
 
-def test_a_mirrored_clip_is_its_twin_mirrored(real_data):
+def test_a_mirrored_clip_equals_the_mirrored_original(real_data):
     frames = video_clip(real_data / "field/base.mp4", depth=50, height=240, width=320)[0]
     mirrored, _, record = video_clip(real_data / "field/mirrored_hflip.mp4", depth=50, height=240, width=320)
     np.testing.assert_array_equal(mirrored, frames[:, :, ::-1])
@@ -59,7 +59,7 @@ def test_a_mirrored_clip_is_its_twin_mirrored(real_data):
 
 
 @pytest.mark.parametrize("name", ["interlaced_h264.mp4", "interlaced_xvid.avi"])
-def test_an_interlaced_real_clip_is_close_to_its_luma_and_changes(real_data, name):
+def test_frames_of_an_interlaced_real_clip_match_its_luma_and_differ(real_data, name):
     frames = video_clip(real_data / "field" / name, depth=50, height=240, width=320)[0]
     with av.open(str(real_data / "field" / name)) as container:
         luma = np.stack([frame.to_ndarray()[:240, :320] for frame in container.decode(video=0)])

@@ -1,4 +1,4 @@
-"""Damage anywhere in a NIfTI file is found, without large allocations or endless waiting."""
+"""Damage anywhere in a NIfTI file is detected without large allocations or endless waiting."""
 
 import gzip
 import os
@@ -20,13 +20,13 @@ def flipped_bit(raw, position):
     return bytes(damaged)
 
 
-def test_a_gzip_cut_anywhere_is_refused(write):
+def test_a_gzip_file_cut_anywhere_is_rejected(write):
     raw = gzip.compress(nifti(voxels(shape=(30, 31, 32))))
     for percent in range(0, 100, 5):
         refusal(write(raw[: len(raw) * percent // 100], "scan.nii.gz"))
 
 
-def test_a_flipped_bit_is_refused_or_harmless(write):
+def test_a_file_with_a_flipped_bit_is_rejected_or_gives_the_same_voxels(write):
     raw = gzip.compress(nifti())
     _, expected, _ = read(write(raw, "scan.nii.gz"))
     harmless = 0
@@ -38,10 +38,10 @@ def test_a_flipped_bit_is_refused_or_harmless(write):
             continue
         np.testing.assert_array_equal(array, expected)
         harmless += 1
-    assert harmless < 20  # the gzip header's time, flags and system only
+    assert harmless < 20  # only the time, flags and system in the gzip header
 
 
-def test_a_header_with_random_bytes_is_read_as_nibabel_reads_it_or_refused(write):
+def test_a_header_with_random_bytes_is_read_as_by_nibabel_or_rejected(write):
     generator = np.random.default_rng(1)
     accepted = 0
     for _ in range(400):
@@ -61,7 +61,7 @@ def test_a_header_with_random_bytes_is_read_as_nibabel_reads_it_or_refused(write
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
-def test_a_huge_claim_is_refused_before_any_allocation(write):
+def test_a_header_with_a_huge_shape_is_rejected_before_any_allocation(write):
     paths = write(gzip.compress(dims(4000, 4000, 4000)) + bytes(1 << 20), "scan.nii.gz")
     program = (
         "import sys; from pathlib import Path; from pipeline.readers.nifti import open_scan\n"
@@ -71,34 +71,34 @@ def test_a_huge_claim_is_refused_before_any_allocation(write):
         "except ValueError as error:\n    print('claims' in str(error), peak() - before)\n"
     )
     command = [sys.executable, "-c", program, str(paths[0])]
-    refused, kilobytes = subprocess.run(
+    rejected, kilobytes = subprocess.run(
         command, capture_output=True, text=True, check=True, timeout=250, cwd=ROOT
     ).stdout.split()
-    assert refused == "True"
+    assert rejected == "True"
     assert int(kilobytes) < 20_000
 
 
 @pytest.mark.parametrize("name", ["folder.nii.gz", "pipe.nii.gz"])
-def test_anything_but_a_regular_file_is_refused_without_waiting(tmp_path, name):
+def test_a_folder_or_pipe_is_rejected_without_waiting(tmp_path, name):
     path = tmp_path / name
     (Path.mkdir if name.startswith("folder") else os.mkfifo)(path)
     assert refusal((path,)).problem == "not a regular file"
 
 
-def test_a_vanished_file_raises_the_systems_error(tmp_path):
+def test_a_vanished_file_raises_file_not_found(tmp_path):
     with pytest.raises(FileNotFoundError):
         read((tmp_path / "gone.nii",))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
-def test_a_file_without_permission_raises_the_systems_error(write):
+def test_a_file_without_permission_raises_permission_error(write):
     paths = write(nifti())
     paths[0].chmod(0)
     with pytest.raises(PermissionError):
         read(paths)
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="real scans are not here (../shared/data)")
+@pytest.mark.skipif(not DATA.exists(), reason="real scans are missing (../shared/data)")
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -107,5 +107,5 @@ def test_a_file_without_permission_raises_the_systems_error(write):
         ("example_ct_sm_truncated.nii.gz", "damaged gzip"),
     ],
 )
-def test_real_damaged_scans_are_refused(name, reason):
+def test_real_damaged_scans_are_rejected(name, reason):
     assert reason in refusal((DATA / "damaged" / name,)).problem

@@ -1,4 +1,4 @@
-"""The affine: which form is used, and notes on what is unusual about it."""
+"""The affine: which form is used, and notes on unusual geometry."""
 
 import nibabel as nib
 import numpy as np
@@ -21,7 +21,7 @@ from tests.helpers.nifti_files import (
 
 
 def both_forms(qform):
-    """The bytes of a file whose sform is LPS and whose qform is another."""
+    """A file whose sform is LPS and whose qform is `qform`."""
     image = nib.Nifti1Image(voxels(), LPS)
     image.set_qform(qform, 1)
     image.set_sform(LPS, 1)
@@ -29,9 +29,9 @@ def both_forms(qform):
 
 
 def test_sform_and_qform_that_disagree_are_noted(write):
-    other_way = read(write(both_forms(np.diag([1.0, -2, 3, 1]))))[0]
-    assert other_way.notes == ["its sform and qform have axes toward LPS and RPS; the sform was used"]
-    np.testing.assert_array_equal(other_way.affine, LPS)
+    mirrored = read(write(both_forms(np.diag([1.0, -2, 3, 1]))))[0]
+    assert mirrored.notes == ["its sform and qform have axes toward LPS and RPS; the sform was used"]
+    np.testing.assert_array_equal(mirrored.affine, LPS)
     spacing = read(write(both_forms(np.diag([-1.0, -2, 5, 1]))))[0].notes
     assert spacing == ["its sform has a spacing of 1 × 2 × 3 mm and its qform of 1 × 2 × 5 mm; the sform was used"]
     rotated = np.eye(4)
@@ -64,7 +64,7 @@ def test_a_pixdim_that_disagrees_with_the_sform_is_noted(write):
     [((6, 7, 8), 1, 3.14, False), ((6, 7, 8), 1, 3.145, True), ((6, 7, 8), 1.19, 3, False), ((6, 7, 8), 1.21, 3, True),
      ((2, 21, 8), 1.9, 3, False), ((2, 21, 8), 2.1, 3, True)],
 )  # fmt: skip
-def test_spacings_disagree_from_one_millimetre_over_the_complete_scan(write, shape, x, z, noted):
+def test_spacings_disagree_if_they_differ_by_one_millimetre_over_the_scan(write, shape, x, z, noted):
     raw = patched((SFORM_CODE, 1), (PIXDIM, 1, x, 2, z, 1, 1, 1, 1), image=nifti(voxels(shape=shape)))
     assert bool(read(write(raw))[0].notes) == noted
 
@@ -84,16 +84,16 @@ def test_units_that_are_not_millimetres_are_noted(write, unit, name):
 
 
 @pytest.mark.parametrize(("sform", "qform"), [(0, 0), (1, 0), (0, 1), (2, 0), (0, 4)])
-def test_a_scan_is_placed_if_a_form_has_a_code(write, sform, qform):
+def test_a_scan_has_a_position_if_a_form_has_a_code(write, sform, qform):
     assert read(write(patched((SFORM_CODE, sform), (QFORM_CODE, qform))))[0].has_position == bool(sform or qform)
 
 
-@pytest.mark.parametrize(("angle", "refused"), [(0.0001, True), (0.05, False)])
-def test_axes_that_are_nearly_parallel_are_refused(write, angle, refused):
+@pytest.mark.parametrize(("angle", "rejected"), [(0.0001, True), (0.05, False)])
+def test_nearly_parallel_axes_are_rejected(write, angle, rejected):
     affine = LPS.copy()
     affine[:3, 1] = [-np.cos(angle), np.sin(angle), 0]
     file = write(patched((SFORM_CODE, 1), (SROW, *affine[:3].ravel())))
-    if refused:
+    if rejected:
         assert "affine" in refusal(file).problem
     else:
         assert read(file)[0].shape == SHAPE

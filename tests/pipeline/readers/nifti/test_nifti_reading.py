@@ -25,7 +25,7 @@ from tests.helpers.nifti_files import (
     voxels,
 )
 
-# What is read
+# Valid files
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
@@ -60,23 +60,23 @@ def test_the_digest_covers_every_byte_on_disk(write, tail):
     assert digest == xxh3_128_hexdigest(raw)
 
 
-def test_a_gzip_of_several_members_is_one_stream(write):
+def test_a_gzip_file_of_several_members_is_read_as_one_stream(write):
     raw = nifti()
     _, array, _ = read(write(gzip.compress(raw[:500]) + gzip.compress(raw[500:]), "scan.nii.gz"))
     np.testing.assert_array_equal(array, voxels())
 
 
-def test_case_of_the_name_does_not_matter(write):
+def test_the_case_of_the_file_name_does_not_matter(write):
     read(write(gzip.compress(nifti()), "SCAN.NII.GZ"))
 
 
-def test_trailing_axes_of_one_are_dropped(write):
+def test_trailing_axes_of_size_one_are_dropped(write):
     scan, _, _ = read(write(dims(*SHAPE, 1, 1)))
     assert scan.shape == SHAPE
 
 
 @pytest.mark.parametrize("slope", [0, np.nan, np.inf, -np.inf])
-def test_an_invalid_slope_means_no_scaling_as_in_nibabel_and_is_noted(write, slope):
+def test_with_an_invalid_slope_values_are_not_scaled_as_in_nibabel_and_it_is_noted(write, slope):
     raw = patched((SLOPE, slope), (INTER, 5))
     scan, _, _ = read(write(raw))
     assert (scan.slope, scan.inter) == (1, 0)
@@ -92,7 +92,7 @@ def test_without_orientation_codes_nibabels_default_is_used_and_noted(write):
     assert "no orientation codes" in scan.notes[-1]
 
 
-def test_a_negative_pixdim_is_repaired_as_by_nibabel_and_noted(write):
+def test_a_negative_pixdim_is_corrected_as_by_nibabel_and_noted(write):
     raw = patched((PIXDIM, 1, -1, -2, 3, 1, 1, 1, 1), (SFORM_CODE, 0), (QFORM_CODE, 1))
     scan, _, _ = read(write(raw))
     assert any("pixdim" in note for note in scan.notes)
@@ -100,12 +100,12 @@ def test_a_negative_pixdim_is_repaired_as_by_nibabel_and_noted(write):
 
 
 @pytest.mark.parametrize("sizes", [(0,), (0, 0), (1, 0), (-1,)])
-def test_further_sizes_below_one_count_as_one_as_in_the_nifti_library_and_are_noted(write, sizes):
+def test_sizes_below_one_after_the_third_axis_count_as_one_and_are_noted(write, sizes):
     scan, array, _ = read(write(dims(*SHAPE, *sizes)))
     np.testing.assert_array_equal(array, voxels())
-    given = " x ".join(map(str, (*SHAPE, *sizes)))
+    shape = " x ".join(map(str, (*SHAPE, *sizes)))
     assert (
-        f"dim says {given} voxels: sizes below 1 after the third were treated as 1, as by the NIfTI library"
+        f"dim says {shape} voxels: sizes below 1 after the third were treated as 1, as by the NIfTI library"
         in scan.notes
     )
 
@@ -145,7 +145,7 @@ def test_two_voxels_along_an_axis_are_enough(write):
     assert read(write(dims(21, 8, 2)))[0].shape == (21, 8, 2)
 
 
-def test_an_img_may_begin_like_gzip(tmp_path):
+def test_an_img_file_may_start_with_the_gzip_signature(tmp_path):
     data = voxels("uint8")
     data[:2, 0, 0] = 0x1F, 0x8B
     nib.save(nib.Nifti1Pair(data, LPS), tmp_path / "s.hdr")
@@ -153,11 +153,11 @@ def test_an_img_may_begin_like_gzip(tmp_path):
 
 
 @pytest.mark.parametrize(("header", "image"), [("s.hdr.gz", "s.img.gz"), ("s.hdr", "s.img.gz"), ("s.hdr.gz", "s.img")])
-def test_either_half_of_a_pair_may_be_compressed(tmp_path, header, image):
+def test_a_pair_with_a_compressed_header_or_image_is_read(tmp_path, header, image):
     nib.save(nib.Nifti1Pair(voxels(), LPS), tmp_path / "plain.hdr")
     paths = []
-    for name, plain in ((header, "plain.hdr"), (image, "plain.img")):
-        raw = (tmp_path / plain).read_bytes()
+    for name, original in ((header, "plain.hdr"), (image, "plain.img")):
+        raw = (tmp_path / original).read_bytes()
         paths.append(tmp_path / name)
         paths[-1].write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
     _, array, digest = read(tuple(paths))
@@ -170,8 +170,8 @@ def test_either_half_of_a_pair_may_be_compressed(tmp_path, header, image):
 # Real files
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="real scans are not here (../shared/data)")
-def test_real_scans_are_read_as_nibabel_reads_them():
+@pytest.mark.skipif(not DATA.exists(), reason="real scans are missing (../shared/data)")
+def test_real_scans_are_read_as_by_nibabel():
     for path in [*sorted((DATA / "ct").iterdir()), *sorted((DATA / "nifti_odd").glob("*.nii*"))]:
         if path.stat().st_size > 10_000_000:
             continue

@@ -1,4 +1,4 @@
-"""A NIfTI file that cannot become a sample is refused with a reason and a remedy."""
+"""A NIfTI file that cannot become a sample is rejected with a reason and a remedy."""
 
 import bz2
 import gzip
@@ -27,7 +27,7 @@ from tests.helpers.nifti_files import (
     voxels,
 )
 
-# What is refused: file bytes -> a word of the reason
+# Rejected files: name → contents, part of the reason
 
 SINGULAR = (1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 3, 0)
 PLAIN = {
@@ -96,30 +96,30 @@ ZIPPED = {
     "junk at the end": (gzip.compress(nifti()) + b"junk" * 99, "damaged gzip"),
     "junk after zero padding": (gzip.compress(nifti()) + bytes(99) + b"j", "damaged gzip"),
     "half a second member": (gzip.compress(nifti()) + gzip.compress(nifti())[:90], "damaged gzip"),
-    "zlib in gzip's clothes": (b"\x1f\x8b" + zlib.compress(nifti()), "damaged gzip"),
+    "zlib with the signature of gzip": (b"\x1f\x8b" + zlib.compress(nifti()), "damaged gzip"),
     "too much after the voxels": (gzip.compress(nifti() + bytes((1 << 20) + 1)), "after the voxels"),
 }
 
 
 @pytest.mark.parametrize(("raw", "reason"), PLAIN.values(), ids=PLAIN)
-def test_bad_input_is_refused_with_its_reason(write, raw, reason):
+def test_bad_input_is_rejected_with_a_reason(write, raw, reason):
     assert reason in refusal(write(raw)).problem
 
 
 @pytest.mark.parametrize(("raw", "reason"), ZIPPED.values(), ids=ZIPPED)
-def test_bad_gzip_input_is_refused_with_its_reason(write, raw, reason):
+def test_bad_gzip_input_is_rejected_with_a_reason(write, raw, reason):
     assert reason in refusal(write(raw, "scan.nii.gz")).problem
 
 
 @pytest.mark.parametrize("magic", [b"n+1\0", b"\0\0\0\0"])
-def test_a_pair_needs_a_pairs_magic(tmp_path, magic):
+def test_a_pair_without_the_magic_of_pairs_is_rejected(tmp_path, magic):
     (tmp_path / "s.hdr").write_bytes(patched((MAGIC, magic))[:348])
     (tmp_path / "s.img").write_bytes(voxels().tobytes("F"))
     assert "magic" in refusal((tmp_path / "s.hdr", tmp_path / "s.img")).problem
 
 
 @pytest.mark.parametrize(
-    ("shape", "given", "remedy"),
+    ("shape", "problem", "remedy"),
     [
         ((1, 6, 7, 8), "of size 1 along axis 1 (a channel?)", "remove axis 1, "),
         ((6, 7, 1, 8), "of size 1 along axis 3 (a channel?)", "remove axis 3, "),
@@ -129,14 +129,14 @@ def test_a_pair_needs_a_pairs_magic(tmp_path, magic):
         ((6, 7, 8, 3), "more than one volume", "split it"),
     ],
 )
-def test_an_axis_of_channels_is_named_with_a_remedy(write, shape, given, remedy):
+def test_a_channel_axis_is_named_with_a_remedy(write, shape, problem, remedy):
     error = refusal(write(dims(*shape)))
-    assert error.problem.endswith(given)
+    assert error.problem.endswith(problem)
     assert error.remedy.startswith(remedy)
 
 
 FETCH = "fetch or export it again"
-REMEDIES = {  # a file's bytes -> what its owner must do
+REMEDIES = {  # name → contents, part of the remedy
     "pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n", "git lfs pull"),
     "login page": (b"<!DOCTYPE html><html>", "log in and download the file again"),
     "error of a server": (b'{"error": "forbidden"}', "the reply of the server"),
@@ -150,12 +150,12 @@ REMEDIES = {  # a file's bytes -> what its owner must do
 }
 
 
-@pytest.mark.parametrize("how", ["plain", "plain named .gz", "inside gzip"])
-@pytest.mark.parametrize("what", REMEDIES)
-def test_the_remedy_depends_on_the_type_of_the_file(write, what, how):
-    raw, remedy = REMEDIES[what]
-    raw = gzip.compress(raw) if how == "inside gzip" else raw
-    assert remedy in refusal(write(raw, "scan.nii" if how == "plain" else "scan.nii.gz")).remedy
+@pytest.mark.parametrize("wrapping", ["plain", "plain named .gz", "inside gzip"])
+@pytest.mark.parametrize("kind", REMEDIES)
+def test_the_remedy_depends_on_the_type_of_the_file(write, kind, wrapping):
+    raw, remedy = REMEDIES[kind]
+    raw = gzip.compress(raw) if wrapping == "inside gzip" else raw
+    assert remedy in refusal(write(raw, "scan.nii" if wrapping == "plain" else "scan.nii.gz")).remedy
 
 
 @pytest.mark.parametrize(
@@ -163,11 +163,11 @@ def test_the_remedy_depends_on_the_type_of_the_file(write, what, how):
     [dims(6, 0, 8), dims(6, -7, 8), patched((VOX_OFFSET, 0)), patched((VOX_OFFSET, 352.5)), patched((MAGIC, bytes(4)))],
     ids=["a size of 0", "a negative size", "voxels in the header", "voxels at a broken byte", "Analyze"],
 )
-def test_only_damaged_files_should_be_fetched_again(write, raw):
+def test_the_remedy_for_files_that_are_not_damaged_is_not_to_fetch_them_again(write, raw):
     assert FETCH not in refusal(write(raw)).remedy
 
 
-def test_voxels_that_were_not_fetched_are_distinguished_from_damaged_ones(tmp_path):
+def test_an_img_that_was_not_fetched_is_distinguished_from_a_damaged_one(tmp_path):
     nib.save(nib.Nifti1Pair(voxels(), LPS), tmp_path / "s.hdr")
     paths = (tmp_path / "s.hdr", tmp_path / "s.img")
     paths[1].write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 672\n")
@@ -176,7 +176,7 @@ def test_voxels_that_were_not_fetched_are_distinguished_from_damaged_ones(tmp_pa
     assert FETCH in refusal(paths).remedy
 
 
-def test_a_message_is_one_line_of_given_expected_and_remedy(write):
+def test_a_message_is_one_line_with_the_problem_the_expectation_and_the_remedy(write):
     assert str(refusal(write(dims(6, 7, 4, 2)))) == (
         "6 x 7 x 4 x 2 voxels, more than one volume; expected one 3-D volume; split it and keep one volume"
     )

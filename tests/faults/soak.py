@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,19 +96,20 @@ def _be_training(folder: Path) -> None:
     from trainer.config import PRETRAIN
     from trainer.data.stream import subset
     from trainer.model.viptt_net import build_model, with_rescaling
-    from trainer.training.fit import Data, compile_for, fit
+    from trainer.training.epoch import TrainingData
+    from trainer.training.fit import compile_for, fit
 
     world.write_clips(folder / world.CLIPS)
     world._make(world._preprocess_video, folder)
     clips = open_cache(folder / world.VIDEO)
-    config = replace(
-        PRETRAIN, backbone="small", weights="none", freeze_backbone=False, optimizer="adam", epochs=EPOCHS,
-        stop_patience=EPOCHS,
-    )  # fmt: skip
-    whole = build_model(config, clips.shape, len(clips.class_names))
-    model = with_rescaling(whole, clips.attributes.dtype)
+    config = PRETRAIN.replace(
+        backbone="small", weights="none", freeze_backbone=False, optimizer="adam", epochs=EPOCHS, stop_patience=EPOCHS
+    )
+    full_model = build_model(config, clips.shape, len(clips.class_names))
+    model = with_rescaling(full_model, clips.attributes.dtype)
     compile_for(model, config)
-    fit(model, whole, config, Data(subset(clips, clips.ids[:3]), subset(clips, clips.ids[3:])), folder, Callback())
+    data = TrainingData(subset(clips, clips.ids[:3]), subset(clips, clips.ids[3:]))
+    fit(model, full_model, config, data, folder, Callback())
 
 
 METHOD = Method(

@@ -15,7 +15,7 @@ def test_a_file_is_read_up_to_the_limit_and_not_beyond(tmp_path: Path) -> None:
         read_regular(path, 4)
 
 
-def test_a_sparse_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_sparse_file_is_rejected_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
     os.truncate(path, 1 << 40)

@@ -110,7 +110,7 @@ def test_a_sample_whose_ledger_line_was_lost_is_still_listed_and_raises(tiny):
 @pytest.mark.parametrize(
     "damage", [lambda path: path.unlink(), make_folder, lambda path: path.write_bytes(b"\xff" * 999)]
 )
-def test_without_any_ledger_nothing_is_read_and_nothing_forgotten(tiny, damage):
+def test_without_a_ledger_nothing_is_read_and_no_sample_is_lost(tiny, damage):
     for name in ("entries.jsonl", "snapshot.jsonl"):
         damage(tiny / "ledger" / name)
     cache = open_cache(tiny)
@@ -135,7 +135,7 @@ def test_with_one_of_its_two_copies_everything_is_read_and_the_fault_is_named(ti
     assert verify(tiny).sound
 
 
-def test_two_samples_that_claim_one_row_are_told_apart(tiny):
+def test_two_samples_with_the_same_row_are_distinguished(tiny):
     entries = catalog.read_entries(tiny)
     entries["s2"] = entries["s2"].replace(row=1)
     catalog.ledger_path(tiny).write_bytes(dump(entries.values()))
@@ -147,7 +147,7 @@ def test_two_samples_that_claim_one_row_are_told_apart(tiny):
     assert "s2" in verify(tiny).damaged
 
 
-def test_an_index_that_names_what_is_not_there_adds_no_sample(tiny, tmp_path):
+def test_an_index_with_unknown_ids_adds_no_sample(tiny, tmp_path):
     other = make_cache(tmp_path / "other", 3, names=["x0", "x1", "x2"])
     shutil.copytree(other / "sample_id", tiny / "sample_id", dirs_exist_ok=True)
     assert open_cache(tiny).ids == ["s0", "s1", "s2"]
@@ -155,7 +155,7 @@ def test_an_index_that_names_what_is_not_there_adds_no_sample(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["depth", "dtype"])
-def test_a_chunk_of_another_size_than_the_cache_s_raises_before_anything_is_returned(tiny, key):
+def test_a_chunk_of_the_wrong_size_raises_before_anything_is_returned(tiny, key):
     document = json.loads((tiny / "zarr.json").read_bytes())
     document["attributes"]["recipe"] |= {"depth": {"depth": 40_000}, "dtype": {"dtype": "float32"}}[key]
     for name in ("zarr.json", "ledger/zarr.json"):
@@ -164,7 +164,7 @@ def test_a_chunk_of_another_size_than_the_cache_s_raises_before_anything_is_retu
         open_cache(tiny)[0]
 
 
-def test_a_shape_that_no_chunk_could_have_is_refused_before_anything_is_allocated(tiny):
+def test_an_impossible_shape_is_rejected_before_anything_is_allocated(tiny):
     document = json.loads((tiny / "zarr.json").read_bytes())
     document["attributes"]["recipe"]["depth"] = 10**9
     for name in ("zarr.json", "ledger/zarr.json"):
@@ -179,7 +179,7 @@ def test_a_shape_that_no_chunk_could_have_is_refused_before_anything_is_allocate
     [{"shape": [10**12]}, {"shape": []}, {"shape": [3, 10**6]}, {"shape": "x"}, {"data_type": "float64"},
      {"codecs": []}, {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [10**12]}}}],
 )  # fmt: skip
-def test_an_index_of_absurd_size_or_form_is_not_read_but_named(tiny, name, change):
+def test_an_index_of_absurd_size_or_form_is_reported_and_not_read(tiny, name, change):
     path = tiny / name / "zarr.json"
     path.write_text(json.dumps(json.loads(path.read_bytes()) | change))
     assert len(open_cache(tiny)) == 3
@@ -217,7 +217,7 @@ def test_damage_to_any_file_leaves_a_cache_that_opens_or_says_in_one_line_why_no
         assert damaged == before or not report.sound
 
 
-def test_a_sample_of_a_cache_that_was_moved_away_is_not_told_to_be_rebuilt(tiny, tmp_path):
+def test_a_message_about_a_moved_cache_does_not_suggest_rebuilding(tiny, tmp_path):
     cache = open_cache(tiny)
     tiny.rename(tmp_path / "elsewhere")
     with pytest.raises(CacheError, match=f"; {tiny} does not exist any more: "):

@@ -45,7 +45,7 @@ def test_samples_of_other_ids_keep_their_class_by_its_name(tmp_path):
     assert cache.labels.tolist() == [1, 1, 2, 1, 2]
 
 
-def test_a_damaged_chunk_is_written_anew_by_the_same_call(tmp_path):
+def test_the_same_call_rewrites_a_damaged_chunk(tmp_path):
     write(tmp_path / "c")
     chunk = chunk_of(tmp_path / "c", 1)
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"\xff")
@@ -59,7 +59,7 @@ def test_a_damaged_chunk_is_written_anew_by_the_same_call(tmp_path):
 
 
 @pytest.mark.parametrize("bit", [0, 37, 100, -3])
-def test_features_that_are_not_as_they_were_written_are_not_returned(tmp_path, bit):
+def test_changed_features_are_not_returned(tmp_path, bit):
     cache = write(tmp_path / "c")
     data = bytearray(chunk_of(tmp_path / "c", 1).read_bytes())
     data[bit // 8] ^= 1 << bit % 8
@@ -78,7 +78,7 @@ def test_a_published_file_that_is_gone_is_named_and_written_by_the_same_call(tmp
     assert verify(tmp_path / "c").sound
 
 
-def test_after_an_error_in_a_row_the_call_goes_on_where_it_was(tmp_path):
+def test_after_an_error_in_a_row_the_same_call_resumes_there(tmp_path):
     with pytest.raises(InvalidFeatures, match=r"^s3: nan"):
         write(tmp_path / "c", spoiled(np.nan, np.float16))
     assert open_cache(tmp_path / "c").ids == ["s0", "s1", "s2"]

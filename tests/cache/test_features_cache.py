@@ -36,7 +36,7 @@ def test_features_are_read_as_they_were_written(tmp_path_factory, data):
     assert np.array_equal(stored, array)
 
 
-def test_what_is_said_of_samples_is_kept(tmp_path):
+def test_labels_and_groups_of_samples_are_kept(tmp_path):
     labels, groups = [0, np.int64(1), -1, None, 1], ["p1", "p1", None, "", np.str_("p2")]
     cache = write(str(tmp_path / "c"), labels=labels, groups=groups, ids=np.array(["a", "b/c", "d", "e", "Ж"]))
     assert (cache.kind, cache.ids, cache.class_names) == ("features", ["a", "b/c", "d", "e", "Ж"], ["one", "two"])
@@ -57,7 +57,7 @@ def test_what_is_said_of_samples_is_kept(tmp_path):
         ("float32", "float16", "float16"), ("float16", "float32", "float32"),
     ],
 )  # fmt: skip
-def test_the_dtype_is_that_of_the_array_or_as_asked_for(tmp_path, given, asked, stored):
+def test_the_dtype_is_that_of_the_array_or_the_requested_one(tmp_path, given, asked, stored):
     array = some_features().astype(given)
     cache = write(tmp_path / "c", array, dtype=asked)
     assert cache.stored(0).dtype == stored
@@ -141,7 +141,7 @@ def test_no_features_at_all_make_an_empty_cache(tmp_path):
         (None, {"extractor": {"a": np}}, "is not JSON"),
     ],
 )  # fmt: skip
-def test_what_no_cache_can_hold_is_refused_in_one_line(tmp_path, array, more, message):
+def test_input_that_no_cache_can_hold_is_rejected_in_one_line(tmp_path, array, more, message):
     with pytest.raises(InvalidFeatures) as caught:
         write(tmp_path / "c", array, **more)
     assert message in str(caught.value)
@@ -162,7 +162,7 @@ def test_an_id_is_given_once(tmp_path):
 
 
 @pytest.mark.parametrize("angles", [[], 5, "12", [np.nan], [True], [None], [0, 0.0], [10**400], [400], {"a": 1}])
-def test_angles_that_are_none_are_refused(angles):
+def test_values_that_are_not_angles_are_rejected(angles):
     recipe = feature_attributes(4, 6, NAMES, "mine").recipe
     with pytest.raises(ValueError, match="angles"):
         Attributes("features", {**recipe, "angles": angles}, NAMES)

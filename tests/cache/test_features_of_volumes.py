@@ -73,7 +73,7 @@ def test_the_source_of_features_is_the_chunk_as_its_digest_is_on_record(both):
         assert entry.source.digest == recorded == digest_files([chunk]) == digest_bytes(chunk.read_bytes())
 
 
-def test_nothing_is_made_where_nothing_changed(both):
+def test_features_of_unchanged_volumes_are_not_rebuilt(both):
     before = times(both[1])
     work, changed = follow(*both)
     assert (work.to_make, work.vanished, work.kept, changed) == ([], [], 3, [])
@@ -151,7 +151,7 @@ def test_a_volume_that_is_gone_makes_no_features_stale(both):
     assert (work.to_make, verify(both[1]).vanished) == ([], ["s1"])
 
 
-def test_features_of_volumes_by_another_recipe_are_refused(both, tmp_path):
+def test_features_of_volumes_with_another_recipe_are_rejected(both, tmp_path):
     other = open_cache(make_cache(tmp_path / "other", 1, tiny_attributes(order=1)))
     for call in (pending, lambda volumes, path, attributes: writing_features(path, attributes, []).__enter__()):
         with pytest.raises(RecipeMismatch, match=r"another recipe \(source.order None → 1\)"):
@@ -179,7 +179,7 @@ def test_a_label_is_followed_before_and_after_its_features_are_put(tiny, tmp_pat
     assert np.allclose(cache["s1"], values, rtol=1e-3)
 
 
-def test_info_tells_what_the_features_are_and_how_they_were_made(both):
+def test_info_shows_the_features_and_their_extractor(both):
     attributes, entries = catalog.read_attributes(both[1]), entries_of(both[1])
     summary = summarise(attributes, entries)
     lines = list(cache_lines("f", summary, attributes, unpublished=True))
@@ -199,7 +199,7 @@ def test_info_tells_what_the_features_are_and_how_they_were_made(both):
     assert told["recipe"] == attributes.recipe
 
 
-def test_repair_says_what_to_do_instead(both, tmp_path):
+def test_repair_names_the_alternative(both, tmp_path):
     with pytest.raises(CacheError) as ours:
         repair.prepare(both[1])
     assert str(ours.value) == (

@@ -67,7 +67,7 @@ def test_a_run_killed_at_any_system_call_is_finished_by_the_same_command(command
 
 
 @pytest.mark.parametrize("left", ["lock", "unpublished", "readers", "entries.jsonl"])
-def test_whatever_first_file_a_power_cut_has_left_the_same_command_goes_on(command, tmp_path, left):
+def test_after_a_power_cut_at_any_first_file_the_same_command_completes(command, tmp_path, left):
     root = tmp_path / "c"
     (root / "ledger" / "partial").mkdir(parents=True)
     (root / "ledger" / left).touch()

@@ -75,7 +75,7 @@ def entries(rows, **fields):
     return [Entry(f"s{row}", "complete", row=row, **fields) for row in rows]
 
 
-def test_chunks_of_the_derived_arrays_are_written_where_there_are_samples():
+def test_chunks_of_the_derived_arrays_are_written_only_for_rows_with_samples():
     documents = index.documents_of(tiny_attributes(), entries([1, 2 * index.ROWS + 5]))
     chunks = sorted(key for key in documents if key.split("/")[0] in index.COLUMNS and "/c/" in key)
     assert chunks == sorted(f"{name}/c/{number}" for name in index.COLUMNS for number in (0, 2))
@@ -89,7 +89,7 @@ def test_a_chunk_of_unlabelled_samples_is_written_over_an_older_one():
 
 
 @pytest.mark.parametrize(("dtype", "factor"), [("uint8", 1 / 255), ("uint16", 1 / 65535), ("float16", None)])
-def test_stored_integers_say_what_to_multiply_them_by(dtype, factor):
+def test_arrays_of_integers_have_a_scale_factor(dtype, factor):
     document = json.loads(index.documents_of(tiny_attributes(dtype), [])["volume/zarr.json"])
     assert document["attributes"] == ({} if factor is None else {"scale_factor": factor})
 

@@ -40,7 +40,7 @@ def line(text):
 
 
 @given(st.lists(entries, max_size=6))
-def test_what_is_written_is_loaded_and_the_last_line_of_an_id_counts(tmp_path, several):
+def test_written_entries_are_read_and_the_last_line_of_an_id_counts(tmp_path, several):
     found = loaded(tmp_path / "entries.jsonl", ledger.dump(several))
     assert list(found.entries.items()) == list({entry.id: entry for entry in several}.items())
     assert (found.damaged, found.lines) == ([], len(several))
@@ -80,14 +80,14 @@ def test_a_bit_flipped_anywhere_costs_its_own_line_only(path):
         line(json.dumps({"id": "a", "state": "excluded", "source": {"root": [], "files": 5}}).encode()),
     ],
 )  # fmt: skip
-def test_a_junk_line_is_named_and_its_neighbours_are_believed(path, monkeypatch, junk):
+def test_a_garbage_line_is_reported_and_its_neighbours_are_read(path, monkeypatch, junk):
     monkeypatch.setattr(ledger, "LINE_BYTES", 1000)
     found = loaded(path, LINES[0] + junk + LINES[1])
     assert list(found.entries.values()) == ENTRIES[:2]
     assert found.damaged == [2]
 
 
-def test_a_long_tail_of_junk_is_not_read_at_once(path, monkeypatch):
+def test_a_long_tail_of_garbage_is_read_in_pieces(path, monkeypatch):
     monkeypatch.setattr(ledger, "LINE_BYTES", 1 << 16)
     with path.open("wb") as file:
         file.write(LINES[0])
@@ -106,7 +106,7 @@ def test_no_ledger_is_an_empty_one(path):
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
-def test_a_ledger_that_cannot_be_read_is_not_taken_for_an_empty_one(path, monkeypatch, number):
+def test_an_unreadable_ledger_is_not_mistaken_for_an_empty_one(path, monkeypatch, number):
     def failing(*arguments):
         raise OSError(number, os.strerror(number))
 
@@ -157,7 +157,7 @@ def test_a_line_that_was_not_flushed_is_taken_back(path, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [-2, True, 1.0, "1", None])
-def test_a_snapshot_that_covers_what_no_log_has_is_not_believed(path, size):
+def test_a_snapshot_with_impossible_coverage_is_ignored(path, size):
     path.write_bytes(b"".join(LINES))
     covers = json.dumps({"log_bytes": size, "log_crc": 0, "lines": 0}).encode()
     (path.parent / ledger.SNAPSHOT).write_bytes(line(covers))
@@ -165,7 +165,7 @@ def test_a_snapshot_that_covers_what_no_log_has_is_not_believed(path, size):
 
 
 @pytest.mark.parametrize("size", [400, (1 << 63) - 1, 10**400])
-def test_a_snapshot_may_cover_more_than_there_is_of_the_log(path, size):
+def test_a_snapshot_may_cover_more_than_the_log_has(path, size):
     path.write_bytes(LINES[2])
     (path.parent / ledger.SNAPSHOT).write_bytes(ledger.dump_snapshot(ENTRIES[:2], size, 0))
     assert list(ledger.read(path.parent).entries.values()) == ENTRIES[:2]
@@ -208,7 +208,7 @@ OTHER = "it has changed since it was written"
         (LINES[0] + junk(LINES[1]), junk(b"x\n") + HEAD, [0, 1], "", [2]),  # the line of what it covers is damaged
     ],
 )
-def test_what_the_log_and_its_snapshot_say_together(path, log, snapshot, rows, fault, damaged):
+def test_the_log_and_its_snapshot_are_combined(path, log, snapshot, rows, fault, damaged):
     (path.parent / ledger.SNAPSHOT).write_bytes(snapshot)
     found = loaded(path, log)
     assert {entry.row for entry in found.entries.values()} == set(rows)
@@ -217,7 +217,7 @@ def test_what_the_log_and_its_snapshot_say_together(path, log, snapshot, rows, f
     assert found.superseded == []
 
 
-def test_what_is_replaced_while_it_is_read_is_read_again(path, monkeypatch):
+def test_files_replaced_while_they_are_read_are_read_again(path, monkeypatch):
     recovered = ledger._recovered
 
     def replaced(*arguments):
@@ -232,7 +232,7 @@ def test_what_is_replaced_while_it_is_read_is_read_again(path, monkeypatch):
     assert (list(found.entries.values()), found.fault) == (ENTRIES[2:], "")
 
 
-def test_what_stays_as_it_is_is_read_once(path, monkeypatch):
+def test_a_ledger_that_does_not_change_is_recovered_once(path, monkeypatch):
     recovered, times = ledger._recovered, []
     monkeypatch.setattr(ledger, "_recovered", lambda *arguments: times.append(1) or recovered(*arguments))
     (path.parent / ledger.SNAPSHOT).write_bytes(OF_HEAD)
@@ -247,7 +247,7 @@ def test_the_row_that_a_sample_had_before_is_known_until_another_has_it(path):
     assert loaded(path, ledger.dump([ENTRIES[0], moved, Entry("new", "complete", row=0)])).superseded == []
 
 
-def test_a_long_log_is_read_to_its_end_and_a_long_line_is_not(path, monkeypatch):
+def test_a_long_log_is_read_completely_and_a_too_long_line_is_skipped(path, monkeypatch):
     monkeypatch.setattr(ledger, "LINE_BYTES", 500)
     monkeypatch.setattr(ledger, "MAX_GARBAGE", 1000)
     assert loaded(path, LINES[0] * 20 + LINES[1]).lines == 21

@@ -38,7 +38,7 @@ def commands(folder):
 
 
 @pytest.mark.parametrize("name", ["preprocess", "repair", "remove", "label"])
-def test_nothing_is_written_through_a_link_that_was_not_named(cache, tmp_path, name):
+def test_nothing_is_written_through_a_link_that_the_user_did_not_name(cache, tmp_path, name):
     (tmp_path / "other").mkdir()
     (tmp_path / "disk/c/0/0/0/0").write_bytes(b"damaged")
     before = tree(tmp_path / "disk") | tree(cache / "ledger")
@@ -64,7 +64,7 @@ def test_every_command_writes_to_the_disk_that_was_named(cache, tmp_path):
     assert verify(cache).sound
 
 
-def test_workers_write_there_too(cache, tmp_path):
+def test_workers_write_to_the_linked_folder_too(cache, tmp_path):
     write_invalid(tmp_path / "s/bad.nii")
     size = ("--depth", 8, "--height", 16, "--width", 16)
     there = ("--linked-volume", tmp_path / "disk", "--workers", 1)
@@ -73,7 +73,7 @@ def test_workers_write_there_too(cache, tmp_path):
     assert verify(cache).sound
 
 
-def test_a_folder_that_is_no_link_is_told(tmp_path):
+def test_a_folder_that_is_not_a_link_is_reported(tmp_path):
     write_scan(tmp_path / "s/a.nii")
     command = ("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
     for _ in range(2):

@@ -74,7 +74,7 @@ def dead_process():
 
 
 @pytest.mark.parametrize("lacks_flock", ["", "x"], ids=["flock", "no flock"])
-def test_a_lock_is_held_until_its_process_dies_and_says_which_one_that_is(path, lacks_flock, monkeypatch):
+def test_a_lock_lasts_until_its_process_dies_and_names_that_process(path, lacks_flock, monkeypatch):
     if lacks_flock:
         monkeypatch.setattr(lock, "_flock", lambda *_: False)
     command = [sys.executable, "-c", HOLD, path, lacks_flock]
@@ -101,7 +101,7 @@ def test_a_file_system_without_flock_is_locked_by_a_file(path, number, monkeypat
     assert is_free(path)
 
 
-def test_a_disk_that_fails_is_not_taken_for_a_file_system_without_flock(path, monkeypatch):
+def test_a_failing_disk_is_not_mistaken_for_a_file_system_without_flock(path, monkeypatch):
     def flock(*_):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -110,7 +110,7 @@ def test_a_disk_that_fails_is_not_taken_for_a_file_system_without_flock(path, mo
         pass
 
 
-def test_a_lock_left_on_another_host_is_named_with_its_owner_its_age_and_the_way_out(path, without_flock):
+def test_a_lock_left_by_another_host_is_reported_with_owner_age_and_remedy(path, without_flock):
     record(path, host="node7", pid=42, user="anna", since=time.time() - 13.5 * 3600)
     said = held(path)
     assert " (process 42 of anna on node7, since 20" in said
@@ -132,7 +132,7 @@ def test_the_lock_of_a_dead_process_of_this_host_is_taken_over(path, without_flo
     assert is_free(path)
 
 
-def test_a_process_that_has_ended_but_is_not_collected_is_dead(path, without_flock):
+def test_a_zombie_process_counts_as_dead(path, without_flock):
     process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
     process.stdout.read()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -163,7 +163,7 @@ def test_a_record_that_is_a_pipe_or_endless_neither_hangs_nor_fills_memory(path,
     assert not list(path.parent.glob("*owner"))
 
 
-def test_with_flock_what_a_killed_run_left_is_ignored_wherever_it_was(path):
+def test_with_flock_a_lock_file_of_a_killed_run_is_ignored_on_any_host(path):
     record(path, host="node7", flock=True)
     assert is_free(path)
 
@@ -181,7 +181,7 @@ def test_a_lock_that_another_process_took_over_first_is_left_to_it(path):
     assert list(path.parent.iterdir()) == [owner]
 
 
-def test_a_cache_and_a_run_say_who_holds_them_and_the_way_out(tiny, tmp_path, without_flock):
+def test_messages_about_a_locked_cache_or_run_name_the_owner_and_a_remedy(tiny, tmp_path, without_flock):
     record(tiny / "ledger/lock", host="node7", pid=42, user="anna")
     with pytest.raises(CacheLocked) as caught:
         make_cache(tiny, 1)
@@ -229,7 +229,7 @@ def test_only_a_process_that_can_be_is_an_owner(pid, known):
     [(-5, "just now"), (0.5, "just now"), (1.5, "1 min ago"), (119.5, "119 min ago"), (120.5, "2 h ago"),
      (47 * 60 + 59.5, "47 h ago"), (48 * 60 + 0.5, "2 days ago"), (10 * 24 * 60 + 0.5, "10 days ago")],
 )  # fmt: skip
-def test_how_long_a_lock_has_been_held(minutes, said, monkeypatch):
+def test_the_age_of_a_lock_is_shown(minutes, said, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1e9 + 60 * minutes)
     assert lock._ago(1e9) == said
 

@@ -87,7 +87,7 @@ def test_a_lost_sample_that_cannot_be_made_again_stays_named_with_its_label_and_
     assert verify(clips / "c").sound
 
 
-def test_a_source_is_not_looked_for_among_any_number_of_files(clips, monkeypatch):
+def test_the_search_for_a_moved_source_is_bounded(clips, monkeypatch):
     for file in LEDGER:
         (clips / "c" / file).unlink()
     monkeypatch.setattr(repair_job, "MAX_FILES", 3)  # the class folder and three clips are four
@@ -97,7 +97,7 @@ def test_a_source_is_not_looked_for_among_any_number_of_files(clips, monkeypatch
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 700])
-def test_a_log_cut_anywhere_is_made_whole_from_its_copy(clips, size):
+def test_a_log_cut_anywhere_is_restored_from_its_copy(clips, size):
     before = catalog.read_entries(clips / "c")
     os.truncate(clips / "c" / LEDGER[0], size)
     assert catalog.read_entries(clips / "c") == before
@@ -107,7 +107,7 @@ def test_a_log_cut_anywhere_is_made_whole_from_its_copy(clips, size):
     assert catalog.read_entries(clips / "c") == before
 
 
-def test_what_was_committed_after_the_copy_was_made_is_in_the_log_alone(tmp_path):
+def test_entries_committed_after_the_snapshot_are_in_the_log_alone(tmp_path):
     root = make_cache(tmp_path / "c")
     snapshot = (root / LEDGER[1]).read_bytes()
     make_cache(root, 1)
@@ -151,7 +151,7 @@ def test_a_signal_within_a_commit_leaves_the_published_arrays_as_the_log_has_it(
 # -- a source that has changed -----------------------------------------------------------------------------------------
 
 
-def test_killed_while_a_changed_source_is_made_anew_the_old_sample_or_the_new_is_there(clips, tmp_path):
+def test_a_kill_while_a_changed_source_is_rebuilt_leaves_the_old_or_the_new_sample(clips, tmp_path):
     clip(clips / "s", "A/2", "xxxxx")
     for root in killed_at_each_call(clips / "c", lambda root: run(clips / "s", root, CLIPS), tmp_path):
         assert grays(open_cache(root)) in [{name_of(1): 1, name_of(2): gray, name_of(3): 3} for gray in (2, 5)]
@@ -165,7 +165,7 @@ def rows_on_disk(root):
     return {int(path.name) for path in (root / "volume/c").iterdir()}
 
 
-def test_a_reader_keeps_reading_what_it_opened(clips):
+def test_a_reader_keeps_reading_the_samples_that_it_opened(clips):
     cache = open_cache(clips / "c")
     travelled = pickle.loads(pickle.dumps(cache))
     for gray in (5, 6):
@@ -274,7 +274,7 @@ def test_earlier_versions_of_a_removed_sample_go_too_though_readers_have_them_op
     assert grays(open_cache(clips / "c")) == {name_of(1): 1, name_of(3): 3}
 
 
-def test_what_is_not_there_cannot_be_removed(tmp_path):
+def test_an_unknown_id_cannot_be_removed(tmp_path):
     root = make_cache(tmp_path / "c", attributes=tiny_attributes())
     before = catalog.ledger_path(root).read_bytes()
     with pytest.raises(UnknownSample, match=r"^no input other in .*c; `info` lists the inputs$"):

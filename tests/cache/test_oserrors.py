@@ -46,7 +46,7 @@ def failing(monkeypatch, owner, name, number, where):
 
 @pytest.mark.parametrize("number", sorted(UNFLUSHABLE), ids=errno.errorcode.get)
 @pytest.mark.parametrize("call", ["open", "fsync"])
-def test_a_folder_that_cannot_be_flushed_is_no_error(tmp_path, monkeypatch, number, call):
+def test_a_folder_that_cannot_be_flushed_raises_nothing(tmp_path, monkeypatch, number, call):
     def fail(path, *_):
         if call == "open" and not Path(path).is_dir():
             return opened(path, *_)
@@ -143,7 +143,7 @@ def test_a_chunk_on_a_bad_block_can_be_given_up(tiny, monkeypatch):
         open_cache(tiny)["s1"]
 
 
-def test_verify_and_repair_name_what_they_could_not_read_and_leave_it(tmp_path, monkeypatch):
+def test_verify_and_repair_report_unreadable_samples_and_leave_them(tmp_path, monkeypatch):
     scan(tmp_path / "s" / "a.nii")
     scan(tmp_path / "s" / "b.nii")
     root = tmp_path / "c"
@@ -186,7 +186,7 @@ def test_repair_says_why_it_cannot_look_for_a_source(tmp_path, monkeypatch, numb
 
 
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
-def test_a_cache_whose_chunks_cannot_be_listed_is_not_made_again(tmp_path, monkeypatch, number):
+def test_a_cache_whose_chunks_cannot_be_listed_is_not_rebuilt(tmp_path, monkeypatch, number):
     scan(tmp_path / "s" / "a.nii")
     run(tmp_path / "s", tmp_path / "c", CtRecipe(**SMALL))
     for call in ("scandir", "stat"):
@@ -210,7 +210,7 @@ def test_features_that_cannot_be_read_are_not_made_again(tiny, monkeypatch):
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
 @pytest.mark.parametrize("call", ["open", "read"])
 @pytest.mark.parametrize("file", ["zarr.json", "ledger/entries.jsonl", "sample_id/c/0", "label/c/0"])
-def test_a_cache_that_cannot_be_read_is_not_called_something_else(tiny, monkeypatch, number, call, file):
+def test_an_unreadable_cache_is_reported_as_unreadable(tiny, monkeypatch, number, call, file):
     failing_reads(monkeypatch, call, number, file)
     with pytest.raises(CacheError) as caught:
         open_cache(tiny)
@@ -270,7 +270,7 @@ def test_a_sample_whose_source_cannot_be_looked_at_is_kept_and_not_called_vanish
 
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
 @pytest.mark.parametrize("at", range(5))
-def test_a_sheet_that_cannot_be_read_at_any_of_its_openings_is_told_so(tmp_path, monkeypatch, number, at):
+def test_a_label_sheet_that_fails_to_open_at_any_time_is_reported(tmp_path, monkeypatch, number, at):
     path, real, opened = tmp_path / "l.csv", os.open, []
     path.write_text("FileName;TypeOfTB\na;1\n")
 

@@ -82,7 +82,7 @@ def test_commands_take_a_tilde_that_the_shell_left(home, here):
     assert error("info", "~/none").startswith(f"{home}/none is not a cache")
 
 
-def test_what_is_asked_for_keeps_its_paths_after_chdir(home, here):
+def test_requested_paths_stay_the_same_after_chdir(home, here):
     request = Request("pretrain", Path("c"), Path("~/run"), {}, Path("p"), Path("s.json"), features=Path("f"))
     assert (request.cache, request.run, request.parent) == (here / "c", home / "run", here / "p")
     assert (request.split, request.features) == (here / "s.json", here / "f")
@@ -123,7 +123,7 @@ def source(tmp_path):
     return scan(tmp_path / "scans" / "a.nii").parent
 
 
-def test_a_link_that_leads_nowhere_is_refused_and_nothing_is_made_there(source, tmp_path):
+def test_a_dangling_link_is_rejected_and_its_target_is_not_created(source, tmp_path):
     root = tmp_path / "c"
     root.symlink_to(tmp_path / "unmounted" / "c")
     for message in starts(source, root):
@@ -134,7 +134,7 @@ def test_a_link_that_leads_nowhere_is_refused_and_nothing_is_made_there(source, 
     assert not (tmp_path / "unmounted").exists()
 
 
-def test_a_link_to_itself_is_refused(source, tmp_path):
+def test_a_link_to_itself_is_rejected(source, tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for root in (tmp_path / "loop", tmp_path / "loop" / "c"):
         for message in starts(source, root):
@@ -142,7 +142,7 @@ def test_a_link_to_itself_is_refused(source, tmp_path):
             assert "link" in message
 
 
-def test_a_file_is_refused(source, tmp_path):
+def test_a_file_in_place_of_a_cache_is_rejected(source, tmp_path):
     (tmp_path / "file").write_text("mine")
     assert {*starts(source, tmp_path / "file")} == {f"{tmp_path}/file exists and is not a cache; choose a new path"}
     below = tmp_path / "file" / "c"
@@ -167,20 +167,20 @@ def test_a_folder_that_holds_no_file_is_new(tmp_path, source, folders):
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "a/b/c/notes.txt", "ledger/notes.txt", "lock"])
-def test_a_folder_that_holds_a_file_at_any_depth_is_not(tmp_path, source, name):
+def test_a_folder_with_a_file_at_any_depth_is_not_empty(tmp_path, source, name):
     (tmp_path / "c" / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "c" / name).write_text("mine")
     assert {*starts(source, tmp_path / "c")} == {f"{tmp_path}/c exists and is not a cache; choose a new path"}
 
 
-def test_a_folder_with_a_link_is_not(tmp_path, source):
+def test_a_folder_with_a_link_is_not_empty(tmp_path, source):
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "link").symlink_to(source)
     assert "exists and is not a cache" in starts(source, tmp_path / "c")[0]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_refused(tmp_path, source):
+def test_a_read_only_folder_is_rejected(tmp_path, source):
     (tmp_path / "c").mkdir(mode=0o500)
     assert error("preprocess", "ct", source, tmp_path / "c", "--workers", 0) == (
         f"cannot write to {tmp_path}/c: Permission denied ({tmp_path}/c/ledger); change the permissions"

@@ -77,7 +77,7 @@ def failing():
     raise RuntimeError("latex could not\nbe found")
 
 
-def test_a_picture_that_fails_is_a_note_and_the_one_before_is_not_left_to_contradict(tmp_path):
+def test_a_failed_picture_becomes_a_note_and_the_outdated_one_is_removed(tmp_path):
     path, notes = tmp_path / "curves.png", []
     path.write_bytes(b"before")
     add_picture(path, failing, notes.append)

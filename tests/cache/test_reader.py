@@ -14,7 +14,7 @@ from tests.helpers.caches import SHAPE, make_cache, tiny_attributes, volume, wri
 # -- what is there -----------------------------------------------------------------------------------------------------
 
 
-def test_a_cache_says_what_is_in_it(tiny):
+def test_a_cache_describes_its_contents(tiny):
     cache = open_cache(str(tiny))
     assert (len(cache), cache.ids, cache.kind, cache.shape) == (3, ["s0", "s1", "s2"], "ct", SHAPE)
     assert (cache.labels.tolist(), cache.labels.dtype) == ([0, 1, 0], np.int64)
@@ -34,12 +34,12 @@ def test_a_sample_is_found_by_number_and_by_id(shared_tiny, key):
 
 
 @pytest.mark.parametrize("key", [True, np.True_, None, 1.0, slice(0, 2), [0], (0, 1), b"s1", np.array([0, 1])])
-def test_what_is_neither_number_nor_id_is_refused(shared_tiny, key):
+def test_a_key_that_is_neither_number_nor_id_is_rejected(shared_tiny, key):
     with pytest.raises(TypeError):
         open_cache(shared_tiny)[key]
 
 
-def test_errors_say_what_was_asked_for_and_what_there_is(shared_tiny):
+def test_key_errors_name_the_requested_and_the_available_samples(shared_tiny):
     cache = open_cache(shared_tiny)
     with pytest.raises(IndexError) as number:
         cache[3]
@@ -84,7 +84,7 @@ def test_a_cache_is_pickled_and_read_from_threads(shared_tiny):
             assert np.array_equal(sample, expected[number % 3])
 
 
-def test_what_is_committed_later_is_seen_by_opening_again(tiny):
+def test_later_commits_are_visible_after_reopening(tiny):
     before = open_cache(tiny)
     make_cache(tiny, 1)
     assert (len(before), len(open_cache(tiny))) == (3, 4)

@@ -56,7 +56,7 @@ def test_an_entry_is_made_of_no_json_but_its_own(changes):
 
 
 @pytest.mark.parametrize("json_value", [None, 1, "text", [], [1], {}, {"id": "a"}])
-def test_what_is_no_entry_at_all_is_refused(json_value):
+def test_a_json_line_that_is_not_an_entry_is_rejected(json_value):
     with pytest.raises((ValueError, TypeError)):
         Entry.from_json(json_value)
 
@@ -67,7 +67,7 @@ def test_a_source_stays_below_its_root(file):
         Source("/data", (file,))
 
 
-def test_two_dots_in_a_file_name_are_no_way_out():
+def test_two_dots_in_a_file_name_do_not_leave_the_cache():
     assert Source("/data", ("scan..2.nii", "..a/b")).files == ("scan..2.nii", "..a/b")
 
 
@@ -79,12 +79,12 @@ def test_two_dots_in_a_file_name_are_no_way_out():
         {"nbytes": "50"}, {"details": []}, {"source": {}}, {"retry": 1}, {"id": 7},
     ],
 )  # fmt: skip
-def test_a_complete_entry_that_nothing_could_be_read_by_is_refused(change):
+def test_a_complete_entry_without_the_data_to_read_it_is_rejected(change):
     with pytest.raises(ValueError, match=r"(?i)expected|without|utf-8|missing"):
         Entry.from_json(COMPLETE.to_json() | change)
 
 
-def test_a_name_that_is_no_utf8_can_be_quarantined():
+def test_a_name_that_is_not_utf8_can_be_quarantined():
     entry = Entry("scan \udcff", "quarantined", source=Source("/data", ("scan \udcff.nii",)))
     assert Entry.from_json(through_json(entry.to_json())) == entry
 
@@ -109,12 +109,12 @@ def test_class_names_are_composed_whoever_gives_them():
         {"width": [1, 2]}, {"angle": 3, "width": None},
     ],
 )  # fmt: skip
-def test_a_recipe_that_no_sample_could_have_is_refused(change):
+def test_an_impossible_recipe_is_rejected(change):
     with pytest.raises(ValueError, match=r"expected|at most"):
         GOOD.replace(recipe=GOOD.recipe | change)
 
 
-def test_another_kind_or_format_is_refused():
+def test_a_cache_of_another_kind_or_format_is_rejected():
     with pytest.raises(ValueError, match="kind 'an MRI', expected a name in lower-case letters"):
         GOOD.replace(kind="an MRI")
     with pytest.raises(ValueError, match="format_version 2, expected 1"):
@@ -132,7 +132,7 @@ def test_features_have_an_axis_for_each_rotation_only_where_the_recipe_names_ang
 
 
 @pytest.mark.parametrize("angles", [[], [1, 1], ["1"], 15, None, [True], [MAX_DEGREES + 1], [-MAX_DEGREES - 1]])
-def test_angles_that_no_rotation_has_are_refused(angles):
+def test_impossible_angles_are_rejected(angles):
     recipe = {"depth": 3, "channels": 512, "dtype": "float16", "angles": angles}
     with pytest.raises(ValueError, match="expected a list of different numbers of degrees"):
         Attributes("features", recipe, ("one",))
@@ -159,7 +159,7 @@ def test_integers_decode_to_0_to_1_exactly(dtype):
         assert np.float32(top) * np.float32(scale) == 1
 
 
-def test_what_is_just_small_enough_is_taken_and_one_more_is_refused():
+def test_the_largest_allowed_size_is_accepted_and_one_more_is_rejected():
     longest = "a" * (MAX_ID_BYTES - 2) + "é"
     assert COMPLETE.replace(id=longest, group=longest).id == longest
     for field in ("id", "group"):
@@ -179,7 +179,7 @@ def test_what_is_just_small_enough_is_taken_and_one_more_is_refused():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_sample_is_at_most_what_a_chunk_can_hold(dtype):
+def test_a_sample_larger_than_a_chunk_can_be_is_rejected(dtype):
     bytes_of_one = np.dtype(dtype).itemsize
     largest = {"dtype": dtype, "depth": 1, "height": 1, "width": MAX_SAMPLE_BYTES // bytes_of_one}
     assert GOOD.replace(recipe=largest).sample_bytes == largest["width"] * bytes_of_one

@@ -77,13 +77,13 @@ def test_class_names_in_another_order_move_labels_with_them(scans):
     assert labels(scans / "c") == {"a": "X", "b": "Y"}
 
 
-def test_class_names_without_a_class_in_use_are_refused(scans):
+def test_class_names_that_lack_a_used_class_are_rejected(scans):
     with pytest.raises(PipelineError, match=r"^the cache has samples of class Y, which is not among X, Z; name these"):
         run(scans / "s", scans / "c", CtRecipe(**SMALL), class_names=("X", "Z"))
     assert labels(scans / "c") == {"a": "X", "b": "Y"}
 
 
-def test_a_moved_source_is_known_by_its_bytes_and_another_of_the_same_names_is_refused(scans):
+def test_a_moved_source_is_identified_by_its_bytes_and_a_namesake_is_rejected(scans):
     before = chunk_path(scans / "c", 0).stat().st_mtime_ns
     (scans / "s").rename(scans / "t")
     assert run(scans / "t", scans / "c", CtRecipe(**SMALL)).complete == 2
@@ -108,7 +108,7 @@ def test_a_link_that_leads_nowhere_leaves_the_sample(scans):
 
 
 @pytest.mark.parametrize("damage", ["version", "empty"])
-def test_a_cache_that_cannot_be_understood_is_not_overwritten(damage, scans):
+def test_a_cache_of_unknown_format_is_not_overwritten(damage, scans):
     for name in ("zarr.json", "ledger/zarr.json"):
         document = json.loads((scans / "c" / name).read_bytes())
         document["attributes"] = {} if damage == "empty" else document["attributes"] | {"format_version": 2}
@@ -136,7 +136,7 @@ def test_lost_ledger_lines_are_repaired_by_the_index_even_without_its_labels(sca
     assert verify(scans / "c").sound
 
 
-def test_preprocess_makes_again_what_lost_its_ledger_line(scans):
+def test_preprocess_rebuilds_samples_without_a_ledger_line(scans):
     before = open_cache(scans / "c")["b"]
     shutil.rmtree(scans / "c" / "ledger")
     assert run(scans / "s", scans / "c", CtRecipe(**SMALL)).made == 2
@@ -144,7 +144,7 @@ def test_preprocess_makes_again_what_lost_its_ledger_line(scans):
     assert np.array_equal(open_cache(scans / "c")["b"], before)
 
 
-def test_an_estimate_passes_over_what_cannot_be_made(tmp_path):
+def test_an_estimate_skips_inputs_that_cannot_become_samples(tmp_path):
     clip(tmp_path / "s", "A/1", "bad")
     clip(tmp_path / "s", "A/2", "good")
     assert estimate(preprocess.prepare(tmp_path / "s", tmp_path / "c", CLIPS), timeout=60).id == "A/v_A_2_g01_c01"

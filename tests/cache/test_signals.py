@@ -41,7 +41,7 @@ def test_a_signal_that_is_ignored_stays_so(number):
     assert signal.getsignal(number) is signal.SIG_IGN
 
 
-def test_in_another_thread_nothing_is_held_and_nothing_fails(number):
+def test_outside_the_main_thread_signals_are_not_deferred(number):
     seen = []
 
     def block():

@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(data=st.data())
 @settings(max_examples=40)
-def test_what_is_read_is_what_was_written_to_the_error_of_its_dtype(folder, dtype, data):
+def test_reading_returns_the_written_values_up_to_the_error_of_the_dtype(folder, dtype, data):
     source = data.draw(st.sampled_from([np.float32, np.float64]))
     shape = data.draw(array_shapes(min_dims=3, max_dims=3, max_side=7))
     values = data.draw(arrays(source, shape, elements=st.floats(0, 1, width=32)))
@@ -64,7 +64,7 @@ def test_a_constant_sample_has_its_chunk_and_keeps_its_value(tmp_path, dtype, va
 
 @pytest.mark.parametrize("wrong", [1.001, -0.001, np.nan, np.inf])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_values_that_would_wrap_around_are_refused(dtype, wrong):
+def test_values_that_would_overflow_are_rejected(dtype, wrong):
     values = volume(0)
     values[1, 2, 3] = wrong
     with pytest.raises(ValueError, match="expected 0 to 1"):
@@ -151,7 +151,7 @@ def test_a_ledger_does_not_grow_without_end(tmp_path):
     assert ledger.read(root / "ledger").lines == 2
 
 
-def test_what_is_forgotten_is_gone_and_the_rest_goes_on(tiny):
+def test_forgotten_entries_are_removed_and_the_others_stay(tiny):
     with open_writer(tiny, catalog.read_attributes(tiny), catalog.read_entries(tiny)) as writer:
         writer.commit([Entry("a", "quarantined"), Entry("b", "quarantined")])
         writer.forget(["a", "never heard of"])
@@ -196,7 +196,7 @@ def test_a_cache_opens_without_its_zarr_json_and_the_next_run_writes_it_again(ti
      b'{"attributes": {"kind": "ct", "recipe": {"dtype": []}, "class_names": [], "format_version": 1}}',
      b'{"attributes": {"kind": "ct", "recipe": {"dtype": "uint8"}, "class_names": 5, "format_version": 1}}'],
 )  # fmt: skip
-def test_what_is_no_cache_is_called_so_in_one_line(tmp_path, document):
+def test_a_folder_that_is_not_a_cache_is_reported_in_one_line(tmp_path, document):
     (tmp_path / "zarr.json").write_bytes(document)
     with pytest.raises(NotACache) as caught:
         open_cache(tmp_path)
@@ -204,7 +204,7 @@ def test_what_is_no_cache_is_called_so_in_one_line(tmp_path, document):
     assert "\n" not in str(caught.value)
 
 
-def test_a_path_that_is_not_there_is_not_a_cache(tmp_path):
+def test_a_missing_path_is_not_a_cache(tmp_path):
     for path in (tmp_path / "gone", tmp_path):
         with pytest.raises(NotACache) as caught:
             open_cache(str(path))
@@ -218,7 +218,7 @@ def test_a_cache_can_be_moved(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["zarr.json", "ledger/zarr.json"])
-def test_a_damaged_class_name_is_not_believed(tiny, name):
+def test_a_damaged_class_name_is_rejected(tiny, name):
     path = tiny / name
     path.write_bytes(path.read_bytes().replace(b'"one"', b'"ona"'))
     assert open_cache(tiny).class_names == ["one", "two"]

@@ -36,7 +36,7 @@ def test_a_cache_as_it_was_written_is_sound(ten):
     assert (report.ok, report.damaged, report.missing, report.stale, report.vanished) == (10, {}, {}, {}, [])
 
 
-def test_what_is_no_cache_cannot_be_verified(tmp_path):
+def test_a_folder_that_is_not_a_cache_cannot_be_verified(tmp_path):
     with pytest.raises(NotACache):
         verify(tmp_path)
 
@@ -52,7 +52,7 @@ def test_an_empty_cache_is_sound_whatever_the_percent(tmp_path):
     assert verify(root, 10).ok == 0
 
 
-def test_samples_are_drawn_anew_each_time_and_alike_by_seed(ten, tmp_path):
+def test_samples_are_chosen_at_random_or_by_seed(ten, tmp_path):
     root = shutil.copytree(ten, tmp_path / "c")
     store.chunk_path(root, 4).write_bytes(b"")
     assert {verify(root, 10, seed).sound for seed in range(40)} == {True, False}
@@ -190,7 +190,7 @@ def test_published_values_that_the_ledger_contradicts_are_named(tiny):
     assert list(verify(tiny).damaged) == ["sample_id", "label", "group"]
 
 
-def test_while_the_index_may_lag_behind_the_ledger_it_is_not_compared(tiny):
+def test_an_index_that_may_lag_behind_the_ledger_is_not_compared(tiny):
     (tiny / "ledger/unpublished").touch()
     shutil.rmtree(tiny / "label")
     assert verify(tiny).sound
@@ -208,7 +208,7 @@ def test_other_bytes_of_another_version_of_zarr_are_no_damage(tmp_path, monkeypa
     assert verify(root).sound
 
 
-def test_a_junk_line_is_named_even_beside_a_damaged_sample(tiny):
+def test_a_garbage_line_is_reported_even_with_a_damaged_sample(tiny):
     with catalog.ledger_path(tiny).open("ab") as file:
         file.write(b"junk\n")
     store.chunk_path(tiny, 0).write_bytes(b"")

@@ -104,7 +104,7 @@ def test_a_montage_of_any_shape_can_be_drawn(tmp_path, shape):
     assert drawn(odd.montage(0), tmp_path)
 
 
-def test_a_montage_of_no_slices_is_refused(cache):
+def test_a_montage_without_slices_is_rejected(cache):
     with pytest.raises(CacheError, match="slices 0; expected at least 1"):
         cache.montage(0, slices=0)
 

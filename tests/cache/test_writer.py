@@ -44,7 +44,7 @@ def second_process(script, *arguments):
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
-def test_a_second_writer_is_refused_while_the_first_lives_and_not_after_it_was_killed(tiny):
+def test_a_second_writer_is_rejected_while_the_first_lives_and_accepted_after_its_death(tiny):
     with second_process(HOLD, tiny) as other:
         assert other.stdout.readline() == "writing\n"
         before = files_of(tiny)
@@ -63,7 +63,7 @@ def test_a_second_writer_is_refused_while_the_first_lives_and_not_after_it_was_k
     assert len(open_cache(make_cache(tiny, 1))) == 4
 
 
-def test_a_second_writer_in_the_same_process_is_refused(tiny):
+def test_a_second_writer_in_the_same_process_is_rejected(tiny):
     with (
         open_writer(tiny, catalog.read_attributes(tiny), catalog.read_entries(tiny)),
         pytest.raises(CacheLocked),
@@ -71,7 +71,7 @@ def test_a_second_writer_in_the_same_process_is_refused(tiny):
         make_cache(tiny, 1)
 
 
-def test_a_plan_made_before_another_run_wrote_is_refused(tiny):
+def test_a_plan_older_than_another_run_is_rejected(tiny):
     planned_on = catalog.read_entries(tiny)
     make_cache(tiny, 1)
     before = files_of(tiny)
@@ -220,7 +220,7 @@ def commit_and_raise(writer, entry, end):
 
 
 @pytest.mark.parametrize("end", [RuntimeError, KeyboardInterrupt, SystemExit])
-def test_however_the_block_ends_what_was_committed_is_published(tmp_path, end):
+def test_committed_entries_are_published_however_the_block_ends(tmp_path, end):
     root, attributes = tmp_path / "c", tiny_attributes()
     with pytest.raises(end), open_writer(root, attributes, {}) as writer:
         commit_and_raise(writer, write_sample(root, attributes, 0, volume(0)), end)

@@ -67,7 +67,7 @@ def test_blocks_are_halved_until_a_step_fits_and_the_result_is_the_same(clips, t
         f"the GPU has too little memory: training continues with {block} slices at a time" for block in (2, 1)
     ]
     for expected, actual in zip(*results, strict=True):
-        np.testing.assert_allclose(expected, actual, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(expected, actual, rtol=1e-2, atol=5e-5)
 
 
 def test_out_of_memory_is_raised_if_blocks_cannot_be_smaller(clips, tmp_path, device):

@@ -1,8 +1,8 @@
-"""Run the fault campaign, or parts of it: print the table, each failure with the command that repeats it.
+"""Run the fault campaign or some of its methods: print the table, and each failure with the command that repeats it.
 
 python -m tests.faults                        every method, complete
 python -m tests.faults syscalls --short       one method, as in `make test`
-python -m tests.faults --write                ... and put the rows into docs/reliability.md
+python -m tests.faults --write                every method; writes the rows to docs/reliability.md
 """
 
 import argparse
@@ -52,47 +52,47 @@ def run(method: Method, trials: int, seed: int, only: str = "") -> Row:
     start = time.monotonic()
     try:
         outcome = method.run(trials, seed, only)
-    except Exception:  # noqa: BLE001 - a method's own fault must not cost the others their hour
+    except Exception:  # noqa: BLE001 - an error in one method must not stop the others
         command = f"python -m tests.faults {method.name} --seed {seed} --trials {trials}"
-        outcome = Outcome(1, 0, ((command, f"the method itself failed:\n{traceback.format_exc()}"),))
+        outcome = Outcome(1, 0, ((command, f"the method raised an error:\n{traceback.format_exc()}"),))
     return Row(method, outcome, time.monotonic() - start, seed)
 
 
 def main() -> int:
-    chosen = _arguments()
-    found = methods()
-    if unknown := [name for name in chosen.names if name not in found]:
-        print(f"there is no method {unknown[0]}; expected one of {', '.join(found)}", file=sys.stderr)
+    arguments = _arguments()
+    available = methods()
+    if unknown := [name for name in arguments.names if name not in available]:
+        print(f"unknown method {unknown[0]}; expected one of {', '.join(available)}", file=sys.stderr)
         return 2
     print(_line(COLUMNS[:7]), flush=True)
     rows = []
-    for name in chosen.names or found:
-        method = found[name]
-        trials = chosen.trials or (method.short if chosen.short else method.full)
-        rows.append(run(method, trials, chosen.seed, chosen.only))
+    for name in arguments.names or available:
+        method = available[name]
+        trials = arguments.trials or (method.short if arguments.short else method.full)
+        rows.append(run(method, trials, arguments.seed, arguments.only))
         print(_line(rows[-1].cells()), flush=True)
-        if chosen.write:
+        if arguments.write:
             write(rows[-1:], _commit())
     failures = [failure for row in rows for failure in row.outcome.failures]
-    for command, why in failures:
-        print(f"\n{command}\n  {why}")
+    for command, reason in failures:
+        print(f"\n{command}\n  {reason}")
     return int(any(row.outcome.failed for row in rows))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="methods; default: all")
-    parser.add_argument("--short", action="store_true", help="as many trials as in `make test`")
+    parser.add_argument("--short", action="store_true", help="run the number of trials of `make test`")
     parser.add_argument("--seed", type=int, default=0, help="seed of every random choice (default 0)")
     parser.add_argument("--trials", type=int, default=0, help="number of trials")
     parser.add_argument("--only", metavar="TRIAL", default="", help="run only this trial of the one method named")
-    parser.add_argument("--write", action="store_true", help="put the rows into docs/reliability.md")
-    chosen = parser.parse_args()
-    if chosen.only and len(chosen.names) != 1:
-        parser.error("--only is a trial of one method; name that method")
-    if chosen.only and chosen.write:
-        parser.error("--write is for a complete campaign, not for --only")
-    return chosen
+    parser.add_argument("--write", action="store_true", help="write the rows to docs/reliability.md")
+    arguments = parser.parse_args()
+    if arguments.only and len(arguments.names) != 1:
+        parser.error("--only needs the NAME of its method, and no other")
+    if arguments.only and arguments.write:
+        parser.error("--write needs a complete run; leave out --only")
+    return arguments
 
 
 def _line(cells: tuple[str, ...]) -> str:
@@ -104,9 +104,9 @@ def _line(cells: tuple[str, ...]) -> str:
 
 
 def write(rows: list[Row], commit: str, page: Path = PAGE) -> None:
-    """Put `rows` into the table of `page`, and below it what each method shows.
+    """Write `rows` to the table of `page`, and below it the property that each method tests.
 
-    Rows of methods that did not run now stay as they are.
+    Rows of methods that are not in `rows` remain unchanged.
     """
     before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     table, after = rest.split(END)
@@ -114,11 +114,11 @@ def write(rows: list[Row], commit: str, page: Path = PAGE) -> None:
     for row in rows:
         name, *cells = row.cells()
         lines[name] = _markdown((f"`{name}`: {row.method.title}", *cells, commit))
-    found = methods()
-    ordered = [lines[name] for name in found if name in lines]
+    available = methods()
+    ordered = [lines[name] for name in available if name in lines]
     head = [_markdown(COLUMNS), "| --- | ---: | ---: | ---: | --- | ---: | ---: | --- |"]
-    shown = [f"- **{name}**: {method.shows}" for name, method in found.items()]
-    page.write_text("\n".join([before + BEGIN, *head, *ordered, "", *shown, END + after]), encoding="utf-8")
+    properties = [f"- **{name}**: {method.shows}" for name, method in available.items()]
+    page.write_text("\n".join([before + BEGIN, *head, *ordered, "", *properties, END + after]), encoding="utf-8")
 
 
 def _markdown(cells: tuple[str, ...]) -> str:
@@ -126,7 +126,7 @@ def _markdown(cells: tuple[str, ...]) -> str:
 
 
 def _commit() -> str:
-    """The date and the short hash of the commit that is checked out."""
+    """The date and the short hash of the current commit."""
     command = ["git", "-C", str(ROOT), "log", "-1", "--format=%cs %h"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 

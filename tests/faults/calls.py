@@ -1,4 +1,4 @@
-"""Kills and failures at any call to the system, within this process: quick, and without a compiler."""
+"""Simulated kills and errors at any system call, within this process: fast, and without a compiler."""
 
 import os
 import sys
@@ -10,13 +10,18 @@ READS = {"open", "os.scandir", "os.listdir"}
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it, and no system call works any more."""
+    """Simulates SIGKILL: no handler catches it, and every later system call raises it too."""
 
 
 class Calls:
-    """Counts the system calls on files below `folder`; the one with number `at`, and with `on` all after it, fail.
+    """Counts the system calls on files below `folder`, and makes one of them fail.
 
-    Those that only read count where `reads`.
+    Args:
+        folder: Calls on paths outside are not counted. Calls on file descriptors always are.
+        at: Number of the call that fails, from 0; negative for none.
+        error: Number of the OSError to raise; None raises `Killed`.
+        on: Whether all later calls fail too.
+        reads: Whether calls that only read are counted as well.
     """
 
     watching = None
@@ -24,10 +29,11 @@ class Calls:
     def __init__(self, folder, at=-1, error=None, on=True, reads=False):
         self.folder, self.at, self.error, self.on, self.reads, self.count = str(folder), at, error, on, reads, 0
 
-    def see(self, call, path, *more):
-        writes = call in WRITES or (call == "open" and more[-1] & (os.O_WRONLY | os.O_RDWR))
-        here = isinstance(path, int) or str(path).startswith(self.folder)
-        if here and (writes or (self.reads and call in READS)):
+    def see(self, call, path, *arguments):
+        """Count a call, and raise if it is to fail."""
+        writes = call in WRITES or (call == "open" and arguments[-1] & (os.O_WRONLY | os.O_RDWR))
+        inside = isinstance(path, int) or str(path).startswith(self.folder)
+        if inside and (writes or (self.reads and call in READS)):
             number, self.count = self.count, self.count + 1
             if number == self.at or (self.on and number > self.at >= 0):
                 raise OSError(self.error, os.strerror(self.error)) if self.error else Killed(call)
@@ -38,11 +44,12 @@ def _hook(call, arguments):
         Calls.watching.see(call, *arguments)
 
 
-sys.addaudithook(_hook)  # there is no taking it back; it does nothing while none is watching
+sys.addaudithook(_hook)  # an audit hook cannot be removed; this one does nothing outside `watched`
 
 
 @contextmanager
 def watched(calls):
+    """Pass the system calls of the block to `calls`, fsync included, which has no audit event."""
     with patch.object(os, "fsync", lambda descriptor: calls.see("os.fsync", descriptor)):
         Calls.watching = calls
         try:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 class Outcome:
     """The result of a method's trials.
 
-    `failures` are pairs: the command that repeats the trial, and why it failed. `skipped` says why the method could not
-    run here and what to install; then nothing was tried.
+    `failures` are pairs: the command that repeats the trial, and the reason for the failure. `skipped` is empty, or
+    says why the method cannot run here and what to install; nothing was tried in that case.
     """
 
     tried: int
@@ -26,24 +26,24 @@ class Outcome:
 class Method:
     """One kind of fault.
 
-    `run(trials, seed, only)` makes `trials` trials, or only the one that `only` names. Every random choice of a
-    trial comes from `random.Random(f"{seed} {trial}")`, so that its name and the seed repeat it.
+    `run(trials, seed, only)` makes `trials` trials, or the single trial named `only` if that is not empty. Every random
+    choice of a trial comes from `random.Random(f"{seed} {trial}")`, so the seed and the trial's name repeat it.
     """
 
-    name: str  # as typed
-    title: str  # as in the table
+    name: str  # on the command line
+    title: str  # in the table
     short: int  # trials in `make test`
     full: int  # trials in `make campaign`
-    shows: str  # what must hold
+    shows: str  # the property that the method tests
     run: Callable[[int, int, str], Outcome]
 
 
-def outcome(method: str, seed: int, ended: Sequence[tuple[str, str]]) -> Outcome:
-    """The outcome of trials, given as (name, reason for the failure or "")."""
-    failures = tuple((repeat(method, seed, trial), why) for trial, why in ended if why)
-    return Outcome(len(ended), len(ended) - len(failures), failures)
+def outcome(method: str, seed: int, results: Sequence[tuple[str, str]]) -> Outcome:
+    """The outcome of trials, from pairs of a trial's name and the reason for its failure, "" if it survived."""
+    failures = tuple((repeat_command(method, seed, trial), reason) for trial, reason in results if reason)
+    return Outcome(len(results), len(results) - len(failures), failures)
 
 
-def repeat(method: str, seed: int, trial: str) -> str:
+def repeat_command(method: str, seed: int, trial: str) -> str:
     """The command that repeats one trial."""
     return f"python -m tests.faults {method} --seed {seed} --only '{trial}'"

@@ -1,4 +1,4 @@
-"""Several processes use one cache at once: writers, readers, and training while new samples come in."""
+"""Several processes use a cache at the same time: writers, readers, and training while samples are added."""
 
 import os
 import random
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from tests.faults import world
 from tests.faults.method import Method, Outcome, outcome
-from tests.faults.server import command, shared
+from tests.faults.server import command, run_trials
 from tests.faults.world import CT, FAILED, LIGHT, Template
 
 KINDS = ("writers", "reader", "opened", "streaming")
-HELD = "another run "  # is writing, or has written meanwhile
-WAIT_SECONDS = 0.4  # at most, before the second process starts
+LOCKED = "another run "  # in the errors about a cache that another run is writing to, or has just written to
+MAX_WAIT_SECONDS = 0.4  # before the second process starts
 SERVERS = 2
 
 templates: dict[str, Template] = {}
@@ -28,12 +28,12 @@ templates: dict[str, Template] = {}
 def run(trials: int, seed: int, only: str) -> Outcome:
     chosen = [only] if only else [_trial(seed, number) for number in range(trials)]
     servers = SERVERS if trials > METHOD.short else 1
-    return outcome(METHOD.name, seed, shared(__name__, LIGHT, chosen, servers))
+    return outcome(METHOD.name, seed, run_trials(__name__, LIGHT, chosen, servers))
 
 
 def _trial(seed: int, number: int) -> str:
-    chance = random.Random(f"{seed} {number}")
-    return f"{KINDS[number % len(KINDS)]}:{chance.random() * WAIT_SECONDS:.4f}"
+    rng = random.Random(f"{seed} {number}")
+    return f"{KINDS[number % len(KINDS)]}:{rng.random() * MAX_WAIT_SECONDS:.4f}"
 
 
 # -- in the server -----------------------------------------------------------------------------------------------------
@@ -52,97 +52,102 @@ def trial(name: str) -> str:
     kind, wait = name.split(":")
     template = templates["changed"]
     template.restore()
-    others = {"writers": _write, "reader": _read_again, "opened": _hold, "streaming": _stream}
-    with _beside(partial(others[kind], template, float(wait))) as failure:
+    second = {"writers": _write, "reader": _read_repeatedly, "opened": _keep_open, "streaming": _stream}[kind]
+    with _InBackground(partial(second, template, float(wait))) as failure:
         time.sleep(0 if kind == "writers" else 0.02)
-        ended = template.run()
-    contended = kind == "writers" and ended.code == FAILED and HELD in ended.err
-    if why := failure() or ("" if contended else template.wrong_end(ended, killed=False)):
-        return why
-    if not contended and ended.code != template.ended.code:
-        return f"it ended with {ended.code}: {ended.err[-500:]}"
-    return template.lost() or template.wrong_result(template.run())
+        result = template.run()
+    locked = kind == "writers" and result.code == FAILED and LOCKED in result.err
+    if reason := failure() or ("" if locked else template.check_faulty_run(result, killed=False)):
+        return reason
+    if not locked and result.code != template.result.code:
+        return f"exit code {result.code}: {result.err[-500:]}"
+    return template.check_samples() or template.check_repeated_run(template.run())
 
 
-class _beside:
-    """Run `work` in a forked process while the block runs; `failure()` is why it failed, once it has ended."""
+class _InBackground:
+    """Run `work` in a forked process during the block.
+
+    The block's value is a function, to be called after the block: the reason why `work` failed, or "".
+    """
 
     def __init__(self, work: Callable[[], str]) -> None:
-        self._said = os.memfd_create("said")
+        self._output = os.memfd_create("output")
         self._child = os.fork()
         if self._child == 0:
             try:
-                why = work()
-            except BaseException:  # noqa: BLE001 - it is the answer
-                why = traceback.format_exc()
-            os.write(self._said, why.encode())
+                reason = work()
+            except BaseException:  # noqa: BLE001 - any error is the reason for the failure
+                reason = traceback.format_exc()
+            os.write(self._output, reason.encode())
             os._exit(0)
 
     def __enter__(self) -> Callable[[], str]:
         return self._failure
 
     def __exit__(self, *_: object) -> None:
-        with suppress(ChildProcessError):  # the command's own waiting has seen it end
+        with suppress(ChildProcessError):  # the process was already reaped after the command
             os.waitpid(self._child, 0)
 
     def _failure(self) -> str:
-        return os.pread(self._said, 1 << 20, 0).decode()
+        return os.pread(self._output, 1 << 20, 0).decode()
 
 
 def _write(template: Template, wait: float) -> str:
-    """A second writer: it does the work, or is told that another one does."""
+    """A second writer: it does the work, or fails because another writer does."""
     time.sleep(wait)
-    ended = command(template.scenario.words(template.world))
-    if ended.code == FAILED and HELD in ended.err and len(ended.err.splitlines()) == 1:
+    result = command(template.scenario.words(template.folder))
+    if result.code == FAILED and LOCKED in result.err and len(result.err.splitlines()) == 1:
         return ""
-    return template.wrong_end(ended, killed=False) or (
-        "" if ended.code == template.ended.code else f"the second writer ended with {ended.code}: {ended.err[-500:]}"
-    )
-
-
-def _read_again(template: Template, wait: float) -> str:
-    """Open the cache again and again: every sample there is has the values, label and group of before or of after."""
-    for _ in _for_a_while(wait):
-        if why := template.lost():
-            return why
+    if reason := template.check_faulty_run(result, killed=False):
+        return reason
+    if result.code != template.result.code:
+        return f"exit code of the second writer: {result.code}: {result.err[-500:]}"
     return ""
 
 
-def _hold(template: Template, wait: float) -> str:
-    """Open the cache once: it stays as it was."""
+def _read_repeatedly(template: Template, wait: float) -> str:
+    """Open the cache repeatedly: every sample has its old or its new values, label and group."""
+    for _ in _repeat(wait):
+        if reason := template.check_samples():
+            return reason
+    return ""
+
+
+def _keep_open(template: Template, wait: float) -> str:
+    """Open the cache once: its samples stay the same."""
     from cache import open_cache
 
-    opened = open_cache(template.world / CT)
-    ids, labels = opened.ids, opened.labels.tolist()
-    before = [opened.stored(name).tobytes() for name in ids]
-    for _ in _for_a_while(wait):
-        if (opened.ids, opened.labels.tolist()) != (ids, labels):
-            return "what was opened has changed"
-        if [opened.stored(name).tobytes() for name in ids] != before:
-            return "values of what was opened have changed"
+    cache = open_cache(template.folder / CT)
+    ids, labels = cache.ids, cache.labels.tolist()
+    before = [cache.stored(name).tobytes() for name in ids]
+    for _ in _repeat(wait):
+        if (cache.ids, cache.labels.tolist()) != (ids, labels):
+            return "ids or labels of the opened cache have changed"
+        if [cache.stored(name).tobytes() for name in ids] != before:
+            return "values of the opened cache have changed"
     return ""
 
 
 def _stream(template: Template, wait: float) -> str:
-    """Epochs of batches from a cache that was opened once, as training reads it: each the same as the first."""
+    """Read epochs of batches as training does, from a cache opened once: all epochs are equal."""
     import numpy as np
 
     from cache import open_cache
     from trainer.data.stream import batches, subset
 
-    opened = open_cache(template.world / CT)
-    part = subset(opened, opened.ids)
+    cache = open_cache(template.folder / CT)
+    samples = subset(cache, cache.ids)
     first: list[bytes] = []
-    for _ in _for_a_while(wait):
-        epoch = [batch.values.tobytes() for batch in batches(part, np.arange(len(part)), 2)]
+    for _ in _repeat(wait):
+        epoch = [batch.values.tobytes() for batch in batches(samples, np.arange(len(samples)), 2)]
         first = first or epoch
         if epoch != first:
             return "an epoch differs from the first"
     return ""
 
 
-def _for_a_while(wait: float) -> Iterator[None]:
-    """At least twice, and until `wait` and half a second more have passed."""
+def _repeat(wait: float) -> Iterator[None]:
+    """Iterate at least twice, and for `wait` seconds and another half a second."""
     end = time.monotonic() + wait + 0.5
     yield
     yield

@@ -1,8 +1,8 @@
-/* Counts the file-system calls of a process below one folder, and makes one of them fail, fall short or kill the process.
+/* Counts the file-system calls of a process below one folder, and makes one of them fail, transfer less, or kill the process.
 
-   Loaded by LD_PRELOAD. Nothing happens until `shim_arm` is called (by ctypes), which names the folder, the number of the
-   call from 1, and what becomes of it. `shim_log` has the calls written to a descriptor: their kinds, one a line, or with
-   `trace` the changes themselves, as `struct record` and its bytes, in the order in which they took effect.
+   Loaded by LD_PRELOAD. Does nothing until `shim_arm` is called (by ctypes) with the folder, the number of the call from 1,
+   and the action. `shim_log` makes it write the calls to a descriptor: their kinds, one per line, or with `trace` the
+   changes themselves, as `struct record` and its bytes, in the order in which they took effect.
 */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -26,7 +26,7 @@
 enum action { NOTHING, FAIL, FAIL_FROM_HERE, SHORT, KILL_BEFORE, KILL_AFTER, KILL_TORN };
 enum { DESCRIPTORS = 1 << 16 };
 
-struct record { /* followed by `first` and `second` bytes: paths, or what was written */
+struct record { /* followed by `first` and `second` bytes: paths, or written data */
     char kind[12];
     int32_t descriptor, flags;
     int64_t offset;
@@ -87,9 +87,9 @@ static void opened(int descriptor, const char *path, int writes) {
     free(old);
 }
 
-/* -- what becomes of them ------------------------------------------------------------------------------------------- */
+/* -- actions -------------------------------------------------------------------------------------------------------- */
 
-/* Which calls an error is possible for: a full disk does not keep one from reading. */
+/* The traits of a call, which decide the errors that it can return: reading succeeds on a full disk. */
 enum { READS = 1, NEEDS_SPACE = 2, NEEDS_DESCRIPTOR = 4, TRANSFERS = 8, CANNOT_FAIL = 16 };
 
 static int may_fail(int traits) {
@@ -101,7 +101,7 @@ static int may_fail(int traits) {
     }
 }
 
-/* What to do with this call: counts it, logs it, and dies here where it is to die before it. */
+/* The action for this call. Counts and logs the call, and kills the process for KILL_BEFORE. */
 static enum action decide(const char *kind, int traits) {
     long number = __atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
     if (log_descriptor >= 0 && !tracing) {
@@ -152,7 +152,7 @@ static void out_of_order(void) { if (tracing) pthread_mutex_unlock(&order); }
         return value;                                                                                                  \
     }
 
-/* A call that says something of a path. */
+/* A call that reads information about a path. */
 #define BY_PATH(type, name, arguments, given, folder, path, kind, traits, failed)                                      \
     type name arguments {                                                                                              \
         REAL(name);                                                                                                    \
@@ -181,7 +181,7 @@ static void out_of_order(void) { if (tracing) pthread_mutex_unlock(&order); }
         return result;                                                                                                 \
     }
 
-/* A call that moves or copies a name. */
+/* A call that renames or links a path. */
 #define FROM_TO(name, arguments, given, from_folder, from, to_folder, to, kind)                                        \
     int name arguments {                                                                                               \
         REAL(name);                                                                                                    \
@@ -276,10 +276,10 @@ int fflush(FILE *file) {
     return result;
 }
 
-/* Closing reports what could not be written; of a file that was only read there is nothing to report. */
+/* Closing a file can report a failed write, but only if the file was open for writing. */
 static int close_traits(int descriptor) { return written[descriptor] ? NEEDS_SPACE : CANNOT_FAIL; }
 
-/* A descriptor is gone even where closing it reports an error. */
+/* A descriptor is closed even if closing it reports an error. */
 int fclose(FILE *file) {
     REAL(fclose);
     int descriptor = fileno(file);
@@ -371,7 +371,7 @@ BY_DESCRIPTOR(ssize_t, readv, (int descriptor, const struct iovec *parts, int co
 BY_DESCRIPTOR(ssize_t, writev, (int descriptor, const struct iovec *parts, int count), (descriptor, parts, count),
               descriptor, "write", NEEDS_SPACE, -1)
 
-/* Nothing waits for the disk: no power is cut here, and in a trace the call is what counts. */
+/* The real fsync is not called, to save time: only its place in the trace matters. */
 #define FLUSHES(name)                                                                                                  \
     int name(int descriptor) {                                                                                         \
         REAL(name);                                                                                                    \
@@ -442,7 +442,7 @@ FROM_TO(linkat, (int source_folder, const char *from, int place_folder, const ch
 SYMLINKS(symlink, (const char *from, const char *to), (from, to), AT_FDCWD)
 SYMLINKS(symlinkat, (const char *from, int folder, const char *to), (from, folder, to), folder)
 
-/* -- looking -------------------------------------------------------------------------------------------------------- */
+/* -- status --------------------------------------------------------------------------------------------------------- */
 
 BY_PATH(int, stat, (const char *path, struct stat *out), (path, out), AT_FDCWD, path, "stat", READS, -1)
 BY_PATH(int, lstat, (const char *path, struct stat *out), (path, out), AT_FDCWD, path, "stat", READS, -1)
@@ -464,7 +464,7 @@ BY_PATH(ssize_t, readlink, (const char *path, char *out, size_t size), (path, ou
 BY_PATH(ssize_t, readlinkat, (int folder, const char *path, char *out, size_t size), (folder, path, out, size), folder,
         path, "readlink", READS, -1)
 
-/* Interpreters that were built against an old C library call these. */
+/* Used by interpreters that were built against an old C library. */
 int __xstat(int version, const char *path, struct stat *out) { (void)version; return stat(path, out); }
 int __lxstat(int version, const char *path, struct stat *out) { (void)version; return lstat(path, out); }
 int __fxstat(int version, int descriptor, struct stat *out) { (void)version; return fstat(descriptor, out); }

@@ -1,4 +1,4 @@
-"""The shim that makes system calls fail: built when needed, loaded into a server by LD_PRELOAD, armed by ctypes."""
+"""The library that makes system calls fail: compiled on demand, loaded by LD_PRELOAD, controlled through ctypes."""
 
 import ctypes
 import errno
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("shim.c")
-NEEDS_SPACE, NEEDS_DESCRIPTOR, TRANSFERS, CANNOT_FAIL = 2, 4, 8, 16  # traits of a call, as in shim.c
+NEEDS_SPACE, NEEDS_DESCRIPTOR, TRANSFERS, CANNOT_FAIL = 2, 4, 8, 16  # call traits, as in shim.c
 NOTHING, FAIL, FAIL_FROM_HERE, SHORT, KILL_BEFORE, KILL_AFTER, KILL_TORN = range(7)
 ERRORS = {
     "EIO": errno.EIO,
@@ -19,15 +19,15 @@ ERRORS = {
     "EMFILE": errno.EMFILE,
     "ENOSPC": errno.ENOSPC,
 }
-NEEDED = {"EMFILE": NEEDS_DESCRIPTOR, "ENOSPC": NEEDS_SPACE}  # the trait of the calls that the error is possible for
+REQUIRED_TRAITS = {"EMFILE": NEEDS_DESCRIPTOR, "ENOSPC": NEEDS_SPACE}  # of a call that can return the error
 
 
 def why_not() -> str:
-    """Why the shim cannot be built here, and what to install; "" if it can."""
+    """The reason why the shim cannot be compiled here, and what to install; "" if it can."""
     if sys.platform != "linux":
-        return f"LD_PRELOAD of this shim needs Linux, this is {sys.platform}"
+        return f"the shim uses LD_PRELOAD, which needs Linux, not {sys.platform}"
     if shutil.which("cc") is None:
-        return "there is no C compiler `cc`; install one: apt-get install gcc libc6-dev"
+        return "no C compiler `cc`; install one: apt-get install gcc libc6-dev"
     return ""
 
 
@@ -40,41 +40,42 @@ def build(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Fault:
-    """The fault of one call.
+    """The fault of one call, by name.
 
-    "EIO", "ENOSPC+" (that call and all later ones), "short", "kill", "killed" (after it) or "torn" (after half of it).
+    "EIO" and the other ERRORS fail that call, "EIO+" and the like all later calls too. "short" transfers half of the
+    data. "kill" kills the process before the call, "killed" after it, and "torn" after half of the transfer.
     """
 
     name: str
 
     def possible(self, traits: int) -> bool:
-        """Whether a call of these traits can meet this fault."""
+        """Whether this fault can occur in a call with these traits."""
         if self.name in ("short", "torn"):
             return bool(traits & TRANSFERS)
         if self.error and traits & CANNOT_FAIL:
             return False
-        needed = NEEDED.get(self.name.rstrip("+"))
-        return needed is None or bool(traits & needed)
+        required = REQUIRED_TRAITS.get(self.name.rstrip("+"))
+        return required is None or bool(traits & required)
 
     @property
     def kills(self) -> bool:
         return self.name in ("kill", "killed", "torn")
 
     @property
-    def lasts(self) -> bool:
-        """True where all later calls fail, too."""
+    def persistent(self) -> bool:
+        """Whether all later calls fail too."""
         return self.name.endswith("+")
 
     @property
     def error(self) -> int:
-        """The error number that the call reports; 0 for none."""
+        """The errno of the call; 0 for none."""
         return ERRORS.get(self.name.rstrip("+"), 0)
 
     @property
     def action(self) -> int:
-        """As in shim.c."""
-        kinds = {"short": SHORT, "kill": KILL_BEFORE, "killed": KILL_AFTER, "torn": KILL_TORN}
-        return kinds.get(self.name, FAIL_FROM_HERE if self.lasts else FAIL)
+        """The number of the action in shim.c."""
+        actions = {"short": SHORT, "kill": KILL_BEFORE, "killed": KILL_AFTER, "torn": KILL_TORN}
+        return actions.get(self.name, FAIL_FROM_HERE if self.persistent else FAIL)
 
 
 FAULTS = tuple(
@@ -83,7 +84,7 @@ FAULTS = tuple(
 
 
 def arm(folder: Path, number: int = 0, fault: Fault | None = None, log: int = -1, trace: bool = False) -> None:
-    """In this process, give call `number` below `folder` its `fault`, and log the calls to the descriptor `log`."""
+    """In this process, inject `fault` into call `number` below `folder`, and log the calls to the descriptor `log`."""
     library = ctypes.CDLL(os.environ["LD_PRELOAD"])
     action, error = (fault.action, fault.error) if fault else (NOTHING, 0)
     library.shim_log(log, int(trace))

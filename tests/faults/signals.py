@@ -1,4 +1,4 @@
-"""Workers and the coordinator of a run are killed, or stopped for a while; then the same command runs again."""
+"""A worker or the coordinator of a run is killed, or stopped for a while; then the same command runs again."""
 
 import os
 import random
@@ -12,19 +12,20 @@ from pathlib import Path
 
 from tests.faults import world
 from tests.faults.method import Method, Outcome, outcome
-from tests.faults.server import shared
+from tests.faults.server import run_trials
 from tests.faults.world import LIGHT, Scenario, Template
+from tests.faults.world.commands import preprocess_ct
 
 WORKERS = 2
-SCANS = 12
+SCAN_COUNT = 12
 VICTIMS = ("coordinator", "worker")  # the scheduler is a thread of the coordinator
 WAYS = ("kill", "stop", "stop-kill")
 STOPPED_SECONDS = 0.5
-NOT_STARTED = "workers cannot start"  # a worker was hit before there was anything to do
+NOT_STARTED = "workers cannot start"  # in the error if a worker was killed while starting
 SERVERS = 2
 
 templates: dict[str, Template] = {}
-moments = {"seconds": 0.0}
+durations = {"command": 0.0}
 
 
 # -- in the campaign ---------------------------------------------------------------------------------------------------
@@ -32,16 +33,16 @@ moments = {"seconds": 0.0}
 
 def run(trials: int, seed: int, only: str) -> Outcome:
     if not sys.platform.startswith("linux"):
-        return Outcome(0, 0, skipped="processes are found through /proc; run it on Linux")
+        return Outcome(0, 0, skipped="it finds processes in /proc; run it on Linux")
     chosen = [only] if only else [_trial(seed, number) for number in range(trials)]
     servers = SERVERS if trials > METHOD.short else 1
-    return outcome(METHOD.name, seed, shared(__name__, LIGHT, chosen, servers))
+    return outcome(METHOD.name, seed, run_trials(__name__, LIGHT, chosen, servers))
 
 
 def _trial(seed: int, number: int) -> str:
-    """`victim:way:moment`, the moment as a share of what the command takes without any fault."""
-    chance = random.Random(f"{seed} {number}")
-    return f"{chance.choice(VICTIMS)}:{chance.choice(WAYS)}:{chance.random():.4f}"
+    """`victim:way:moment`; the moment is a share of the command's duration without a fault."""
+    rng = random.Random(f"{seed} {number}")
+    return f"{rng.choice(VICTIMS)}:{rng.choice(WAYS)}:{rng.random():.4f}"
 
 
 # -- in the server -----------------------------------------------------------------------------------------------------
@@ -51,13 +52,13 @@ def prepare(folder: Path, part: str) -> list[str]:
     world.load_everything(part)
     import distributed  # noqa: F401
 
-    def words(place: Path) -> tuple[object, ...]:
-        return (*world._preprocess_ct(place)[:-3], "--workers", WORKERS, "--quiet")
+    def words(folder: Path) -> tuple[object, ...]:
+        return (*preprocess_ct(folder)[:-3], "--workers", WORKERS, "--quiet")
 
-    scenario = Scenario("signals", LIGHT, partial(_sources, SCANS), words, (world.CT,))
+    scenario = Scenario("signals", LIGHT, partial(_sources, SCAN_COUNT), words, (world.CT,))
     start = time.monotonic()
     templates["signals"] = Template(scenario, folder / "world")
-    moments["seconds"] = time.monotonic() - start
+    durations["command"] = time.monotonic() - start
     return [scenario.name]
 
 
@@ -69,18 +70,18 @@ def trial(name: str) -> str:
     victim, way, share = name.split(":")
     template = templates["signals"]
     template.restore()
-    delay = float(share) * moments["seconds"]
-    ended = template.run(partial(_begin_attack, victim, way, delay))
+    delay = float(share) * durations["command"]
+    result = template.run(partial(_start_attacker, victim, way, delay))
     killed = victim == "coordinator" and way != "stop"
-    if why := template.wrong_end(ended, killed) or template.lost():
-        return why
-    if not killed and ended.code != template.ended.code and NOT_STARTED not in ended.err:
-        return f"it ended with {ended.code}: {ended.err[-500:]}"
-    return template.wrong_result(template.run())
+    if reason := template.check_faulty_run(result, killed) or template.check_samples():
+        return reason
+    if not killed and result.code != template.result.code and NOT_STARTED not in result.err:
+        return f"exit code {result.code}: {result.err[-500:]}"
+    return template.check_repeated_run(template.run())
 
 
-def _begin_attack(victim: str, way: str, delay: float) -> None:
-    """Called in the coordinator before it does anything: fork the process that will attack it."""
+def _start_attacker(victim: str, way: str, delay: float) -> None:
+    """Fork the process that will send the signals; called in the coordinator before its command."""
     coordinator = os.getpid()
     if os.fork():
         return
@@ -91,7 +92,7 @@ def _begin_attack(victim: str, way: str, delay: float) -> None:
 
 
 def _attack(coordinator: int, victim: str, way: str, delay: float) -> None:
-    if _ended(coordinator, delay):
+    if _exits_within(coordinator, delay):
         return
     targets = [coordinator] if victim == "coordinator" else _workers(coordinator)
     if not targets or os.getppid() != coordinator:
@@ -104,8 +105,8 @@ def _attack(coordinator: int, victim: str, way: str, delay: float) -> None:
             os.kill(target, signal.SIGKILL if way == "stop-kill" else signal.SIGCONT)
 
 
-def _ended(process: int, seconds: float) -> bool:
-    """Whether `process` ends within so many seconds."""
+def _exits_within(process: int, seconds: float) -> bool:
+    """Whether `process` exits within `seconds`."""
     try:
         handle = os.pidfd_open(process)
     except ProcessLookupError:
@@ -117,17 +118,17 @@ def _ended(process: int, seconds: float) -> bool:
 
 
 def _workers(coordinator: int) -> list[int]:
-    """The worker processes that there are by now."""
+    """The worker processes that run at the moment."""
     import psutil
 
-    found = []
+    workers = []
     with suppress(psutil.Error):
         for child in psutil.Process(coordinator).children():
             with suppress(psutil.Error):
                 words = " ".join(child.cmdline())
                 if "spawn_main" in words:
-                    found.append(child.pid)
-    return found
+                    workers.append(child.pid)
+    return workers
 
 
 METHOD = Method(

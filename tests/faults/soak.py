@@ -1,6 +1,6 @@
-"""A preprocessing run and a training that last: their memory stays where it is.
+"""A long preprocessing run and a long training: their memory stays constant.
 
-python -m tests.faults.soak FOLDER     the training, as the method starts it
+python -m tests.faults.soak FOLDER     only the training, as the method starts it
 """
 
 import os
@@ -20,74 +20,80 @@ from tests.faults.server import ROOT, SETTINGS
 
 SAMPLES, EPOCHS = 5000, 1000
 MIB_PER_100_SAMPLES = 1.0
-SETTLED = 0.4  # the share of a run after which its memory is looked at
-PERIOD_SECONDS = 0.25
+WARM_UP = 0.4  # share of a run before its memory is measured
+MEASURING_SECONDS = 0.25  # between two measurements
+MIN_MEASUREMENTS = 20
 
 
 def run(trials: int, seed: int, only: str) -> Outcome:
     if not sys.platform.startswith("linux"):
-        return Outcome(0, 0, skipped="memory is read from /proc; run it on Linux")
-    parts = {"preprocess": _preprocess, "train": _train}
-    ended = []
-    for name in [only] if only else list(parts) * trials:
+        return Outcome(0, 0, skipped="it reads the memory from /proc; run it on Linux")
+    jobs = {"preprocess": _preprocess, "train": _train}
+    results = []
+    for name in [only] if only else list(jobs) * trials:
         with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-            ended.append((name, parts[name](Path(folder))))
-    return outcome(METHOD.name, seed, ended)
+            results.append((name, jobs[name](Path(folder))))
+    return outcome(METHOD.name, seed, results)
 
 
 def _preprocess(folder: Path) -> str:
-    """`SAMPLES` scans in one process, five in turn."""
+    """Preprocess `SAMPLES` scans in one process; they are links to five different ones."""
     world.write_scans(folder / world.SCANS, count=5)
-    five = sorted((folder / world.SCANS).iterdir())
-    for number in range(len(five) + 1, SAMPLES + 1):
-        os.link(five[number % len(five)], five[0].with_name(f"S{number:05d}.nii.gz"))
+    scans = sorted((folder / world.SCANS).iterdir())
+    for number in range(len(scans) + 1, SAMPLES + 1):
+        os.link(scans[number % len(scans)], scans[0].with_name(f"S{number:05d}.nii.gz"))
     words = ["cli.py", "preprocess", "ct", folder / world.SCANS, folder / world.CT, *world.SIZE]
-    return _grows(words, _lines(folder / world.CT / "ledger" / "entries.jsonl"), SAMPLES)
+    return _check_memory(words, _count_lines(folder / world.CT / "ledger" / "entries.jsonl"), SAMPLES)
 
 
 def _train(folder: Path) -> str:
-    """`EPOCHS` epochs of the small network, three samples each."""
+    """Train the small network for `EPOCHS` epochs of three samples."""
     words = ["-m", "tests.faults.soak", folder]
-    return _grows(words, _lines(folder / "history.csv", each=3), EPOCHS * 3)
+    return _check_memory(words, _count_lines(folder / "history.csv", samples_per_line=3), EPOCHS * 3)
 
 
-def _lines(path: Path, each: int = 1) -> Callable[[], int]:
+def _count_lines(path: Path, samples_per_line: int = 1) -> Callable[[], int]:
+    """A function that returns the number of samples in a file that a process appends to."""
+
     def count() -> int:
         with suppress(OSError):
-            return each * path.read_bytes().count(b"\n")
+            return samples_per_line * path.read_bytes().count(b"\n")
         return 0
 
     return count
 
 
-def _grows(words: list[object], done: Callable[[], int], samples: int) -> str:
-    """Run Python with `words`; why its memory is not flat over the samples that are `done` by and by."""
+def _check_memory(words: list[object], progress: Callable[[], int], samples: int) -> str:
+    """Run Python with `words`; return the reason for a failure, "" if its memory is constant.
+
+    `progress` returns the number of samples so far, of `samples` in total.
+    """
     import psutil
 
-    seen: list[tuple[int, float]] = []
+    measured: list[tuple[int, float]] = []
     with subprocess.Popen(
         [sys.executable, *map(str, words)], cwd=ROOT, env=os.environ | SETTINGS, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         while process.poll() is None:
             with suppress(psutil.Error):
-                seen.append((done(), psutil.Process(process.pid).memory_info().rss / 2**20))
-            time.sleep(PERIOD_SECONDS)
-        said = process.communicate()[1]
+                measured.append((progress(), psutil.Process(process.pid).memory_info().rss / 2**20))
+            time.sleep(MEASURING_SECONDS)
+        errors = process.communicate()[1]
     if process.returncode:
-        return f"it ended with {process.returncode}: {said[-2000:]}"
-    if done() < samples:
-        return f"{done()} samples instead of {samples}"
-    late = np.array([(count, memory) for count, memory in seen if SETTLED * samples < count < samples])
-    if len(late) < 20:
-        return f"too quick to be watched: {len(late)} looks"
+        return f"exit code {process.returncode}: {errors[-2000:]}"
+    if progress() < samples:
+        return f"{progress()} samples instead of {samples}"
+    late = np.array([(count, memory) for count, memory in measured if WARM_UP * samples < count < samples])
+    if len(late) < MIN_MEASUREMENTS:
+        return f"the run was too short: {len(late)} measurements of memory, {MIN_MEASUREMENTS} are needed"
     slope = 100 * np.polyfit(late[:, 0], late[:, 1], 1)[0]
-    what = words[1] if words[0] == "cli.py" else "train"
-    print(f"  {what}: {slope:+.3f} MiB per 100 samples, {late[-1, 1]:.0f} MiB at its end")
+    job = words[1] if words[0] == "cli.py" else "train"
+    print(f"  {job}: {slope:+.3f} MiB per 100 samples, {late[-1, 1]:.0f} MiB at the end")
     return "" if slope < MIB_PER_100_SAMPLES else f"memory grows by {slope:.2f} MiB per 100 samples"
 
 
-def _be_training(folder: Path) -> None:
+def _run_training(folder: Path) -> None:
     from trainer import backend
 
     backend.start()
@@ -100,7 +106,7 @@ def _be_training(folder: Path) -> None:
     from trainer.training.fit import compile_for, fit
 
     world.write_clips(folder / world.CLIPS)
-    world._make(world._preprocess_video, folder)
+    world.make(world.preprocess_video, folder)
     clips = open_cache(folder / world.VIDEO)
     config = PRETRAIN.replace(
         backbone="small", weights="none", freeze_backbone=False, optimizer="adam", epochs=EPOCHS, stop_patience=EPOCHS
@@ -123,4 +129,4 @@ METHOD = Method(
 )
 
 if __name__ == "__main__":
-    _be_training(Path(sys.argv[1]))
+    _run_training(Path(sys.argv[1]))

@@ -1,3 +1,5 @@
+"""Files of a cache are read only if they are regular, and links inside a cache are rejected."""
+
 import os
 from pathlib import Path
 
@@ -25,9 +27,9 @@ def test_a_sparse_file_is_rejected_before_it_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
 def test_only_regular_files_are_opened(tmp_path: Path, make) -> None:
-    make(tmp_path / "odd")
+    make(tmp_path / "special")
     with pytest.raises(UnexpectedFile, match="not a file"):
-        open_regular(tmp_path / "odd")
+        open_regular(tmp_path / "special")
 
 
 def test_a_link_to_a_regular_file_is_read(tmp_path: Path) -> None:
@@ -36,11 +38,11 @@ def test_a_link_to_a_regular_file_is_read(tmp_path: Path) -> None:
     assert read_regular(tmp_path / "link", 1) == b"1"
 
 
-def test_the_root_may_be_a_link_and_nothing_below_it(tmp_path: Path) -> None:
-    (tmp_path / "there").mkdir()
+def test_the_root_may_be_a_link_but_nothing_below_it(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
     root = tmp_path / "root"
-    root.symlink_to("there")
-    check_inside(root, root / "not/there/yet")
+    root.symlink_to("target")
+    check_inside(root, root / "not/created/yet")
     (root / "volume").symlink_to(tmp_path)
     with pytest.raises(LinkInside, match=r"volume is a link to .*delete it"):
         check_inside(root, root / "volume" / "c")

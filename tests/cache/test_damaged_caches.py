@@ -1,4 +1,4 @@
-"""What a reader does with a damaged cache: it never returns wrong values, and names what is damaged."""
+"""Reading a damaged cache never returns wrong values, and errors and reports name the damage."""
 
 import json
 import shutil
@@ -16,20 +16,20 @@ from tests.helpers.caches import SHAPE, make_cache, volume
 
 
 def flipped(data, bit):
-    other = bytearray(data)
-    other[bit // 8] ^= 1 << bit % 8
-    return bytes(other)
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
 
 
 @contextmanager
-def holding(path, data):
-    """`path` holds `data` for the while."""
-    before = path.read_bytes()
+def temporarily_replaced(path, data):
+    """`path` contains `data` inside the block."""
+    original = path.read_bytes()
     path.write_bytes(data)
     try:
         yield
     finally:
-        path.write_bytes(before)
+        path.write_bytes(original)
 
 
 def make_folder(path):
@@ -56,7 +56,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_chunk_raises_and_is_named_and_its_neighbours_read_on(tiny, kind):
+def test_a_damaged_chunk_raises_and_is_reported_and_other_samples_stay_readable(tiny, kind):
     DAMAGE[kind](store.chunk_path(tiny, 1))
     cache = open_cache(tiny)
     with pytest.raises(DamagedSample, match=r"^s1: chunk .*; run `repair` to rebuild it from its source$") as caught:
@@ -76,12 +76,12 @@ def test_a_bit_flipped_anywhere_in_a_chunk_raises(shared_tiny, data):
     bit = data.draw(st.integers(0, 8 * path.stat().st_size - 1))
     cache = open_cache(shared_tiny)
     message = r"^s1: .* digest"
-    with holding(path, flipped(path.read_bytes(), bit)), pytest.raises(DamagedSample, match=message):
+    with temporarily_replaced(path, flipped(path.read_bytes(), bit)), pytest.raises(DamagedSample, match=message):
         cache[1]
     assert cache[1].shape == SHAPE
 
 
-def test_swapped_chunks_raise_both(tiny):
+def test_reading_either_of_two_swapped_chunks_raises(tiny):
     first, second = store.chunk_path(tiny, 0), store.chunk_path(tiny, 1)
     a, b = first.read_bytes(), second.read_bytes()
     first.write_bytes(b)
@@ -92,7 +92,7 @@ def test_swapped_chunks_raise_both(tiny):
     assert verify(tiny).damaged.keys() == {"s0", "s1"}
 
 
-def test_a_sample_whose_ledger_line_was_lost_is_still_listed_and_raises(tiny):
+def test_a_sample_without_its_ledger_line_is_listed_but_reading_it_raises(tiny):
     path = catalog.ledger_path(tiny)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + flipped(lines[1], 100) + lines[2])
@@ -110,7 +110,7 @@ def test_a_sample_whose_ledger_line_was_lost_is_still_listed_and_raises(tiny):
 @pytest.mark.parametrize(
     "damage", [lambda path: path.unlink(), make_folder, lambda path: path.write_bytes(b"\xff" * 999)]
 )
-def test_without_a_ledger_nothing_is_read_and_no_sample_is_lost(tiny, damage):
+def test_without_a_ledger_samples_are_listed_but_cannot_be_read(tiny, damage):
     for name in ("entries.jsonl", "snapshot.jsonl"):
         damage(tiny / "ledger" / name)
     cache = open_cache(tiny)
@@ -125,7 +125,7 @@ def test_without_a_ledger_nothing_is_read_and_no_sample_is_lost(tiny, damage):
 @pytest.mark.parametrize(
     "damage", [lambda path: path.unlink(), make_folder, lambda path: path.write_bytes(b"\xff" * 999)]
 )
-def test_with_one_of_its_two_copies_everything_is_read_and_the_fault_is_named(tiny, file, damage):
+def test_either_ledger_file_is_enough_to_read_and_the_damaged_one_is_reported(tiny, file, damage):
     damage(tiny / "ledger" / file)
     cache = open_cache(tiny)
     assert cache.ids == ["s0", "s1", "s2"]
@@ -148,14 +148,14 @@ def test_two_samples_with_the_same_row_are_distinguished(tiny):
 
 
 def test_an_index_with_unknown_ids_adds_no_sample(tiny, tmp_path):
-    other = make_cache(tmp_path / "other", 3, names=["x0", "x1", "x2"])
-    shutil.copytree(other / "sample_id", tiny / "sample_id", dirs_exist_ok=True)
+    second = make_cache(tmp_path / "second", 3, names=["x0", "x1", "x2"])
+    shutil.copytree(second / "sample_id", tiny / "sample_id", dirs_exist_ok=True)
     assert open_cache(tiny).ids == ["s0", "s1", "s2"]
     assert "sample_id/c/0" in verify(tiny).damaged
 
 
 @pytest.mark.parametrize("key", ["depth", "dtype"])
-def test_a_chunk_of_the_wrong_size_raises_before_anything_is_returned(tiny, key):
+def test_a_chunk_of_the_wrong_size_raises(tiny, key):
     document = json.loads((tiny / "zarr.json").read_bytes())
     document["attributes"]["recipe"] |= {"depth": {"depth": 40_000}, "dtype": {"dtype": "float32"}}[key]
     for name in ("zarr.json", "ledger/zarr.json"):
@@ -164,7 +164,7 @@ def test_a_chunk_of_the_wrong_size_raises_before_anything_is_returned(tiny, key)
         open_cache(tiny)[0]
 
 
-def test_an_impossible_shape_is_rejected_before_anything_is_allocated(tiny):
+def test_an_impossible_shape_is_rejected_before_memory_is_allocated(tiny):
     document = json.loads((tiny / "zarr.json").read_bytes())
     document["attributes"]["recipe"]["depth"] = 10**9
     for name in ("zarr.json", "ledger/zarr.json"):
@@ -179,7 +179,7 @@ def test_an_impossible_shape_is_rejected_before_anything_is_allocated(tiny):
     [{"shape": [10**12]}, {"shape": []}, {"shape": [3, 10**6]}, {"shape": "x"}, {"data_type": "float64"},
      {"codecs": []}, {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [10**12]}}}],
 )  # fmt: skip
-def test_an_index_of_absurd_size_or_form_is_reported_and_not_read(tiny, name, change):
+def test_an_index_array_with_invalid_metadata_is_reported_and_not_read(tiny, name, change):
     path = tiny / name / "zarr.json"
     path.write_text(json.dumps(json.loads(path.read_bytes()) | change))
     assert len(open_cache(tiny)) == 3
@@ -193,15 +193,15 @@ FILES = ["zarr.json", "volume/zarr.json", "sample_id/zarr.json", "label/c/0", "s
 @pytest.mark.parametrize("file", FILES)
 @given(data=st.data())
 @settings(max_examples=20)
-def test_damage_to_any_file_leaves_a_cache_that_opens_or_says_in_one_line_why_not(shared_tiny, file, data):
-    before = (shared_tiny / file).read_bytes()
-    position = data.draw(st.integers(0, len(before) - 1))
+def test_a_cache_with_any_file_damaged_opens_or_fails_with_a_one_line_error(shared_tiny, file, data):
+    original = (shared_tiny / file).read_bytes()
+    position = data.draw(st.integers(0, len(original) - 1))
     junk = data.draw(st.binary(max_size=40))
     damaged = data.draw(st.sampled_from([
-        before[:position], flipped(before, 8 * position + position % 8), junk,
-        before[:position] + junk + before[position + len(junk):],
+        original[:position], flipped(original, 8 * position + position % 8), junk,
+        original[:position] + junk + original[position + len(junk):],
     ]))  # fmt: skip
-    with holding(shared_tiny / file, damaged):
+    with temporarily_replaced(shared_tiny / file, damaged):
         try:
             cache = open_cache(shared_tiny)
             report = verify(shared_tiny)
@@ -214,10 +214,10 @@ def test_damage_to_any_file_leaves_a_cache_that_opens_or_says_in_one_line_why_no
             except DamagedSample:
                 assert not report.sound
         assert len(cache) == 3
-        assert damaged == before or not report.sound
+        assert damaged == original or not report.sound
 
 
-def test_a_message_about_a_moved_cache_does_not_suggest_rebuilding(tiny, tmp_path):
+def test_the_error_about_a_moved_cache_does_not_suggest_rebuilding(tiny, tmp_path):
     cache = open_cache(tiny)
     tiny.rename(tmp_path / "elsewhere")
     with pytest.raises(CacheError, match=f"; {tiny} does not exist any more: "):

@@ -1,4 +1,4 @@
-"""A second call of write_features: what is kept, replaced, resumed or refused."""
+"""Repeated calls of write_features keep, replace or resume samples, or are rejected."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from tests.helpers.features import chunk_of, entries_of, some_features, spoiled,
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_same_call_again_writes_nothing(tmp_path):
+def test_repeating_the_same_call_writes_nothing(tmp_path):
     write(tmp_path / "c", labels=[0] * 5)
     before, ledger = times(tmp_path / "c"), catalog.ledger_path(tmp_path / "c").read_bytes()
     write(tmp_path / "c", labels=[0] * 5)
@@ -38,7 +38,7 @@ def test_changed_rows_are_replaced_new_ones_added_and_others_kept(tmp_path):
     assert verify(tmp_path / "c").sound
 
 
-def test_samples_of_other_ids_keep_their_class_by_its_name(tmp_path):
+def test_samples_outside_the_call_keep_their_class_when_class_names_change(tmp_path):
     write(tmp_path / "c", labels=[0, 1, 0, 1, 0])
     cache = write(tmp_path / "c", some_features(1), ids=["s0"], labels=[1], class_names=["zero", "two"])
     assert cache.class_names == ["zero", "two", "one"]
@@ -59,7 +59,7 @@ def test_the_same_call_rewrites_a_damaged_chunk(tmp_path):
 
 
 @pytest.mark.parametrize("bit", [0, 37, 100, -3])
-def test_changed_features_are_not_returned(tmp_path, bit):
+def test_reading_corrupted_features_raises(tmp_path, bit):
     cache = write(tmp_path / "c")
     data = bytearray(chunk_of(tmp_path / "c", 1).read_bytes())
     data[bit // 8] ^= 1 << bit % 8
@@ -70,7 +70,7 @@ def test_changed_features_are_not_returned(tmp_path, bit):
 
 
 @pytest.mark.parametrize("file", ["zarr.json", "features/zarr.json", "label/c/0", "ledger/digests.json"])
-def test_a_published_file_that_is_gone_is_named_and_written_by_the_same_call(tmp_path, file):
+def test_a_missing_published_file_is_reported_and_restored_by_the_same_call(tmp_path, file):
     write(tmp_path / "c")
     (tmp_path / "c" / file).unlink()
     assert list(verify(tmp_path / "c").damaged) == [file]
@@ -78,7 +78,7 @@ def test_a_published_file_that_is_gone_is_named_and_written_by_the_same_call(tmp
     assert verify(tmp_path / "c").sound
 
 
-def test_after_an_error_in_a_row_the_same_call_resumes_there(tmp_path):
+def test_after_an_error_in_one_row_the_same_call_resumes_at_that_row(tmp_path):
     with pytest.raises(InvalidFeatures, match=r"^s3: nan"):
         write(tmp_path / "c", spoiled(np.nan, np.float16))
     assert open_cache(tmp_path / "c").ids == ["s0", "s1", "s2"]
@@ -97,7 +97,7 @@ feature_writer.COMMIT_SAMPLES = 2
 class Rows:
     shape, dtype = (9, 4, 6), np.dtype(np.float16)
     def __getitem__(self, number):
-        if number == {last}:
+        if number == {killed_at}:
             os.kill(os.getpid(), 9)
         return np.full((4, 6), number, np.float16)
 
@@ -105,39 +105,41 @@ write_features(sys.argv[1], [f"s{{n}}" for n in range(9)], None, None, Rows(), c
 """
 
 
-@pytest.mark.parametrize("last", [0, 5])
-def test_after_a_kill_the_same_call_finishes(tmp_path, last):
-    for end in (last, -1):
-        code = subprocess.run([sys.executable, "-c", KILLED.format(last=end), tmp_path / "c"], cwd=ROOT, check=False)
-        assert code.returncode == (0 if end < 0 else -9)
-        if end > 0:
+@pytest.mark.parametrize("killed_at", [0, 5])
+def test_after_a_kill_the_same_call_finishes(tmp_path, killed_at):
+    for number in (killed_at, -1):
+        script = KILLED.format(killed_at=number)
+        process = subprocess.run([sys.executable, "-c", script, tmp_path / "c"], cwd=ROOT, check=False)
+        assert process.returncode == (0 if number < 0 else -9)
+        if number > 0:
             assert len(entries_of(tmp_path / "c")) == 4
-            kept = {file: times(tmp_path / "c")[file] for file in (chunk_of(tmp_path / "c", row) for row in range(4))}
+            chunks = [chunk_of(tmp_path / "c", row) for row in range(4)]
+            committed = {file: times(tmp_path / "c")[file] for file in chunks}
     cache = open_cache(tmp_path / "c")
     assert [sample.mean() for sample in cache] == list(range(9))
     assert verify(tmp_path / "c").sound
-    if last:
-        assert kept.items() <= times(tmp_path / "c").items()
+    if killed_at:
+        assert committed.items() <= times(tmp_path / "c").items()
 
 
 @pytest.mark.parametrize(
-    ("more", "difference"),
+    ("options", "difference"),
     [
         ({"extractor": "other"}, "extractor mine → other"), ({"dtype": "float32"}, "dtype float16 → float32"),
         ({"array": some_features(5, (4, 7))}, "channels 6 → 7"),
         ({"extractor": {"name": "mine"}}, "extractor mine → {'name': 'mine'}"),
     ],
 )  # fmt: skip
-def test_a_cache_of_other_features_is_left_alone(tmp_path, more, difference):
+def test_a_cache_of_different_features_is_not_changed(tmp_path, options, difference):
     write(tmp_path / "c")
     with pytest.raises(RecipeMismatch) as caught:
-        write(tmp_path / "c", **more)
+        write(tmp_path / "c", **options)
     assert str(caught.value) == (
         f"{tmp_path / 'c'} has another recipe ({difference}); give the same options, or another path"
     )
 
 
-def test_a_path_that_holds_something_else_is_left_alone(tiny, tmp_path):
+def test_a_path_that_is_not_a_feature_cache_is_not_changed(tiny, tmp_path):
     with pytest.raises(RecipeMismatch, match="is a cache of kind ct, not features; give another path"):
         write(tiny)
     (tmp_path / "folder").mkdir()
@@ -149,7 +151,7 @@ def test_a_path_that_holds_something_else_is_left_alone(tiny, tmp_path):
     assert verify(tiny).sound
 
 
-def test_samples_that_lost_their_ledger_line_are_not_forgotten(tmp_path):
+def test_a_sample_without_its_ledger_line_is_reported_until_it_is_written_again(tmp_path):
     write(tmp_path / "c")
     path = catalog.ledger_path(tmp_path / "c")
     lines = path.read_bytes().splitlines(keepends=True)

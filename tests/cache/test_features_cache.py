@@ -1,4 +1,4 @@
-"""A cache of features keeps every promise of one of volumes, and knows which volumes its features were made of."""
+"""A feature cache has the guarantees of a volume cache, its own shapes and dtypes, and checks of its input."""
 
 import json
 
@@ -18,7 +18,7 @@ from cache.schema import AUGMENTED, FEATURES, MAX_ID_BYTES, VOLUME, Attributes
 from cache.verify import verify
 from tests.helpers.features import NAMES, chunk_of, some_features, spoiled, write
 
-# -- what is written is read -------------------------------------------------------------------------------------------
+# -- reading and writing -----------------------------------------------------------------------------------------------
 
 
 @given(data=st.data())
@@ -36,7 +36,7 @@ def test_features_are_read_as_they_were_written(tmp_path_factory, data):
     assert np.array_equal(stored, array)
 
 
-def test_labels_and_groups_of_samples_are_kept(tmp_path):
+def test_labels_groups_ids_and_recipe_are_stored(tmp_path):
     labels, groups = [0, np.int64(1), -1, None, 1], ["p1", "p1", None, "", np.str_("p2")]
     cache = write(str(tmp_path / "c"), labels=labels, groups=groups, ids=np.array(["a", "b/c", "d", "e", "Ж"]))
     assert (cache.kind, cache.ids, cache.class_names) == ("features", ["a", "b/c", "d", "e", "Ж"], ["one", "two"])
@@ -50,16 +50,16 @@ def test_labels_and_groups_of_samples_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "asked", "stored"),
+    ("array_dtype", "requested", "stored"),
     [
         ("float16", None, "float16"), ("float32", None, "float32"), (">f2", None, "float16"),
         ("float64", None, "float32"), ("int8", None, "float32"),
         ("float32", "float16", "float16"), ("float16", "float32", "float32"),
     ],
 )  # fmt: skip
-def test_the_dtype_is_that_of_the_array_or_the_requested_one(tmp_path, given, asked, stored):
-    array = some_features().astype(given)
-    cache = write(tmp_path / "c", array, dtype=asked)
+def test_the_stored_dtype_is_the_requested_one_or_fits_the_array(tmp_path, array_dtype, requested, stored):
+    array = some_features().astype(array_dtype)
+    cache = write(tmp_path / "c", array, dtype=requested)
     assert cache.stored(0).dtype == stored
     assert np.allclose(cache[3], array[3].astype(np.float32), rtol=1e-3)
 
@@ -79,7 +79,7 @@ def test_rows_are_read_one_at_a_time(tmp_path):
 
 
 @pytest.mark.parametrize("angles", [(), (-20, 0, 0.5)])
-def test_plain_zarr_and_xarray_read_the_same(tmp_path, angles):
+def test_zarr_and_xarray_read_the_same_features(tmp_path, angles):
     shape = (*((len(angles),) if angles else ()), 4, 6)
     attributes = feature_attributes(4, 6, NAMES, {"name": "net"}, dtype="float32", angles=angles)
     values = some_features(3, shape, np.float32)
@@ -92,29 +92,29 @@ def test_plain_zarr_and_xarray_read_the_same(tmp_path, angles):
     assert group["features"].chunks == (1, *shape)
     assert dict(group.attrs) == attributes.to_json()
     assert np.array_equal(group["features"][:], values)
-    opened, ours = xarray.open_zarr(tmp_path / "c").load(), cache.to_xarray()
-    assert opened.features.dims == ours.features.dims == dimensions
-    assert np.array_equal(opened.features.values, ours.features.values)
-    assert ours.features.data.chunksize == (1, *shape)
-    assert np.array_equal(ours.features.sel(sample="s1"), values[1])
-    assert ("angle" in ours.coords) == bool(angles)
+    plain, dataset = xarray.open_zarr(tmp_path / "c").load(), cache.to_xarray()
+    assert plain.features.dims == dataset.features.dims == dimensions
+    assert np.array_equal(plain.features.values, dataset.features.values)
+    assert dataset.features.data.chunksize == (1, *shape)
+    assert np.array_equal(dataset.features.sel(sample="s1"), values[1])
+    assert ("angle" in dataset.coords) == bool(angles)
     if angles:
-        assert np.array_equal(ours.features.sel(angle=0.5)[2], values[2, 2])
+        assert np.array_equal(dataset.features.sel(angle=0.5)[2], values[2, 2])
     assert verify(tmp_path / "c").sound
 
 
-def test_no_features_at_all_make_an_empty_cache(tmp_path):
+def test_an_array_without_rows_makes_an_empty_cache(tmp_path):
     cache = write(tmp_path / "c", np.empty((0, 4, 6), np.float16))
     assert (len(cache), cache.shape) == (0, (4, 6))
     assert cache.to_xarray().features.shape == (0, 4, 6)
     assert cache._repr_html_()
 
 
-# -- what cannot be written --------------------------------------------------------------------------------------------
+# -- invalid input -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("array", "more", "message"),
+    ("array", "options", "message"),
     [
         (spoiled(np.nan), {}, "s3: nan at (1, 2), expected finite numbers that float32 can hold; leave"),
         (spoiled(-np.inf, np.float16), {}, "s3: -inf at (1, 2), expected finite numbers that float16 can hold; leave"),
@@ -141,22 +141,22 @@ def test_no_features_at_all_make_an_empty_cache(tmp_path):
         (None, {"extractor": {"a": np}}, "is not JSON"),
     ],
 )  # fmt: skip
-def test_input_that_no_cache_can_hold_is_rejected_in_one_line(tmp_path, array, more, message):
+def test_invalid_features_labels_or_groups_are_rejected_in_one_line(tmp_path, array, options, message):
     with pytest.raises(InvalidFeatures) as caught:
-        write(tmp_path / "c", array, **more)
+        write(tmp_path / "c", array, **options)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, ValueError)
 
 
 @pytest.mark.parametrize("name", ["", "/etc/a", "../a", "a/../b", "a\nb", "\x1b[31m", "a\0", "\udcff", 7, None, b"a"])
-def test_an_id_is_a_name_below_a_folder(tmp_path, name):
+def test_an_invalid_id_is_rejected_before_anything_is_written(tmp_path, name):
     with pytest.raises(InvalidFeatures, match=r"^id .*; expected "):
         write(tmp_path / "c", ids=["a", "b", name, "d", "e"])
     assert not (tmp_path / "c").exists()
 
 
-def test_an_id_is_given_once(tmp_path):
+def test_write_features_rejects_a_repeated_id(tmp_path):
     with pytest.raises(InvalidFeatures, match="id 'a' occurs twice"):
         write(tmp_path / "c", ids=["a", "b", "c", "d", "a"])
 
@@ -168,10 +168,10 @@ def test_values_that_are_not_angles_are_rejected(angles):
         Attributes("features", {**recipe, "angles": angles}, NAMES)
 
 
-def test_attributes_survive_json_and_know_where_a_sample_is():
+def test_feature_attributes_survive_json_and_give_shape_and_layout():
     plain = feature_attributes(70, 512, NAMES, "net")
-    turned = feature_attributes(70, 512, NAMES, {"name": "net"}, angles=[-20, 0, 20])
-    for attributes, shape, layout in ((plain, (70, 512), FEATURES), (turned, (3, 70, 512), AUGMENTED)):
+    rotated = feature_attributes(70, 512, NAMES, {"name": "net"}, angles=[-20, 0, 20])
+    for attributes, shape, layout in ((plain, (70, 512), FEATURES), (rotated, (3, 70, 512), AUGMENTED)):
         assert Attributes.from_json(json.loads(json.dumps(attributes.to_json()))) == attributes
         assert (attributes.shape, attributes.layout, attributes.sample_bytes) == (shape, layout, 2 * np.prod(shape))
     assert (FEATURES.chunk(3), AUGMENTED.chunk(3), VOLUME.chunk(3)) == (
@@ -179,17 +179,11 @@ def test_attributes_survive_json_and_know_where_a_sample_is():
     )  # fmt: skip
 
 
-# -- writing again -----------------------------------------------------------------------------------------------------
+# -- montage, summary and size -----------------------------------------------------------------------------------------
 
 
-# -- features of a volume cache ----------------------------------------------------------------------------------------
-
-
-# -- looking at it -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("angles", "what"), [((), "features"), ((-20, 0), "features, at -20 degrees")])
-def test_a_montage_of_features_is_one_image_with_its_axes(tmp_path, angles, what):
+@pytest.mark.parametrize(("angles", "description"), [((), "features"), ((-20, 0), "features, at -20 degrees")])
+def test_a_montage_of_features_is_one_image_with_labelled_axes(tmp_path, angles, description):
     values = some_features(1, (*((2,) if angles else ()), 4, 6))[0]
     with writing_features(tmp_path / "c", feature_attributes(4, 6, NAMES, "net", angles=angles), ["a"]) as features:
         features.put("a", values, 1)
@@ -197,11 +191,11 @@ def test_a_montage_of_features_is_one_image_with_its_axes(tmp_path, angles, what
     axes = figure.axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("channel", "depth")
     assert np.array_equal(axes.images[0].get_array(), values[0] if angles else values)
-    assert figure.get_suptitle() == f"a · two · {what}"
+    assert figure.get_suptitle() == f"a · two · {description}"
     assert figure._repr_png_().startswith(b"\x89PNG")
 
 
-def test_the_summary_of_features_has_their_shape_and_thumbnails(tmp_path):
+def test_the_summary_of_a_feature_cache_shows_shape_extractor_and_thumbnails(tmp_path):
     cache = write(tmp_path / "c", labels=[0, 1, 0, 1, None], extractor={"name": "<b>net"})
     chunk_of(tmp_path / "c", 1).write_bytes(b"")
     html = cache._repr_html_()
@@ -210,13 +204,13 @@ def test_the_summary_of_features_has_their_shape_and_thumbnails(tmp_path):
     assert html.count("<img ") == 4
 
 
-def test_a_sample_of_full_size_takes_at_most_a_thirtieth_of_its_volume(tmp_path):
+def test_features_of_a_full_size_sample_take_at_most_a_thirtieth_of_its_volume(tmp_path):
     dense = np.random.default_rng(0).random((1, 70, 512), np.float32).astype(np.float16)  # nothing to compress
     write(tmp_path / "c", dense)
     assert chunk_of(tmp_path / "c", 0).stat().st_size <= 70 * 224 * 224 / 30
 
 
-def test_a_group_may_be_as_long_as_any_path():
+def test_a_group_may_be_as_long_as_an_id():
     assert len(checked_group("s", "é" * (MAX_ID_BYTES // 2))) == MAX_ID_BYTES // 2
     with pytest.raises(InvalidFeatures, match="expected at most 4096 bytes"):
         checked_group("s", "é" * (MAX_ID_BYTES // 2) + "a")

@@ -1,4 +1,4 @@
-"""Equal bytes have equal digests, other bytes others."""
+"""Digests are equal for equal bytes, and differ for different bytes."""
 
 import pytest
 from hypothesis import given
@@ -9,7 +9,7 @@ from cache.fingerprint import digest_bytes, digest_files, digest_recipe
 
 
 @pytest.mark.parametrize("sizes", [(), (0,), (10,), (7, 0, 9), (64, 64), (100, 1000)])
-def test_files_are_digested_as_their_bytes_in_order(tmp_path, monkeypatch, sizes):
+def test_the_digest_of_files_is_that_of_their_concatenated_bytes(tmp_path, monkeypatch, sizes):
     monkeypatch.setattr(fingerprint, "BLOCK_BYTES", 64)
     paths = [tmp_path / str(number) for number in range(len(sizes))]
     for number, (path, size) in enumerate(zip(paths, sizes, strict=True)):
@@ -17,24 +17,24 @@ def test_files_are_digested_as_their_bytes_in_order(tmp_path, monkeypatch, sizes
     assert digest_files(paths) == digest_bytes(b"".join(path.read_bytes() for path in paths))
 
 
-def test_a_file_that_cannot_be_read_has_no_digest(tmp_path):
+def test_the_digest_of_a_missing_file_raises(tmp_path):
     with pytest.raises(FileNotFoundError):
-        digest_files([tmp_path / "gone"])
+        digest_files([tmp_path / "missing"])
 
 
 @given(st.binary(min_size=1, max_size=300), st.data())
 def test_one_flipped_bit_changes_the_digest(data, draw):
     bit = draw.draw(st.integers(0, 8 * len(data) - 1))
-    other = bytearray(data)
-    other[bit // 8] ^= 1 << bit % 8
-    assert digest_bytes(bytes(other)) != digest_bytes(data)
+    flipped = bytearray(data)
+    flipped[bit // 8] ^= 1 << bit % 8
+    assert digest_bytes(bytes(flipped)) != digest_bytes(data)
 
 
-def test_a_recipe_s_digest_does_not_depend_on_the_order_of_its_keys():
+def test_the_digest_of_a_recipe_does_not_depend_on_the_order_of_its_keys():
     assert digest_recipe({"a": 1, "b": [2.5, "x"]}) == digest_recipe({"b": [2.5, "x"], "a": 1})
     assert digest_recipe({"a": 1}) != digest_recipe({"a": 2})
     assert digest_recipe({"a": 1}) != digest_recipe({"a": 1.0})
 
 
-def test_digests_are_those_of_xxh3_128():
+def test_digests_are_xxh3_128():
     assert digest_bytes(b"") == "99aa06d3014798d86001c324468d497f"

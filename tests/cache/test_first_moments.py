@@ -1,4 +1,4 @@
-"""A run that dies or fails at any system call is finished by the same command, to the same bytes."""
+"""A run that is killed or fails at any system call is finished by the same command, with the same bytes."""
 
 import errno
 import os
@@ -37,7 +37,7 @@ def features(source, root):
 
 @pytest.fixture(params=[scans, clips, features])
 def command(request, tmp_path):
-    """Runs one of the commands into a folder that is given."""
+    """A function that runs one of the commands on a given cache folder."""
     scan(tmp_path / "scans" / "a.nii")
     clip(tmp_path / "clips", "A/1")
     return lambda root: request.param(tmp_path / request.param.__name__, root)
@@ -56,59 +56,59 @@ def calls_of(command, folder, reads=False):
 
 
 def test_a_run_killed_at_any_system_call_is_finished_by_the_same_command(command, tmp_path):
-    total = calls_of(command, tmp_path / "whole")
-    whole = contents(tmp_path / "whole/deep/c")
+    total = calls_of(command, tmp_path / "uninterrupted")
+    expected = contents(tmp_path / "uninterrupted/deep/c")
     for number in range(total):
         folder = tmp_path / f"{number}"
         with watched(Calls(folder, number)), pytest.raises(Killed):
             command(folder / "deep" / "c")
         command(folder / "deep" / "c")
-        assert contents(folder / "deep" / "c") == whole, number
+        assert contents(folder / "deep" / "c") == expected, number
 
 
-@pytest.mark.parametrize("left", ["lock", "unpublished", "readers", "entries.jsonl"])
-def test_after_a_power_cut_at_any_first_file_the_same_command_completes(command, tmp_path, left):
+@pytest.mark.parametrize("file", ["lock", "unpublished", "readers", "entries.jsonl"])
+def test_a_new_cache_with_only_an_empty_ledger_file_is_completed(command, tmp_path, file):
     root = tmp_path / "c"
     (root / "ledger" / "partial").mkdir(parents=True)
-    (root / "ledger" / left).touch()
+    (root / "ledger" / file).touch()
     command(root)
     assert verify(root).ok == 1
 
 
-def fails_and_is_finished(command, folder, calls, whole):
-    said = ""
+def check_error_and_completion(command, folder, calls, expected):
+    message = ""
     with watched(calls):
         try:
             command(folder / "deep" / "c")
-        except CacheError as failed:
-            said = str(failed)
-    assert not said or said.endswith(f": {os.strerror(calls.error)}; {REMEDIES[calls.error]}"), calls.at
+        except CacheError as error:
+            message = str(error)
+    assert not message or message.endswith(f": {os.strerror(calls.error)}; {REMEDIES[calls.error]}"), calls.at
     command(folder / "deep" / "c")
-    assert contents(folder / "deep" / "c") == whole, calls.at
+    assert contents(folder / "deep" / "c") == expected, calls.at
 
 
-def test_a_run_that_fails_at_any_system_call_says_why_and_is_finished_by_the_same_command(command, tmp_path):
-    total = calls_of(command, tmp_path / "whole")
-    whole = contents(tmp_path / "whole/deep/c")
+def test_a_run_that_fails_at_any_system_call_reports_the_error_and_is_finished_by_the_same_command(command, tmp_path):
+    total = calls_of(command, tmp_path / "uninterrupted")
+    expected = contents(tmp_path / "uninterrupted/deep/c")
     for number in range(total):
         folder = tmp_path / f"{number}"
         calls = Calls(folder, number, ERRORS[number % 3], on=number // 3 % 2)
-        fails_and_is_finished(command, folder, calls, whole)
+        check_error_and_completion(command, folder, calls, expected)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("on", [True, False], ids=["from then on", "once"])
+@pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "once"])
 @pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
-def test_a_run_that_fails_so_at_any_system_call_even_one_that_reads_is_finished(command, tmp_path, error, on):
-    total = calls_of(command, tmp_path / "whole", reads=True)
-    whole = contents(tmp_path / "whole/deep/c")
+def test_a_run_that_fails_at_any_system_call_including_reads_is_finished(command, tmp_path, error, persistent):
+    total = calls_of(command, tmp_path / "uninterrupted", reads=True)
+    expected = contents(tmp_path / "uninterrupted/deep/c")
     for number in range(total):
         folder = tmp_path / f"{number}"
-        fails_and_is_finished(command, folder, Calls(folder, number, error, on, reads=True), whole)
+        check_error_and_completion(command, folder, Calls(folder, number, error, persistent, reads=True), expected)
 
 
-def test_empty_files_in_a_begun_cache_are_as_good_as_none_but_records_are_never_given_up(tiny, tmp_path):
-    """Some file systems leave files of no bytes after a power cut."""
+def test_empty_files_count_as_missing_in_a_new_cache_but_a_cache_with_records_is_not_overwritten(tiny, tmp_path):
+    """Some file systems leave empty files after a power cut."""
     (tmp_path / "scans").mkdir()
     scan(tmp_path / "scans/a.nii.gz")
     root = tmp_path / "c"
@@ -117,7 +117,7 @@ def test_empty_files_in_a_begun_cache_are_as_good_as_none_but_records_are_never_
         (root / name).touch()
     scans(tmp_path / "scans", root)
     assert verify(root).sound
-    for lost in (tiny / "zarr.json", tiny / "ledger/zarr.json"):
-        lost.write_bytes(b"")
+    for path in (tiny / "zarr.json", tiny / "ledger/zarr.json"):
+        path.write_bytes(b"")
     with pytest.raises(CacheError, match=r"no readable zarr\.json; restore it, or delete the cache and build"):
         scans(tmp_path / "scans", tiny)

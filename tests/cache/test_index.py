@@ -1,4 +1,4 @@
-"""What is read of the published arrays, whatever their chunks are called and hold."""
+"""The published index arrays are read safely, whatever the names and contents of their chunks."""
 
 import json
 
@@ -14,7 +14,7 @@ from tests.helpers.hostile import compressed
 
 
 def labels(*values):
-    """A chunk of the labels, the first ones `values`."""
+    """A chunk of the label array that begins with `values`."""
     return compressed(np.array([*values, *[UNLABELLED] * (index.ROWS - len(values))], "<i8").tobytes())
 
 
@@ -23,7 +23,7 @@ def labels(*values):
     [
         ("1", index.ROWS),
         (str(MAX_ROWS // index.ROWS - 1), (MAX_ROWS // index.ROWS - 1) * index.ROWS),
-        (str(MAX_ROWS // index.ROWS), None),  # a row that no cache has
+        (str(MAX_ROWS // index.ROWS), None),  # beyond the last possible row
         (str(10**9), None),
         ("1" * 200, None),
         ("-1", None),
@@ -32,21 +32,21 @@ def labels(*values):
         (".zarr", None),
     ],
 )
-def test_chunks_are_read_up_to_the_last_row_that_a_cache_can_have(tmp_path, name, row):
+def test_only_chunks_below_the_maximum_number_of_rows_are_read(tmp_path, name, row):
     (tmp_path / "label/c").mkdir(parents=True)
     (tmp_path / "label/c" / name).write_bytes(labels(7))
-    found = {number: label for number, label in index._column(tmp_path, "label") if label == 7}
-    assert found == ({} if row is None else {row: 7})
+    rows = {number: label for number, label in index._column(tmp_path, "label") if label == 7}
+    assert rows == ({} if row is None else {row: 7})
 
 
 @pytest.mark.parametrize("size", [8 * index.ROWS - 8, 8 * index.ROWS + 8, 0])
-def test_a_chunk_of_another_length_says_nothing(tmp_path, size):
+def test_a_chunk_of_the_wrong_length_is_ignored(tmp_path, size):
     (tmp_path / "label/c").mkdir(parents=True)
     (tmp_path / "label/c/0").write_bytes(compressed(bytes(size)))
     assert list(index._column(tmp_path, "label")) == []
 
 
-def test_a_cache_is_read_back_as_it_was_published(tmp_path):
+def test_published_ids_are_read_back_unchanged(tmp_path):
     root = make_cache(tmp_path / "c.zarr", 3, names=["a", "ä", "c" * 300])
     strings = dict(index._column(root, "sample_id"))
     assert {row: text for row, text in strings.items() if text} == {0: "a", 1: "ä", 2: "c" * 300}
@@ -54,7 +54,7 @@ def test_a_cache_is_read_back_as_it_was_published(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 65_535, 65_536 + 256, 1 << 20])
-def test_the_size_that_a_frame_states_is_that_of_its_content(size):
+def test_the_content_size_is_read_from_the_header_of_a_frame(size):
     frame = Zstd(3).encode(bytes(size) if size < 300 else np.random.default_rng(0).bytes(size))
     if len(frame) >= 18:
         assert index._zstd_size(frame) == size
@@ -63,12 +63,13 @@ def test_the_size_that_a_frame_states_is_that_of_its_content(size):
 
 @pytest.mark.parametrize("size", [300, 70_000])
 @pytest.mark.parametrize("dictionary", [0, 1, 2, 3])
-def test_the_size_of_a_frame_with_a_window_or_a_dictionary_is_found(size, dictionary):
-    """As other programs may write them: RFC 8878, 3.1.1.1."""
-    stated = (size - 256).to_bytes(2, "little") if size < 65_536 else size.to_bytes(4, "little")
+def test_the_content_size_is_read_from_a_frame_with_a_window_or_a_dictionary(size, dictionary):
+    """Other programs may write such frames: RFC 8878, 3.1.1.1."""
+    content_size = (size - 256).to_bytes(2, "little") if size < 65_536 else size.to_bytes(4, "little")
     descriptor = (1 if size < 65_536 else 2) << 6 | dictionary
-    known = bytes([9] * (0, 1, 2, 4)[dictionary])
-    assert index._zstd_size(index.ZSTD_MAGIC + bytes([descriptor, 0x58]) + known + stated + bytes(20)) == size
+    dictionary_id = bytes([9] * (0, 1, 2, 4)[dictionary])
+    header = index.ZSTD_MAGIC + bytes([descriptor, 0x58]) + dictionary_id + content_size
+    assert index._zstd_size(header + bytes(20)) == size
 
 
 def entries(rows, **fields):
@@ -84,17 +85,17 @@ def test_chunks_of_the_derived_arrays_are_written_only_for_rows_with_samples():
     assert {row for row, name in enumerate(group["sample_id"][:]) if name} == {1, 2 * index.ROWS + 5}
 
 
-def test_a_chunk_of_unlabelled_samples_is_written_over_an_older_one():
+def test_a_chunk_of_unlabelled_samples_is_written_to_replace_an_older_one():
     assert "label/c/0" in index.documents_of(tiny_attributes(), entries([0], label=UNLABELLED))
 
 
 @pytest.mark.parametrize(("dtype", "factor"), [("uint8", 1 / 255), ("uint16", 1 / 65535), ("float16", None)])
-def test_arrays_of_integers_have_a_scale_factor(dtype, factor):
+def test_only_integer_arrays_have_a_scale_factor(dtype, factor):
     document = json.loads(index.documents_of(tiny_attributes(dtype), [])["volume/zarr.json"])
     assert document["attributes"] == ({} if factor is None else {"scale_factor": factor})
 
 
-def test_published_chunks_are_those_with_a_number_and_not_behind_a_link(tmp_path):
+def test_published_chunks_have_numeric_names_and_are_not_behind_a_link(tmp_path):
     root = make_cache(tmp_path / "c.zarr", 3)
     (root / "label/c/notes.txt").write_text("mine")
     (root / "group/c").rename(tmp_path / "elsewhere")

@@ -1,4 +1,4 @@
-"""The folder of arrays may be a link to another disk, where the command line names that disk, and only then."""
+"""The folder of arrays may be a link to another disk only if the command line names that disk."""
 
 import shutil
 
@@ -13,7 +13,7 @@ from tests.helpers.scans import write_invalid, write_scan
 
 @pytest.fixture
 def cache(tmp_path):
-    """A cache of two scans whose `volume` was moved to the folder `disk` and linked; the source of a third is new."""
+    """A cache of two scans, its `volume` moved to the folder `disk` and linked; a third scan is not yet in it."""
     for number, name in enumerate(("a", "b")):
         write_scan(tmp_path / f"s/{name}.nii", number)
     cli("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
@@ -44,19 +44,19 @@ def test_nothing_is_written_through_a_link_that_the_user_did_not_name(cache, tmp
     before = tree(tmp_path / "disk") | tree(cache / "ledger")
     command = commands(tmp_path)[name]
     mentions(error(cli(*command)), f"{cache}/volume", f"{tmp_path}/disk", "--linked-volume")
-    for wrong in (tmp_path / "other", tmp_path / "missing"):
-        mentions(error(cli(*command, "--linked-volume", wrong)), f"{cache}/volume", f"{tmp_path}/disk", wrong)
+    for target in (tmp_path / "other", tmp_path / "missing"):
+        mentions(error(cli(*command, "--linked-volume", target)), f"{cache}/volume", f"{tmp_path}/disk", target)
     assert tree(tmp_path / "disk") | tree(cache / "ledger") == before
 
 
-def test_every_command_writes_to_the_disk_that_was_named(cache, tmp_path):
-    there = ("--linked-volume", tmp_path / "disk")
-    assert "1 made, 2 already present" in cli(*commands(tmp_path)["preprocess"], *there).stdout
+def test_every_command_writes_to_the_disk_named_by_linked_volume(cache, tmp_path):
+    linked = ("--linked-volume", tmp_path / "disk")
+    assert "1 made, 2 already present" in cli(*commands(tmp_path)["preprocess"], *linked).stdout
     (tmp_path / "disk/c/0/0/0/0").write_bytes(b"damaged")
     (tmp_path / "disk/zarr.json").write_bytes(b"damaged")
-    assert "2 repaired, 0 not repaired" in cli(*commands(tmp_path)["repair"], *there).stdout
-    assert cli(*commands(tmp_path)["remove"], *there).exit_code == 0
-    assert cli(*commands(tmp_path)["label"], *there).exit_code == 0
+    assert "2 repaired, 0 not repaired" in cli(*commands(tmp_path)["repair"], *linked).stdout
+    assert cli(*commands(tmp_path)["remove"], *linked).exit_code == 0
+    assert cli(*commands(tmp_path)["label"], *linked).exit_code == 0
     assert (cache / "volume").is_symlink()
     assert sorted(path.name for path in (tmp_path / "disk/c").iterdir()) == ["0", "2"]
     assert open_cache(cache).ids == ["a", "c"]
@@ -67,13 +67,13 @@ def test_every_command_writes_to_the_disk_that_was_named(cache, tmp_path):
 def test_workers_write_to_the_linked_folder_too(cache, tmp_path):
     write_invalid(tmp_path / "s/bad.nii")
     size = ("--depth", 8, "--height", 16, "--width", 16)
-    there = ("--linked-volume", tmp_path / "disk", "--workers", 1)
-    ended = cli("preprocess", "ct", tmp_path / "s", cache, *size, *there)
-    assert (ended.exit_code, info_json(cache)["complete"]) == (3, 3)
+    options = ("--linked-volume", tmp_path / "disk", "--workers", 1)
+    result = cli("preprocess", "ct", tmp_path / "s", cache, *size, *options)
+    assert (result.exit_code, info_json(cache)["complete"]) == (3, 3)
     assert verify(cache).sound
 
 
-def test_a_folder_that_is_not_a_link_is_reported(tmp_path):
+def test_linked_volume_is_rejected_if_the_folder_is_not_a_link(tmp_path):
     write_scan(tmp_path / "s/a.nii")
     command = ("preprocess", "ct", tmp_path / "s", tmp_path / "c", *SMALL)
     for _ in range(2):
@@ -82,7 +82,7 @@ def test_a_folder_that_is_not_a_link_is_reported(tmp_path):
         cli(*command)
 
 
-def test_no_other_link_is_followed_because_that_of_the_arrays_was_named(cache, tmp_path):
+def test_linked_volume_allows_no_other_link_inside_the_cache(cache, tmp_path):
     move(cache / "ledger", tmp_path / "ledger")
     before = tree(tmp_path / "ledger")
     line = error(cli("repair", cache, "--workers", 0, "--linked-volume", tmp_path / "disk"))
@@ -91,19 +91,19 @@ def test_no_other_link_is_followed_because_that_of_the_arrays_was_named(cache, t
     assert "--linked-volume" not in line
 
 
-def test_features_may_lie_on_another_disk(tmp_path):
+def test_features_may_be_stored_on_another_disk(tmp_path):
     clips = make_clips(tmp_path / "clips", 4)
     options = ("--backbone", "small", "--weights", "none")
-    into = tmp_path / "f"
-    assert cli("features", clips, into, *options).exit_code == 0
-    move(into / "features", tmp_path / "disk")
-    name = open_cache(into).ids[0]
-    shutil.rmtree(into / f"features/c/{catalog.read_entries(into)[name].row}")
-    assert f"{into}/features is a link to" in error(cli("features", clips, into, *options))
-    there = ("--linked-volume", tmp_path / "disk")
-    assert cli("features", clips, into, *options, *there).stdout.startswith(f"{into}: 1 made, 3 already present")
-    assert verify(into).sound
-    assert "is a link to" in error(cli("remove", into, name, "--yes"))
-    assert cli("remove", into, name, "--yes", *there).exit_code == 0
-    assert len(open_cache(into)) == 3
-    assert (into / "features").is_symlink()
+    root = tmp_path / "f"
+    assert cli("features", clips, root, *options).exit_code == 0
+    move(root / "features", tmp_path / "disk")
+    name = open_cache(root).ids[0]
+    shutil.rmtree(root / f"features/c/{catalog.read_entries(root)[name].row}")
+    assert f"{root}/features is a link to" in error(cli("features", clips, root, *options))
+    linked = ("--linked-volume", tmp_path / "disk")
+    assert cli("features", clips, root, *options, *linked).stdout.startswith(f"{root}: 1 made, 3 already present")
+    assert verify(root).sound
+    assert "is a link to" in error(cli("remove", root, name, "--yes"))
+    assert cli("remove", root, name, "--yes", *linked).exit_code == 0
+    assert len(open_cache(root)) == 3
+    assert (root / "features").is_symlink()

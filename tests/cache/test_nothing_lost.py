@@ -1,4 +1,4 @@
-"""Committed samples outlive whatever happens to the ledger, to their source, or to the run that makes them anew."""
+"""Committed samples survive damage to the ledger, changes of their source, and kills of the run that rebuilds them."""
 
 import os
 import pickle
@@ -28,13 +28,13 @@ __all__ = ["documents_built_once"]  # a fixture
 
 @pytest.fixture(autouse=True)
 def clips_are_texts(monkeypatch):
-    """`repair` reads the clips of these tests as `run` does, too."""
+    """Let `repair` read the text files of these tests as clips, like `run`."""
     monkeypatch.setattr(repair_job, "recipe_from_json", lambda recipe: CLIPS)
 
 
 @pytest.fixture
 def clips(tmp_path):
-    """A cache of three clips, each of another gray; returns the folder that holds it as `c` beside its source `s`."""
+    """A folder with a cache `c` of three clips, each of a different gray value, and its source `s`."""
     for number in (1, 2, 3):
         clip(tmp_path / "s", f"A/{number}", "x" * number)
     run(tmp_path / "s", tmp_path / "c", CLIPS)
@@ -56,9 +56,9 @@ def repair(root):
 # -- the ledger --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lost", [LEDGER, LEDGER[:1]])
-def test_a_repair_killed_at_any_moment_forgets_no_sample_of_a_lost_ledger(clips, tmp_path, lost):
-    for file in lost:
+@pytest.mark.parametrize("deleted", [LEDGER, LEDGER[:1]])
+def test_a_repair_of_a_deleted_ledger_that_is_killed_at_any_call_loses_no_sample(clips, tmp_path, deleted):
+    for file in deleted:
         (clips / "c" / file).unlink()
     for root in killed_at_each_call(clips / "c", repair, tmp_path):
         cache = open_cache(root)
@@ -71,7 +71,7 @@ def test_a_repair_killed_at_any_moment_forgets_no_sample_of_a_lost_ledger(clips,
         assert grays(open_cache(root)) == {name_of(number): number for number in (1, 2, 3)}
 
 
-def test_a_lost_sample_that_cannot_be_made_again_stays_named_with_its_label_and_group(clips):
+def test_a_lost_sample_that_cannot_be_rebuilt_stays_reported_with_its_label_and_group(clips):
     before = open_cache(clips / "c").record(name_of(2))
     for file in LEDGER:
         (clips / "c" / file).unlink()
@@ -79,7 +79,7 @@ def test_a_lost_sample_that_cannot_be_made_again_stays_named_with_its_label_and_
     for _ in range(2):
         assert repair(clips / "c").failed.keys() == {name_of(2)}
         assert verify(clips / "c").damaged.keys() == {name_of(2)}
-    shutil.rmtree(clips / "c/sample_id")  # the ledger knows it by now
+    shutil.rmtree(clips / "c/sample_id")  # by now, the ledger lists the sample again
     after = open_cache(clips / "c").record(name_of(2))
     assert (after["label"], after["group"]) == (before["label"], before["group"])
     clip(clips / "s", "A/2", "xx")
@@ -97,7 +97,7 @@ def test_the_search_for_a_moved_source_is_bounded(clips, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 700])
-def test_a_log_cut_anywhere_is_restored_from_its_copy(clips, size):
+def test_a_log_cut_anywhere_is_restored_from_the_snapshot(clips, size):
     before = catalog.read_entries(clips / "c")
     os.truncate(clips / "c" / LEDGER[0], size)
     assert catalog.read_entries(clips / "c") == before
@@ -107,7 +107,7 @@ def test_a_log_cut_anywhere_is_restored_from_its_copy(clips, size):
     assert catalog.read_entries(clips / "c") == before
 
 
-def test_entries_committed_after_the_snapshot_are_in_the_log_alone(tmp_path):
+def test_entries_committed_after_the_snapshot_are_read_from_the_log(tmp_path):
     root = make_cache(tmp_path / "c")
     snapshot = (root / LEDGER[1]).read_bytes()
     make_cache(root, 1)
@@ -120,8 +120,8 @@ def test_entries_committed_after_the_snapshot_are_in_the_log_alone(tmp_path):
     assert ledger.read(root / "ledger").fault == "it has changed since it was written"
 
 
-@pytest.mark.parametrize("place", ["add", "append"])
-def test_a_signal_within_a_commit_leaves_the_published_arrays_as_the_log_has_it(tmp_path, monkeypatch, place):
+@pytest.mark.parametrize("method", ["add", "append"])
+def test_after_a_signal_during_a_commit_the_published_arrays_match_the_log(tmp_path, monkeypatch, method):
     root, attributes = make_cache(tmp_path / "c"), tiny_attributes()
 
     def interrupted(real):
@@ -137,8 +137,8 @@ def test_a_signal_within_a_commit_leaves_the_published_arrays_as_the_log_has_it(
             monkeypatch.context() as patch,
         ):
             entries = [write_sample(root, attributes, row, volume(row)) for row in (3, 4)]
-            owner = ledger.Ledger if place == "add" else ledger.LedgerWriter
-            patch.setattr(owner, place, interrupted(getattr(owner, place)))
+            owner = ledger.Ledger if method == "add" else ledger.LedgerWriter
+            patch.setattr(owner, method, interrupted(getattr(owner, method)))
             writer.commit(entries)
 
     with pytest.raises(KeyboardInterrupt):
@@ -148,7 +148,7 @@ def test_a_signal_within_a_commit_leaves_the_published_arrays_as_the_log_has_it(
     assert verify(root).sound
 
 
-# -- a source that has changed -----------------------------------------------------------------------------------------
+# -- changed sources ---------------------------------------------------------------------------------------------------
 
 
 def test_a_kill_while_a_changed_source_is_rebuilt_leaves_the_old_or_the_new_sample(clips, tmp_path):
@@ -165,23 +165,23 @@ def rows_on_disk(root):
     return {int(path.name) for path in (root / "volume/c").iterdir()}
 
 
-def test_a_reader_keeps_reading_the_samples_that_it_opened(clips):
+def test_an_open_cache_keeps_reading_its_samples_after_they_are_replaced(clips):
     cache = open_cache(clips / "c")
-    travelled = pickle.loads(pickle.dumps(cache))
+    unpickled = pickle.loads(pickle.dumps(cache))
     for gray in (5, 6):
         clip(clips / "s", "A/2", "x" * gray)
         run(clips / "s", clips / "c", CLIPS)
-        assert grays(cache) == grays(travelled) == {name_of(1): 1, name_of(2): 2, name_of(3): 3}
-    now = open_cache(clips / "c")
-    assert grays(now) == {name_of(1): 1, name_of(2): 6, name_of(3): 3}
+        assert grays(cache) == grays(unpickled) == {name_of(1): 1, name_of(2): 2, name_of(3): 3}
+    reopened = open_cache(clips / "c")
+    assert grays(reopened) == {name_of(1): 1, name_of(2): 6, name_of(3): 3}
     assert verify(clips / "c").sound
     assert rows_on_disk(clips / "c") == {0, 1, 2, 3, 4}
-    del cache, travelled, now
+    del cache, unpickled, reopened
     run(clips / "s", clips / "c", CLIPS)
     assert rows_on_disk(clips / "c") == {0, 2, 4}
 
 
-def test_a_source_that_cannot_be_read_keeps_its_sample(clips, monkeypatch):
+def test_a_sample_is_kept_when_its_source_cannot_be_read(clips, monkeypatch):
     file = clip(clips / "s", "A/2", "xx")
     os.utime(file, (1, 1))
 
@@ -195,7 +195,7 @@ def test_a_source_that_cannot_be_read_keeps_its_sample(clips, monkeypatch):
     assert grays(open_cache(clips / "c"))[name_of(2)] == 2
 
 
-def test_a_changed_source_that_cannot_be_read_keeps_the_sample_of_before(clips, monkeypatch):
+def test_the_old_sample_is_kept_when_its_changed_source_cannot_be_read(clips, monkeypatch):
     clip(clips / "s", "A/2", "xxxxx")
 
     def failing(self, paths):
@@ -215,17 +215,17 @@ def test_a_changed_source_that_cannot_be_read_keeps_the_sample_of_before(clips, 
 def test_the_size_and_time_of_a_source_are_never_recorded_as_unknown(clips, monkeypatch, text):
     os.utime(clip(clips / "s", "A/2", text), (1, 1))
     job = preprocess.prepare(clips / "s", clips / "c", CLIPS)
-    whole = os.stat
+    real_stat = os.stat
 
-    def failing_once(path, *more, **options):
+    def failing_once(path, *arguments, **options):
         if str(path).endswith("v_A_2_g01_c01.avi") and isinstance(path, str):
-            monkeypatch.setattr(os, "stat", whole)
+            monkeypatch.setattr(os, "stat", real_stat)
             raise OSError(5, "Input/output error")
-        return whole(path, *more, **options)
+        return real_stat(path, *arguments, **options)
 
     monkeypatch.setattr(os, "stat", failing_once)
     summary = preprocess.run(job, nullcontext(serial))
-    assert os.stat is whole, "the failing call was never made"
+    assert os.stat is real_stat, "os.stat did not fail"
     assert list(summary.unreadable) == [name_of(2)]
     assert all(entry.source.size > 0 for entry in catalog.read_entries(clips / "c").values())
 
@@ -235,9 +235,9 @@ def test_the_rows_of_changed_and_new_sources_do_not_depend_on_kills(clips, tmp_p
         clip(clips / "s", f"A/{number}", "x" * (number + 5))
     clip(clips / "s", "A/4", "xxxx")
     os.utime(clip(clips / "s", "A/2", "xx"), (1, 1))
-    whole = copied(clips / "c", tmp_path / "undisturbed")
-    run(clips / "s", whole, CLIPS)
-    rows = {name: entry.row for name, entry in catalog.read_entries(whole).items()}
+    reference = copied(clips / "c", tmp_path / "reference")
+    run(clips / "s", reference, CLIPS)
+    rows = {name: entry.row for name, entry in catalog.read_entries(reference).items()}
     assert rows == {name_of(1): 4, name_of(2): 1, name_of(3): 5, name_of(4): 3}
     for root in killed_at_each_call(clips / "c", lambda root: run(clips / "s", root, CLIPS), tmp_path):
         run(clips / "s", root, CLIPS)
@@ -247,7 +247,7 @@ def test_the_rows_of_changed_and_new_sources_do_not_depend_on_kills(clips, tmp_p
 # -- removal -----------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_of_a_removed_sample_is_left_whenever_the_removal_is_killed(tmp_path):
+def test_no_trace_of_a_removed_sample_is_left_after_a_removal_killed_at_any_call_is_finished(tmp_path):
     source = make_cache(tmp_path / "c", names=["alpha", "withdrawn", "omega"])
     assert len(traces(source, "withdrawn")) == 3  # log, snapshot, published ids
     for root in killed_at_each_call(source, lambda root: remove(root, ["withdrawn"]), tmp_path):
@@ -262,7 +262,7 @@ def test_nothing_of_a_removed_sample_is_left_whenever_the_removal_is_killed(tmp_
         assert np.abs(open_cache(root)["omega"] - volume(2)).max() < 1e-5
 
 
-def test_earlier_versions_of_a_removed_sample_go_too_though_readers_have_them_open(clips):
+def test_removal_deletes_earlier_versions_of_a_sample_even_if_readers_have_them_open(clips):
     cache = open_cache(clips / "c")
     clip(clips / "s", "A/2", "xxxxx")
     run(clips / "s", clips / "c", CLIPS)

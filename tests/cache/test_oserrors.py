@@ -1,4 +1,4 @@
-"""An error of the system is said with its remedy, and is never taken for something about the data."""
+"""System errors are reported with a remedy, and never mistaken for a fault of the data."""
 
 import errno
 import io
@@ -29,12 +29,12 @@ from trainer.runs import files
 UNREADABLE = (errno.EIO, errno.EACCES, errno.EMFILE, errno.ESTALE)
 
 
-def failing(monkeypatch, owner, name, number, where):
-    """Have calls of `owner.name` on paths that hold `where` fail."""
+def failing(monkeypatch, owner, name, number, part):
+    """Make calls of `owner.name` fail on paths that contain `part`."""
     real = getattr(owner, name)
 
     def call(path, *arguments, **options):
-        if where in str(path):
+        if part in str(path):
             raise OSError(number, os.strerror(number), str(path))
         return real(path, *arguments, **options)
 
@@ -46,7 +46,7 @@ def failing(monkeypatch, owner, name, number, where):
 
 @pytest.mark.parametrize("number", sorted(UNFLUSHABLE), ids=errno.errorcode.get)
 @pytest.mark.parametrize("call", ["open", "fsync"])
-def test_a_folder_that_cannot_be_flushed_raises_nothing(tmp_path, monkeypatch, number, call):
+def test_a_file_system_that_cannot_flush_folders_is_accepted(tmp_path, monkeypatch, number, call):
     def fail(path, *_):
         if call == "open" and not Path(path).is_dir():
             return opened(path, *_)
@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_flushed_raises_nothing(tmp_path, monkeypatch, n
     assert verify(root).ok == 2
 
 
-def test_a_folder_whose_flush_fails_for_a_reason_is_an_error(tmp_path, monkeypatch):
+def test_any_other_failure_to_flush_is_an_error(tmp_path, monkeypatch):
     def fail(_):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -80,14 +80,14 @@ def test_a_folder_whose_flush_fails_for_a_reason_is_an_error(tmp_path, monkeypat
 def test_cache_run_and_command_line_give_the_same_remedy(tmp_path, monkeypatch, number):
     failing(monkeypatch, os, "mkdir", number, "new")
     failing(monkeypatch, Path, "write_bytes", number, "partial-new")
-    with pytest.raises(CacheError) as cache:
+    with pytest.raises(CacheError) as cache_error:
         make_cache(tmp_path / "new")
-    with pytest.raises(TrainerError) as trained:
+    with pytest.raises(TrainerError) as run_error:
         files.replace(tmp_path / "new", b"")
     failing(monkeypatch, preprocess, "prepare", number, "new")
-    told = CliRunner().invoke(main, ["preprocess", "ct", str(tmp_path / "new"), str(tmp_path / "c")])
-    assert told.exit_code == 1
-    for message in (str(cache.value), str(trained.value), told.stderr.removesuffix("\n")):
+    result = CliRunner().invoke(main, ["preprocess", "ct", str(tmp_path / "new"), str(tmp_path / "c")])
+    assert result.exit_code == 1
+    for message in (str(cache_error.value), str(run_error.value), result.stderr.removesuffix("\n")):
         assert str(tmp_path / "new") in message
         assert message.endswith(REMEDIES[number])
         assert f": {os.strerror(number)}" in message
@@ -97,7 +97,7 @@ def test_cache_run_and_command_line_give_the_same_remedy(tmp_path, monkeypatch, 
 
 
 class Unreadable(io.FileIO):
-    """A file that opens, and fails when it is read."""
+    """A file that can be opened but fails when read."""
 
     number = 0
 
@@ -105,15 +105,15 @@ class Unreadable(io.FileIO):
         raise OSError(self.number, os.strerror(self.number))
 
 
-def failing_reads(monkeypatch, call, number, where):
-    """Have the opening, or the reading, of files whose path holds `where` fail."""
+def failing_reads(monkeypatch, call, number, part):
+    """Make opening or reading (`call`) fail on files whose path contains `part`."""
     if call == "open":
-        failing(monkeypatch, os, "open", number, where)
+        failing(monkeypatch, os, "open", number, part)
         return
     real = os.fdopen
 
     def fdopen(descriptor, *arguments):
-        if where not in os.readlink(f"/proc/self/fd/{descriptor}"):  # noqa: PTH115
+        if part not in os.readlink(f"/proc/self/fd/{descriptor}"):  # noqa: PTH115
             return real(descriptor, *arguments)
         file = Unreadable(descriptor)
         file.number = number
@@ -124,7 +124,7 @@ def failing_reads(monkeypatch, call, number, where):
 
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
 @pytest.mark.parametrize("call", ["open", "read"])
-def test_a_chunk_that_the_system_does_not_give_is_neither_damaged_nor_missing(tiny, monkeypatch, number, call):
+def test_an_unreadable_chunk_is_neither_damaged_nor_missing(tiny, monkeypatch, number, call):
     failing_reads(monkeypatch, call, number, "volume/c/1/")
     with pytest.raises(UnreadableSample) as caught:
         open_cache(tiny)["s1"]
@@ -137,13 +137,13 @@ def test_a_chunk_that_the_system_does_not_give_is_neither_damaged_nor_missing(ti
     assert not report.sound
 
 
-def test_a_chunk_on_a_bad_block_can_be_given_up(tiny, monkeypatch):
+def test_the_error_about_a_chunk_on_a_bad_block_says_how_to_rebuild_it(tiny, monkeypatch):
     failing(monkeypatch, os, "open", errno.EIO, "volume/c/1/")
     with pytest.raises(UnreadableSample, match=r"; if the file is lost, delete it and run `repair` to rebuild it"):
         open_cache(tiny)["s1"]
 
 
-def test_verify_and_repair_report_unreadable_samples_and_leave_them(tmp_path, monkeypatch):
+def test_verify_and_repair_report_unreadable_samples_and_do_not_change_them(tmp_path, monkeypatch):
     scan(tmp_path / "s" / "a.nii")
     scan(tmp_path / "s" / "b.nii")
     root = tmp_path / "c"
@@ -151,8 +151,8 @@ def test_verify_and_repair_report_unreadable_samples_and_leave_them(tmp_path, mo
     before = store.chunk_path(root, 0).stat()
     failing(monkeypatch, os, "open", errno.EACCES, "volume/c/0/")
     reason = f"cannot read {store.chunk_path(root, 0)}: Permission denied; change the permissions"
-    told = CliRunner().invoke(main, ["verify", str(root)])
-    assert (told.exit_code, told.stdout.splitlines()) == (
+    verified = CliRunner().invoke(main, ["verify", str(root)])
+    assert (verified.exit_code, verified.stdout.splitlines()) == (
         1,
         ["Unreadable, possibly intact:", f"  a: {reason}", "1 intact, 0 damaged, 0 missing, 0 stale, 1 unreadable"],
     )
@@ -162,19 +162,19 @@ def test_verify_and_repair_report_unreadable_samples_and_leave_them(tmp_path, mo
 
 
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
-def test_repair_says_why_it_cannot_reach_a_source(tmp_path, monkeypatch, number):
+def test_repair_reports_why_a_source_cannot_be_reached(tmp_path, monkeypatch, number):
     scan(tmp_path / "s" / "a.nii")
     root = tmp_path / "c"
     run(tmp_path / "s", root, CtRecipe(**SMALL))
     store.chunk_path(root, 0).unlink()
     failing(monkeypatch, os, "stat", number, "a.nii")
     failed = repair.run(repair.prepare(root), nullcontext(serial)).failed
-    reached = f"cannot be reached: {os.strerror(number)}; {REMEDIES[number]}"
-    assert failed["a"].endswith(f"; but its source {tmp_path}/s/a.nii {reached}")
+    reason = f"cannot be reached: {os.strerror(number)}; {REMEDIES[number]}"
+    assert failed["a"].endswith(f"; but its source {tmp_path}/s/a.nii {reason}")
 
 
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
-def test_repair_says_why_it_cannot_look_for_a_source(tmp_path, monkeypatch, number):
+def test_repair_reports_why_the_folder_of_a_source_cannot_be_listed(tmp_path, monkeypatch, number):
     scan(tmp_path / "s" / "a.nii")
     root = tmp_path / "c"
     run(tmp_path / "s", root, CtRecipe(**SMALL))
@@ -196,7 +196,7 @@ def test_a_cache_whose_chunks_cannot_be_listed_is_not_rebuilt(tmp_path, monkeypa
                 preprocess.prepare(tmp_path / "s", tmp_path / "c", CtRecipe(**SMALL))
 
 
-def test_features_that_cannot_be_read_are_not_made_again(tiny, monkeypatch):
+def test_features_that_cannot_be_read_are_not_extracted_again(tiny, monkeypatch):
     attributes = catalog.read_attributes(tiny)
     features = tiny.parent / "f"
     with writing_features(features, attributes, ["s1"]) as writer:
@@ -210,7 +210,7 @@ def test_features_that_cannot_be_read_are_not_made_again(tiny, monkeypatch):
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
 @pytest.mark.parametrize("call", ["open", "read"])
 @pytest.mark.parametrize("file", ["zarr.json", "ledger/entries.jsonl", "sample_id/c/0", "label/c/0"])
-def test_an_unreadable_cache_is_reported_as_unreadable(tiny, monkeypatch, number, call, file):
+def test_an_unreadable_file_of_a_cache_is_reported_with_a_remedy(tiny, monkeypatch, number, call, file):
     failing_reads(monkeypatch, call, number, file)
     with pytest.raises(CacheError) as caught:
         open_cache(tiny)
@@ -219,7 +219,7 @@ def test_an_unreadable_cache_is_reported_as_unreadable(tiny, monkeypatch, number
 
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
 @pytest.mark.parametrize("call", ["open", "read"])
-def test_a_source_that_cannot_be_read_is_neither_vanished_nor_changed(tiny, monkeypatch, number, call):
+def test_an_unreadable_source_is_neither_vanished_nor_changed(tiny, monkeypatch, number, call):
     source = tiny.parent / "source/1.nii"
     os.utime(source, (1, 1))
     failing_reads(monkeypatch, call, number, "source/1.nii")
@@ -235,9 +235,7 @@ def test_a_source_that_cannot_be_read_is_neither_vanished_nor_changed(tiny, monk
 
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
 @pytest.mark.parametrize("call", ["stat", "open", "read"])
-def test_a_new_source_that_cannot_be_read_is_quarantined_with_the_systems_words_and_tried_again(
-    tmp_path, monkeypatch, number, call
-):
+def test_an_unreadable_new_source_is_quarantined_with_the_system_error_and_retried(tmp_path, monkeypatch, number, call):
     scan(tmp_path / "s" / "a.nii")
     with monkeypatch.context() as patch:
         if call == "stat":
@@ -252,25 +250,25 @@ def test_a_new_source_that_cannot_be_read_is_quarantined_with_the_systems_words_
 
 
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
-def test_a_sample_whose_source_cannot_be_looked_at_is_kept_and_not_called_vanished(tmp_path, monkeypatch, number):
+def test_a_sample_with_an_inaccessible_source_is_kept_and_not_reported_as_vanished(tmp_path, monkeypatch, number):
     scan(tmp_path / "s" / "a.nii")
     scan(tmp_path / "s" / "b.nii")
     run(tmp_path / "s", tmp_path / "c", CtRecipe(**SMALL))
     failing(monkeypatch, os, "stat", number, "s/a.nii")
     before = catalog.read_entries(tmp_path / "c")
     command = ["preprocess", "ct", str(tmp_path / "s"), str(tmp_path / "c"), "--workers", "0"]
-    told = CliRunner().invoke(main, [*command, "--dry-run"])
-    assert f"1 to keep although their source cannot be read: a ({os.strerror(number)})\n" in told.stdout
-    told = CliRunner().invoke(main, command)
-    assert told.exit_code == 3
-    assert f"1 kept although their source cannot be read: a ({os.strerror(number)})\n" in told.stdout
-    assert "gone" not in told.output
+    result = CliRunner().invoke(main, [*command, "--dry-run"])
+    assert f"1 to keep although their source cannot be read: a ({os.strerror(number)})\n" in result.stdout
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 3
+    assert f"1 kept although their source cannot be read: a ({os.strerror(number)})\n" in result.stdout
+    assert "gone" not in result.output
     assert catalog.read_entries(tmp_path / "c") == before
 
 
 @pytest.mark.parametrize("number", UNREADABLE, ids=errno.errorcode.get)
 @pytest.mark.parametrize("at", range(5))
-def test_a_label_sheet_that_fails_to_open_at_any_time_is_reported(tmp_path, monkeypatch, number, at):
+def test_a_failure_to_open_a_label_sheet_at_any_attempt_is_reported(tmp_path, monkeypatch, number, at):
     path, real, opened = tmp_path / "l.csv", os.open, []
     path.write_text("FileName;TypeOfTB\na;1\n")
 

@@ -1,4 +1,4 @@
-"""Pictures are decoration: a user's settings of Matplotlib change none, and one that fails costs no result."""
+"""Pictures do not depend on the Matplotlib settings of the user, and a failure to draw one loses no result."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ HOSTILE = {
 
 @pytest.fixture
 def hostile():
-    """What a matplotlibrc may hold; LaTeX is not here."""
+    """Settings that a matplotlibrc may contain; LaTeX is not installed here."""
     with matplotlib.rc_context(HOSTILE):
         yield
 
@@ -44,7 +44,7 @@ DRAWINGS = {
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
-def test_a_users_settings_change_no_picture_of_a_run(tmp_path, name):
+def test_user_settings_do_not_change_the_pictures_of_a_run(tmp_path, name):
     for folder, settings in (("plain", {}), ("hostile", HOSTILE)):
         (tmp_path / folder).mkdir()
         with matplotlib.rc_context(settings):
@@ -52,19 +52,19 @@ def test_a_users_settings_change_no_picture_of_a_run(tmp_path, name):
     assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "hostile" / name).read_bytes()
 
 
-def test_a_users_settings_change_nothing_that_shows_a_cache(tmp_path):
+def test_user_settings_do_not_change_the_montage_or_summary_of_a_cache(tmp_path):
     cache = open_cache(make_cache(tmp_path / "cache"))
-    seen = []
+    outputs = []
     for settings in ({}, HOSTILE):
         with matplotlib.rc_context(settings):
             figure = cache.montage("s1", 2)
             figure.savefig(tmp_path / "montage.png")
             picture = (tmp_path / "montage.png").read_bytes()
-            seen.append((picture, figure._repr_png_(), cache._repr_html_()))
-    assert seen[0] == seen[1]
+            outputs.append((picture, figure._repr_png_(), cache._repr_html_()))
+    assert outputs[0] == outputs[1]
 
 
-def test_the_users_own_pictures_keep_their_settings(hostile):
+def test_user_settings_are_restored_after_drawing(hostile):
     level = logging.getLogger("matplotlib").level
     before = dict(matplotlib.rcParams)
     with own_settings():
@@ -87,7 +87,7 @@ def test_a_failed_picture_becomes_a_note_and_the_outdated_one_is_removed(tmp_pat
     assert (len(notes), path.read_bytes()[:4]) == (1, b"\x89PNG")
 
 
-def test_a_picture_that_cannot_be_drawn_says_so_in_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_picture_that_cannot_be_drawn_raises_a_one_line_error_and_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *args, **options: failing())
     with pytest.raises(TrainerError) as caught:
         write_picture(tmp_path / "curves.png", curves_picture(history(2)))
@@ -97,7 +97,7 @@ def test_a_picture_that_cannot_be_drawn_says_so_in_one_line_and_leaves_nothing(t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_matplotlib_cannot_be_loaded_a_cache_still_shows_itself(tmp_path, monkeypatch):
+def test_the_summary_of_a_cache_is_shown_without_matplotlib(tmp_path, monkeypatch):
     cache = open_cache(make_cache(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(CacheError, match=r"cannot load Matplotlib \(.*\); check the matplotlibrc"):
@@ -107,8 +107,8 @@ def test_where_matplotlib_cannot_be_loaded_a_cache_still_shows_itself(tmp_path, 
     assert "unlabelled" in page
 
 
-# After any command of ours has started, as `train` and `experiment` draw.
-DRAWN = """
+# Draws after a command has run, like `train` and `experiment`.
+DRAW = """
 import sys
 from pathlib import Path
 import cli
@@ -125,22 +125,22 @@ USER = "text.usetex: True\nno colon\nno.such.key: 1\nfont.size: huge\ntext.usete
 @pytest.mark.parametrize(
     "settings", [USER.encode(), b"\xff\xfe not text", None], ids=["odd values", "not text", "a folder that is a file"]
 )
-def test_no_settings_of_other_programs_break_the_command_line_or_make_it_chatter(tmp_path, settings):
+def test_bad_matplotlib_settings_neither_break_the_command_line_nor_print_warnings(tmp_path, settings):
     home = tmp_path / "home"
     if settings is None:
-        home.write_text("")  # as where a folder cannot be written
+        home.write_text("")  # like a folder that cannot be written
     else:
         home.mkdir()
         (home / "matplotlibrc").write_bytes(settings)
     make_cache(tmp_path / "tiny.zarr")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MATPLOTLIB")}
-    ended = subprocess.run(
-        [sys.executable, "-c", DRAWN, tmp_path / "tiny.zarr", tmp_path / "curves.png"],
+    process = subprocess.run(
+        [sys.executable, "-c", DRAW, tmp_path / "tiny.zarr", tmp_path / "curves.png"],
         cwd=ROOT,
         env=environment | {"MPLCONFIGDIR": str(home), "MPLBACKEND": "nonsense", "HOME": str(home)},
         capture_output=True,
         text=True,
         timeout=250,
     )
-    assert (ended.stderr, ended.returncode) == ("", 0)
+    assert (process.stderr, process.returncode) == ("", 0)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""A cache gives back exactly what was committed, or an error that says which sample is not to be had and why."""
+"""A cache returns exactly what was committed, or an error that names the unavailable sample and the reason."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from cache.verify import verify
 from cache.writer import open_writer
 from tests.helpers.caches import SHAPE, make_cache, tiny_attributes, volume, write_sample
 
-# -- what is there -----------------------------------------------------------------------------------------------------
+# -- contents of a cache -----------------------------------------------------------------------------------------------
 
 
 def test_a_cache_describes_its_contents(tiny):
@@ -25,7 +25,7 @@ def test_a_cache_describes_its_contents(tiny):
 
 
 @pytest.mark.parametrize("key", [1, -2, np.int64(1), np.uint8(1), np.array(1), "s1", np.str_("s1")])
-def test_a_sample_is_found_by_number_and_by_id(shared_tiny, key):
+def test_a_sample_is_read_by_number_or_id(shared_tiny, key):
     sample = open_cache(shared_tiny)[key]
     assert np.abs(sample - volume(1)).max() < 1e-5
     assert (sample.dtype, sample.shape) == (np.float32, SHAPE)
@@ -55,7 +55,7 @@ def test_key_errors_name_the_requested_and_the_available_samples(shared_tiny):
     )
 
 
-def test_a_cache_is_a_collection_of_its_samples(shared_tiny):
+def test_a_cache_iterates_over_its_samples_and_contains_their_ids(shared_tiny):
     cache = open_cache(shared_tiny)
     assert [np.array_equal(sample, cache[number]) for number, sample in enumerate(cache)] == [True] * 3
     assert ("s2" in cache, "s3" in cache) == (True, False)
@@ -68,7 +68,7 @@ def test_an_empty_cache_opens(tmp_path):
         cache[0]
 
 
-def test_samples_are_in_the_order_of_their_rows_whatever_the_order_of_commits(tmp_path):
+def test_samples_are_ordered_by_row_and_not_by_commit(tmp_path):
     root, attributes = tmp_path / "c", tiny_attributes()
     with open_writer(root, attributes, {}) as writer:
         for row in (4, 0, 2):
@@ -76,7 +76,7 @@ def test_samples_are_in_the_order_of_their_rows_whatever_the_order_of_commits(tm
     assert open_cache(root).ids == ["s0", "s2", "s4"]
 
 
-def test_a_cache_is_pickled_and_read_from_threads(shared_tiny):
+def test_a_pickled_cache_can_be_read_from_several_threads(shared_tiny):
     cache = pickle.loads(pickle.dumps(open_cache(shared_tiny)))
     expected = [cache[number] for number in range(3)]
     with ThreadPoolExecutor(4) as pool:
@@ -91,7 +91,7 @@ def test_later_commits_are_visible_after_reopening(tiny):
     assert np.array_equal(before[2], open_cache(tiny)[2])
 
 
-def test_while_a_run_writes_its_commits_are_seen_though_not_yet_published(tiny):
+def test_commits_of_a_running_writer_are_visible_before_they_are_published(tiny):
     attributes = catalog.read_attributes(tiny)
     with open_writer(tiny, attributes, catalog.read_entries(tiny)) as writer:
         writer.commit([write_sample(tiny, attributes, 3, volume(3))])

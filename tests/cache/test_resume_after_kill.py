@@ -1,4 +1,4 @@
-"""A run killed at any moment is finished by the next one, to the same arrays, without redoing what was committed."""
+"""A run killed at any moment is finished by the next one, with the same arrays and without repeating committed work."""
 
 import os
 import random
@@ -35,16 +35,16 @@ def finish(process):
 
 def committed(cache):
     """(row, inode, time) of each committed sample's chunk by id."""
-    found = {}
+    chunks = {}
     for entry in read_entries(cache).values():
         if entry.state == "complete":
             stat = chunk_path(cache, entry.row).stat()
-            found[entry.id] = (entry.row, stat.st_ino, stat.st_mtime_ns)
-    return found
+            chunks[entry.id] = (entry.row, stat.st_ino, stat.st_mtime_ns)
+    return chunks
 
 
-def kill_and_finish(source, whole, cache, moments, options, kind="ct"):
-    """Kill runs at `moments` (s), then let one finish; nothing committed is made again and the bytes are `whole`'s."""
+def kill_and_finish(source, expected, cache, moments, options, kind="ct"):
+    """Kill runs at `moments` (s), then let one finish, without rewriting samples; its bytes must equal `expected`'s."""
     before = {}
     for moment in moments:
         process = start(source, cache, *options, kind=kind)
@@ -61,58 +61,59 @@ def kill_and_finish(source, whole, cache, moments, options, kind="ct"):
     assert (code, output) == (0, "")
     assert before.items() <= committed(cache).items()
     assert verify(cache).sound
-    assert open_cache(cache).ids == open_cache(whole).ids
-    for entry in read_entries(whole).values():
-        assert chunk_path(cache, entry.row).read_bytes() == chunk_path(whole, entry.row).read_bytes()
+    assert open_cache(cache).ids == open_cache(expected).ids
+    for entry in read_entries(expected).values():
+        assert chunk_path(cache, entry.row).read_bytes() == chunk_path(expected, entry.row).read_bytes()
 
 
 @pytest.fixture(scope="module")
 def phantom_scans(tmp_path_factory):
     folder = tmp_path_factory.mktemp("phantoms") / "scans"
     phantoms.write_scans(folder, per_class=4, size=48, slices=(12, 16))
-    for damaged in folder.glob("TRN_0021*"):
-        damaged.unlink()
+    for path in folder.glob("TRN_0021*"):
+        path.unlink()
     return folder
 
 
-def test_runs_killed_with_all_their_processes_are_finished_to_the_same_arrays(phantom_scans, tmp_path):
+def test_runs_killed_with_all_their_processes_are_finished_with_the_same_arrays(phantom_scans, tmp_path):
     options = ("--workers", "2", "--depth", "16", "--height", "64", "--width", "64")
-    start_up = time.monotonic()
-    assert finish(start(phantom_scans, tmp_path / "whole.zarr", *options)) == (0, "")
-    took = time.monotonic() - start_up
-    moments = [random.Random(7).uniform(0.5, 0.95) * took, 0.2 * took]
-    kill_and_finish(phantom_scans, tmp_path / "whole.zarr", tmp_path / "killed.zarr", moments, options)
+    begin = time.monotonic()
+    assert finish(start(phantom_scans, tmp_path / "uninterrupted.zarr", *options)) == (0, "")
+    duration = time.monotonic() - begin
+    moments = [random.Random(7).uniform(0.5, 0.95) * duration, 0.2 * duration]
+    kill_and_finish(phantom_scans, tmp_path / "uninterrupted.zarr", tmp_path / "killed.zarr", moments, options)
 
 
 @pytest.mark.slow
 def test_ten_kills_at_random_moments_on_real_scans_lose_nothing(tmp_path):
     if not SCANS.is_dir():
-        pytest.skip(f"{SCANS} is not there")
+        pytest.skip(f"{SCANS} does not exist")
     source = tmp_path / "scans"
     for number in range(6):
         for scan in SCANS.iterdir():
             (source / str(number)).mkdir(parents=True, exist_ok=True)
             (source / str(number) / scan.name).symlink_to(scan)
-    assert finish(start(source, tmp_path / "whole.zarr", "--workers", "2")) == (0, "")
+    assert finish(start(source, tmp_path / "uninterrupted.zarr", "--workers", "2")) == (0, "")
     moments = [random.uniform(0.2, 3) for _ in range(10)]
     print("killed after", ", ".join(f"{moment:.2f}" for moment in moments), "s")
-    kill_and_finish(source, tmp_path / "whole.zarr", tmp_path / "killed.zarr", moments, ("--workers", "2"))
+    kill_and_finish(source, tmp_path / "uninterrupted.zarr", tmp_path / "killed.zarr", moments, ("--workers", "2"))
 
 
 @pytest.mark.slow
 def test_ten_kills_at_random_moments_on_real_clips_lose_nothing(tmp_path):
     clips = SCANS.parent / "clips"
     if not clips.is_dir():
-        pytest.skip(f"{clips} is not there")
+        pytest.skip(f"{clips} does not exist")
     source = tmp_path / "clips"
     for number in range(400):
         scene = source / "Nasa" / f"v_Nasa_g{number:03d}_c01.avi"
         scene.parent.mkdir(parents=True, exist_ok=True)
         scene.symlink_to(clips / "Nasa" / f"v_Nasa_g01_c0{1 + number % 2}.avi")
-    assert finish(start(source, tmp_path / "whole.zarr", "--workers", "2", kind="video")) == (0, "")
+    assert finish(start(source, tmp_path / "uninterrupted.zarr", "--workers", "2", kind="video")) == (0, "")
     moments = [random.uniform(0.5, 3) for _ in range(10)]
     print("killed after", ", ".join(f"{moment:.2f}" for moment in moments), "s")
-    kill_and_finish(source, tmp_path / "whole.zarr", tmp_path / "killed.zarr", moments, ("--workers", "2"), "video")
+    options = ("--workers", "2")
+    kill_and_finish(source, tmp_path / "uninterrupted.zarr", tmp_path / "killed.zarr", moments, options, "video")
 
 
 def test_a_killed_coordinator_leaves_no_process_behind(phantom_scans, tmp_path):

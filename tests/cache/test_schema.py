@@ -1,4 +1,4 @@
-"""Entries and attributes go to JSON and back unchanged, and believe no JSON that they would not write."""
+"""Entries and attributes survive JSON unchanged, and reject JSON that they would not write."""
 
 import json
 
@@ -39,13 +39,13 @@ def test_an_entry_survives_json(entry):
     assert Entry.from_json(through_json(entry.to_json())) == entry
 
 
-def test_an_entry_s_json_leaves_defaults_out():
+def test_the_json_of_an_entry_omits_defaults():
     assert Entry("a.txt", "excluded").to_json() == {"id": "a.txt", "state": "excluded"}
     assert COMPLETE.to_json()["row"] == 0
 
 
 @given(st.dictionaries(st.sampled_from(["id", "state", "row", "label", "source", "details", "x"]), json_values))
-def test_an_entry_is_made_of_no_json_but_its_own(changes):
+def test_an_entry_accepts_only_json_that_it_would_write(changes):
     data = through_json(COMPLETE.to_json()) | changes
     try:
         entry = Entry.from_json(data)
@@ -62,12 +62,12 @@ def test_a_json_line_that_is_not_an_entry_is_rejected(json_value):
 
 
 @pytest.mark.parametrize("file", ["../a", "a/../../b", "..", "/etc/passwd", "a/..", "a\0b"])
-def test_a_source_stays_below_its_root(file):
+def test_a_source_outside_its_root_is_rejected(file):
     with pytest.raises(ValueError, match="not a path below its root"):
         Source("/data", (file,))
 
 
-def test_two_dots_in_a_file_name_do_not_leave_the_cache():
+def test_two_dots_within_a_file_name_are_accepted():
     assert Source("/data", ("scan..2.nii", "..a/b")).files == ("scan..2.nii", "..a/b")
 
 
@@ -79,7 +79,7 @@ def test_two_dots_in_a_file_name_do_not_leave_the_cache():
         {"nbytes": "50"}, {"details": []}, {"source": {}}, {"retry": 1}, {"id": 7},
     ],
 )  # fmt: skip
-def test_a_complete_entry_without_the_data_to_read_it_is_rejected(change):
+def test_an_entry_with_an_invalid_field_is_rejected(change):
     with pytest.raises(ValueError, match=r"(?i)expected|without|utf-8|missing"):
         Entry.from_json(COMPLETE.to_json() | change)
 
@@ -95,10 +95,10 @@ def test_attributes_survive_json():
     assert "patient_column" not in GOOD.to_json()
 
 
-def test_class_names_are_composed_whoever_gives_them():
-    apart = GOOD.replace(class_names=("Ka\u0308se",))
-    assert apart.class_names == ("K\u00e4se",)
-    assert Attributes.from_json(GOOD.to_json() | {"class_names": ["Ka\u0308se"]}) == apart
+def test_class_names_are_normalised_to_composed_characters():
+    decomposed = GOOD.replace(class_names=("Ka\u0308se",))
+    assert decomposed.class_names == ("K\u00e4se",)
+    assert Attributes.from_json(GOOD.to_json() | {"class_names": ["Ka\u0308se"]}) == decomposed
 
 
 @pytest.mark.parametrize(
@@ -114,16 +114,16 @@ def test_an_impossible_recipe_is_rejected(change):
         GOOD.replace(recipe=GOOD.recipe | change)
 
 
-def test_a_cache_of_another_kind_or_format_is_rejected():
+def test_an_invalid_kind_or_format_version_is_rejected():
     with pytest.raises(ValueError, match="kind 'an MRI', expected a name in lower-case letters"):
         GOOD.replace(kind="an MRI")
     with pytest.raises(ValueError, match="format_version 2, expected 1"):
         GOOD.replace(format_version=2)
 
 
-def test_features_have_an_axis_for_each_rotation_only_where_the_recipe_names_angles():
+def test_only_features_of_a_recipe_with_angles_have_an_axis_of_rotations():
     recipe = {"depth": 3, "channels": 512, "dtype": "float16"}
-    plain, rotated = (Attributes("features", recipe | more, ("one",)) for more in ({}, {"angles": [0, -15.0]}))
+    plain, rotated = (Attributes("features", recipe | extra, ("one",)) for extra in ({}, {"angles": [0, -15.0]}))
     assert (plain.layout, plain.shape, plain.angles) == (FEATURES, (3, 512), ())
     assert (rotated.layout, rotated.shape, rotated.angles) == (AUGMENTED, (2, 3, 512), (0, -15.0))
     assert (plain.sample_bytes, rotated.sample_bytes) == (3 * 512 * 2, 2 * 3 * 512 * 2)
@@ -138,7 +138,7 @@ def test_impossible_angles_are_rejected(angles):
         Attributes("features", recipe, ("one",))
 
 
-def test_the_steepest_angles_are_rotations():
+def test_the_largest_angles_are_accepted():
     recipe = {"depth": 3, "channels": 512, "dtype": "float16", "angles": [-MAX_DEGREES, MAX_DEGREES]}
     assert Attributes("features", recipe, ("one",)).angles == (-MAX_DEGREES, MAX_DEGREES)
 
@@ -149,7 +149,7 @@ def test_every_label_has_a_name(label, name):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_integers_decode_to_0_to_1_exactly(dtype):
+def test_the_largest_integer_decodes_to_exactly_1(dtype):
     scale = scale_factor(dtype)
     if scale is None:
         assert dtype.startswith("float")
@@ -179,10 +179,10 @@ def test_the_largest_allowed_size_is_accepted_and_one_more_is_rejected():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_sample_larger_than_a_chunk_can_be_is_rejected(dtype):
-    bytes_of_one = np.dtype(dtype).itemsize
-    largest = {"dtype": dtype, "depth": 1, "height": 1, "width": MAX_SAMPLE_BYTES // bytes_of_one}
-    assert GOOD.replace(recipe=largest).sample_bytes == largest["width"] * bytes_of_one
+def test_a_sample_larger_than_the_largest_chunk_is_rejected(dtype):
+    value_bytes = np.dtype(dtype).itemsize
+    largest = {"dtype": dtype, "depth": 1, "height": 1, "width": MAX_SAMPLE_BYTES // value_bytes}
+    assert GOOD.replace(recipe=largest).sample_bytes == largest["width"] * value_bytes
     with pytest.raises(ValueError, match="bytes a sample, at most"):
         GOOD.replace(recipe=largest | {"width": largest["width"] + 1})
     assert GOOD.replace(recipe={"dtype": "uint8", "depth": 1, "height": 1, "width": MAX_SAMPLE_BYTES})

@@ -1,4 +1,4 @@
-"""A cache met again after its source, classes or labels have changed: no sample changes its meaning."""
+"""Runs on a cache whose source, classes or labels have changed since: every sample keeps its class."""
 
 import json
 import shutil
@@ -39,20 +39,20 @@ def tree(tmp_path):
     return tmp_path
 
 
-def test_a_class_folder_that_is_gone_leaves_its_samples_their_class(tree):
+def test_samples_of_a_deleted_class_folder_keep_their_class(tree):
     shutil.rmtree(tree / "s" / "B")
     assert run(tree / "s", tree / "c", CLIPS).vanished == ["B/v_B_1_g01_c01", "B/v_B_2_g01_c01"]
     assert labels(tree / "c") == clips_of("B", "C")
 
 
-def test_a_new_class_folder_shifts_no_label(tree):
+def test_a_new_class_folder_does_not_shift_labels(tree):
     clip(tree / "s", "B/1").unlink()
     clip(tree / "s", "A/1")
     run(tree / "s", tree / "c", CLIPS)
     assert labels(tree / "c") == clips_of("B", "C") | {"A/v_A_1_g01_c01": "A"}
 
 
-def test_a_second_source_has_classes_of_its_own(tree):
+def test_a_second_source_may_add_classes(tree):
     clip(tree / "t", "A/1")
     run(tree / "t", tree / "c", CLIPS)
     assert labels(tree / "c") == clips_of("B", "C") | {"A/v_A_1_g01_c01": "A"}
@@ -71,7 +71,7 @@ def scans(tmp_path):
     return tmp_path
 
 
-def test_class_names_in_another_order_move_labels_with_them(scans):
+def test_reordered_class_names_keep_the_class_of_each_sample(scans):
     run(scans / "s", scans / "c", CtRecipe(**SMALL), class_names=("Y", "X"))
     assert open_cache(scans / "c").class_names == ["Y", "X"]
     assert labels(scans / "c") == {"a": "X", "b": "Y"}
@@ -83,7 +83,7 @@ def test_class_names_that_lack_a_used_class_are_rejected(scans):
     assert labels(scans / "c") == {"a": "X", "b": "Y"}
 
 
-def test_a_moved_source_is_identified_by_its_bytes_and_a_namesake_is_rejected(scans):
+def test_a_moved_source_is_identified_by_its_bytes_and_another_file_of_that_name_is_rejected(scans):
     before = chunk_path(scans / "c", 0).stat().st_mtime_ns
     (scans / "s").rename(scans / "t")
     assert run(scans / "t", scans / "c", CtRecipe(**SMALL)).complete == 2
@@ -100,7 +100,7 @@ def test_a_moved_source_is_identified_by_its_bytes_and_a_namesake_is_rejected(sc
     assert labels(scans / "c") == {"a": "X", "b": "Y"}
 
 
-def test_a_link_that_leads_nowhere_leaves_the_sample(scans):
+def test_a_sample_is_kept_when_its_source_becomes_a_dangling_link(scans):
     (scans / "s" / "a.nii").unlink()
     (scans / "s" / "a.nii").symlink_to(scans / "nowhere")
     summary = run(scans / "s", scans / "c", CtRecipe(**SMALL))
@@ -117,7 +117,7 @@ def test_a_cache_of_unknown_format_is_not_overwritten(damage, scans):
         run(scans / "s", scans / "c", CtRecipe(**SMALL))
 
 
-def test_a_repair_that_fails_keeps_saying_so(scans):
+def test_a_failed_repair_is_reported_again_by_the_next_one(scans):
     chunk = chunk_path(scans / "c", 0)
     chunk.write_bytes(chunk.read_bytes()[:-1])
     (scans / "s" / "a.nii").write_bytes(b"junk")
@@ -127,7 +127,7 @@ def test_a_repair_that_fails_keeps_saying_so(scans):
         assert "a" in verify(scans / "c").damaged
 
 
-def test_lost_ledger_lines_are_repaired_by_the_index_even_without_its_labels(scans):
+def test_a_deleted_ledger_is_rebuilt_from_the_index_even_without_its_labels(scans):
     shutil.rmtree(scans / "c" / "ledger")
     shutil.rmtree(scans / "c" / "label")
     result = repair.run(repair.prepare(scans / "c"), nullcontext(serial))

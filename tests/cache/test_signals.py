@@ -1,4 +1,4 @@
-"""Signals that come at a bad moment."""
+"""Signals are deferred to the end of a block that must not be interrupted."""
 
 import signal
 import threading
@@ -19,7 +19,7 @@ def number(request):
     signal.signal(request.param, before)
 
 
-def test_a_signal_is_handled_when_the_block_has_ended_and_once(number):
+def test_a_repeated_signal_is_handled_once_after_the_block(number):
     done = []
 
     def block():
@@ -34,7 +34,7 @@ def test_a_signal_is_handled_when_the_block_has_ended_and_once(number):
     assert signal.getsignal(number) is interrupt
 
 
-def test_a_signal_that_is_ignored_stays_so(number):
+def test_an_ignored_signal_stays_ignored(number):
     signal.signal(number, signal.SIG_IGN)
     with deferred(number):
         signal.raise_signal(number)
@@ -42,13 +42,13 @@ def test_a_signal_that_is_ignored_stays_so(number):
 
 
 def test_outside_the_main_thread_signals_are_not_deferred(number):
-    seen = []
+    handlers = []
 
     def block():
         with deferred(number):
-            seen.append(signal.getsignal(number))
+            handlers.append(signal.getsignal(number))
 
     thread = threading.Thread(target=block)
     thread.start()
     thread.join()
-    assert seen == [interrupt]
+    assert handlers == [interrupt]

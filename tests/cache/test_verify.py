@@ -1,4 +1,4 @@
-"""`verify` names what is not as it was written, or no longer what its source would give, and nothing else."""
+"""`verify` reports everything that differs from what was written or from its source, and nothing else."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def source_of(root, name):
     return catalog.read_entries(root)[name].source.paths[0]
 
 
-def test_a_cache_as_it_was_written_is_sound(ten):
+def test_an_unchanged_cache_is_sound(ten):
     report = verify(ten)
     assert report.sound
     assert (report.ok, report.damaged, report.missing, report.stale, report.vanished) == (10, {}, {}, {}, [])
@@ -42,7 +42,7 @@ def test_a_folder_that_is_not_a_cache_cannot_be_verified(tmp_path):
 
 
 @pytest.mark.parametrize(("percent", "count"), [(100, 10), (99, 10), (50, 5), (30, 3), (1, 1), (0.001, 1)])
-def test_percent_is_how_many_are_read_and_at_least_one(ten, percent, count):
+def test_the_given_percentage_of_samples_is_read_and_at_least_one(ten, percent, count):
     assert verify(ten, percent).ok == count
 
 
@@ -86,7 +86,7 @@ def make_folder(path):
 
 
 @pytest.mark.parametrize("change", [rewrite, lambda path: path.write_bytes(b"longer than it was"), make_folder])
-def test_a_sample_is_stale_once_its_source_has_other_bytes(tiny, change):
+def test_a_sample_is_stale_when_the_bytes_of_its_source_have_changed(tiny, change):
     path = source_of(tiny, "s1")
     change(path)
     report = verify(tiny)
@@ -94,13 +94,13 @@ def test_a_sample_is_stale_once_its_source_has_other_bytes(tiny, change):
     assert (report.ok, report.sound) == (2, False)
 
 
-def test_a_source_that_was_only_touched_is_fresh(tiny):
+def test_touching_a_source_does_not_make_its_sample_stale(tiny):
     os.utime(source_of(tiny, "s1"))
     assert verify(tiny).sound
 
 
 @pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: shutil.rmtree(path.parent)])
-def test_a_source_that_vanished_leaves_a_sound_sample_and_is_listed(tiny, change):
+def test_a_sample_with_a_vanished_source_is_sound_and_listed(tiny, change):
     change(source_of(tiny, "s1"))
     report = verify(tiny)
     assert report.sound
@@ -132,11 +132,11 @@ def test_a_pair_of_files_is_one_source(tmp_path):
 
 
 @pytest.mark.parametrize("root", ["lone \ud800", "x" * 5000])
-def test_a_source_no_system_could_hold_has_vanished(root):
+def test_a_source_with_an_impossible_path_has_vanished(root):
     assert source_change(Source(root, ("a",), 1, 1)) == "vanished"
 
 
-# -- the ledger and what plain Zarr users read -------------------------------------------------------------------------
+# -- the ledger and the published arrays -------------------------------------------------------------------------------
 
 PUBLISHED = [
     "zarr.json", "volume/zarr.json", "label/zarr.json", "label/c/0", "sample_id/zarr.json", "sample_id/c/0",
@@ -144,7 +144,7 @@ PUBLISHED = [
 ]  # fmt: skip
 
 
-def test_these_are_all_the_files_of_a_cache(tiny):
+def test_a_cache_contains_only_the_listed_files(tiny):
     files = {path.relative_to(tiny).as_posix() for path in tiny.rglob("*") if path.is_file()}
     chunks = {f"volume/c/{row}/0/0/0" for row in range(3)}
     assert files == {*PUBLISHED, *chunks, "ledger/entries.jsonl", "ledger/lock", "ledger/readers"}
@@ -153,7 +153,7 @@ def test_these_are_all_the_files_of_a_cache(tiny):
 @pytest.mark.parametrize("file", PUBLISHED)
 @given(data=st.data())
 @settings(max_examples=20)
-def test_a_bit_flipped_in_any_published_file_is_named(ten, file, data):
+def test_a_bit_flipped_in_any_published_file_is_reported(ten, file, data):
     path = ten / file
     before = path.read_bytes()
     bit = data.draw(st.integers(0, 8 * len(before) - 1))
@@ -164,21 +164,21 @@ def test_a_bit_flipped_in_any_published_file_is_named(ten, file, data):
         damaged = verify(ten).damaged
         assert file in damaged or (file == catalog.DIGESTS and damaged)
     except NotACache as error:
-        assert str(path) in str(error)  # noqa: PT017 - a flip may hit what makes it a cache
+        assert str(path) in str(error)  # noqa: PT017 - without valid metadata it is not a cache
     finally:
         path.write_bytes(before)
 
 
 @pytest.mark.parametrize("file", PUBLISHED)
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), make_folder, lambda path: path.write_bytes(b"")])
-def test_a_published_file_that_is_gone_is_named_and_written_again(tiny, file, damage):
+def test_a_lost_published_file_is_reported_and_restored_by_the_next_writer(tiny, file, damage):
     damage(tiny / file)
     assert verify(tiny).damaged == {file: "it has changed since it was published; run `repair` to publish it again"}
     make_cache(tiny, 0)
     assert verify(tiny).sound
 
 
-def test_published_values_that_the_ledger_contradicts_are_named(tiny):
+def test_published_values_that_contradict_the_ledger_are_reported(tiny):
     entries = catalog.read_entries(tiny)
     entries["s1"] = entries["s1"].replace(label=0)
     log = dump(entries.values())
@@ -196,13 +196,13 @@ def test_an_index_that_may_lag_behind_the_ledger_is_not_compared(tiny):
     assert verify(tiny).sound
 
 
-def test_other_bytes_of_another_version_of_zarr_are_no_damage(tmp_path, monkeypatch):
-    ours = cache_writer.documents_of
+def test_metadata_written_by_another_version_of_zarr_is_not_damage(tmp_path, monkeypatch):
+    original = cache_writer.documents_of
 
-    def theirs(*arguments):
-        return {key: data + b" " * key.endswith("json") for key, data in ours(*arguments).items()}
+    def other_version(*arguments):
+        return {key: data + b" " * key.endswith("json") for key, data in original(*arguments).items()}
 
-    monkeypatch.setattr(cache_writer, "documents_of", theirs)
+    monkeypatch.setattr(cache_writer, "documents_of", other_version)
     root = make_cache(tmp_path / "c")
     monkeypatch.undo()
     assert verify(root).sound
@@ -215,13 +215,13 @@ def test_a_garbage_line_is_reported_even_with_a_damaged_sample(tiny):
     assert verify(tiny).damaged.keys() == {"s0", "ledger line 4"}
 
 
-def test_quarantined_and_excluded_inputs_are_no_faults(tiny):
+def test_quarantined_and_excluded_inputs_are_not_faults(tiny):
     with open_writer(tiny, catalog.read_attributes(tiny), catalog.read_entries(tiny)) as writer:
         writer.commit([Entry("bad", "quarantined", row=3, reason="r"), Entry("x.txt", "excluded")])
     assert verify(tiny).sound
 
 
-def test_an_entry_takes_less_than_3_kilobytes(tmp_path):
+def test_an_entry_takes_less_than_3_kilobytes_of_memory(tmp_path):
     details = {"shape": [512, 512, 130], "spacing": [0.7, 0.7, 2.0], "software": "0.1.0"}
     entries = [
         Entry(

@@ -1,4 +1,4 @@
-"""What is looked at is what is there; a hostile name stays text."""
+"""Datasets, montages and summaries show the samples of a cache, and hostile names stay text."""
 
 from html.parser import HTMLParser
 
@@ -22,7 +22,7 @@ def cache(tmp_path_factory):
 # -- xarray ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_dataset_holds_the_samples(cache):
+def test_the_dataset_contains_the_samples(cache):
     data = cache.to_xarray()
     assert data.volume.dims == ("sample", "depth", "height", "width")
     assert (data.volume.dtype, data.volume.shape) == (np.float32, (4, *SHAPE))
@@ -42,12 +42,12 @@ def test_the_dataset_holds_the_samples(cache):
         np.s_[::-2, 1, 1:, -1], np.s_[:, [2, 0]], np.s_[3:1], np.s_[2:, 5:],
     ],
 )  # fmt: skip
-def test_any_part_of_the_dataset_is_that_part_of_the_samples(cache, key):
+def test_indexing_the_dataset_equals_indexing_the_samples(cache, key):
     part = cache.to_xarray().volume[key].compute().values
     assert np.array_equal(part, np.stack(list(cache))[key])
 
 
-def test_the_dataset_reads_a_sample_when_it_is_computed(tiny):
+def test_the_dataset_reads_a_sample_only_when_it_is_computed(tiny):
     store.chunk_path(tiny, 1).write_bytes(b"")
     data = open_cache(tiny).to_xarray()
     assert np.array_equal(data.volume[0], open_cache(tiny)[0])
@@ -55,13 +55,13 @@ def test_the_dataset_reads_a_sample_when_it_is_computed(tiny):
         data.volume[1].compute()
 
 
-def test_datasets_of_two_caches_in_one_place_are_not_mixed_up(tiny):
+def test_datasets_from_before_and_after_an_append_are_not_mixed_up(tiny):
     before = open_cache(tiny).to_xarray().volume[:2]
     both = np.stack([before.values, open_cache(make_cache(tiny, 1)).to_xarray().volume[2:].values])
     assert np.abs(both - np.stack([volume(0), volume(1), volume(2), volume(0)]).reshape(both.shape)).max() < 1e-5
 
 
-def test_an_empty_cache_is_an_empty_dataset_and_summary(tmp_path):
+def test_an_empty_cache_has_an_empty_dataset_and_summary(tmp_path):
     empty = open_cache(make_cache(tmp_path / "c", 0))
     assert empty.to_xarray().load().volume.shape == (0, *SHAPE)
     assert "0 × 3 × 4 × 5" in empty._repr_html_()
@@ -73,7 +73,7 @@ def test_an_empty_cache_is_an_empty_dataset_and_summary(tmp_path):
 
 
 def drawn(figure, tmp_path):
-    """The figure's title after it was drawn; warnings are errors."""
+    """Draw a figure and return its title; warnings are errors."""
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
     return figure.get_suptitle()
@@ -83,25 +83,25 @@ def drawn(figure, tmp_path):
     ("number", "title"),
     [(0, "s0 · one · slices of 3"), (2, "s2 · unlabelled · slices of 3"), (3, "s3 · class 7 · slices of 3")],
 )
-def test_a_montage_says_which_sample_it_shows(cache, tmp_path, number, title):
+def test_the_title_of_a_montage_names_its_sample(cache, tmp_path, number, title):
     assert drawn(cache.montage(number), tmp_path) == title
 
 
 def test_a_montage_shows_evenly_spaced_slices_in_order(tmp_path):
-    long = open_cache(make_cache(tmp_path / "c", 1, tiny_attributes(shape=(70, 8, 6), kind="video")))
-    figure = long.montage("s0", slices=6)
+    cache = open_cache(make_cache(tmp_path / "c", 1, tiny_attributes(shape=(70, 8, 6), kind="video")))
+    figure = cache.montage("s0", slices=6)
     assert [axes.texts[0].get_text() for axes in figure.axes if axes.texts] == ["0", "14", "28", "41", "55", "69"]
-    assert np.array_equal(figure.axes[2].images[0].get_array(), long["s0"][28])
+    assert np.array_equal(figure.axes[2].images[0].get_array(), cache["s0"][28])
     assert figure.axes[2].images[0].get_clim() == (0, 1)
     assert "frames of 70" in drawn(figure, tmp_path)
-    assert len([axes for axes in long.montage(0, slices=500).axes if axes.images]) == 70
-    assert len(long.montage(0, slices=1).axes) == 1
+    assert len([axes for axes in cache.montage(0, slices=500).axes if axes.images]) == 70
+    assert len(cache.montage(0, slices=1).axes) == 1
 
 
 @pytest.mark.parametrize("shape", [(2, 600, 2), (2, 2, 600), (1, 1, 1)])
 def test_a_montage_of_any_shape_can_be_drawn(tmp_path, shape):
-    odd = open_cache(make_cache(tmp_path / "c", 1, tiny_attributes(shape=shape)))
-    assert drawn(odd.montage(0), tmp_path)
+    cache = open_cache(make_cache(tmp_path / "c", 1, tiny_attributes(shape=shape)))
+    assert drawn(cache.montage(0), tmp_path)
 
 
 def test_a_montage_without_slices_is_rejected(cache):
@@ -115,14 +115,14 @@ class Tags(HTMLParser):
     ATTRIBUTES = ("style", "width", "src", "alt")
 
     def handle_starttag(self, tag, attrs):
-        self.seen |= {tag, *dict(attrs)}
+        self.names |= {tag, *dict(attrs)}
 
     @classmethod
     def of(cls, html):
         parser = cls()
-        parser.seen = set()
+        parser.names = set()
         parser.feed(html)
-        return parser.seen
+        return parser.names
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -149,7 +149,7 @@ def test_the_summary_names_kind_shape_labels_and_recipe(cache):
     assert html.count("<img ") == 4
 
 
-def test_the_summary_shows_a_damaged_sample_as_such(tiny):
+def test_the_summary_marks_a_damaged_sample(tiny):
     store.chunk_path(tiny, 1).write_bytes(b"")
     html = open_cache(tiny)._repr_html_()
     assert "s1: damaged" in html

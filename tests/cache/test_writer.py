@@ -1,4 +1,4 @@
-"""The writer of a cache: who may write, and what a death at any moment leaves."""
+"""Only one writer at a time changes a cache, and a kill or a full disk at any moment loses nothing committed."""
 
 import errno
 import os
@@ -45,21 +45,21 @@ def second_process(script, *arguments):
 
 
 def test_a_second_writer_is_rejected_while_the_first_lives_and_accepted_after_its_death(tiny):
-    with second_process(HOLD, tiny) as other:
-        assert other.stdout.readline() == "writing\n"
+    with second_process(HOLD, tiny) as first:
+        assert first.stdout.readline() == "writing\n"
         before = files_of(tiny)
         with pytest.raises(CacheLocked) as caught:
             make_cache(tiny, 1)
         assert re.fullmatch(
-            rf"another run is writing to {tiny} \(process {other.pid} of \S+ on \S+, since [0-9 :-]+, [a-z0-9 ]+\);"
+            rf"another run is writing to {tiny} \(process {first.pid} of \S+ on \S+, since [0-9 :-]+, [a-z0-9 ]+\);"
             " wait for it to end, or choose another CACHE",
             str(caught.value),
         )
         assert files_of(tiny) == before
         assert len(open_cache(tiny)) == 3
         assert verify(tiny).sound
-        other.send_signal(signal.SIGKILL)
-        other.wait()
+        first.send_signal(signal.SIGKILL)
+        first.wait()
     assert len(open_cache(make_cache(tiny, 1))) == 4
 
 
@@ -72,11 +72,11 @@ def test_a_second_writer_in_the_same_process_is_rejected(tiny):
 
 
 def test_a_plan_older_than_another_run_is_rejected(tiny):
-    planned_on = catalog.read_entries(tiny)
+    planned = catalog.read_entries(tiny)
     make_cache(tiny, 1)
     before = files_of(tiny)
     with pytest.raises(CacheLocked, match=r"has written to .* since; run the same command again$"):
-        open_writer(tiny, catalog.read_attributes(tiny), planned_on).__enter__()
+        open_writer(tiny, catalog.read_attributes(tiny), planned).__enter__()
     assert files_of(tiny) == before
 
 
@@ -88,7 +88,7 @@ from tests.helpers.caches import tiny_attributes, volume, write_sample
 from cache import catalog, store
 from cache.writer import open_writer
 from cache import writer as cache_writer
-import xarray, zarr  # so that the writers below, forked, need not
+import xarray, zarr  # once, not in every forked writer
 root, attributes = Path(sys.argv[1]), tiny_attributes()
 for line in sys.stdin:
     writer_id = os.fork()
@@ -104,32 +104,32 @@ for line in sys.stdin:
 """
 
 
-def test_a_writer_killed_at_any_moment_loses_nothing_that_it_committed(tmp_path):
+def test_a_writer_killed_at_any_moment_loses_no_committed_sample(tmp_path):
     seed = random.randrange(10**6)
     print(f"{seed=}")  # shown where the test fails
-    chance, root, committed = random.Random(seed), tmp_path / "c", 0
+    rng, root, committed = random.Random(seed), tmp_path / "c", 0
     with second_process(KILLED, root) as server:
-        for turn in range(20):
-            print(chance.choice([0, 0.002, 60]), file=server.stdin, flush=True)
+        for attempt in range(20):
+            print(rng.choice([0, 0.002, 60]), file=server.stdin, flush=True)
             writer_id = int(server.stdout.readline().removeprefix("writer "))
-            told = [server.stdout.readline() for _ in range(chance.randrange(4))]
-            time.sleep(chance.uniform(0, 0.01 if told else 0.1))
+            lines = [server.stdout.readline() for _ in range(rng.randrange(4))]
+            time.sleep(rng.uniform(0, 0.01 if lines else 0.1))
             os.kill(writer_id, signal.SIGKILL)
-            told += iter(server.stdout.readline, "dead\n")
-            committed = max([committed, *(int(row) + 1 for row in told)])
+            lines += iter(server.stdout.readline, "dead\n")
+            committed = max([committed, *(int(row) + 1 for row in lines)])
             if not root.joinpath("zarr.json").exists():
                 continue
-            found = open_cache(root)
-            assert committed <= len(found) <= committed + 1, turn
-            assert found.ids == [f"s{row}" for row in range(len(found))]
-            committed = len(found)
-            assert verify(root).sound, turn
+            cache = open_cache(root)
+            assert committed <= len(cache) <= committed + 1, attempt
+            assert cache.ids == [f"s{row}" for row in range(len(cache))]
+            committed = len(cache)
+            assert verify(root).sound, attempt
         server.stdin.close()
     root = make_cache(root, 1)
-    found = open_cache(root)
-    assert len(found) == committed + 1 > 10
+    cache = open_cache(root)
+    assert len(cache) == committed + 1 > 10
     for row in range(committed):
-        assert np.abs(found[row] - volume(row)).max() <= ERROR["uint16"]
+        assert np.abs(cache[row] - volume(row)).max() <= ERROR["uint16"]
     assert verify(root).sound
     assert not catalog.unpublished(root)
     assert list((root / "ledger/partial").iterdir()) == []
@@ -137,30 +137,30 @@ def test_a_writer_killed_at_any_moment_loses_nothing_that_it_committed(tmp_path)
 
 @pytest.fixture
 def events(monkeypatch):
-    """The names of files and folders as they are flushed, and of files as they are renamed into place."""
-    seen = []
+    """The flushes of files and folders and the renames of files, with their paths, in order."""
+    recorded = []
     fsync, rename = os.fsync, os.replace
 
-    def noting_fsync(descriptor):
+    def recording_fsync(descriptor):
         fsync(descriptor)
-        seen.append(("flush", Path(f"/proc/self/fd/{descriptor}").readlink()))
+        recorded.append(("flush", Path(f"/proc/self/fd/{descriptor}").readlink()))
 
-    def noting_replace(source, target):
+    def recording_replace(source, target):
         rename(source, target)
-        seen.append(("rename", Path(target)))
+        recorded.append(("rename", Path(target)))
 
-    monkeypatch.setattr(os, "fsync", noting_fsync)
-    monkeypatch.setattr(os, "replace", noting_replace)
-    return seen
+    monkeypatch.setattr(os, "fsync", recording_fsync)
+    monkeypatch.setattr(os, "replace", recording_replace)
+    return recorded
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="which file was flushed is read from Linux's /proc")
-def test_a_sample_is_flushed_renamed_and_its_folders_flushed_before_its_line_is(tmp_path, events):
+def test_a_sample_and_its_folders_are_flushed_before_its_ledger_line(tmp_path, events):
     root, attributes = tmp_path / "new" / "c", tiny_attributes()
     with open_writer(root, attributes, {}) as writer:
         assert [path for _, path in events[:3]] == [tmp_path, tmp_path / "new", root]
-        assert ("flush", root / "volume") in events  # names the folder of all chunks
-        assert ("flush", root / "ledger") in events  # holds the new ledger, and the mark that the index may lag
+        assert ("flush", root / "volume") in events  # contains the name of the chunk folder
+        assert ("flush", root / "ledger") in events  # contains the new ledger, and the mark that the index may lag
         assert events[-2:] == [("rename", root / "zarr.json"), ("flush", root)]
         events.clear()
         entry = write_sample(root, attributes, 0, volume(0))
@@ -174,16 +174,16 @@ def test_a_sample_is_flushed_renamed_and_its_folders_flushed_before_its_line_is(
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "os.replace", "os.mkdir", "pathlib.Path.open"])
-def test_a_disk_that_is_full_from_any_moment_on_gives_one_line_and_a_sound_cache(tmp_path, monkeypatch, call):
+def test_a_disk_that_becomes_full_at_any_call_gives_a_one_line_error_and_a_sound_cache(tmp_path, monkeypatch, call):
     owner, name = {"os": os, "pathlib.Path": Path}[call.rpartition(".")[0]], call.rpartition(".")[2]
     real, outcomes = getattr(owner, name), set()
-    for spared in (*range(8), 11, 15, 20, 30, 45, 60):
-        root, calls = tmp_path / str(spared) / "c", iter(range(10**6))
+    for allowed in (*range(8), 11, 15, 20, 30, 45, 60):
+        root, calls = tmp_path / str(allowed) / "c", iter(range(10**6))
         (root.parent / "source").mkdir(parents=True)
 
-        def failing(*arguments, spared=spared, calls=calls, **options):
-            mine = "source" in str(arguments[0]) or "rb" in arguments  # what the test needs, and what only reads
-            if not mine and next(calls) >= spared:
+        def failing(*arguments, allowed=allowed, calls=calls, **options):
+            unrelated = "source" in str(arguments[0]) or "rb" in arguments  # files of the test, and reads
+            if not unrelated and next(calls) >= allowed:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return real(*arguments, **options)
 
@@ -194,7 +194,7 @@ def test_a_disk_that_is_full_from_any_moment_on_gives_one_line_and_a_sound_cache
             except CacheError as error:
                 outcomes.add(str(error).replace(str(root), "CACHE"))
         if root.joinpath("zarr.json").exists():
-            assert verify(root).sound, spared
+            assert verify(root).sound, allowed
         before = catalog.read_entries(root)
         make_cache(root, 1)
         assert before.items() <= catalog.read_entries(root).items()
@@ -205,7 +205,7 @@ def test_a_disk_that_is_full_from_any_moment_on_gives_one_line_and_a_sound_cache
     }
 
 
-def test_a_file_where_the_cache_should_be_is_left_alone(tmp_path):
+def test_a_file_in_place_of_the_cache_is_not_changed(tmp_path):
     file = tmp_path / "file"
     file.write_text("mine")
     for root in (file, file / "c"):
@@ -214,22 +214,22 @@ def test_a_file_where_the_cache_should_be_is_left_alone(tmp_path):
     assert file.read_text() == "mine"
 
 
-def commit_and_raise(writer, entry, end):
+def commit_and_raise(writer, entry, error):
     writer.commit([entry])
-    raise end
+    raise error
 
 
-@pytest.mark.parametrize("end", [RuntimeError, KeyboardInterrupt, SystemExit])
-def test_committed_entries_are_published_however_the_block_ends(tmp_path, end):
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_committed_entries_are_published_however_the_block_ends(tmp_path, error):
     root, attributes = tmp_path / "c", tiny_attributes()
-    with pytest.raises(end), open_writer(root, attributes, {}) as writer:
-        commit_and_raise(writer, write_sample(root, attributes, 0, volume(0)), end)
+    with pytest.raises(error), open_writer(root, attributes, {}) as writer:
+        commit_and_raise(writer, write_sample(root, attributes, 0, volume(0)), error)
     assert zarr.open_group(root, mode="r")["sample_id"][:].tolist() == ["s0"]
     assert not catalog.unpublished(root)
     assert verify(root).sound
 
 
-def test_a_torn_last_line_is_cut_and_its_sample_made_again(tmp_path):
+def test_a_torn_last_line_is_removed_and_its_sample_can_be_written_again(tmp_path):
     killed = tmp_path / "killed.zarr"
     root, attributes = make_cache(tmp_path / "tiny.zarr", samples=2), tiny_attributes()
     with open_writer(root, attributes, catalog.read_entries(root)) as writer:
@@ -243,7 +243,7 @@ def test_a_torn_last_line_is_cut_and_its_sample_made_again(tmp_path):
     assert np.abs(open_cache(killed)["s2"] - volume(2)).max() <= ERROR["uint16"]
 
 
-def test_a_folder_that_took_the_place_of_a_file_is_written_over(tiny):
+def test_a_folder_in_place_of_a_file_is_replaced(tiny):
     attributes = catalog.read_attributes(tiny)
     for path in (store.chunk_path(tiny, 1), tiny / "label/c/0", tiny / "label/zarr.json"):
         path.unlink()

@@ -1,4 +1,4 @@
-"""The archived cache of an earlier version, unpacked, and commands on it."""
+"""A cache that differs from its sources, and commands on it that all have work to do."""
 
 import shutil
 
@@ -16,11 +16,11 @@ from tests.helpers.caches import SHAPE
 
 @pytest.fixture(scope="module")
 def changed_folder(tmp_path_factory):
-    """A folder of scans, their labels and the cache made of them, whose next commands all have work.
+    """A folder of scans, their labels and their cache, on which every command has work to do.
 
-    Since the cache was made, there is a new scan, a changed one, a lost chunk, and other labels.
+    Since the cache was written, a scan was added, another changed, a chunk deleted, and other labels were written.
     """
-    folder = tmp_path_factory.mktemp("made")
+    folder = tmp_path_factory.mktemp("changed")
     world.write_scans(folder / world.SCANS, count=2)
     assert command(*command_words("preprocess", folder)) == 0
     shutil.copytree(folder / world.CT, folder / "as made")
@@ -32,7 +32,7 @@ def changed_folder(tmp_path_factory):
 
 
 def fresh_copy(folder, name=world.CT):
-    """The cache in `folder` as it was at first."""
+    """A new copy of the original cache in `folder`, with the given name."""
     if (folder / name).is_symlink():
         (folder / name).unlink()
     shutil.rmtree(folder / name, ignore_errors=True)
@@ -40,35 +40,35 @@ def fresh_copy(folder, name=world.CT):
 
 
 def command_words(name, folder):
-    """The words of a command on the cache in `folder`."""
+    """The arguments of a command on the cache in `folder`."""
     root, labels = folder / world.CT, folder / world.LABELS
-    more = {"repair": ("--workers", 0), "label": (folder / "other.csv",), "remove": ("S02", "--yes")}.get(name, ())
+    arguments = {"repair": ("--workers", 0), "label": (folder / "other.csv",), "remove": ("S02", "--yes")}.get(name, ())
     return {"preprocess": ("preprocess", "ct", folder / world.SCANS, root, "--labels", labels, *world.SIZE)}.get(
-        name, (name, root, *more)
+        name, (name, root, *arguments)
     )
 
 
 def command(*words):
-    """The exit code of a command, which must end in one line where it fails."""
-    ended = CliRunner().invoke(cli.main, [str(word) for word in words])
-    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exc_info
-    check_message(ended.exit_code, ended.stderr)
-    return ended.exit_code
+    """Run a command and return its exit code; a command that fails must print one line."""
+    result = CliRunner().invoke(cli.main, [str(word) for word in words])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    check_message(result.exit_code, result.stderr)
+    return result.exit_code
 
 
-def check_message(code, said):
-    assert code in (0, 1, 3), said
-    assert "Traceback" not in said
-    assert "please report" not in said
-    assert said.count("\n") <= 1, said
+def check_message(code, stderr):
+    assert code in (0, 1, 3), stderr
+    assert "Traceback" not in stderr
+    assert "please report" not in stderr
+    assert stderr.count("\n") <= 1, stderr
 
 
 def extract(folder, times=1.0):
-    """Do what the command `features` does, with a mean in place of a network."""
-    volumes, into = open_cache(folder / "volumes"), folder / "features.zarr"
+    """Write the features that the command `features` would, with a mean in place of a network."""
+    volumes, path = open_cache(folder / "volumes"), folder / "features.zarr"
     attributes = feature_attributes(SHAPE[0], SHAPE[1], volumes.class_names, "mean", volumes=volumes)
-    work = pending(volumes, into, attributes)
-    with writing_features(into, attributes, volumes.ids) as features:
+    work = pending(volumes, path, attributes)
+    with writing_features(path, attributes, volumes.ids) as features:
         features.keep_extractor(b"weights" * int(times))
         features.follow(volumes)
         for name in work.to_make:

@@ -1,4 +1,4 @@
-"""NIfTI files that are unusual, damaged or not NIfTI at all, made from one small scan; and real ones."""
+"""NIfTI files that are unusual, damaged or not NIfTI at all: variants of one small scan, and real files."""
 
 import gzip
 import struct
@@ -69,7 +69,7 @@ INTACT = {  # these become samples
     "pixdim zero.nii": patched((PIXDIM, 1, 0, 0, 0, 0, 0, 0, 0)),
     "least.nii": nifti(np.arange(8, dtype=np.int16).reshape(2, 2, 2)),
 }
-BAD = {  # these do not: the beginning of the reason
+BAD = {  # these are rejected, with a reason that starts like this
     "empty.nii": (b"", "empty file"),
     "empty.nii.gz": (b"", "empty file"),
     "nothing inside.nii.gz": (gzip.compress(b""), "no NIfTI header"),
@@ -115,7 +115,7 @@ BAD |= {
     f"cut at {percent} %.nii.gz": (ZIPPED[: len(ZIPPED) * percent // 100], "damaged gzip data|.* bytes of ")
     for percent in range(5, 100, 5)
 }
-FLIPPED = {  # these may become samples, but never with other values
+FLIPPED = {  # these become samples with the right values, or are rejected
     f"bit flipped at {place}.nii.gz": flipped(place * (len(ZIPPED) - 1) // 49, place % 8) for place in range(50)
 }
 SPECIAL = {  # these are not regular files

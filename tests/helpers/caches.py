@@ -13,12 +13,12 @@ SHAPE = (3, 4, 5)
 
 
 def without_progress(text):
-    """What a process that a test started said, but for how far it was."""
+    """The output of a process without its progress lines."""
     return "".join(line for line in text.splitlines(keepends=True) if not re.match(r"\d+ of \d+ \w+, ", line))
 
 
 def volume(number, shape=SHAPE):
-    """The sample of this number: float32 in [0, 1], unlike any other."""
+    """The sample with this number: float32 in [0, 1], different for each number."""
     return np.random.default_rng(number).random(shape, dtype=np.float32)
 
 
@@ -28,27 +28,27 @@ def tiny_attributes(dtype="uint16", shape=SHAPE, kind="ct", class_names=("one", 
 
 
 def write_sample(root, attributes, row, values, name=None, **fields):
-    """Write the chunk of `row`, as a worker would, and return its entry; its source is a file beside the cache."""
+    """Write the chunk of `row`, as a worker would, and return its entry; its source is a file next to the cache."""
     source = root.parent / "source" / f"{row}.nii"
     source.parent.mkdir(exist_ok=True)
     source.write_bytes(b"source %d" % row)
     stat = source.stat()
-    seen = Source(str(source.parent), (source.name,), stat.st_size, stat.st_mtime_ns, digest_files([source]))
+    recorded = Source(str(source.parent), (source.name,), stat.st_size, stat.st_mtime_ns, digest_files([source]))
     nbytes, digest = store.write_chunk(root, row, values, attributes.dtype)
     name = f"s{row}" if name is None else name
-    fields = {"label": row % 2, "group": f"patient {row}", "source": seen} | fields
+    fields = {"label": row % 2, "group": f"patient {row}", "source": recorded} | fields
     recipe = digest_recipe(attributes.recipe)
     return Entry(name, "complete", row=row, recipe=recipe, nbytes=nbytes, digest=digest, **fields)
 
 
 def make_cache(root, samples=3, attributes=None, names=None, labels=None, **fields):
-    """A cache in `root` of `samples`, a number of them or their values; what is there already is gone on with."""
+    """Write `samples`, a number of them or their values, to the cache in `root`; an existing cache is extended."""
     attributes = attributes or tiny_attributes()
     values = [volume(row, attributes.shape) for row in range(samples)] if isinstance(samples, int) else samples
     with open_writer(root, attributes, catalog.read_entries(root)) as writer:
         for row, value in enumerate(values, start=len(writer.entries)):
-            given = fields | ({"label": labels[row]} if labels else {})
-            writer.commit([write_sample(root, attributes, row, value, names and names[row], **given)])
+            options = fields | ({"label": labels[row]} if labels else {})
+            writer.commit([write_sample(root, attributes, row, value, names and names[row], **options)])
     return root
 
 

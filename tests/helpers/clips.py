@@ -1,4 +1,4 @@
-"""Clips and the oracles to hold them against, for the tests of clips."""
+"""Clips, and the expected frames to compare them with."""
 
 import struct
 
@@ -13,10 +13,10 @@ SIZE = (96, 64)  # of generated clips: width, height
 
 
 def pictures(count, size=SIZE, seed=0):
-    """Colour noise, smooth, that drifts: every frame differs from every other."""
+    """Smooth colour noise that drifts, so that no two frames are equal."""
     rng = np.random.default_rng(seed)
-    ground = cv2.resize(rng.integers(0, 256, (8, 12, 3), np.uint8), size)
-    return [np.roll(ground, (index, 2 * index), axis=(0, 1)) for index in range(count)]
+    base = cv2.resize(rng.integers(0, 256, (8, 12, 3), np.uint8), size)
+    return [np.roll(base, (index, 2 * index), axis=(0, 1)) for index in range(count)]
 
 
 def write_xvid(path, count, size=SIZE, seed=0):
@@ -32,11 +32,11 @@ def riff(kind, *parts):
     return kind + struct.pack("<I", len(body)) + body + bytes(len(body) % 2)
 
 
-def write_avi(path, frames, fourcc=b"MJPG", size=SIZE, promised=None, stream=b"vids", bits=24):
-    """An AVI of ready-made `frames` (bytes) that says it has `promised` of them."""
-    promised = len(frames) if promised is None else promised
-    avih = struct.pack("<14I", 40000, 0, 0, 16, promised, 0, 1, 0, *size, 0, 0, 0, 0)
-    strh = struct.pack("<4s4sIHHIIIIIIII4h", stream, fourcc, 0, 0, 0, 0, 1, 25, 0, promised, 0, 0, 0, 0, 0, *size)
+def write_avi(path, frames, fourcc=b"MJPG", size=SIZE, frame_count=None, stream=b"vids", bits=24):
+    """An AVI of encoded `frames` (bytes) whose header says that it has `frame_count` frames."""
+    frame_count = len(frames) if frame_count is None else frame_count
+    avih = struct.pack("<14I", 40000, 0, 0, 16, frame_count, 0, 1, 0, *size, 0, 0, 0, 0)
+    strh = struct.pack("<4s4sIHHIIIIIIII4h", stream, fourcc, 0, 0, 0, 0, 1, 25, 0, frame_count, 0, 0, 0, 0, 0, *size)
     if stream == b"vids":
         strf = struct.pack("<IiiHH4sIiiII", 40, *size, 1, bits, fourcc, 0, 0, 0, 0, 0)
     else:
@@ -64,7 +64,7 @@ def with_frame_count(source, path, count):
 
 
 def decoded(path):
-    """Every frame, as plain OpenCV gives it: colour, as tall and wide as it is."""
+    """Every frame as decoded by plain OpenCV, in colour and at its original size."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     frames = []
     while (read := capture.read())[0]:

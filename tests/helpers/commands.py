@@ -29,9 +29,9 @@ def cli(*arguments):
 def shell(*arguments, **options):
     """Run the command line in a new process."""
     command = [sys.executable, ROOT / "cli.py", *map(str, arguments)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=250, **options)
-    ended.stderr = without_progress(ended.stderr)
-    return ended
+    process = subprocess.run(command, capture_output=True, text=True, timeout=250, **options)
+    process.stderr = without_progress(process.stderr)
+    return process
 
 
 def ct(source, cache, *options):
@@ -47,12 +47,12 @@ def error(result, code=1):
 
 
 def mentions(message, *words):
-    """Check that an error names paths, options and values; one golden file has its exact words."""
+    """Check that an error names paths, options and values; its exact wording is in tests/messages.txt."""
     assert [word for word in words if str(word) not in message] == [], message
 
 
 def usage(result):
-    """The message of a usage error, without the lines on usage."""
+    """The message of a usage error, without the usage lines."""
     assert result.exit_code == 2
     assert result.stdout == ""
     first, second, blank, *last = result.stderr.splitlines()
@@ -107,12 +107,12 @@ def running(source, cache, *options):
     command = [sys.executable, ROOT / "cli.py", "preprocess", "ct", source, cache, *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, start_new_session=True, **pipes) as process:
-        ledger, limit = cache / "ledger" / "entries.jsonl", time.monotonic() + 240
+        ledger, deadline = cache / "ledger" / "entries.jsonl", time.monotonic() + 240
         committed = 2
-        for _ in range(2):  # the last lines may be taken back; once more have followed, they are committed
+        for _ in range(2):  # the last lines may be removed again, until more lines follow
             while not (ledger.exists() and ledger.read_bytes().count(b"\n") > committed):
                 assert process.poll() is None
-                assert time.monotonic() < limit
+                assert time.monotonic() < deadline
                 time.sleep(0.01)
             committed = ledger.read_bytes().count(b"\n")
         try:

@@ -12,7 +12,7 @@ from tests.helpers.commands import cli, contents
 from tests.helpers.runs import SHAPE, make_scans, trained
 from trainer import backend
 
-backend.start()  # before Keras is imported, to keep TensorFlow's messages away
+backend.start()  # before Keras is imported, to hide TensorFlow's messages
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +66,7 @@ def predict(run, cache, out, *options):
 
 
 def scores(*arguments):
-    """`evaluate --json`, of which stdout is JSON alone."""
+    """The JSON that `evaluate --json` prints; it prints nothing else."""
     result = evaluate(*arguments, "--json", "--quiet")  # no progress, however slow the machine
     assert (result.exit_code, result.stderr) == (0, ""), result.output
     return json.loads(result.stdout)
@@ -78,6 +78,6 @@ def rows(path):
 
 
 def other_scans(root, **options):
-    """A cache of other scans than those a run was trained on."""
+    """A cache of scans on which no run was trained."""
     values = [1 - volume(row, SHAPE) for row in range(12)]
     return make_scans(root, values, **({"source": Source("", ())} | options))

@@ -24,18 +24,18 @@ SMALL = (
     1,
     "--batch-size",
     10,
-)  # batches of one size alone: traced once
+)  # all batches have the same size, so that the network is traced once
 FOLDERS = [strategy.folder for strategy in STRATEGIES]
 RUNS = ["pretrained", *FOLDERS]
 REPORT = {"report.md", "table.csv", "kappa.png", *(f"confusion_{folder}.png" for folder in FOLDERS)}
-COUNTS = (9, 6, 4, 4, 3)  # of each class: unlike, so that class weights count
+COUNTS = (9, 6, 4, 4, 3)  # samples of each class; unequal, so that class weights matter
 
 
 @functools.cache
 def finished_experiments(base):
-    """Caches, an experiment on volumes, and one on features: stopped, resumed, with another seed; made once.
+    """Caches, a finished experiment on volumes, and one on features: stopped, resumed, and extended by a seed.
 
-    `states` are the files of the latter's runs after each of its commands, `results` the commands' results.
+    `states` are the files of the runs on features after each command, and `results` the results of these commands.
     """
     folder = base / "experiment"
     folder.mkdir()
@@ -48,8 +48,8 @@ def finished_experiments(base):
     frozen = folder / "frozen"
     command = ("experiment", clips, scans, frozen, *SMALL, "--features", "--input-conv", "random")
     results, states = [stopped_at("seed 0: PT+CW", *command)], [runs_of(frozen)]
-    for more in ((), ("--seeds", 2)):
-        results.append(cli(*command, *more))
+    for options in ((), ("--seeds", 2)):
+        results.append(cli(*command, *options))
         assert results[-1].exit_code == 0, results[-1].output
         states.append(runs_of(frozen))
     assert (tree(clips), tree(scans)) == before
@@ -63,7 +63,7 @@ def made(tmp_path_factory):
 
 
 def stopped_at(part, *command):
-    """Run a command that gets Ctrl-C when `part` begins."""
+    """Run a command that is interrupted by Ctrl-C when `part` begins."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -77,8 +77,8 @@ def stopped_at(part, *command):
 
 
 def runs_of(folder):
-    """Time and size of every file of the runs in `folder`, but for their locks."""
-    return {name: about for run in folder.glob("seed*/*") for name, about in tree(run).items() if Path(name).is_file()}
+    """Time and size of every file of the runs in `folder`."""
+    return {name: state for run in folder.glob("seed*/*") for name, state in tree(run).items() if Path(name).is_file()}
 
 
 @pytest.fixture
@@ -98,6 +98,3 @@ def by_hand(folder, *validation):
     path = folder / "by_hand.json"
     path.write_text(json.dumps({"train": ["s10", "s20"], "validation": validation}))
     return path
-
-
-# What is refused before anything is written

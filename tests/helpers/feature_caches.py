@@ -17,7 +17,7 @@ def clips(root, count=12, dtype="uint8", kind="video"):
 
 
 def make_features(folder):
-    """Write a cache of clips, clips.zarr, and one of its features, features.zarr, into `folder`; return it."""
+    """Write clips.zarr, a cache of clips, and features.zarr, its features, to `folder`; return the folder."""
     clips(folder / "clips.zarr")
     extract(Extraction(folder / "clips.zarr", folder / "features.zarr", WEIGHTS), Callback())
     return folder

@@ -1,4 +1,4 @@
-"""Features made of random numbers, in caches of their own."""
+"""Caches of random features."""
 
 import numpy as np
 
@@ -9,15 +9,15 @@ NAMES = ("one", "two")
 
 
 def some_features(count=5, shape=(4, 6), dtype=np.float16):
-    """Features unlike any others: some zeros, some larger than 1, some negative."""
+    """Random features, different for each sample: some are zero, some larger than 1, some negative."""
     values = np.random.default_rng(7).normal(0.5, 3, (count, *shape))
     return np.where(np.abs(values) < 0.5, 0, values).astype(dtype)
 
 
-def write(path, array=None, ids=None, labels=None, groups=None, **more):
+def write(path, array=None, ids=None, labels=None, groups=None, **options):
     array = some_features() if array is None else array
     ids = [f"s{number}" for number in range(len(array))] if ids is None else ids
-    return write_features(path, ids, labels, groups, array, **{"class_names": NAMES, "extractor": "mine"} | more)
+    return write_features(path, ids, labels, groups, array, **{"class_names": NAMES, "extractor": "mine"} | options)
 
 
 def chunk_of(path, row, layout=FEATURES):

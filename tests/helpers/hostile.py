@@ -1,4 +1,4 @@
-"""What may stand in place of a file or folder, and commands with little time and memory to try it on."""
+"""Hostile replacements of files and folders, and a server that runs commands on them with limited time and memory."""
 
 import os
 import shutil
@@ -11,17 +11,15 @@ from numcodecs.zstd import Zstd
 from tests.faults import world
 from tests.faults.server import Server
 
-LINE = 2200  # characters at most: some are escaped
-
-
-GIGANTIC = 8 << 30
+LINE = 2200  # characters that a line of output may have; escapes make names longer
+GIGANTIC = 8 << 30  # bytes
 
 
 @contextmanager
 def limited(folder, part):
-    """A server in `folder` that runs the commands of `part` with little time and memory.
+    """A server in `folder` that runs the commands of `part` with limited time and memory.
 
-    What they are allowed to allocate must not depend on how many threads had to do with it.
+    Malloc uses one arena, so that the memory needed does not depend on the number of threads.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MALLOC_ARENA_MAX", "1")
@@ -36,7 +34,7 @@ def server(tmp_path_factory):
 
 
 def in_place(path):
-    """`path`, where nothing is any more, in a folder that is there."""
+    """Delete what is at `path`, create its parent folder, and return `path`."""
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
@@ -49,7 +47,7 @@ def sparse(path):
 
 
 def with_zeros_appended(path):
-    """What was there, and 8 GB of zeros behind it."""
+    """The original content, followed by 8 GB of zeros."""
     path.parent.mkdir(exist_ok=True)
     with path.open("ab") as file:
         file.truncate(GIGANTIC)
@@ -86,7 +84,7 @@ def nested(path):
 
 
 def junk(path):
-    """A line of 80 MB without an end."""
+    """80 MB without a line break."""
     with in_place(path).open("wb") as file:
         for _ in range(80):
             file.write(b"x" * 1_000_000)
@@ -110,13 +108,13 @@ def compressed(content):
 
 
 def check(server, *words):
-    """Run a command, which must end as it is to; return its exit code."""
-    ((_, (code, out, err, left)),) = server.run([[str(word) for word in words]])
-    name, told = words[0], f"{out}{err}"
-    assert code in (0, 1, 3), f"{name}: {code}, {told[:2000]}"
-    assert left == 0, name
-    for sign in ("Traceback", "please report", "MemoryError", "bad_alloc"):
-        assert sign not in told, f"{name}: {told[-2000:]}"
+    """Run a command, check its exit code and output, and return the exit code."""
+    ((_, (code, out, err, processes)),) = server.run([[str(word) for word in words]])
+    name, output = words[0], f"{out}{err}"
+    assert code in (0, 1, 3), f"{name}: {code}, {output[:2000]}"
+    assert processes == 0, name
+    for word in ("Traceback", "please report", "MemoryError", "bad_alloc"):
+        assert word not in output, f"{name}: {output[-2000:]}"
     assert err.count("\n") <= 1, f"{name}: {err[:2000]}"
-    assert max(map(len, told.split("\n"))) <= LINE, f"{name}: {max(told.split(chr(10)), key=len)[:1000]}"
+    assert max(map(len, output.split("\n"))) <= LINE, f"{name}: {max(output.split(chr(10)), key=len)[:1000]}"
     return code

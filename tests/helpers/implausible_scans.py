@@ -1,4 +1,4 @@
-"""Scans in HU and scans that are not, for the tests of checks."""
+"""Constants and flag names for the tests of implausible scans."""
 
 import numpy as np
 
@@ -7,4 +7,5 @@ HU = (-1000.0, 400.0)
 
 
 def names(texts):
+    """The names of flags, which are the parts of their texts before a colon."""
     return {text.partition(":")[0] for text in texts}

@@ -10,16 +10,16 @@ from tests.faults.calls import Calls, Killed, watched
 
 @pytest.fixture(autouse=True)
 def documents_built_once(monkeypatch):
-    """Building the same documents hundreds of times takes most of the time, and no system call."""
-    built, build_them = {}, cache_writer.documents_of
+    """Build each set of documents once: building takes most of the time of a test, and makes no system call."""
+    built, build = {}, cache_writer.documents_of
 
-    def remembered(attributes, entries):
+    def cached(attributes, entries):
         key = repr((attributes, list(entries)))
         if key not in built:
-            built[key] = build_them(attributes, entries)
+            built[key] = build(attributes, entries)
         return dict(built[key])
 
-    monkeypatch.setattr(cache_writer, "documents_of", remembered)
+    monkeypatch.setattr(cache_writer, "documents_of", cached)
 
 
 def copied(folder, target):
@@ -28,10 +28,10 @@ def copied(folder, target):
 
 
 def killed_at_each_call(folder, work, tmp_path):
-    """Every state that a kill of `work`, a function of the cache, leaves of a copy of the one in `folder`."""
-    whole = copied(folder, tmp_path / "whole")
-    with watched(Calls(whole)) as calls:
-        work(whole)
+    """Yield a copy of the cache in `folder` for each system call of `work`, which was killed at that call."""
+    uninterrupted = copied(folder, tmp_path / "uninterrupted")
+    with watched(Calls(uninterrupted)) as calls:
+        work(uninterrupted)
     assert calls.count > 20
     for number in range(calls.count):
         root = copied(folder, tmp_path / f"killed {number}")
@@ -42,4 +42,5 @@ def killed_at_each_call(folder, work, tmp_path):
 
 
 def traces(root, name):
+    """The files below `root` whose bytes contain `name`."""
     return [str(path) for path in root.rglob("*") if path.is_file() and name.encode() in path.read_bytes()]

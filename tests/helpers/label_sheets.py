@@ -1,4 +1,4 @@
-"""Texts that tests of labels CSV share."""
+"""Labels CSV files, for the tests of labels."""
 
 HEADER = "FileName,TypeOfTB"
 GOOD = f"{HEADER}\na.nii,1\nb.nii.gz,5\nsub/a.nii,3\np.hdr,2\n"

@@ -1,4 +1,4 @@
-"""Commands with little time and memory, to try hostile folders on: a program of `tests.faults.server`."""
+"""Run commands on hostile folders with limited time and memory: a program for `tests.faults.server`."""
 
 import os
 import resource
@@ -14,16 +14,16 @@ from console import progress
 from tests.faults import world
 from tests.faults.server import command
 
-progress.LINE_SECONDS = float("inf")  # or a slow machine would say more
-SECONDS = 10  # of a core
-WAITING_SECONDS = 60  # by the clock: a machine may be busy
-MEMORY_BYTES = 500_000_000  # of address space, more than this process has
+progress.LINE_SECONDS = float("inf")  # a slow machine would print progress
+SECONDS = 10  # CPU time
+WAITING_SECONDS = 60  # by the clock, as the machine may be busy
+MEMORY_BYTES = 500_000_000  # of address space, in addition to that of this process
 
 
 @cli.main.command()
 @click.argument("cache", type=Path)
 def read(cache: Path) -> None:
-    """Read all that training reads of CACHE."""
+    """Read everything that training reads from CACHE."""
     from cache import open_cache
 
     opened = open_cache(cache)
@@ -34,7 +34,7 @@ def read(cache: Path) -> None:
 @cli.main.command()
 @click.argument("folder", type=Path)
 def extract(folder: Path) -> None:
-    """Do what `features` does in FOLDER, with a mean in place of a network."""
+    """Extract features in FOLDER like `features`, with a mean in place of a network."""
     from tests.helpers.archives import extract
 
     extract(folder)
@@ -47,13 +47,13 @@ def prepare(folder: Path, part: str) -> str:
 
 
 def trial(words: list[str]) -> tuple[int, str, str, int]:
-    """How a command ended: exit code (negative: the signal), stdout, stderr, number of processes left."""
+    """The outcome of a command: exit code (negative: the signal), stdout, stderr, number of processes left."""
     return astuple(command(words, limit))
 
 
 def limit() -> None:
-    now = psutil.Process().memory_info().vms
-    resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY_BYTES, now + MEMORY_BYTES))
+    used = psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(WAITING_SECONDS)

@@ -2,12 +2,12 @@
 
 
 def cells(lines):
-    """The tables of a report: of each its rows, split at unescaped bars."""
-    tables, last = [], ""
+    """The tables of a report, each a list of rows, which are split into cells at unescaped bars."""
+    tables, previous = [], ""
     for line in lines:
         if line.startswith("|"):
-            tables += [] if last.startswith("|") else [[]]
-            hidden = line.replace("\\\\", "\0").replace("\\|", "\1")
-            tables[-1].append([cell.strip() for cell in hidden.strip("|").split("|")])
-        last = line
+            tables += [] if previous.startswith("|") else [[]]
+            escaped = line.replace("\\\\", "\0").replace("\\|", "\1")
+            tables[-1].append([cell.strip() for cell in escaped.strip("|").split("|")])
+        previous = line
     return tables

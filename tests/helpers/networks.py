@@ -94,12 +94,12 @@ def arrays_of(path):
     """Name → array of the weights in a `.keras` file, read without Keras."""
     arrays = {}
 
-    def keep(name, node):
+    def collect(name, node):
         if isinstance(node, h5py.Dataset):
             arrays[name] = node[()]
 
     with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as stream, h5py.File(stream) as file:
-        file.visititems(keep)
+        file.visititems(collect)
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""NIfTI files as bytes, with any field of the header changed, and how they are read."""
+"""NIfTI files as bytes, with any header field changed, and functions that read them."""
 
 import struct
 from pathlib import Path
@@ -15,11 +15,8 @@ DATA = ROOT.parent / "shared/data"
 SHAPE = (6, 7, 8)
 LPS = np.diag([-1.0, -2.0, 3.0, 1.0])
 
-
-# NIfTI-1 header fields the tests damage: byte offset and struct format
+# NIfTI-1 header fields: byte offset and struct format
 DIM, DATATYPE, PIXDIM, VOX_OFFSET, SLOPE, INTER = (40, "8h"), (70, "h"), (76, "8f"), (108, "f"), (112, "f"), (116, "f")
-
-
 QFORM_CODE, SFORM_CODE, SROW, MAGIC = (252, "h"), (254, "h"), (280, "12f"), (344, "4s")
 
 
@@ -28,12 +25,12 @@ def voxels(dtype="int16", shape=SHAPE):
 
 
 def nifti(data=None, *, kind=nib.Nifti1Image, affine=LPS):
-    """A single file's bytes: 352 of header, then the voxels."""
+    """The bytes of a single-file NIfTI: 352 of header, then the voxels."""
     return kind(voxels() if data is None else data, affine, dtype=None if data is None else data.dtype).to_bytes()
 
 
 def patched(*changes, image=None):
-    """A file whose header says something else: each change is a field and the values to put there."""
+    """A file with a changed header; each change is a field and its new values."""
     raw = bytearray(nifti() if image is None else image)
     for (offset, layout), *values in changes:
         struct.pack_into("<" + layout, raw, offset, *values)
@@ -45,14 +42,14 @@ def dims(*sizes):
 
 
 def read(paths):
-    """Everything a scan gives: itself, its voxels in file order, its digest."""
+    """Read a scan; return it, its voxels in file order, and its digest."""
     with open_scan(paths) as scan:
         array = np.stack([raw.copy() for raw in scan.slices()]).T
         return scan, array, scan.digest
 
 
 def refusal(paths):
-    """Why a scan is refused, its three parts checked: each says something, on one printable line."""
+    """The error that rejects a scan; each of its three parts must be one non-empty, printable line."""
     with pytest.raises(InvalidInput) as caught:
         read(paths)
     error = caught.value

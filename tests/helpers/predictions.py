@@ -1,4 +1,4 @@
-"""Labels with predictions or probabilities, at random."""
+"""Random labels with predictions or probabilities."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ def labels_and_probabilities(draw, least=2):
 
 
 def random_predictions(n, classes, right, seed=0):
-    """Labels of `n` cases and a prediction that is right in about `right` of them."""
+    """Labels of `n` cases, and predictions: the label with probability `right`, otherwise a random class."""
     generator = np.random.default_rng(seed)
     truth = generator.integers(0, classes, n)
     return truth, np.where(generator.random(n) < right, truth, generator.integers(0, classes, n))

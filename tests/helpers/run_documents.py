@@ -1,4 +1,4 @@
-"""A run folder with documents only."""
+"""A run folder that contains only documents."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from trainer.runs.samples import SampleFingerprint
 
 @pytest.fixture
 def root(tmp_path):
-    """A run that has just begun."""
+    """The folder of a run that has just started."""
     folder = tmp_path / "run"
     folder.mkdir()
     write_run_files(folder, RUN, SPLIT, {"s0": SampleFingerprint("d0", "", 0), "s1": SampleFingerprint("d1", "", 1)})

@@ -1,4 +1,4 @@
-"""Folders of runs: a tiny document, and a run that was trained."""
+"""A minimal description of a run, and the folder of a trained run."""
 
 import shutil
 from pathlib import Path
@@ -13,11 +13,7 @@ from trainer.runs.run import Run
 from trainer.training.train import train
 
 RECIPE = {"kind": "ct", "window": [-1000.0, 400.0], "orientation": "SPL"}
-
-
 RUN = Run(FINETUNE, "ct", (3, 4, 5), ("one", "two"), RECIPE)
-
-
 SPLIT = Split(("s0",), ("s1",))
 
 
@@ -26,15 +22,15 @@ def clips(tmp_path_factory):
     return make_clips(tmp_path_factory.mktemp("manifest") / "clips.zarr")
 
 
-def trained(clips, run, epochs=2, **more):
-    given = {**OPTIONS, "epochs": epochs}
-    train(Request("pretrain", clips, run, given, readers=1, **more), Recorder())
+def trained(clips, run, epochs=2, **options):
+    config = {**OPTIONS, "epochs": epochs}
+    train(Request("pretrain", clips, run, config, readers=1, **options), Recorder())
     return run
 
 
 @pytest.fixture(scope="module")
 def made(clips, tmp_path_factory):
-    return trained(clips, tmp_path_factory.mktemp("made") / "run")
+    return trained(clips, tmp_path_factory.mktemp("trained") / "run")
 
 
 @pytest.fixture

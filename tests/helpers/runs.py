@@ -24,7 +24,7 @@ def make_scans(root, samples=12, shape=SHAPE, class_names=("a", "b", "c"), recip
 
 @once
 def trained(base):
-    """Two caches and a run on each, and the results of the commands; trained once, for tests that only read them."""
+    """A folder of two caches and a run on each, and the results of both commands; trained once, only to be read."""
     folder = base / "trained"
     folder.mkdir()
     clips, scans = make_clips(folder / "clips.zarr"), make_scans(folder / "ct.zarr")

@@ -1,4 +1,4 @@
-"""Metrics and a history as a run has them."""
+"""Metrics and a training history like those of a run."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Tiny sources that are made in a moment: clips of constant gray from text files, and small scans."""
+"""Tiny sources that are quick to create: clips of constant gray from text files, and small scans."""
 
 from contextlib import nullcontext
 

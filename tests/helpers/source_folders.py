@@ -1,4 +1,4 @@
-"""Folders with files of any name, and what is found in them."""
+"""Folders with files of any name, and the scans found in them."""
 
 from pipeline.sources.formats.ct import find_scans
 

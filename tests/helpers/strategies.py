@@ -1,4 +1,4 @@
-"""Hypothesis strategies of what a cache stores."""
+"""Hypothesis strategies for the contents of a cache."""
 
 from hypothesis import strategies as st
 

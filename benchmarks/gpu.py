@@ -6,7 +6,6 @@ Without a GPU, or with --quick, shapes are tiny and the ratios mean nothing.
 """
 
 import argparse
-import importlib
 import json
 import os
 import subprocess
@@ -247,7 +246,8 @@ def main() -> None:
     on_gpu = backend.uses_gpu() and not options.quick
     if not on_gpu:
         print("No GPU, or --quick: tiny shapes, whose ratios mean nothing.")
-        encode = importlib.import_module("trainer.features.encode")
+        from trainer.features import encode
+
         encode.BLOCK_PIXELS = 8 * TINY.side**2
     with tempfile.TemporaryDirectory() as name:
         figures = measure(Size() if on_gpu else TINY, Path(name), on_gpu)

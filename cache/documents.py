@@ -18,10 +18,11 @@ import msgspec
 from msgspec import Meta, structs
 
 from cache.registry import names
+from cache.text import SHOWN
 
 T = TypeVar("T", bound="Document")
 R = TypeVar("R", bound="Record")
-MAX_MESSAGE, MAX_SHOWN = 400, 200  # characters of a message, and of a value in it
+MAX_MESSAGE = 400  # characters
 META_FIELDS = ("gt", "ge", "lt", "le", "max_length", "description", "extra")
 NOUNS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -104,9 +105,9 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
 def _short(value: Any) -> str:
     """The beginning of the repr of a value, which may be very long."""
     short = reprlib.Repr()
-    short.maxstring = short.maxother = MAX_SHOWN
-    short.maxlist = short.maxtuple = short.maxdict = MAX_SHOWN // 4
-    return short.repr(value)[:MAX_SHOWN]
+    short.maxstring = short.maxother = SHOWN
+    short.maxlist = short.maxtuple = short.maxdict = SHOWN // 4
+    return short.repr(value)[:SHOWN]
 
 
 def expected(annotation: Any) -> str:

@@ -10,9 +10,8 @@ from functools import cache, partial
 import pytest
 from numcodecs.checksum32 import CRC32C
 
-from tests.helpers.archives import changed_folder, command_words, extract, fresh_copy
-from tests.helpers.caches import make_cache
-from tests.helpers.hostile import REPLACEMENTS, check, compressed, server
+from tests.helpers.archives import changed_folder, command_words, fresh_copy
+from tests.helpers.hostile import REPLACEMENTS, check, check_feature_commands, compressed, server
 
 __all__ = ["changed_folder", "server"]  # fixtures
 
@@ -140,9 +139,13 @@ def test_every_command_on_hostile_files_ends_quickly_in_little_memory(server, ch
     check(server, *command_words(name, changed_folder))
 
 
-def place_in_features(place):
-    """The path in a feature cache that corresponds to `place` in a volume cache."""
-    return place.replace("volume/c/0/0/0/0", "features/c/0/0/0").replace("volume", "features")
+def attack_on_features(name):
+    """The attack `name` on a cache of features: at the path that corresponds to that in a cache of volumes."""
+    if name not in PLACES:
+        return ATTACKS[name]
+    replacement = next(prefix for prefix in REPLACEMENTS if name.startswith(prefix))
+    place = name.removeprefix(f"{replacement} ").replace("volume/c/0/0/0/0", "features/c/0/0/0")
+    return lambda root: REPLACEMENTS[replacement](root / place.replace("volume", "features"))
 
 
 @pytest.mark.parametrize(
@@ -155,17 +158,4 @@ def place_in_features(place):
     ],
 )
 def test_commands_on_hostile_feature_files_end_quickly_in_little_memory(server, tmp_path, attack):
-    make_cache(tmp_path / "volumes", 2)
-    extract(tmp_path)
-    features = tmp_path / "features.zarr"
-    features.rename(tmp_path / "as made")
-    for name in [attack] if attack else ATTACKS:
-        for words in (("extract", tmp_path), ("read", features), ("verify", features)):
-            root = fresh_copy(tmp_path, features.name)
-            if name in PLACES:
-                attack_name = next(prefix for prefix in REPLACEMENTS if name.startswith(prefix))
-                place = name.removeprefix(f"{attack_name} ")
-                REPLACEMENTS[attack_name](root / place_in_features(place))
-            else:
-                ATTACKS[name](root)
-            check(server, *words)
+    check_feature_commands(server, tmp_path, map(attack_on_features, [attack] if attack else ATTACKS))

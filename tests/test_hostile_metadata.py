@@ -9,9 +9,8 @@ from functools import partial
 
 import pytest
 
-from tests.helpers.archives import changed_folder, command_words, extract, fresh_copy
-from tests.helpers.caches import make_cache
-from tests.helpers.hostile import check, server
+from tests.helpers.archives import changed_folder, command_words, fresh_copy
+from tests.helpers.hostile import check, check_feature_commands, server
 
 __all__ = ["changed_folder", "server"]  # fixtures
 
@@ -199,11 +198,4 @@ def test_every_command_on_hostile_metadata_ends_quickly_in_little_memory(server,
     ],
 )
 def test_commands_on_hostile_feature_metadata_end_quickly_in_little_memory(server, tmp_path, attack):
-    make_cache(tmp_path / "volumes", 2)
-    extract(tmp_path)
-    features = tmp_path / "features.zarr"
-    features.rename(tmp_path / "as made")
-    for name in [attack] if attack else ATTACKS:
-        for words in (("extract", tmp_path), ("read", features), ("verify", features)):
-            ATTACKS[name](fresh_copy(tmp_path, features.name))
-            check(server, *words)
+    check_feature_commands(server, tmp_path, [ATTACKS[attack]] if attack else ATTACKS.values())

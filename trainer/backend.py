@@ -84,7 +84,7 @@ def unused_gpu() -> str:
         return "this machine has an NVIDIA GPU, but CUDA_VISIBLE_DEVICES hides it; unset it to train on the GPU"
     return (
         f"this machine has an NVIDIA GPU, but {library().title()} cannot use it: its CUDA libraries are missing or do "
-        "not fit the driver; install them with `make gpu` (README, section GPU), or training runs on the CPU"
+        "not fit the driver; install them with `make gpu` (see docs/training.md), or training runs on the CPU"
     )
 
 

@@ -13,7 +13,7 @@ SIZE = (96, 64)  # of generated clips: width, height
 
 
 def pictures(count, size=SIZE, seed=0):
-    """Smooth colour noise that drifts, so that no two frames are equal."""
+    """Drifting smooth colour noise: no two frames are equal."""
     rng = np.random.default_rng(seed)
     base = cv2.resize(rng.integers(0, 256, (8, 12, 3), np.uint8), size)
     return [np.roll(base, (index, 2 * index), axis=(0, 1)) for index in range(count)]

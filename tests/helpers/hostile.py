@@ -10,6 +10,8 @@ from numcodecs.zstd import Zstd
 
 from tests.faults import world
 from tests.faults.server import Server
+from tests.helpers.archives import extract, fresh_copy
+from tests.helpers.caches import make_cache
 
 LINE = 2200  # characters that a line of output may have; escapes make names longer
 GIGANTIC = 8 << 30  # bytes
@@ -118,3 +120,15 @@ def check(server, *words):
     assert err.count("\n") <= 1, f"{name}: {err[:2000]}"
     assert max(map(len, output.split("\n"))) <= LINE, f"{name}: {max(output.split(chr(10)), key=len)[:1000]}"
     return code
+
+
+def check_feature_commands(server, folder, attacks):
+    """Check commands on a cache of features in the new `folder`, each after one of `attacks` on its path."""
+    make_cache(folder / "volumes", 2)
+    extract(folder)
+    features = folder / "features.zarr"
+    features.rename(folder / "as made")
+    for attack in attacks:
+        for words in (("extract", folder), ("read", features), ("verify", features)):
+            attack(fresh_copy(folder, features.name))
+            check(server, *words)

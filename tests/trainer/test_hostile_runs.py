@@ -31,7 +31,7 @@ def original(tmp_path_factory, server):
     """A folder of clips with their cache and a run."""
     root = tmp_path_factory.mktemp("original")
     world.sources_video(root)
-    for words in (world._preprocess_video(root), world._pretrain(root)):
+    for words in (world.preprocess_video(root), world.pretrain(root)):
         assert check(server, *words) == 0
     return root
 
@@ -46,9 +46,9 @@ def copied(original, tmp_path):
 
 def command_words(name, copied):
     return {
-        "resume": (*world._pretrain(copied)[:-3], "--epochs", 2, "--resume"),
+        "resume": (*world.pretrain(copied)[:-3], "--epochs", 2, "--resume"),
         "evaluate": ("evaluate", copied / "run", copied / world.VIDEO, "--quiet"),
-        "predict": world._predict(copied),
+        "predict": world.predict(copied),
     }[name]
 
 

@@ -175,7 +175,7 @@ def test_groups_of_several_classes_do_not_leave_training_without_a_class():
 
 
 def test_another_order_of_groups_is_tried_if_one_fails():
-    labels, groups = [0, 1, 1, 2, 0, 2], ["p", "p", "q", "q", "r", "s"]  # with only r and s there is no class 1
+    labels, groups = [0, 1, 1, 2, 0, 2], ["p", "p", "q", "q", "r", "s"]  # groups r and s have no sample of class 1
     for seed in range(20):
         split = split_of(labels, groups, seed=seed)
         assert {split.validation[0], split.train[0]} == {"TRN_0001", "TRN_0003"}

@@ -82,13 +82,11 @@ class TrainingSteps:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._is_built = False
 
     def __call__(self, values: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Any:
         """Start a step on `values` (n, *shape), with a label and a weight in the loss for each; see `read`."""
         self.model.reset_metrics()
-        if not self._is_built:
-            self._is_built = True
+        if self.model.train_function is None:  # the first step since the model was compiled
             return self.model.train_on_batch(values, labels, weights, return_dict=True)
         return self.model.train_function(iter([(values, labels, weights)]))
 

@@ -115,7 +115,8 @@ def _prepare(experiment: Experiment, callback: Callback) -> None:
     check_side(clips, configs[0].backbone)
     seed = int(experiment.settings.get("seed", 0))
     user_split = _user_split(experiment, scans, callback)
-    splits = {"clips": _split(clips, seed, None), "scans": _split(scans, seed, user_split)}
+    given = {"clips": (clips, None), "scans": (scans, user_split)}
+    splits = {name: choose.checked_split(cache, split, seed, path=cache.path) for name, (cache, split) in given.items()}
     _check_batch(experiment, splits)
     root.mkdir(parents=True, exist_ok=True)
     for name in STARTUP_FILES:
@@ -182,13 +183,6 @@ def _user_split(experiment: Experiment, scans: Cache, callback: Callback) -> Spl
     for note in notes:
         callback.on_note(note)
     return split
-
-
-def _split(cache: Cache, seed: int, user_split: Split | None) -> Split:
-    try:
-        return choose.checked_split(cache, user_split, seed)
-    except TrainerError as error:
-        raise TrainerError(f"{cache.path}: {error}") from error
 
 
 def _features(experiment: Experiment, callback: Callback) -> dict[str, Path]:

@@ -9,8 +9,7 @@ import numpy as np
 
 from cache import Cache
 from cache.fingerprint import digest_bytes
-from trainer.backend import uses_gpu
-from trainer.model.predict import forward
+from trainer.backend import library, uses_gpu
 from trainer.model.viptt_net import encoder_model
 
 BLOCK_PIXELS = 16 * 224 * 224  # of the slices that go through the backbone at a time on a CPU,
@@ -42,7 +41,7 @@ class FrameFeatures:
         # Blocks of equal size, so that the last block of a volume is nearly full too.
         self.block = math.ceil(depth / math.ceil(depth / max_block)) if max_block < depth else max_block
         self.model = encoder_model(model, self.block, volumes.attributes.dtype)
-        self.forward = forward(self.model)
+        self.forward = library().forward(self.model)
 
     def __call__(self, slices: np.ndarray) -> np.ndarray:
         """Features float16 (n, channels) of stored slices (n, height, width)."""

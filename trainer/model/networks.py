@@ -7,7 +7,7 @@ import keras
 from cache import Cache
 from trainer.errors import TrainerError
 from trainer.features.extractor import load_extractor
-from trainer.model.viptt_net import build_head, build_model, head_model, with_rescaling
+from trainer.model.viptt_net import build_head, build_model, has_frame_encoder, head_model, with_rescaling
 from trainer.model.weights import copy_weights, load_backbone, load_model
 from trainer.runs import manifest
 from trainer.runs.run import Run, read_run
@@ -46,7 +46,7 @@ def model_for_inputs(full_model: keras.Model, cache: Cache) -> keras.Model:
 
     For volumes it is the full model, for features the layers after the frame encoder.
     """
-    on_features = cache.kind == "features" and any(layer.name == "frames" for layer in full_model.layers)
+    on_features = cache.kind == "features" and has_frame_encoder(full_model)
     return with_rescaling(head_model(full_model) if on_features else full_model, cache.attributes.dtype)
 
 

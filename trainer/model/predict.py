@@ -30,7 +30,7 @@ def predict(
     rows: list[np.ndarray] = []
     done = 0
     stream = batches(samples, np.arange(len(samples)), batch_size, transform=transform, readers=readers)
-    for outputs in one_late(map(forward(model), (batch.values for batch in stream))):
+    for outputs in one_late(map(library().forward(model), (batch.values for batch in stream))):
         rows.append(np.asarray(outputs, np.float32))
         is_finite = np.isfinite(rows[-1]).all(axis=1)
         if not is_finite.all():
@@ -40,11 +40,6 @@ def predict(
         if progress:
             progress(done, len(samples))
     return np.concatenate(rows)
-
-
-def forward(model: Any) -> Callable[[np.ndarray], Any]:
-    """The outputs of a Keras `model`, as an array that the device may still be computing."""
-    return library().forward(model)
 
 
 def one_late(items: Iterable[T]) -> Iterator[T]:

@@ -47,6 +47,11 @@ def build_head(config: Config, shape: tuple[int, int], classes: int) -> keras.Mo
         return keras.Model(features, _sequence_layers(features, config, classes), name="viptt_net_head")
 
 
+def has_frame_encoder(model: keras.Model) -> bool:
+    """Whether `model` is a full network; one trained on features alone has only the layers after the frame encoder."""
+    return any(layer.name == "frames" for layer in model.layers)
+
+
 def head_model(model: keras.Model) -> keras.Model:
     """The layers of `model` after the frame encoder, shared with it: features → class probabilities."""
     x = features = keras.Input(model.get_layer("frames").output.shape[1:], name="features")

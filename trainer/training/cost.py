@@ -9,7 +9,7 @@ from trainer.backend import unused_gpu, uses_gpu
 from trainer.config import Config
 from trainer.model.backbone import get_backbone
 
-FORWARD, TRAINED, RECOMPUTED = 1.0, 3.0, 4.0  # cost of a slice in a step, in forward passes
+FORWARD, FROZEN, TRAINED = 1.0, 3.0, 4.0  # cost of a slice in a step, in forward passes, one of them repeated
 NOTEWORTHY_HOURS = 1.0
 
 
@@ -34,7 +34,7 @@ def passes_of_a_slice(config: Config) -> float:
 
     The gradient goes through a frozen backbone too, to the convolution before it, but not to its weights.
     """
-    return TRAINED if config.freeze_backbone else RECOMPUTED
+    return FROZEN if config.freeze_backbone else TRAINED
 
 
 def cpu_note(config: Config, hours: float) -> str:

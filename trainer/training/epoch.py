@@ -33,6 +33,10 @@ class TrainingData:
     validation_batch: int = 2
     readers: int = READERS
 
+    def transform_in(self, epoch: int) -> Transform | None:
+        """The transform of training samples in `epoch`, from 0."""
+        return partial(self.transform, epoch) if self.transform else None
+
 
 def train_epoch(
     runner: Any,
@@ -50,7 +54,7 @@ def train_epoch(
     """
     samples, epoch = data.training, state.epoch
     order, total = epoch_order(len(samples), config.seed, epoch), steps(len(samples), config.batch_size)
-    transform = partial(data.transform, epoch) if data.transform else None
+    transform = data.transform_in(epoch)
     meter, saved = Meter(), time.monotonic()
     record = partial(_record, runner, state, callback, total)
     callback.on_progress(state.step, total, "steps", {"epoch": epoch + 1})

@@ -19,6 +19,7 @@ from trainer.evaluation.scores.loss import cross_entropy
 from trainer.evaluation.tally import confusion_matrix
 from trainer.model.backbone import get_backbone
 from trainer.model.predict import predict
+from trainer.model.viptt_net import has_frame_encoder
 from trainer.runs import files
 from trainer.training import checkpoint
 from trainer.training.batch_norm import recompute_statistics, uses_precise_statistics
@@ -55,65 +56,52 @@ def fit(
     loss is not finite.
     """
     path = folder / "checkpoint.npz"
-    if backend.uses_gpu() and not path.is_file():
-        checkpoint.save(path, State(), model)  # to continue from, since a failed step may leave no weights
-    while True:
-        try:
-            return _fit(model, full_model, config, data, folder, callback, save_seconds)
-        except Exception as error:
-            if not (backend.library().is_out_of_memory(error) and path.is_file() and halve_block(full_model)):
-                raise
-            block = full_model.get_layer("frames").block
-            callback.on_note(f"the GPU has too little memory: training continues with {block} slices at a time")
-            compile_for(model, config)
-
-
-def halve_block(full_model: keras.Model) -> bool:
-    """Halve the blocks of slices that go through the backbone at a time; False where they cannot be smaller."""
-    if not any(layer.name == "frames" for layer in full_model.layers):
-        return False
-    frames = full_model.get_layer("frames")
-    can_be_cut = get_backbone(frames.backbone_name).can_be_cut_into_blocks(not frames.backbone.trainable)
-    before = frames.block or full_model.input_shape[1]
-    frames.block = max(1, before // 2)
-    return can_be_cut and frames.block < before
-
-
-def _fit(
-    model: keras.Model,
-    full_model: keras.Model,
-    config: Config,
-    data: TrainingData,
-    folder: Path,
-    callback: Callback,
-    save_seconds: float,
-) -> State:
-    path = folder / "checkpoint.npz"
-    state = checkpoint.restore(path, model) if path.is_file() else State()
+    has_checkpoint = path.is_file()
+    state = checkpoint.restore(path, model) if has_checkpoint else State()
+    if backend.uses_gpu() and not has_checkpoint:
+        checkpoint.save(path, state, model)  # to continue from, since a failed step may leave no weights
     schedule = Schedule(model, config, state.counters)
     save = partial(checkpoint.save, path, state, model)
     runner = backend.library().TrainingSteps(model)
     if state.stopped in ("", "epochs"):  # the number of epochs may have been raised since
         state.stopped = "epochs" if state.epoch >= config.epochs else ""
     _write_tables(folder, state)
-    while not state.stopped:
-        timing = train_epoch(runner, config, data, state, callback, save, save_seconds)
-        if uses_precise_statistics(config):
-            transform = partial(data.transform, state.epoch) if data.transform else None
-            recompute_statistics(full_model, config, data.training, state.epoch, transform, data.readers)
-        row = _history_row(model, data, state)
-        is_best = schedule.end_epoch(state.epoch, row)
-        state.end_epoch(row, timing, schedule.counters())
-        state.stopped = schedule.stopped or ("epochs" if state.epoch >= config.epochs else "")
-        if is_best:
-            (folder / "metrics.json").unlink(
-                missing_ok=True
-            )  # if a finished run was resumed, it belongs to earlier weights
-            files.replace_by(folder / "model.keras", full_model.save)
-        save()
-        _write_tables(folder, state)
-        callback.on_epoch(row, timing, config.epochs)
-    return state
+    try:
+        while not state.stopped:
+            timing = train_epoch(runner, config, data, state, callback, save, save_seconds)
+            if uses_precise_statistics(config):
+                transform = data.transform_in(state.epoch)
+                recompute_statistics(full_model, config, data.training, state.epoch, transform, data.readers)
+            row = _history_row(model, data, state)
+            is_best = schedule.end_epoch(state.epoch, row)
+            state.end_epoch(row, timing, schedule.counters())
+            state.stopped = schedule.stopped or ("epochs" if state.epoch >= config.epochs else "")
+            if is_best:
+                (folder / "metrics.json").unlink(missing_ok=True)  # of a finished run that was resumed
+                files.replace_by(folder / "model.keras", full_model.save)
+            save()
+            _write_tables(folder, state)
+            callback.on_epoch(row, timing, config.epochs)
+        return state
+    except Exception as error:
+        if not (backend.library().is_out_of_memory(error) and path.is_file() and halve_block(full_model)):
+            raise
+    # Outside the handler, whose error keeps the failed step in memory.
+    block = full_model.get_layer("frames").block
+    callback.on_note(f"the GPU has too little memory: training continues with {block} slices at a time")
+    compile_for(model, config)
+    return fit(model, full_model, config, data, folder, callback, save_seconds)
+
+
+def halve_block(full_model: keras.Model) -> bool:
+    """Halve the blocks of slices that go through the backbone at a time; False where they cannot be smaller."""
+    if not has_frame_encoder(full_model):
+        return False
+    frames = full_model.get_layer("frames")
+    can_be_cut = get_backbone(frames.backbone_name).can_be_cut_into_blocks(not frames.backbone.trainable)
+    before = frames.block or full_model.input_shape[1]
+    frames.block = max(1, before // 2)
+    return can_be_cut and frames.block < before
 
 
 def _history_row(model: keras.Model, data: TrainingData, state: State) -> Row:

@@ -19,7 +19,7 @@ MAX_SECONDS = 5.0  # to read and check a damaged folder
 
 
 class TookTooLong(BaseException):
-    """Not an Exception, so that no handler in the tested code catches it."""
+    """A BaseException: `except Exception` in the tested code does not catch it."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,6 @@ from tests.faults.world.sources import CLIPS, LABELS, SCANS, write_clips, write_
 from tests.faults.world.states import sources_video
 from tests.faults.world.template import DONE, FAILED, QUARANTINED, Template
 
-_preprocess_video, _pretrain, _predict = preprocess_video, pretrain, predict  # the names before these were public
-
 __all__ = [
     "CLIPS", "CT", "DONE", "FAILED", "FEATURES", "HEAVY", "LABELS", "LIGHT", "QUARANTINED", "SCANS", "SCENARIOS",
     "SIZE", "TRAINING", "VIDEO", "Sample", "Scenario", "Template", "differences", "load_everything", "make", "predict",

@@ -37,16 +37,18 @@ def checked_split(
 ) -> Split:
     """`split` after its checks; where it is None, a stratified one by whole groups.
 
-    Raises TrainerError, which names the file that the split came from, `path`.
+    Raises TrainerError, which names `path` if it is given: the file of the split, or the cache.
     """
     samples = samples_of(cache)
-    if split is None:
-        return stratified(samples, seed, fraction)
     try:
+        if split is None:
+            return stratified(samples, seed, fraction)
         check(split, samples)
         check_classes(split, samples)
     except TrainerError as error:
-        raise TrainerError(f"{path}: {error}" if path else str(error)) from error
+        if path is None:
+            raise
+        raise TrainerError(f"{path}: {error}") from error
     return split
 
 

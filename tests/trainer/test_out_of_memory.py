@@ -32,8 +32,11 @@ def networks(data):
 
 @pytest.fixture
 def device(monkeypatch):
-    """A GPU with memory for `device["slices"]` slices at once; `device["blocks"]` records the attempted blocks."""
-    state = {"slices": 0, "blocks": []}
+    """A GPU with memory for `device["slices"]` slices at once; `device["blocks"]` records the attempted blocks.
+
+    `device["recompiled"]` counts how often compiled predictions were dropped.
+    """
+    state = {"slices": 0, "blocks": [], "recompiled": 0}
     library = backend.library()
     original = library.TrainingSteps
 
@@ -47,6 +50,7 @@ def device(monkeypatch):
 
     monkeypatch.setattr(library, "TrainingSteps", Limited)
     monkeypatch.setattr(library, "is_out_of_memory", lambda error: isinstance(error, OutOfMemoryError))
+    monkeypatch.setattr(library, "forget_compiled", lambda: state.update(recompiled=state["recompiled"] + 1))
     monkeypatch.setattr(backend, "uses_gpu", lambda: True)
     return state
 
@@ -63,6 +67,7 @@ def test_blocks_are_halved_until_a_step_fits_and_the_result_is_the_same(clips, t
         results.append(variables(model))
         assert full_model.get_layer("frames").block == slices
     assert device["blocks"] == [4, 4, 4, 4, 2, 1, 1, 1]
+    assert device["recompiled"] == 2
     assert recorder.notes == [
         f"the GPU has too little memory: training continues with {block} slices at a time" for block in (2, 1)
     ]

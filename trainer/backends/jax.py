@@ -144,6 +144,11 @@ def forward(model: Any) -> Callable[[np.ndarray], Any]:
     return predict
 
 
+def forget_compiled() -> None:
+    """Compile predictions again, since a model computes in another way than before."""
+    _compiled_forward.cache_clear()
+
+
 @lru_cache(maxsize=2)  # compiled once for a model, although training predicts after each epoch
 def _compiled_forward(model: Any) -> Callable[..., Any]:
     import jax

@@ -98,6 +98,10 @@ class TrainingSteps:
         """Make the variables of the model those after the last step; here they always are."""
 
 
+def forget_compiled() -> None:
+    """Compile predictions again, since a model computes in another way than before; `model.compile` does so here."""
+
+
 def forward(model: Any) -> Callable[[np.ndarray], Any]:
     """The outputs of `model` in inference mode, as an array of the backend that may still be computed."""
     model.make_predict_function()

@@ -89,6 +89,7 @@ def fit(
     # Outside the handler, whose error keeps the failed step in memory.
     block = full_model.get_layer("frames").block
     callback.on_note(f"the GPU has too little memory: training continues with {block} slices at a time")
+    backend.library().forget_compiled()
     compile_for(model, config)
     return fit(model, full_model, config, data, folder, callback, save_seconds)
 
